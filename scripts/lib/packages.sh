@@ -1,0 +1,65 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# Debian packages that a script needs: installs the missing ones, or says which they are.
+# Source it; it defines functions and runs nothing.
+#
+#   ensure_packages cmake:cmake libgtest-dev:/usr/include/gtest/gtest.h spin:spin
+#
+# Each argument is PACKAGE or PACKAGE:PROBE. PROBE is a command or an absolute path; where it exists the
+# package counts as present, however it was installed, which also makes the check work on other systems.
+
+# Succeeds if what the argument names is present.
+package_present() {
+  local package=${1%%:*} probe=""
+  [[ $1 == *:* ]] && probe=${1#*:}
+  case $probe in
+    "") dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ;;
+    /*) [[ -e $probe ]] ;;
+    *) command -v "$probe" >/dev/null 2>&1 ;;
+  esac
+}
+
+# Makes every package named present, or prints what is missing and why it was not installed, and fails.
+ensure_packages() {
+  local argument
+  local -a missing=() as_root=()
+  for argument in "$@"; do
+    package_present "$argument" || missing+=("${argument%%:*}")
+  done
+  ((${#missing[@]} == 0)) && return 0
+
+  if ! command -v apt-get >/dev/null 2>&1 || [[ ! -e /etc/debian_version ]]; then
+    printf 'Missing, and this is not a Debian system, so nothing was installed.\n' >&2
+    printf 'Please install the equivalents of these Debian packages: %s\n' "${missing[*]}" >&2
+    return 1
+  fi
+  if ((EUID != 0)); then
+    as_root=(sudo -n)
+    [[ -t 0 ]] && as_root=(sudo)
+    if ! "${as_root[@]}" true 2>/dev/null; then
+      printf 'Missing, and neither root nor sudo is at hand. Please run:\n  apt-get install %s\n' \
+        "${missing[*]}" >&2
+      return 1
+    fi
+  fi
+
+  printf 'Installing: %s\n' "${missing[*]}"
+  install_packages "${missing[@]}" && return 0
+  printf 'apt-get could not install: %s\n' "${missing[*]}" >&2
+  return 1
+}
+
+# Runs apt-get through the caller's as_root, with its output shown only when it fails.
+install_packages() {
+  local log
+  local -a apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300)
+  log=$(mktemp)
+  if { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "$@"; } \
+    </dev/null >"$log" 2>&1; then
+    rm -f "$log"
+    return 0
+  fi
+  tail -n 20 "$log" >&2
+  rm -f "$log"
+  return 1
+}
