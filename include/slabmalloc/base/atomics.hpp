@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+//
+// Atomics policies. Every shared word of the library is an `Atomics::Cell<T>`, so one template
+// argument decides what shared memory is made of:
+//   HardwareAtomics   the processor's own, over the compiler's __atomic builtins (<atomic> is not
+//                     usable freestanding with every supported standard library);
+//   SingleCpuAtomics  plain loads and stores, for one processor whose interrupt handlers do not
+//                     touch the allocator.
+// A third kind can stand in for both to explore interleavings: it needs the same members.
+//
+// Cells are no wider than a pointer, so 32-bit targets need no 64-bit atomics.
+#pragma once
+
+namespace slabmalloc {
+
+/// A memory order; always given at the call. CONCURRENCY in docs/ names the partner of each.
+enum class Order : int {
+  relaxed = __ATOMIC_RELAXED,
+  acquire = __ATOMIC_ACQUIRE,
+  release = __ATOMIC_RELEASE,
+  acq_rel = __ATOMIC_ACQ_REL,
+};
+
+/// Shared memory as the processor offers it.
+struct HardwareAtomics {
+  template <class T>
+  class Cell {
+    static_assert(sizeof(T) <= sizeof(void*), "a cell is at most as wide as a pointer");
+
+   public:
+    constexpr Cell() noexcept = default;
+    constexpr explicit Cell(T value) noexcept : value_(value) {}
+    Cell(const Cell&) = delete;
+    Cell& operator=(const Cell&) = delete;
+
+    [[gnu::always_inline]] T load(Order order) const noexcept {
+      return __atomic_load_n(&value_, static_cast<int>(order));
+    }
+    [[gnu::always_inline]] void store(T value, Order order) noexcept {
+      __atomic_store_n(&value_, value, static_cast<int>(order));
+    }
+    [[gnu::always_inline]] T exchange(T value, Order order) noexcept {
+      return __atomic_exchange_n(&value_, value, static_cast<int>(order));
+    }
+    /// Weak: may fail although the values agree; `expected` then holds what was found (relaxed).
+    [[gnu::always_inline]] bool compare_exchange(T& expected, T desired, Order order) noexcept {
+      return __atomic_compare_exchange_n(&value_, &expected, desired, true, static_cast<int>(order),
+                                         __ATOMIC_RELAXED);
+    }
+    [[gnu::always_inline]] T fetch_add(T value, Order order) noexcept {
+      return __atomic_fetch_add(&value_, value, static_cast<int>(order));
+    }
+    [[gnu::always_inline]] T fetch_sub(T value, Order order) noexcept {
+      return __atomic_fetch_sub(&value_, value, static_cast<int>(order));
+    }
+    [[gnu::always_inline]] T fetch_or(T value, Order order) noexcept {
+      return __atomic_fetch_or(&value_, value, static_cast<int>(order));
+    }
+
+   private:
+    T value_{};
+  };
+};
+
+/// Memory of one processor: the same operations without any atomic instruction.
+struct SingleCpuAtomics {
+  template <class T>
+  class Cell {
+   public:
+    constexpr Cell() noexcept = default;
+    constexpr explicit Cell(T value) noexcept : value_(value) {}
+    Cell(const Cell&) = delete;
+    Cell& operator=(const Cell&) = delete;
+
+    T load(Order) const noexcept { return value_; }
+    void store(T value, Order) noexcept { value_ = value; }
+    T exchange(T value, Order) noexcept {
+      const T old = value_;
+      value_ = value;
+      return old;
+    }
+    bool compare_exchange(T& expected, T desired, Order) noexcept {
+      if (value_ != expected) {
+        expected = value_;
+        return false;
+      }
+      value_ = desired;
+      return true;
+    }
+    T fetch_add(T value, Order) noexcept { return exchange(static_cast<T>(value_ + value), {}); }
+    T fetch_sub(T value, Order) noexcept { return exchange(static_cast<T>(value_ - value), {}); }
+    T fetch_or(T value, Order) noexcept { return exchange(static_cast<T>(value_ | value), {}); }
+
+   private:
+    T value_{};
+  };
+};
+
+}  // namespace slabmalloc

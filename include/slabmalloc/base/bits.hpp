@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+//
+// Bit operations on machine words that never become a call into a compiler's support library:
+// freestanding code must not need __popcountdi2, __ctzdi2 or __clzdi2.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace slabmalloc {
+
+/// The unit of bitmaps: as wide as a pointer, so that every target has atomics for it.
+using Word = std::uintptr_t;
+
+inline constexpr std::uint32_t word_bits = sizeof(Word) * 8;
+
+/// True where the compiler turns a count of zeros into instructions rather than a library call.
+#if defined(__riscv) && !defined(__riscv_zbb)
+inline constexpr bool has_count_zeros = false;
+#else
+inline constexpr bool has_count_zeros = true;
+#endif
+
+/// The number of set bits in `word`: the SWAR count (Warren, Hacker's Delight, 5-1).
+constexpr std::uint32_t count_ones(Word word) noexcept {
+  constexpr Word all = ~Word{0};
+  word -= (word >> 1) & (all / 3);
+  word = (word & (all / 15 * 3)) + ((word >> 2) & (all / 15 * 3));
+  word = (word + (word >> 4)) & (all / 255 * 15);
+  return static_cast<std::uint32_t>((word * (all / 255)) >> (word_bits - 8));
+}
+
+/// The index of the lowest set bit. Pre: `word` is not 0.
+constexpr std::uint32_t lowest_bit(Word word) noexcept {
+  if constexpr (!has_count_zeros) {
+    return count_ones((word & (~word + 1)) - 1);
+  } else if constexpr (sizeof(Word) == sizeof(unsigned long long)) {
+    return static_cast<std::uint32_t>(__builtin_ctzll(word));
+  } else {
+    return static_cast<std::uint32_t>(__builtin_ctz(static_cast<unsigned>(word)));
+  }
+}
+
+/// The index of the highest set bit. Pre: `word` is not 0.
+constexpr std::uint32_t highest_bit(Word word) noexcept {
+  if constexpr (!has_count_zeros) {
+    for (std::uint32_t shift = 1; shift < word_bits; shift *= 2) {
+      word |= word >> shift;
+    }
+    return count_ones(word) - 1;
+  } else if constexpr (sizeof(Word) == sizeof(unsigned long long)) {
+    return static_cast<std::uint32_t>(63 ^ __builtin_clzll(word));
+  } else {
+    return static_cast<std::uint32_t>(31 ^ __builtin_clz(static_cast<unsigned>(word)));
+  }
+}
+
+constexpr bool is_power_of_two(std::size_t value) noexcept {
+  return value != 0 && (value & (value - 1)) == 0;
+}
+
+/// `value` rounded down to a multiple of `alignment`, a power of two.
+constexpr std::uintptr_t align_down(std::uintptr_t value, std::size_t alignment) noexcept {
+  return value & ~(static_cast<std::uintptr_t>(alignment) - 1);
+}
+
+/// `value` rounded up to a multiple of `alignment`, a power of two. Pre: the result is representable.
+constexpr std::uintptr_t align_up(std::uintptr_t value, std::size_t alignment) noexcept {
+  return align_down(value + (alignment - 1), alignment);
+}
+
+/// The largest power of two that divides `value`: the alignment of every multiple of it. Pre: not 0.
+constexpr std::size_t natural_alignment(std::size_t value) noexcept {
+  return value & (~value + 1);
+}
+
+}  // namespace slabmalloc

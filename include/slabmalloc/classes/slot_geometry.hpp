@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+//
+// SlotGeometry: how the slots of one size class lie in a page, and which slot an address is.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/bits.hpp"
+
+namespace slabmalloc {
+
+/// The slots of a page: `slots` of `object_size` bytes each from the page's first byte on, and
+/// `words` bitmap words to describe them.
+///
+/// The slot of an offset is found by multiplication: with m = ceil(2^32 / size) and e = m * size -
+/// 2^32 < size, slot k starts at offset k * size and (k * size * m) >> 32 = k + ((k * e) >> 32) = k,
+/// because k * e < k * size < 2^32 for every page below 4 GiB. For an offset that is no multiple of
+/// the size no k satisfies k * size = offset, whatever the product says, so multiplying back tells
+/// exactly whether an address is the first byte of a slot. (Granlund and Montgomery, "Division by
+/// Invariant Integers using Multiplication", PLDI 1994, for the general case.)
+struct SlotGeometry {
+  std::uint32_t object_size = 0;  ///< Bytes from one slot to the next.
+  std::uint32_t reciprocal = 0;   ///< ceil(2^32 / object_size).
+  std::uint32_t slots = 0;        ///< 0: such objects do not fit the page.
+  std::uint32_t words = 0;        ///< ceil(slots / word_bits).
+
+  static constexpr std::uint32_t no_slot = ~std::uint32_t{0};
+  static constexpr std::size_t minimum_object_size = 2;
+
+  /// Lays out as many slots of `object_size` bytes as fit `page_bytes`, of which `fixed_bytes` and
+  /// two words for every `word_bits` slots are not for slots where `bitmaps_inside`.
+  static constexpr SlotGeometry fit(std::size_t object_size, std::size_t page_bytes,
+                                    std::size_t fixed_bytes, bool bitmaps_inside) noexcept {
+    const std::size_t room = page_bytes - fixed_bytes;
+    if (object_size < minimum_object_size || object_size > room) {
+      return {};
+    }
+    std::size_t slots = room / object_size;
+    if (bitmaps_inside) {
+      while (slots != 0 && slots * object_size + bitmap_bytes(slots) > room) {
+        // Each step removes what the bitmaps exceed the room by, so there are few.
+        const std::size_t excess = slots * object_size + bitmap_bytes(slots) - room;
+        const std::size_t steps = excess / (object_size + 2 * sizeof(Word));
+        slots -= steps != 0 ? steps : 1;
+      }
+    }
+    if (slots == 0) {
+      return {};
+    }
+    return {static_cast<std::uint32_t>(object_size),
+            static_cast<std::uint32_t>(((std::uint64_t{1} << 32) + object_size - 1) / object_size),
+            static_cast<std::uint32_t>(slots),
+            static_cast<std::uint32_t>((slots + word_bits - 1) / word_bits)};
+  }
+
+  /// The slot that starts at `offset` bytes into the page, or no_slot.
+  constexpr std::uint32_t slot_at(std::size_t offset) const noexcept {
+    const auto slot = static_cast<std::uint32_t>((std::uint64_t{offset} * reciprocal) >> 32);
+    const bool starts_here = std::uint64_t{slot} * object_size == offset;
+    return starts_here && slot < slots ? slot : no_slot;
+  }
+
+  /// The bits of bitmap word `index` that stand for slots.
+  constexpr Word word_mask(std::uint32_t index) const noexcept {
+    const std::uint32_t rest = slots - index * word_bits;
+    return rest >= word_bits ? ~Word{0} : (Word{1} << rest) - 1;
+  }
+
+  friend constexpr bool operator==(const SlotGeometry&, const SlotGeometry&) = default;
+
+ private:
+  /// Bytes of the two bitmaps (local and remote) of `slots` slots.
+  static constexpr std::size_t bitmap_bytes(std::size_t slots) noexcept {
+    return 2 * sizeof(Word) * ((slots + word_bits - 1) / word_bits);
+  }
+};
+
+}  // namespace slabmalloc

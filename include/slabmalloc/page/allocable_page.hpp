@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+//
+// AllocablePage: what a size class needs to know of a page type. Two are supplied, with the meta-data
+// at the end of the frame (embedded_page.hpp) and beside it (beside_page.hpp); a client can add more.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+
+#include "slabmalloc/classes/slot_geometry.hpp"
+#include "slabmalloc/page/page_header.hpp"
+
+namespace slabmalloc {
+
+/// A page type: a frame carved into slots, whose PageHeader is found from any address in it.
+///   frame_bytes(size)   bytes of a frame for slots of that size: a power of two; frames are aligned to it
+///   geometry(size)      how slots of that size lie in it; `slots` 0 if they do not fit
+///   header_of(address)  the header of the frame that holds `address`; any address may be asked, the
+///                       answer is only trusted after its seal was checked
+///   head_of(address)    the same, or null where the page type knows that there is no page
+///   frame_of(header)    the first byte of the frame
+///   open(header, geometry) and close(header, geometry): called when a frame becomes a page of a
+///                       class and when it stops being one
+template <class P>
+concept AllocablePage =
+    requires(const void* address, typename P::Header* header, std::size_t size,
+             const SlotGeometry& geometry) {
+      requires std::same_as<typename P::Header, PageHeader<typename P::Atomics>>;
+      { P::frame_bytes(size) } noexcept -> std::same_as<std::size_t>;
+      { P::geometry(size) } noexcept -> std::same_as<SlotGeometry>;
+      { P::header_of(address) } noexcept -> std::same_as<typename P::Header*>;
+      { P::head_of(address) } noexcept -> std::same_as<typename P::Header*>;
+      { P::frame_of(header) } noexcept -> std::same_as<std::byte*>;
+      { P::open(header, geometry) } noexcept;
+      { P::close(header, geometry) } noexcept;
+    };
+
+}  // namespace slabmalloc

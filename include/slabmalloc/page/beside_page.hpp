@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+//
+// BesidePage: a page whose meta-data lies away from its frame, in a table of the client's. A linear
+// overflow of an object cannot reach it, slots fill the frame to the last byte, and the table's stride
+// need not be a power of two, so that bitmaps do not compete for one cache set.
+//
+//   frame   | slot 0 | slot 1 | … | slot n-1 |
+//   table   … | remote bitmap | local bitmap | PageHeader | (the table's own) | …
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+
+#include "slabmalloc/page/allocable_page.hpp"
+
+namespace slabmalloc {
+
+/// Where the meta-data of each frame is: what a client with a frame table supplies.
+///   maximum_words       bitmap words of one kind that a record has room for
+///   the other members   as in AllocablePage
+template <class T>
+concept FrameTable = requires(const void* address, PageHeader<typename T::Atomics>* header,
+                              std::size_t size, const SlotGeometry& geometry) {
+  { T::maximum_words } -> std::convertible_to<std::size_t>;
+  { T::frame_bytes(size) } noexcept -> std::same_as<std::size_t>;
+  { T::header_of(address) } noexcept -> std::same_as<PageHeader<typename T::Atomics>*>;
+  { T::head_of(address) } noexcept -> std::same_as<PageHeader<typename T::Atomics>*>;
+  { T::frame_of(header) } noexcept -> std::same_as<std::byte*>;
+  { T::open(header, geometry) } noexcept;
+  { T::close(header, geometry) } noexcept;
+};
+
+/// A page described by `Table`. Never instantiated: a pointer to one is the address of a frame.
+template <FrameTable Table>
+class BesidePage {
+ public:
+  using Atomics = typename Table::Atomics;
+  using Header = PageHeader<Atomics>;
+
+  BesidePage() = delete;
+
+  static constexpr std::size_t frame_bytes(std::size_t object_size) noexcept {
+    return Table::frame_bytes(object_size);
+  }
+
+  static constexpr SlotGeometry geometry(std::size_t object_size) noexcept {
+    const SlotGeometry fitted =
+        SlotGeometry::fit(object_size, Table::frame_bytes(object_size), 0, false);
+    return fitted.words <= Table::maximum_words ? fitted : SlotGeometry{};
+  }
+
+  [[gnu::always_inline]] static Header* header_of(const void* address) noexcept {
+    return Table::header_of(address);
+  }
+  static Header* head_of(const void* address) noexcept { return Table::head_of(address); }
+  [[gnu::always_inline]] static std::byte* frame_of(Header* header) noexcept {
+    return Table::frame_of(header);
+  }
+  static void open(Header* header, const SlotGeometry& geometry) noexcept {
+    Table::open(header, geometry);
+  }
+  static void close(Header* header, const SlotGeometry& geometry) noexcept {
+    Table::close(header, geometry);
+  }
+};
+
+}  // namespace slabmalloc
