@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+# What `cmake --install` puts where: headers, libraries, the CMake package and the pkg-config files. All of
+# them find each other by relative paths, so an installed tree can be moved.
+
+include(CMakePackageConfigHelpers)
+
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/slabmalloc DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+        FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h")
+
+set(installed_targets slabmalloc_core)
+if(SLABMALLOC_BUILD_MALLOC)
+  list(APPEND installed_targets slabmalloc_malloc slabmalloc_malloc_static slabmalloc_override)
+  install(FILES ${PROJECT_BINARY_DIR}/slabmalloc_override.o DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
+install(TARGETS ${installed_targets} EXPORT slabmallocTargets)
+
+set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/slabmalloc)
+install(EXPORT slabmallocTargets NAMESPACE slabmalloc:: DESTINATION ${package_folder})
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/slabmallocConfig.cmake.in
+                              ${PROJECT_BINARY_DIR}/slabmallocConfig.cmake
+                              INSTALL_DESTINATION ${package_folder}
+                              NO_SET_AND_CHECK_MACRO)
+set(independent "")
+if(NOT SLABMALLOC_BUILD_MALLOC)
+  set(independent ARCH_INDEPENDENT)
+endif()
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/slabmallocConfigVersion.cmake
+                                 COMPATIBILITY SameMinorVersion ${independent})
+install(FILES ${PROJECT_BINARY_DIR}/slabmallocConfig.cmake
+              ${PROJECT_BINARY_DIR}/slabmallocConfigVersion.cmake
+        DESTINATION ${package_folder})
+
+set(pkgconfig_folder ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+cmake_path(SET root_folder "/")
+cmake_path(RELATIVE_PATH root_folder BASE_DIRECTORY "/${pkgconfig_folder}"
+           OUTPUT_VARIABLE prefix_from_pkgconfig)
+set(pkgconfig_modules slabmalloc-core)
+if(SLABMALLOC_BUILD_MALLOC)
+  list(APPEND pkgconfig_modules slabmalloc)
+endif()
+foreach(module IN LISTS pkgconfig_modules)
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/${module}.pc.in ${PROJECT_BINARY_DIR}/${module}.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/${module}.pc DESTINATION ${pkgconfig_folder})
+endforeach()

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+# How tests are declared.
+#
+#   slabmalloc_add_test(<name>
+#     SOURCES <file>...          relative to the calling folder
+#     LIBRARIES <target>...      slabmalloc::core, slabmalloc::heap (all of src/ but the interposing entry
+#                                points, sources included by "os/os.hpp" and the like), slabmalloc::malloc, ...
+#     [LABELS <label>...]        more labels than the folder's name, which every test has
+#     [SANITIZERS <name>...]     of address, undefined, thread: those the test is built and run with;
+#                                default all; `none` for tests that cannot run under any of them
+#     [ENVIRONMENT <VAR=value>...]
+#     [TIMEOUT <seconds>]        per test case, default 60, three times as much under a sanitizer
+#     [SERIAL])                  runs alone: for tests that measure
+#
+# builds the GoogleTest program <name> and makes each of its cases a ctest named <name>.<suite>.<case>. Where
+# libslabmalloc is not built, what links it is left out.
+# A test that says the same whatever the build's configuration has the label `once`.
+
+find_package(GTest REQUIRED)
+find_package(Threads REQUIRED)
+include(GoogleTest)
+
+function(slabmalloc_add_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL" "TIMEOUT"
+                        "SOURCES;LIBRARIES;LABELS;SANITIZERS;ENVIRONMENT")
+  if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
+    message(FATAL_ERROR "slabmalloc_add_test(${name}): SOURCES are missing or an argument is unknown: "
+                        "${arg_UNPARSED_ARGUMENTS}")
+  endif()
+  if(arg_LIBRARIES MATCHES "slabmalloc::(malloc|override)" AND NOT SLABMALLOC_BUILD_MALLOC)
+    return()
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 60)
+  endif()
+  if(SLABMALLOC_SANITIZER)
+    if(arg_SANITIZERS AND NOT SLABMALLOC_SANITIZER IN_LIST arg_SANITIZERS)
+      return()
+    endif()
+    math(EXPR arg_TIMEOUT "${arg_TIMEOUT} * 3")
+  endif()
+  cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME folder)
+
+  add_executable(${name} ${arg_SOURCES})
+  target_compile_features(${name} PRIVATE cxx_std_20)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/test)
+  target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} GTest::gtest_main Threads::Threads)
+  gtest_discover_tests(${name} TEST_PREFIX ${name}. DISCOVERY_TIMEOUT 60)
+
+  # gtest_discover_tests cannot pass on a property whose value is a list, so ctest sets them after discovery.
+  set(properties "TIMEOUT ${arg_TIMEOUT} LABELS \"${folder};${arg_LABELS}\"")
+  if(arg_SERIAL)
+    string(APPEND properties " RUN_SERIAL TRUE")
+  endif()
+  if(arg_ENVIRONMENT)
+    string(APPEND properties " ENVIRONMENT \"${arg_ENVIRONMENT}\"")
+  endif()
+  set(properties_file ${CMAKE_CURRENT_BINARY_DIR}/${name}_properties.cmake)
+  file(WRITE ${properties_file} "set_tests_properties(\${${name}_TESTS} PROPERTIES ${properties})\n")
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${properties_file})
+endfunction()
