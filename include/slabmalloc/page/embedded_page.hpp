@@ -27,6 +27,8 @@ class EmbeddedPage {
 
   static constexpr std::size_t size_bytes = FrameBytes;
 
+  std::byte bytes[FrameBytes];  ///< The frame; a page is never constructed, only pointed to.
+
   static constexpr std::size_t frame_bytes(std::size_t) noexcept { return FrameBytes; }
 
   static constexpr SlotGeometry geometry(std::size_t object_size) noexcept {
@@ -52,7 +54,6 @@ class EmbeddedPage {
     return align_down(reinterpret_cast<std::uintptr_t>(address), FrameBytes);
   }
 
-  std::byte bytes_[FrameBytes];
 };
 
 inline constexpr std::size_t kibibyte = 1024;

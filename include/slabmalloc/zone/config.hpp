@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+//
+// Configuration of a zone: a type whose members are constants and types. Inherit from one of these and
+// shadow what is to be different:
+//
+//   struct MyConfig : slabmalloc::DefaultConfig {
+//     using Atomics = slabmalloc::SingleCpuAtomics;
+//     static constexpr bool hardened = true;
+//   };
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/classes/size_class_table.hpp"
+#include "slabmalloc/page/embedded_page.hpp"
+
+namespace slabmalloc {
+
+/// Objects of up to `MaxObjectBytes` that are above the previous kind's live on pages of type `P`.
+template <AllocablePage P, std::size_t MaxObjectBytes>
+struct PageKind {
+  using Page = P;
+  static constexpr std::size_t max_object_bytes = MaxObjectBytes;
+};
+
+/// The page kinds of a zone, smallest objects first. The last serves all remaining classes.
+template <class... Kinds>
+struct PageKinds {};
+
+/// What every configuration has; page kinds are added below.
+struct CommonConfig {
+  /// The atomics of the zone and its pages.
+  using Atomics = HardwareAtomics;
+  /// The table of object sizes.
+  using SizeClasses = FineSizeClasses;
+  /// Empty pages that a class of a paged zone keeps for its next use.
+  static constexpr std::uint32_t idle_pages_per_class = 1;
+  /// Empty pages of each kind that a paged zone keeps for any of its classes, so that a pair of calls
+  /// at the edge of a page does not go to the pager and back.
+  static constexpr std::uint32_t depot_pages = 4;
+  /// Queued pages that one slow path takes in.
+  static constexpr std::uint32_t drain_pages = 8;
+  /// Bitmap words whose remote frees are gathered before they are delivered; a power of two.
+  static constexpr std::size_t remote_buffer_entries = 16;
+  /// Bytes that gathered frees may withhold from their owners.
+  static constexpr std::size_t remote_buffer_bytes = 32 * kibibyte;
+  /// Objects above this are delivered at once.
+  static constexpr std::size_t remote_buffer_max_object_bytes = 1 * kibibyte;
+  /// Prevents a second free from passing where the first, by another thread, was not collected yet:
+  /// no gathering, and the owner looks at the remote bitmap too.
+  static constexpr bool hardened = false;
+};
+
+/// Base pages for objects up to 256 B and large pages up to 128 KiB, for a granule of 4, 16 or 64 KiB.
+template <std::size_t GranuleBytes>
+struct GranuleConfig : CommonConfig {
+  using BasePage = typename PageSizes<GranuleBytes>::Base;
+  using LargePage = typename PageSizes<GranuleBytes>::Large;
+  using Pages = PageKinds<PageKind<BasePage, 256>, PageKind<LargePage, 128 * kibibyte>>;
+};
+
+/// 4 KiB and 2 MiB.
+struct DefaultConfig : GranuleConfig<4 * kibibyte> {};
+
+/// As the default, with size classes of powers of two.
+struct PowerOfTwoConfig : DefaultConfig {
+  using SizeClasses = PowerOfTwoSizeClasses;
+};
+
+/// Adds a middle size, a run of 16 base pages, for objects up to 8 KiB: fewer bytes pinned than by a
+/// large page for each class, where the pager can give such frames.
+struct MiddlePageConfig : CommonConfig {
+  using BasePage = ObjectPage;
+  using MiddlePage = EmbeddedPage<64 * kibibyte>;
+  using LargePage = LargeObjectPage;
+  using Pages = PageKinds<PageKind<BasePage, 256>, PageKind<MiddlePage, 8 * kibibyte>,
+                          PageKind<LargePage, 128 * kibibyte>>;
+};
+
+/// 8 B to 1 KiB.
+struct SmallSpec {
+  static constexpr SizeClassSpec value{8, 16, 128, 4, 1024};
+};
+
+/// Base pages alone, for pagers that have nothing else and for arenas too small for large pages.
+struct BasePageConfig : CommonConfig {
+  using SizeClasses = SizeClassTable<SmallSpec>;
+  using BasePage = ObjectPage;
+  using Pages = PageKinds<PageKind<BasePage, 1024>>;
+  static constexpr std::uint32_t depot_pages = 16;
+};
+
+}  // namespace slabmalloc

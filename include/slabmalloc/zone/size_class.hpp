@@ -1,0 +1,573 @@
+// SPDX-License-Identifier: MIT
+//
+// SizeClass: the pages of one object size of one owner, and everything that happens to them.
+//
+//              refill                    word by word
+//   frame ───────────► idle ──► current ──────────────► swept
+//                       ▲          ▲                     │ │
+//                       │          │ front               │ └─ nothing free ──► full
+//          last free    │       partial ◄──── back ──────┘                      │
+//                       └──────────┴──────────────────◄────── first free ───────┘
+//
+// Allocation takes the lowest set bit of one word of the current page's local bitmap; the bitmap is
+// the only record. Words are visited in order; a swept page goes to the back of `partial`, so that
+// pages gather free slots before their next visit.
+//
+// Free by the owner sets the bit and counts `used` down. `used` of the current page is not exact: it
+// starts at a bias on entry and is told from the bitmap on leaving, so that allocation need not count.
+//
+// Invariants, each with its line in validate():
+//   I1  pages = |current| + |partial| + |full| + |idle|
+//   I2  partial: state = open, 0 < ones(local), used > 0
+//   I3  full:    state = full, ones(local) = 0
+//   I4  idle:    state = idle, ones(local) = slots, used = 0, announced = 0, pending = 0
+//   I5  partial, full, idle: used = slots - ones(local) + pending
+//   I6  every page: no bit of either bitmap at or above `slots`; seal is right; class is right
+//   I7  current: state = open, used <= bias, and no word but the visited ones was ever swept
+// pending counts bits that were collected before their announcement was taken (page_header.hpp).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/assert.hpp"
+#include "slabmalloc/base/misuse.hpp"
+#include "slabmalloc/page/allocable_page.hpp"
+#include "slabmalloc/zone/owner.hpp"
+#include "slabmalloc/zone/page_list.hpp"
+#include "slabmalloc/zone/remote_buffer.hpp"
+#include "slabmalloc/zone/statistics.hpp"
+
+namespace slabmalloc {
+
+/// What a free by the owner led to.
+enum class FreeOutcome : std::uint8_t {
+  freed,     ///< The slot is free.
+  emptied,   ///< The slot is free and was the page's last: the caller calls page_emptied().
+  rejected,  ///< Misuse, reported; nothing changed.
+};
+
+/// One size class of one owner over pages of type `Page`.
+/// Thread: the owner, but for the static functions. The owner's address must not change.
+template <AllocablePage Page>
+class SizeClass {
+ public:
+  using Header = typename Page::Header;
+  using Atomics = typename Page::Atomics;
+
+  constexpr SizeClass() noexcept = default;
+  SizeClass(const SizeClass&) = delete;
+  SizeClass& operator=(const SizeClass&) = delete;
+
+  /// Makes this the class number `index` of `owner`, of slots laid out by `geometry`.
+  constexpr void configure(const SlotGeometry& geometry, std::uint32_t index,
+                           Owner<Atomics>& owner) noexcept {
+    geometry_ = geometry;
+    index_ = index;
+    owner_ = &owner;
+  }
+
+  constexpr const SlotGeometry& geometry() const noexcept { return geometry_; }
+  std::uint32_t index() const noexcept { return index_; }
+  std::size_t frame_bytes() const noexcept { return Page::frame_bytes(geometry_.object_size); }
+  std::uint32_t idle_pages() const noexcept { return idle_count_; }
+
+  // ---- allocation ------------------------------------------------------------------------------
+
+  /// A slot from the current word, or null. Cost: constant, no call.
+  [[gnu::always_inline]] void* allocate_fast() noexcept {
+    const Word free = word_->load(Order::relaxed);
+    if (free == 0) [[unlikely]] {
+      return nullptr;
+    }
+    word_->store(free & (free - 1), Order::relaxed);
+    return word_base_ + std::size_t{lowest_bit(free)} * geometry_.object_size;
+  }
+
+  /// A slot from a later word of the current page, or null. Cost: at most the words of one page.
+  void* allocate_from_current() noexcept {
+    Header* page = current_.load(Order::relaxed);
+    if (page == nullptr) {
+      return nullptr;
+    }
+    while (++word_index_ < geometry_.words) {
+      if (page->local(word_index_).load(Order::relaxed) != 0) {
+        word_ = &page->local(word_index_);
+        word_base_ = Page::frame_of(page) +
+                     std::size_t{word_index_} * word_bits * geometry_.object_size;
+        used_at_word_ = page->used.load(Order::relaxed);
+        return allocate_fast();
+      }
+    }
+    return nullptr;
+  }
+
+  /// A slot from another page of this class, or null if none has one.
+  /// Pre: allocate_from_current() found nothing. Cost: at most the words of two pages.
+  void* allocate_from_pages() noexcept {
+    leave_current();
+    Header* page = partial_.pop_front();
+    bool fresh = false;
+    if (page == nullptr) {
+      page = take_from_idle(fresh);
+    }
+    if (page == nullptr) {
+      return nullptr;
+    }
+    enter(page, fresh);
+    void* object = allocate_from_current();
+    invariant(object != nullptr, "a page of partial or idle has a free slot");
+    return object;
+  }
+
+  /// True if the slot that was allocated last has never been in use since the pager gave its frame
+  /// zeroed. Asked right after the allocation.
+  bool last_allocation_is_zero() const noexcept {
+    const Header* page = current_.load(Order::relaxed);
+    return fresh_ && page->used.load(Order::relaxed) == used_at_word_;
+  }
+
+  // ---- free by the owner -----------------------------------------------------------------------
+
+  /// Frees slot `slot` of an open page. Cost: constant, no call.
+  /// Fails: DoubleFree, reported with `address`, if the slot is free.
+  template <bool Hardened>
+  [[gnu::always_inline]] static FreeOutcome free_slot(Header* page, const SlotGeometry& geometry,
+                                                      std::uint32_t slot,
+                                                      const void* address) noexcept {
+    auto& word = page->local(slot / word_bits);
+    const Word mask = Word{1} << (slot % word_bits);
+    const Word before = word.load(Order::relaxed);
+    Word freed = before;
+    if constexpr (Hardened) {
+      // A bit here that this owner has not collected: someone else freed the slot first.
+      freed |= page->remote(slot / word_bits, geometry.words).load(Order::relaxed);
+    }
+    if ((freed & mask) != 0) [[unlikely]] {
+      report_misuse({MisuseKind::DoubleFree, address, geometry.object_size, slot});
+      return FreeOutcome::rejected;
+    }
+    word.store(before | mask, Order::relaxed);
+    const std::uint32_t used = page->used.load(Order::relaxed) - 1;
+    page->used.store(used, Order::relaxed);
+    return used == 0 ? FreeOutcome::emptied : FreeOutcome::freed;
+  }
+
+  /// Frees slot `slot` of a page of this class in whatever state.
+  template <bool Hardened>
+  void free_in_any_state(Header* page, std::uint32_t slot, const void* address) noexcept {
+    const std::uintptr_t state = page->tag.load(Order::relaxed) & PageState::mask;
+    if (state == PageState::idle) {
+      report_misuse({MisuseKind::DoubleFree, address, geometry_.object_size, slot});
+      return;
+    }
+    const FreeOutcome outcome = free_slot<Hardened>(page, geometry_, slot, address);
+    if (state == PageState::full && outcome != FreeOutcome::rejected) {
+      relist(page);
+    }
+    if (outcome == FreeOutcome::emptied) {
+      page_emptied(page);
+    }
+  }
+
+  /// Settles a page whose `used` a free brought to 0.
+  void page_emptied(Header* page) noexcept {
+    if (page == current_.load(Order::relaxed)) {
+      // The bias ran out: 2^31 frees on one page without a sweep.
+      frees_while_current_ += Header::current_bias;
+      page->used.store(Header::current_bias, Order::relaxed);
+      fresh_ = false;
+      return;
+    }
+    // A free by someone else of an object that the owner freed too may be under way: its bit, once
+    // collected, counts as used until its announcement, and so pins the page.
+    collect(page);
+    if (page->used.load(Order::relaxed) == 0) {
+      partial_.remove(page);
+      retire(page);
+    }
+  }
+
+  // ---- frees by others -------------------------------------------------------------------------
+
+  /// Takes in the announced frees of a page that was queued on the owner's inbox.
+  /// Order: the exchange's acquire is paired with the release of fetch_add in RemoteFree::deliver():
+  /// every announced bit is visible to collect(); its release with the acquire there: the next to
+  /// announce writes the link after this owner read it.
+  void absorb(Header* page) noexcept {
+    const std::uint32_t announced = page->announced.exchange(0, Order::acq_rel);
+    const bool found_some = collect(page);
+    page->pending = (page->pending - announced) & 0xFFFFFFu;
+    remote_frees_.add(announced);
+    if (page == current_.load(Order::relaxed)) {
+      return;
+    }
+    const std::uint32_t used = page->used.load(Order::relaxed) - announced;
+    page->used.store(used, Order::relaxed);
+    const bool full =
+        (page->tag.load(Order::relaxed) & PageState::mask) == PageState::full;
+    if (full && found_some) {
+      relist(page);
+    }
+    if (used == 0) {
+      partial_.remove(page);
+      retire(page);
+    }
+  }
+
+  // ---- pages in and out ------------------------------------------------------------------------
+
+  /// Makes the frame of `page` an idle page of this class. Cost: the words of one page.
+  void add_page(Header* page, bool zeroed) noexcept {
+    format(page);
+    Page::open(page, geometry_);
+    page->tag.store(owner_->tag() | PageState::idle, Order::relaxed);
+    pages_.add(1);
+    pages_high_water_.raise_to(pages_.get());
+    refills_.add(1);
+    push_idle(page);
+    fresh_idle_ = zeroed ? page : nullptr;
+  }
+
+  /// Takes an idle page out of the class, or null; its frame may then be used for anything.
+  Header* remove_idle_page() noexcept {
+    bool fresh = false;
+    Header* page = take_from_idle(fresh);
+    if (page != nullptr) {
+      dissolve(page);
+    }
+    return page;
+  }
+
+  /// Makes the current page one of the others, so that it can be idle. Cost: the words of one page.
+  void leave_current() noexcept {
+    Header* page = current_.load(Order::relaxed);
+    if (page == nullptr) {
+      return;
+    }
+    settle_counts(page);
+    current_.store(nullptr, Order::relaxed);
+    word_ = &no_free_slots;
+    fresh_ = false;
+    const std::uint32_t free = count_free(page);
+    const std::uint32_t used = geometry_.slots - free + page->pending;
+    page->used.store(used, Order::relaxed);
+    if (free == 0) {
+      page->tag.store(owner_->tag() | PageState::full, Order::relaxed);
+      full_.push_back(page);
+      return;
+    }
+    partial_.push_back(page);
+    if (used == 0) {
+      page_emptied(page);
+    }
+  }
+
+  /// Calls `give(Header*)` for every page, whatever lives in it, and forgets them all.
+  template <class Give>
+  void remove_all_pages(Give&& give) noexcept {
+    leave_current();
+    for (PageList<Header>* list : {&partial_, &full_}) {
+      while (Header* page = list->pop_front()) {
+        dissolve(page);
+        give(page);
+      }
+    }
+    while (Header* page = remove_idle_page()) {
+      give(page);
+    }
+  }
+
+  // ---- looking ---------------------------------------------------------------------------------
+
+  /// A snapshot. Thread: the owner. Cost: O(pages of the class).
+  ClassStatistics statistics() const noexcept {
+    ClassStatistics result;
+    result.object_size = geometry_.object_size;
+    result.page_bytes = frame_bytes();
+    result.pages = pages_.get();
+    result.pages_high_water = pages_high_water_.get();
+    result.slots = result.pages * geometry_.slots;
+    result.allocations = allocations_.get();
+    for_each_page([&](Header* page) noexcept {
+      if (page == current_.load(Order::relaxed)) {
+        const std::uint32_t free = count_free(page);
+        result.allocations += issued_while_current(page, free);
+        result.used += geometry_.slots - free + page->pending;
+      } else {
+        result.used += page->used.load(Order::relaxed);
+      }
+    });
+    result.frees = result.allocations - result.used;
+    result.remote_frees = remote_frees_.get();
+    result.refills = refills_.get();
+    result.reclaims = reclaims_.get();
+    return result;
+  }
+
+  /// Objects given out so far. Thread: any; exact for the owner, else it may lag by one page.
+  std::size_t allocations() const noexcept { return allocations_.get(); }
+  std::size_t remote_frees() const noexcept { return remote_frees_.get(); }
+  std::size_t pages() const noexcept { return pages_.get(); }
+
+  /// Calls `visitor(Header*)` for every page. Thread: the owner.
+  template <class Visitor>
+  void for_each_page(Visitor&& visitor) const noexcept {
+    if (Header* page = current_.load(Order::relaxed); page != nullptr) {
+      visitor(page);
+    }
+    for (const PageList<Header>* list : {&partial_, &full_}) {
+      for (Header* page = list->front(); page != nullptr; page = page->next) {
+        visitor(page);
+      }
+    }
+    for (Header* page = idle_; page != nullptr; page = page->next) {
+      visitor(page);
+    }
+  }
+
+  /// Calls `visitor(void* object, std::size_t object_size)` for every live object.
+  /// Thread: the owner; the visitor must not allocate or free in this zone.
+  template <class Visitor>
+  void visit_live(Visitor&& visitor) const noexcept {
+    for_each_page([&](Header* page) noexcept {
+      std::byte* frame = Page::frame_of(page);
+      for (std::uint32_t word = 0; word < geometry_.words; ++word) {
+        Word live = geometry_.word_mask(word) & ~page->local(word).load(Order::relaxed) &
+                    ~page->remote(word, geometry_.words).load(Order::relaxed);
+        for (; live != 0; live &= live - 1) {
+          const std::size_t slot = std::size_t{word} * word_bits + lowest_bit(live);
+          visitor(static_cast<void*>(frame + slot * geometry_.object_size),
+                  std::size_t{geometry_.object_size});
+        }
+      }
+    });
+  }
+
+  /// The first broken invariant, as an equation, or null. Thread: the owner. Cost: O(pages).
+  const char* validate() const noexcept;
+
+ private:
+  using Cell = typename Atomics::template Cell<Word>;
+
+  /// What `word_` points to while there is no current page. Never written.
+  static inline constinit Cell no_free_slots{};
+
+  void enter(Header* page, bool fresh) noexcept {
+    page->tag.store(owner_->tag(), Order::relaxed);
+    free_on_entry_ = geometry_.slots - page->used.load(Order::relaxed) + page->pending;
+    frees_while_current_ = 0;
+    collected_while_current_ = 0;
+    page->used.store(Header::current_bias, Order::relaxed);
+    word_index_ = ~std::uint32_t{0};
+    fresh_ = fresh;
+    current_.store(page, Order::relaxed);
+  }
+
+  /// Objects issued from the current page, which has `free` slots free now: what was free on entry
+  /// and what was freed or collected since either is free still or was issued.
+  std::size_t issued_while_current(const Header* page, std::uint32_t free) const noexcept {
+    const std::size_t freed =
+        frees_while_current_ + (Header::current_bias - page->used.load(Order::relaxed));
+    return free_on_entry_ + freed + collected_while_current_ - free;
+  }
+
+  void settle_counts(Header* page) noexcept {
+    allocations_.add(issued_while_current(page, count_free(page)));
+  }
+
+  std::uint32_t count_free(Header* page) const noexcept {
+    std::uint32_t free = 0;
+    for (std::uint32_t word = 0; word < geometry_.words; ++word) {
+      free += count_ones(page->local(word).load(Order::relaxed));
+    }
+    return free;
+  }
+
+  /// Moves remote bits into the local bitmap; true if a slot became free by that.
+  /// Order: the exchange's acquire is paired with the release of fetch_or in RemoteFree::deliver().
+  /// A bit that is free locally already is a double free found at the merge: its slot counts as used
+  /// once more, until its announcement is taken, which then leaves the count right.
+  bool collect(Header* page) noexcept {
+    bool found_some = false;
+    const bool is_current = page == current_.load(Order::relaxed);
+    for (std::uint32_t index = 0; index < geometry_.words; ++index) {
+      auto& remote = page->remote(index, geometry_.words);
+      if (remote.load(Order::relaxed) == 0) {
+        continue;
+      }
+      const Word collected = remote.exchange(0, Order::acquire);
+      auto& local = page->local(index);
+      const Word before = local.load(Order::relaxed);
+      const Word twice = collected & before;
+      local.store(before | collected, Order::relaxed);
+      page->pending = (page->pending + count_ones(collected)) & 0xFFFFFFu;
+      found_some = found_some || (collected & ~before) != 0;
+      if (is_current) {
+        collected_while_current_ += count_ones(collected & ~before);
+        fresh_ = false;
+      }
+      if (twice != 0) [[unlikely]] {
+        if (!is_current) {
+          page->used.store(page->used.load(Order::relaxed) + count_ones(twice), Order::relaxed);
+        }
+        RemoteFree<Atomics>{page, Page::frame_of(page), &geometry_, index, twice}
+            .report_double_frees(twice);
+      }
+    }
+    return found_some;
+  }
+
+  /// A full page that has a free slot again.
+  void relist(Header* page) noexcept {
+    page->tag.store(owner_->tag(), Order::relaxed);
+    full_.remove(page);
+    partial_.push_back(page);
+  }
+
+  /// A page without live objects, in no list.
+  void retire(Header* page) noexcept {
+    page->tag.store(owner_->tag() | PageState::idle, Order::relaxed);
+    push_idle(page);
+  }
+
+  void push_idle(Header* page) noexcept {
+    page->next = idle_;
+    idle_ = page;
+    ++idle_count_;
+  }
+
+  Header* take_from_idle(bool& fresh) noexcept {
+    Header* page = idle_;
+    if (page != nullptr) {
+      idle_ = page->next;
+      page->next = nullptr;
+      --idle_count_;
+      fresh = page == fresh_idle_;
+      fresh_idle_ = nullptr;
+    }
+    return page;
+  }
+
+  void format(Header* page) noexcept {
+    page->next = page->previous = page->inbox_next = nullptr;
+    page->used.store(0, Order::relaxed);
+    page->announced.store(0, Order::relaxed);
+    page->pending = 0;
+    page->class_index = index_ & 0xFFu;
+    for (std::uint32_t word = 0; word < geometry_.words; ++word) {
+      page->local(word).store(geometry_.word_mask(word), Order::relaxed);
+      page->remote(word, geometry_.words).store(0, Order::relaxed);
+    }
+    page->seal.store(page->seal_for(geometry_.object_size), Order::relaxed);
+  }
+
+  void dissolve(Header* page) noexcept {
+    page->tag.store(0, Order::relaxed);
+    page->seal.store(0, Order::relaxed);
+    Page::close(page, geometry_);
+    pages_.subtract(1);
+    reclaims_.add(1);
+  }
+
+  const char* validate_page(Header* page, std::uintptr_t state, bool exact) const noexcept;
+
+  // The allocation's line.
+  Cell* word_ = &no_free_slots;     ///< The word of the current page that allocation takes from.
+  std::byte* word_base_ = nullptr;  ///< The slot of its bit 0.
+  SlotGeometry geometry_{};
+  std::uint32_t word_index_ = 0;
+  std::uint32_t used_at_word_ = 0;  ///< `used` of the current page when the word was selected.
+  bool fresh_ = false;              ///< The current page came zeroed and is on its first sweep.
+
+  // The pages.
+  typename Atomics::template Cell<Header*> current_{nullptr};
+  PageList<Header> partial_;
+  PageList<Header> full_;
+  Header* idle_ = nullptr;
+  Header* fresh_idle_ = nullptr;  ///< The idle page whose frame came zeroed, if it is the newest.
+  Owner<Atomics>* owner_ = nullptr;
+  std::uint32_t idle_count_ = 0;
+  std::uint32_t index_ = 0;
+
+  // The counts.
+  std::uint32_t free_on_entry_ = 0;
+  std::size_t frees_while_current_ = 0;      ///< Beyond what `used` of the current page shows.
+  std::size_t collected_while_current_ = 0;
+  Counter<Atomics> allocations_;
+  Counter<Atomics> remote_frees_;
+  Counter<Atomics> pages_;
+  Counter<Atomics> pages_high_water_;
+  Counter<Atomics> refills_;
+  Counter<Atomics> reclaims_;
+};
+
+template <AllocablePage Page>
+const char* SizeClass<Page>::validate_page(Header* page, std::uintptr_t state,
+                                           bool exact) const noexcept {
+  if (page->tag.load(Order::relaxed) != (owner_->tag() | state)) {
+    return "I2-I4: a page's tag is its owner's and shows its list";
+  }
+  if (page->seal.load(Order::relaxed) != page->seal_for(geometry_.object_size) ||
+      page->class_index != (index_ & 0xFFu)) {
+    return "I6: a page's seal and class are those of its size class";
+  }
+  for (std::uint32_t word = 0; word < geometry_.words; ++word) {
+    const Word bits = page->local(word).load(Order::relaxed) |
+                      page->remote(word, geometry_.words).load(Order::relaxed);
+    if ((bits & ~geometry_.word_mask(word)) != 0) {
+      return "I6: no bit of a bitmap is at or above `slots`";
+    }
+  }
+  const std::uint32_t used = page->used.load(Order::relaxed);
+  if (exact && used != geometry_.slots - count_free(page) + page->pending) {
+    return "I5: used = slots - ones(local) + pending";
+  }
+  return nullptr;
+}
+
+template <AllocablePage Page>
+const char* SizeClass<Page>::validate() const noexcept {
+  std::size_t pages = 0;
+  if (Header* page = current_.load(Order::relaxed); page != nullptr) {
+    ++pages;
+    if (const char* broken = validate_page(page, PageState::open, false)) {
+      return broken;
+    }
+    if (page->used.load(Order::relaxed) > Header::current_bias) {
+      return "I7: used of the current page is at most the bias";
+    }
+  }
+  for (Header* page = partial_.front(); page != nullptr; page = page->next, ++pages) {
+    if (const char* broken = validate_page(page, PageState::open, true)) {
+      return broken;
+    }
+    if (count_free(page) == 0 || page->used.load(Order::relaxed) == 0) {
+      return "I2: a partial page has free slots and used ones";
+    }
+  }
+  for (Header* page = full_.front(); page != nullptr; page = page->next, ++pages) {
+    if (const char* broken = validate_page(page, PageState::full, true)) {
+      return broken;
+    }
+    if (count_free(page) != 0) {
+      return "I3: a full page has no free slot";
+    }
+  }
+  std::size_t idle = 0;
+  for (Header* page = idle_; page != nullptr; page = page->next, ++idle) {
+    if (const char* broken = validate_page(page, PageState::idle, true)) {
+      return broken;
+    }
+    if (page->used.load(Order::relaxed) != 0 || page->announced.load(Order::relaxed) != 0 ||
+        page->pending != 0) {
+      return "I4: an idle page has nothing used, announced or pending";
+    }
+  }
+  if (idle != idle_count_ || pages + idle != pages_.get()) {
+    return "I1: pages = |current| + |partial| + |full| + |idle|";
+  }
+  return nullptr;
+}
+
+}  // namespace slabmalloc

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+//
+// Statistics: what a zone counts, and the counter it counts with. Allocations and frees are not
+// counted where they happen: they follow exactly from the bitmaps and the use counts at the moments
+// when a page starts and stops being current, so that the fast paths pay nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/atomics.hpp"
+
+namespace slabmalloc {
+
+/// A count written by one thread and readable by all.
+template <class Atomics>
+class Counter {
+ public:
+  constexpr Counter() noexcept = default;
+
+  std::size_t get() const noexcept { return value_.load(Order::relaxed); }
+  void add(std::size_t amount) noexcept { value_.store(get() + amount, Order::relaxed); }
+  void subtract(std::size_t amount) noexcept { value_.store(get() - amount, Order::relaxed); }
+  void raise_to(std::size_t amount) noexcept {
+    if (amount > get()) {
+      value_.store(amount, Order::relaxed);
+    }
+  }
+  void set(std::size_t amount) noexcept { value_.store(amount, Order::relaxed); }
+
+ private:
+  typename Atomics::template Cell<std::size_t> value_;
+};
+
+/// A snapshot of one size class. Exact when taken by the owner.
+struct ClassStatistics {
+  std::size_t object_size = 0;       ///< Bytes of a slot.
+  std::size_t page_bytes = 0;        ///< Bytes of a frame.
+  std::size_t pages = 0;             ///< Pages in the class, empty ones included.
+  std::size_t pages_high_water = 0;  ///< The most pages it ever had.
+  std::size_t slots = 0;             ///< Slots in these pages.
+  std::size_t used = 0;              ///< Live objects, including frees withheld by other zones.
+  std::size_t allocations = 0;       ///< Objects given out since the beginning.
+  std::size_t frees = 0;             ///< allocations - used.
+  std::size_t remote_frees = 0;      ///< Of `frees`: those by other owners that were taken in.
+  std::size_t refills = 0;           ///< Pages taken in.
+  std::size_t reclaims = 0;          ///< Pages given up.
+};
+
+/// The sum over the classes of a zone, in bytes where not said otherwise.
+struct ZoneStatistics {
+  std::size_t used_bytes = 0;
+  std::size_t page_bytes = 0;   ///< In size classes.
+  std::size_t depot_bytes = 0;  ///< In empty pages that belong to no class.
+  std::size_t frame_bytes_high_water = 0;  ///< The most of both that the zone ever held.
+  std::size_t withheld_bytes = 0;  ///< Other zones' objects whose frees wait to be delivered.
+  std::size_t allocations = 0;
+  std::size_t frees = 0;
+  std::size_t remote_frees = 0;
+  std::size_t refills = 0;
+  std::size_t reclaims = 0;
+};
+
+}  // namespace slabmalloc
