@@ -9,12 +9,16 @@
 //          last free    │       partial ◄──── back ──────┘                      │
 //                       └──────────┴──────────────────◄────── first free ───────┘
 //
-// Allocation takes the lowest set bit of one word of the current page's local bitmap; the bitmap is
-// the only record. Words are visited in order; a swept page goes to the back of `partial`, so that
-// pages gather free slots before their next visit.
+// Allocation claims one word of the current page's local bitmap as a whole and issues its bits one by
+// one; then it claims the same word again, if frees have set bits in it, or the next. Issuing from a
+// claimed copy keeps the page's word, which frees write, off the path from one allocation to the next.
+// Words are visited in order; a swept page goes to the back of `partial`, so that pages gather free
+// slots before their next visit.
 //
 // Free by the owner sets the bit and counts `used` down. `used` of the current page is not exact: it
 // starts at a bias on entry and is told from the bitmap on leaving, so that allocation need not count.
+// The bias shows in its sign, so the compare that finds an emptied page also finds the current one,
+// where a slot that is claimed but not issued is free although its bit is clear.
 //
 // Invariants, each with its line in validate():
 //   I1  pages = |current| + |partial| + |full| + |idle|
@@ -23,7 +27,8 @@
 //   I4  idle:    state = idle, ones(local) = slots, used = 0, announced = 0, pending = 0
 //   I5  partial, full, idle: used = slots - ones(local) + pending
 //   I6  every page: no bit of either bitmap at or above `slots`; seal is right; class is right
-//   I7  current: state = open, used <= bias, and no word but the visited ones was ever swept
+//   I7  current: state = open, used <= bias, claimed & local = 0 in the selected word
+//   I8  no current page: claimed = 0
 // pending counts bits that were collected before their announcement was taken (page_header.hpp).
 #pragma once
 
@@ -43,7 +48,7 @@ namespace slabmalloc {
 /// What a free by the owner led to.
 enum class FreeOutcome : std::uint8_t {
   freed,     ///< The slot is free.
-  emptied,   ///< The slot is free and was the page's last: the caller calls page_emptied().
+  emptied,   ///< The slot is free and `used` is 0: the caller calls page_emptied().
   rejected,  ///< Misuse, reported; nothing changed.
 };
 
@@ -74,13 +79,17 @@ class SizeClass {
 
   // ---- allocation ------------------------------------------------------------------------------
 
-  /// A slot from the current word, or null. Cost: constant, no call.
+  /// A slot from the selected word, or null. Cost: constant, no call.
   [[gnu::always_inline]] void* allocate_fast() noexcept {
-    const Word free = word_->load(Order::relaxed);
+    Word free = claimed_.load(Order::relaxed);
     if (free == 0) [[unlikely]] {
-      return nullptr;
+      free = word_->load(Order::relaxed);
+      if (free == 0) [[unlikely]] {
+        return nullptr;
+      }
+      word_->store(0, Order::relaxed);
     }
-    word_->store(free & (free - 1), Order::relaxed);
+    claimed_.store(free & (free - 1), Order::relaxed);
     return word_base_ + std::size_t{lowest_bit(free)} * geometry_.object_size;
   }
 
@@ -129,26 +138,28 @@ class SizeClass {
 
   // ---- free by the owner -----------------------------------------------------------------------
 
-  /// Frees slot `slot` of an open page. Cost: constant, no call.
+  /// Frees slot `slot` of an open page of this class, laid out by `geometry`. Cost: constant, no call.
   /// Fails: DoubleFree, reported with `address`, if the slot is free.
   template <bool Hardened>
-  [[gnu::always_inline]] static FreeOutcome free_slot(Header* page, const SlotGeometry& geometry,
-                                                      std::uint32_t slot,
-                                                      const void* address) noexcept {
-    auto& word = page->local(slot / word_bits);
+  [[gnu::always_inline]] FreeOutcome free_slot(Header* page, const SlotGeometry& geometry,
+                                               std::uint32_t slot, const void* address) noexcept {
+    Cell& word = page->local(slot / word_bits);
     const Word mask = Word{1} << (slot % word_bits);
     const Word before = word.load(Order::relaxed);
-    Word freed = before;
+    const std::uint32_t used = page->used.load(Order::relaxed) - 1;
+    Word free = before;
+    if (static_cast<std::int32_t>(used) < 0) {
+      free |= claimed_in(word);
+    }
     if constexpr (Hardened) {
       // A bit here that this owner has not collected: someone else freed the slot first.
-      freed |= page->remote(slot / word_bits, geometry.words).load(Order::relaxed);
+      free |= page->remote(slot / word_bits, geometry.words).load(Order::relaxed);
     }
-    if ((freed & mask) != 0) [[unlikely]] {
+    if ((free & mask) != 0) [[unlikely]] {
       report_misuse({MisuseKind::DoubleFree, address, geometry.object_size, slot});
       return FreeOutcome::rejected;
     }
     word.store(before | mask, Order::relaxed);
-    const std::uint32_t used = page->used.load(Order::relaxed) - 1;
     page->used.store(used, Order::relaxed);
     return used == 0 ? FreeOutcome::emptied : FreeOutcome::freed;
   }
@@ -245,11 +256,13 @@ class SizeClass {
     if (page == nullptr) {
       return;
     }
-    settle_counts(page);
+    word_->store(word_->load(Order::relaxed) | claimed_.load(Order::relaxed), Order::relaxed);
+    claimed_.store(0, Order::relaxed);
+    const std::uint32_t free = count_free(page);
+    allocations_.add(issued_while_current(page, free));
     current_.store(nullptr, Order::relaxed);
     word_ = &no_free_slots;
     fresh_ = false;
-    const std::uint32_t free = count_free(page);
     const std::uint32_t used = geometry_.slots - free + page->pending;
     page->used.store(used, Order::relaxed);
     if (free == 0) {
@@ -291,7 +304,7 @@ class SizeClass {
     result.allocations = allocations_.get();
     for_each_page([&](Header* page) noexcept {
       if (page == current_.load(Order::relaxed)) {
-        const std::uint32_t free = count_free(page);
+        const std::uint32_t free = count_free(page) + count_ones(claimed_.load(Order::relaxed));
         result.allocations += issued_while_current(page, free);
         result.used += geometry_.slots - free + page->pending;
       } else {
@@ -307,6 +320,10 @@ class SizeClass {
 
   /// Objects given out so far. Thread: any; exact for the owner, else it may lag by one page.
   std::size_t allocations() const noexcept { return allocations_.get(); }
+  /// Slots claimed and not issued: free, although their page shows them as live. Thread: any.
+  std::uint32_t claimed_slots() const noexcept {
+    return count_ones(claimed_.load(Order::relaxed));
+  }
   std::size_t remote_frees() const noexcept { return remote_frees_.get(); }
   std::size_t pages() const noexcept { return pages_.get(); }
 
@@ -334,7 +351,8 @@ class SizeClass {
       std::byte* frame = Page::frame_of(page);
       for (std::uint32_t word = 0; word < geometry_.words; ++word) {
         Word live = geometry_.word_mask(word) & ~page->local(word).load(Order::relaxed) &
-                    ~page->remote(word, geometry_.words).load(Order::relaxed);
+                    ~page->remote(word, geometry_.words).load(Order::relaxed) &
+                    ~claimed_in(page->local(word));
         for (; live != 0; live &= live - 1) {
           const std::size_t slot = std::size_t{word} * word_bits + lowest_bit(live);
           visitor(static_cast<void*>(frame + slot * geometry_.object_size),
@@ -350,8 +368,13 @@ class SizeClass {
  private:
   using Cell = typename Atomics::template Cell<Word>;
 
-  /// What `word_` points to while there is no current page. Never written.
+  /// What `word_` points to while there is no current page. Never written but with 0.
   static inline constinit Cell no_free_slots{};
+
+  /// The bits of `word` that are free, but not in it: claimed and not issued.
+  [[gnu::always_inline]] Word claimed_in(const Cell& word) const noexcept {
+    return &word == word_ ? claimed_.load(Order::relaxed) : 0;
+  }
 
   void enter(Header* page, bool fresh) noexcept {
     page->tag.store(owner_->tag(), Order::relaxed);
@@ -372,10 +395,7 @@ class SizeClass {
     return free_on_entry_ + freed + collected_while_current_ - free;
   }
 
-  void settle_counts(Header* page) noexcept {
-    allocations_.add(issued_while_current(page, count_free(page)));
-  }
-
+  /// The set bits of the local bitmap.
   std::uint32_t count_free(Header* page) const noexcept {
     std::uint32_t free = 0;
     for (std::uint32_t word = 0; word < geometry_.words; ++word) {
@@ -398,9 +418,9 @@ class SizeClass {
       }
       const Word collected = remote.exchange(0, Order::acquire);
       auto& local = page->local(index);
-      const Word before = local.load(Order::relaxed);
+      const Word before = local.load(Order::relaxed) | claimed_in(local);
       const Word twice = collected & before;
-      local.store(before | collected, Order::relaxed);
+      local.store(local.load(Order::relaxed) | (collected & ~before), Order::relaxed);
       page->pending = (page->pending + count_ones(collected)) & 0xFFFFFFu;
       found_some = found_some || (collected & ~before) != 0;
       if (is_current) {
@@ -473,7 +493,8 @@ class SizeClass {
   const char* validate_page(Header* page, std::uintptr_t state, bool exact) const noexcept;
 
   // The allocation's line.
-  Cell* word_ = &no_free_slots;     ///< The word of the current page that allocation takes from.
+  Cell claimed_{};                  ///< Bits taken out of *word_ and not issued yet.
+  Cell* word_ = &no_free_slots;     ///< The selected word of the current page.
   std::byte* word_base_ = nullptr;  ///< The slot of its bit 0.
   SlotGeometry geometry_{};
   std::uint32_t word_index_ = 0;
@@ -537,6 +558,13 @@ const char* SizeClass<Page>::validate() const noexcept {
     if (page->used.load(Order::relaxed) > Header::current_bias) {
       return "I7: used of the current page is at most the bias";
     }
+  }
+  const Word claimed = claimed_.load(Order::relaxed);
+  if ((claimed & word_->load(Order::relaxed)) != 0) {
+    return "I7: claimed & local = 0 in the selected word";
+  }
+  if (claimed != 0 && current_.load(Order::relaxed) == nullptr) {
+    return "I8: without a current page nothing is claimed";
   }
   for (Header* page = partial_.front(); page != nullptr; page = page->next, ++pages) {
     if (const char* broken = validate_page(page, PageState::open, true)) {

@@ -78,7 +78,7 @@ class BasicZoneAllocator {
 
   /// As allocate(), of size class `index`. Pre: index < class_count.
   [[gnu::always_inline]] Result<void*> allocate_class(std::uint32_t index) noexcept {
-    return banks_.with_class(index, [this](auto& bank, auto& size_class) -> Result<void*> {
+    return banks_.with_class(index, [&](auto& bank, auto& size_class) -> Result<void*> {
       if (void* object = size_class.allocate_fast()) [[likely]] {
         return object;
       }
@@ -119,7 +119,7 @@ class BasicZoneAllocator {
       deallocate_run(object, layout);
       return;
     }
-    banks_.with_class(index, [this, object](auto& bank, auto& size_class) {
+    banks_.with_class(index, [&](auto& bank, auto& size_class) {
       deallocate_in(bank, size_class, object);
     });
   }
@@ -205,7 +205,7 @@ class BasicZoneAllocator {
     if (index == SizeClasses::no_class) {
       return AllocationError::InvalidLayout;
     }
-    return banks_.with_class(index, [this, page](auto& bank, auto& size_class) -> Result<void> {
+    return banks_.with_class(index, [&](auto& bank, auto& size_class) -> Result<void> {
       using Bank = typename std::remove_reference_t<decltype(bank)>;
       if constexpr (std::same_as<typename Bank::Page, Page>) {
         if (accept_frame(size_class, page)) {
@@ -265,7 +265,7 @@ class BasicZoneAllocator {
   {
     collect();
     const std::size_t before = frame_bytes_.get();
-    banks_.for_each_bank([this](auto& bank) noexcept {
+    banks_.for_each_bank([&](auto& bank) noexcept {
       for (auto& size_class : bank.classes) {
         size_class.leave_current();
         while (size_class.idle_pages() != 0) {
@@ -310,7 +310,7 @@ class BasicZoneAllocator {
   /// can adopt the zone, or look at it, without a rest. Thread: owner.
   void settle() noexcept {
     collect();
-    banks_.for_each_bank([this](auto& bank) noexcept {
+    banks_.for_each_bank([&](auto& bank) noexcept {
       for (auto& size_class : bank.classes) {
         size_class.leave_current();
         retire_excess(bank, size_class);
@@ -347,10 +347,15 @@ class BasicZoneAllocator {
     return result;
   }
 
-  /// Objects of class `index` given out, and frees by others taken in. Thread: any; see SizeClass.
+  /// Objects of class `index` given out, frees by others taken in, and slots claimed. Thread: any; see
+  /// SizeClass.
   std::size_t allocations(std::uint32_t index) const noexcept {
     return const_cast<Banks&>(banks_).with_class(
         index, [](auto&, auto& size_class) { return size_class.allocations(); });
+  }
+  std::size_t claimed_slots(std::uint32_t index) const noexcept {
+    return const_cast<Banks&>(banks_).with_class(
+        index, [](auto&, auto& size_class) { return std::size_t{size_class.claimed_slots()}; });
   }
   std::size_t remote_frees(std::uint32_t index) const noexcept {
     return const_cast<Banks&>(banks_).with_class(
@@ -394,7 +399,7 @@ class BasicZoneAllocator {
 
   /// Settles an open page of class `index` that free_slot() emptied. Thread: owner.
   void page_emptied(Header* page, std::uint32_t index) noexcept {
-    banks_.with_class(index, [this, page](auto& bank, auto& size_class) {
+    banks_.with_class(index, [&](auto& bank, auto& size_class) {
       size_class.page_emptied(page);
       retire_excess(bank, size_class);
     });
@@ -592,7 +597,7 @@ class BasicZoneAllocator {
       const std::uint32_t slot = size_class.geometry().slot_at(
           static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::frame_of(page)));
       if (slot != SlotGeometry::no_slot) [[likely]] {
-        const FreeOutcome outcome = Class::template free_slot<Config::hardened>(
+        const FreeOutcome outcome = size_class.template free_slot<Config::hardened>(
             page, size_class.geometry(), slot, object);
         if (outcome == FreeOutcome::emptied) [[unlikely]] {
           page_emptied(page, size_class.index());
@@ -672,7 +677,7 @@ class BasicZoneAllocator {
     if (page == nullptr) {
       return false;
     }
-    banks_.with_class(page->class_index, [this, page](auto& bank, auto& size_class) {
+    banks_.with_class(page->class_index, [&](auto& bank, auto& size_class) {
       size_class.absorb(page);
       retire_excess(bank, size_class);
     });
@@ -725,7 +730,7 @@ class ScopedZone : public PagedZone<PagerT, Config> {
       : PagedZone<PagerT, Config>(pager), pager_of_frames_(pager) {}
   /// Pre: no object of the zone is used any more. Runs must have been freed one by one.
   ~ScopedZone() {
-    this->release_all([this](void* frame, std::size_t bytes) noexcept {
+    this->release_all([&](void* frame, std::size_t bytes) noexcept {
       pager_of_frames_.deallocate_frame(frame, bytes);
     });
   }
