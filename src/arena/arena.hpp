@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+//
+// Arena: where the process heap's memory comes from and goes back to.
+//
+//     page of slots   --allocate(chunks)------->  a run of 64 KiB chunks in one window of space
+//     large object    --allocate_large(bytes)-->  such a run; from 32 MiB on its own mapping
+//
+//     process_arena
+//     | mutex | Window: place and growth | RunMap: who has which chunks | DirectMap: own mappings |
+//
+// A freed run is dirty: backed by memory, contents unknown. It is purged, which makes it clean,
+// when it has been free for decay_milliseconds (looked at by whoever calls the arena next), at once
+// when there is more dirty memory than dirty_allowance(), and on trim(). Allocation prefers dirty
+// runs, then clean ones; then the window grows. Where address space is scarce purging and merging
+// come before growth.
+//
+// What an address is, without a lock:
+//
+//     chunk_of(address) == nullptr    not in the window: a mapping of its own, or foreign
+//     chunk_of(address)->info.kind    see chunk.hpp
+//
+// Locks: the arena's mutex and the direct map's, never both but in prepare_fork(), which takes them
+// in that order. System calls are made with them held, except mapping and unmapping of direct
+// objects.
+//
+// Invariants, checked by validate(), besides those of RunMap and DirectMap:
+//   A1  end of the runs = committed chunks; data bytes made usable = (end - unusable) * chunk_bytes
+//   A2  the records of the chunks that are not in use are clear: Unclaimed, no owner, no seal
+//   A3  a record of kind LargeHead is the first of a run in use, of the length that it says
+//   A4  large count and bytes = those of the LargeHeads + those of the direct map
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "arena/chunk.hpp"
+#include "arena/direct_map.hpp"
+#include "arena/gauge.hpp"
+#include "arena/run_map.hpp"
+#include "arena/window.hpp"
+#include "os/mutex.hpp"
+#include "slabmalloc/base/atomics.hpp"
+
+namespace slabmalloc {
+
+/// Memory handed out, and whether every byte of it is known to be zero. `address` is null if
+/// refused.
+struct Extent {
+  void* address = nullptr;
+  bool zeroed = false;
+  constexpr explicit operator bool() const noexcept { return address != nullptr; }
+};
+
+/// What a request to free a large object came to.
+enum class LargeFree : std::uint8_t {
+  Freed,
+  AlreadyFree,  ///< The address lies in free memory of the window.
+  Inside,       ///< Within something in use, but not the first byte of a large object.
+  Foreign,      ///< The address is nothing of this arena's.
+};
+
+/// A snapshot of the arena's counters, in bytes where not said otherwise. Taken without a lock:
+/// each number is right by itself, sums may be off by operations under way.
+struct ArenaStatistics {
+  std::size_t committed_bytes = 0;  ///< Usable, whether backed or not: data, records, mappings.
+  std::size_t committed_peak_bytes = 0;
+  std::size_t in_use_bytes = 0;  ///< Handed out, direct mappings included.
+  std::size_t in_use_peak_bytes = 0;
+  std::size_t dirty_bytes = 0;     ///< Free, but backed by memory.
+  std::size_t clean_bytes = 0;     ///< Free and not backed by memory.
+  std::size_t metadata_bytes = 0;  ///< Usable for records and tags; backed only where touched.
+  std::size_t large_count = 0;     ///< Large objects now.
+  std::size_t large_bytes = 0;
+  std::uint64_t large_allocations = 0;
+  std::uint64_t large_frees = 0;
+  std::uint64_t purged_bytes = 0;  ///< Since the start.
+};
+
+/// The arena. Usable from its constant initialisation on; it sets itself up on first use.
+/// Thread: every function from any thread, except the fork functions as said there.
+class Arena {
+ public:
+  /// From here on a large object gets a mapping of its own.
+  static constexpr std::size_t direct_threshold_bytes = std::size_t{32} << 20;
+  /// From an alignment above this too, since a run would leave as much unused before it.
+  static constexpr std::size_t run_alignment_bytes = std::size_t{4} << 20;
+  static constexpr std::uint32_t decay_milliseconds = 250;
+
+  constexpr Arena() noexcept = default;
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  /// The record of the chunk that holds `address`, or null outside of the window. Any address will
+  /// do.
+  /// Order: acquire, with the release in adopt(): base and record address are those of the window.
+  [[gnu::always_inline]] Chunk* chunk_of(const void* address) const noexcept {
+    const std::size_t window_bytes = window_bytes_.load(Order::acquire);
+    const std::uintptr_t offset =
+        reinterpret_cast<std::uintptr_t>(address) - data_base_.load(Order::relaxed);
+    if (offset >= window_bytes) [[unlikely]] {
+      return nullptr;
+    }
+    return records_.load(Order::relaxed) + (offset >> chunk_shift);
+  }
+
+  /// The first byte of the chunk that `chunk` describes. Pre: it is a record of this arena.
+  [[gnu::always_inline]] std::byte* address_of(const Chunk* chunk) const noexcept {
+    const auto number = static_cast<std::size_t>(chunk - records_.load(Order::relaxed));
+    return reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed) + number * chunk_bytes);
+  }
+
+  /// Chunks from the window's start whose records can be read.
+  std::size_t committed_chunks() const noexcept {
+    return window_bytes_.load(Order::acquire) / chunk_bytes;
+  }
+
+  /// Hands out `chunks` chunks in a row at a multiple of `alignment`, a power of two. Their records
+  /// are clear, except that bitmaps may hold anything. Null if memory is exhausted.
+  /// Pre: alignment <= run_alignment_bytes.
+  Extent allocate(std::size_t chunks, std::size_t alignment = chunk_bytes) noexcept;
+
+  /// Takes back what allocate() handed out and clears the records.
+  void deallocate(void* address, std::size_t chunks) noexcept;
+
+  /// Hands out an object of at least `bytes` at a multiple of `alignment`, a power of two. Every
+  /// size may be asked. Null if memory is exhausted.
+  Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept;
+
+  /// Takes back a large object. Any address may be given: what is not one is told, and nothing
+  /// happens.
+  LargeFree deallocate_large(void* address) noexcept;
+
+  /// The bytes usable of the large object at that very address; 0 if there is none. Any address may
+  /// be asked.
+  std::size_t large_usable_bytes(const void* address) noexcept;
+
+  /// Makes the large object at `address` hold at least `bytes` without copying, in place or by
+  /// moving its mapping; excess is given back. Its new address, or null if that cannot be: then it
+  /// is as before. A mapping that moves keeps no alignment beyond the OS page.
+  /// Pre: a large object starts at `address`.
+  void* resize_large(void* address, std::size_t bytes) noexcept;
+
+  /// What deallocate_large() would say of `address`; Freed if it would free. Cost: O(runs); for
+  /// diagnosis.
+  LargeFree classify(const void* address) noexcept;
+
+  /// Purges what has been dirty for long enough, a bounded amount.
+  void decay() noexcept;
+
+  /// Purges everything dirty; returns the bytes given back to the operating system.
+  std::size_t trim() noexcept;
+
+  /// Dirty bytes that are kept for reuse when `in_use` bytes are in use; more is purged at once.
+  static constexpr std::size_t dirty_allowance(std::size_t in_use) noexcept {
+    constexpr std::size_t least = std::size_t{8} << 20;
+    return in_use / 8 > least ? in_use / 8 : least;
+  }
+
+  /// Holds all of the arena's mutexes across a fork, so that the child finds everything whole.
+  void prepare_fork() noexcept;
+  void parent_after_fork() noexcept;
+  /// Pre: called in the child, by its only thread.
+  void child_after_fork() noexcept;
+
+  ArenaStatistics statistics() const noexcept;
+
+  /// True if all invariants hold. Cost: O(chunks). Thread: no other call may be under way, and no
+  /// page may be made or ended.
+  bool validate() noexcept;
+
+ private:
+  // These with the mutex held.
+  Extent take_run(std::size_t chunks, std::size_t alignment) noexcept;
+  Placement find_or_grow(RunRequest& request) noexcept;
+  Placement grow_for(RunRequest& request) noexcept;
+  void adopt(const Growth& growth) noexcept;
+  void give_back_run(std::uint32_t first) noexcept;
+  std::size_t purge_run(std::uint32_t run, std::uint32_t limit_chunks, std::uint32_t now) noexcept;
+  void purge_excess(std::uint32_t now) noexcept;
+  void purge_expired(std::uint32_t now) noexcept;
+  std::size_t purge_all(std::uint32_t now) noexcept;
+  std::uint64_t phase() const noexcept;
+  std::uint32_t number_of(const void* address) const noexcept;
+  void note_sizes() noexcept;
+  LargeFree classify_in_window(const void* address) const noexcept;
+  bool validate_records(std::size_t& large_count, std::size_t& large_bytes) noexcept;
+
+  // These without.
+  LargeFree classify_outside(const void* address) noexcept;
+  Extent allocate_large_run(std::size_t bytes, std::size_t alignment) noexcept;
+  Extent allocate_direct(std::size_t bytes, std::size_t alignment) noexcept;
+  LargeFree deallocate_direct(void* address) noexcept;
+  LargeFree deallocate_large_run(Chunk* chunk, void* address) noexcept;
+  bool resize_large_run(Chunk* head, std::size_t bytes) noexcept;
+  void* resize_direct(void* address, std::size_t bytes) noexcept;
+  void note_large(std::size_t bytes) noexcept;
+  void note_large_gone(std::size_t bytes) noexcept;
+
+  // Read by every free; written only when the window grows.
+  alignas(64) HardwareAtomics::Cell<std::size_t> window_bytes_;
+  HardwareAtomics::Cell<std::uintptr_t> data_base_;
+  HardwareAtomics::Cell<Chunk*> records_;
+
+  alignas(64) os::Mutex mutex_;
+  Window window_;
+  RunMap runs_;
+  std::size_t window_committed_ = 0;  ///< The window's share of committed_.
+
+  Gauge committed_;
+  Gauge in_use_;
+  DirectMap direct_{committed_};
+  HardwareAtomics::Cell<std::size_t> dirty_bytes_;
+  HardwareAtomics::Cell<std::size_t> clean_bytes_;
+  HardwareAtomics::Cell<std::size_t> metadata_bytes_;
+  HardwareAtomics::Cell<std::size_t> large_count_;
+  HardwareAtomics::Cell<std::size_t> large_bytes_;
+  HardwareAtomics::Cell<std::uintptr_t> large_allocations_;
+  HardwareAtomics::Cell<std::uintptr_t> large_frees_;
+  HardwareAtomics::Cell<std::uintptr_t> purged_bytes_;
+};
+
+/// The process's arena.
+[[gnu::visibility("hidden")]] extern constinit Arena process_arena;
+
+}  // namespace slabmalloc

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+//
+// What the arena tells about itself: its counters and whether its invariants hold.
+#include "arena/arena.hpp"
+
+namespace slabmalloc {
+
+ArenaStatistics Arena::statistics() const noexcept {
+  ArenaStatistics statistics;
+  statistics.committed_bytes = committed_.value();
+  statistics.committed_peak_bytes = committed_.peak();
+  statistics.in_use_bytes = in_use_.value();
+  statistics.in_use_peak_bytes = in_use_.peak();
+  statistics.dirty_bytes = dirty_bytes_.load(Order::relaxed);
+  statistics.clean_bytes = clean_bytes_.load(Order::relaxed);
+  statistics.metadata_bytes = metadata_bytes_.load(Order::relaxed);
+  statistics.large_count = large_count_.load(Order::relaxed);
+  statistics.large_bytes = large_bytes_.load(Order::relaxed);
+  statistics.large_allocations = large_allocations_.load(Order::relaxed);
+  statistics.large_frees = large_frees_.load(Order::relaxed);
+  statistics.purged_bytes = purged_bytes_.load(Order::relaxed);
+  return statistics;
+}
+
+/// Copies the sizes that the mutex guards to where statistics() reads them.
+void Arena::note_sizes() noexcept {
+  const std::size_t usable = window_.data_bytes() + window_.metadata_bytes();
+  committed_.change(window_committed_, usable);
+  window_committed_ = usable;
+  dirty_bytes_.store(std::size_t{runs_.chunks_in(RunState::Dirty)} * chunk_bytes, Order::relaxed);
+  clean_bytes_.store(std::size_t{runs_.chunks_in(RunState::Clean)} * chunk_bytes, Order::relaxed);
+  metadata_bytes_.store(window_.metadata_bytes(), Order::relaxed);
+}
+
+bool Arena::validate() noexcept {
+  const os::Lock lock(mutex_);
+  const std::size_t usable_chunks = runs_.end() - runs_.chunks_in(RunState::Unusable);
+  if (runs_.end() != committed_chunks() || usable_chunks * chunk_bytes != window_.data_bytes()) {
+    return false;  // A1
+  }
+  std::size_t large_count = direct_.count();
+  std::size_t large_bytes = direct_.bytes();
+  return runs_.validate() && direct_.validate() && validate_records(large_count, large_bytes) &&
+         large_count == large_count_.load(Order::relaxed) &&
+         large_bytes == large_bytes_.load(Order::relaxed);  // A4
+}
+
+/// A2 and A3, and adds up the large objects.
+bool Arena::validate_records(std::size_t& large_count, std::size_t& large_bytes) noexcept {
+  for (std::uint32_t first = 0; first < runs_.end(); first += runs_.run_chunks(first)) {
+    const RunState state = runs_.state_of_run(first);
+    const std::uint32_t length = runs_.run_chunks(first);
+    for (std::uint32_t chunk = 0; chunk < length; ++chunk) {
+      const Chunk& record = window_.records()[first + chunk];
+      const bool is_clear = record.info.kind == ChunkKind::Unclaimed &&
+                            record.header.tag.load(Order::relaxed) == 0 &&
+                            record.header.seal.load(Order::relaxed) == 0;
+      if (state != RunState::InUse && !is_clear) {
+        return false;  // A2
+      }
+      if (record.info.kind != ChunkKind::LargeHead) {
+        continue;
+      }
+      if (chunk != 0 || record.info.large_chunks() != length) {
+        return false;  // A3
+      }
+      ++large_count;
+      large_bytes += std::size_t{length} * chunk_bytes;
+    }
+  }
+  return true;
+}
+
+}  // namespace slabmalloc

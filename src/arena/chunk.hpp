@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+//
+// Chunk: the arena's unit of address space, 64 KiB, and the record that describes it.
+//
+// Records lie beside the data, in an array indexed by the chunk's number, so that no overflow of an
+// object reaches them:
+//
+//     data     | chunk 0 | chunk 1 | chunk 2 | …          64 KiB each
+//     records  | record 0 | record 1 | record 2 | …       1088 bytes each
+//
+//     record   | remote bitmap, local bitmap: 1024 | PageHeader: 48 | ChunkInfo: 16 |
+//              ^ 0                            1024 ^           1072 ^           1088 ^
+//
+// The bitmaps grow down from the header, as page_header.hpp has it, and hold two bits for each of
+// up to 4096 slots: 16-byte objects in one chunk. A stride of 17 cache lines puts the headers of
+// successive chunks into different cache sets: 17 is odd, so every set is used.
+//
+// A record is all zeros until a page or a large object begins in its chunk, and that again
+// afterwards except for the bitmaps. So a record tells what an address is:
+//
+//     SlabHead   the first chunk of a page of slots; header and info describe it
+//     SlabTail   a further chunk of such a page; info leads to the head
+//     LargeHead  the first chunk of a large object, which starts at its first byte
+//     Unclaimed  a free chunk, or one further into a large object: nothing to free starts here
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/atomics.hpp"
+#include "slabmalloc/base/bits.hpp"
+#include "slabmalloc/page/page_header.hpp"
+
+namespace slabmalloc {
+
+inline constexpr std::size_t chunk_shift = 16;
+inline constexpr std::size_t chunk_bytes = std::size_t{1} << chunk_shift;
+
+/// What begins or continues in a chunk. 0 is what a fresh record says.
+enum class ChunkKind : std::uint8_t { Unclaimed = 0, SlabHead, SlabTail, LargeHead };
+
+/// What an address in the chunk means, apart from what the page's header says.
+/// Thread: written by whoever holds the run of chunks; read by whoever holds an object in it.
+struct ChunkInfo {
+  std::uint32_t reciprocal = 0;   ///< SlabHead: as in SlotGeometry.
+  std::uint32_t object_size = 0;  ///< SlabHead: bytes of a slot.
+  std::uint32_t slots = 0;        ///< SlabHead: slots of the page. LargeHead: chunks of the object.
+  ChunkKind kind = ChunkKind::Unclaimed;
+  std::uint8_t class_index = 0;      ///< SlabHead: for the page's owner to use.
+  std::uint16_t chunks_to_head = 0;  ///< SlabTail: the head is so many chunks before this one.
+
+  static constexpr ChunkInfo large_head(std::uint32_t chunks) noexcept {
+    return {0, 0, chunks, ChunkKind::LargeHead, 0, 0};
+  }
+  static constexpr ChunkInfo slab_tail(std::uint16_t chunks_to_head) noexcept {
+    return {0, 0, 0, ChunkKind::SlabTail, 0, chunks_to_head};
+  }
+  /// Pre: kind is LargeHead.
+  constexpr std::uint32_t large_chunks() const noexcept { return slots; }
+};
+
+/// The record of one chunk.
+struct alignas(64) Chunk {
+  using Header = PageHeader<HardwareAtomics>;
+
+  static constexpr std::size_t bitmap_bytes = 1024;
+  /// Bitmap words of one kind, local or remote, that there is room for.
+  static constexpr std::size_t maximum_words = bitmap_bytes / sizeof(Word) / 2;
+
+  HardwareAtomics::Cell<Word> bitmaps[bitmap_bytes / sizeof(Word)];
+  Header header;
+  ChunkInfo info;
+
+  static Chunk* of(Header* page) noexcept {
+    return reinterpret_cast<Chunk*>(reinterpret_cast<std::byte*>(page) - bitmap_bytes);
+  }
+
+  /// The record of the first chunk of the page whose further chunk this is. Pre: kind is SlabTail.
+  Chunk* head() noexcept { return this - info.chunks_to_head; }
+
+  /// Forgets what was in the chunk. Afterwards no address in it is taken for an object.
+  void clear() noexcept {
+    header.tag.store(0, Order::relaxed);
+    header.seal.store(0, Order::relaxed);
+    info = ChunkInfo{};
+  }
+};
+
+static_assert(sizeof(ChunkInfo) == 16, "the header and the info share a cache line");
+static_assert(sizeof(Chunk) % 128 == 64, "an odd number of cache lines uses every cache set");
+static_assert(sizeof(void*) != 8 || sizeof(Chunk) == 1088);
+static_assert(offsetof(Chunk, header) == Chunk::bitmap_bytes,
+              "bitmaps end where the header begins");
+
+}  // namespace slabmalloc

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: MIT
+#include "arena/direct_map.hpp"
+
+#include <cstdint>
+
+#include "os/os.hpp"
+#include "slabmalloc/base/bits.hpp"
+
+namespace slabmalloc {
+namespace {
+
+constexpr const char* object_label = "slabmalloc large object";
+constexpr const char* register_label = "slabmalloc register";
+
+constexpr std::size_t largest_size = PTRDIFF_MAX;
+
+void* at(std::uintptr_t address) noexcept { return reinterpret_cast<void*>(address); }
+
+std::uintptr_t number(const void* address) noexcept {
+  return reinterpret_cast<std::uintptr_t>(address);
+}
+
+}  // namespace
+
+void* DirectMap::allocate(std::size_t bytes, std::size_t alignment, std::size_t& usable,
+                          bool& zeroed) noexcept {
+  Record record;
+  bool reused = false;
+  {
+    const os::Lock lock(mutex_);
+    if (!promise_room()) {
+      return nullptr;
+    }
+    reused = retired_ != 0 && reuse_retired(bytes, alignment, record);
+  }
+  if (!reused && !map(bytes, alignment, record)) {
+    const os::Lock lock(mutex_);
+    --promised_;
+    return nullptr;
+  }
+  usable = record.bytes;
+  zeroed = !reused;
+  note_mapped(0, reused ? 0 : record.mapping_bytes);
+  put(record);
+  return at(record.address);
+}
+
+std::size_t DirectMap::deallocate(const void* address) noexcept {
+  Record record;
+  {
+    const os::Lock lock(mutex_);
+    if (!take(address, record)) {
+      return 0;
+    }
+  }
+  const std::size_t bytes = record.bytes;
+  if (os::interface().unmap(at(record.mapping_base), record.mapping_bytes)) {
+    note_mapped(record.mapping_bytes, 0);
+    const os::Lock lock(mutex_);
+    --promised_;
+  } else {
+    retire(record);
+  }
+  return bytes;
+}
+
+std::size_t DirectMap::usable_bytes(const void* address) noexcept {
+  const os::Lock lock(mutex_);
+  const Record* const record = find(address);
+  return record != nullptr ? record->bytes : 0;
+}
+
+bool DirectMap::is_inside(const void* address) noexcept {
+  const os::Lock lock(mutex_);
+  for (std::size_t slot = 0; slot < capacity_; ++slot) {
+    const std::uintptr_t offset = number(address) - records_[slot].address;
+    if (offset != 0 && offset < records_[slot].bytes) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void* DirectMap::resize(void* address, std::size_t bytes) noexcept {
+  Record record;
+  {
+    const os::Lock lock(mutex_);
+    if (!take(address, record)) {
+      return nullptr;
+    }
+  }
+  const std::size_t head = record.address - record.mapping_base;
+  void* moved = nullptr;
+  if (bytes <= largest_size / 2) {
+    const std::size_t total =
+        align_up(head + (bytes != 0 ? bytes : 1), os::interface().page_bytes());
+    moved = os::interface().remap(at(record.mapping_base), record.mapping_bytes, total, true);
+    if (moved != nullptr) {
+      note_mapped(record.mapping_bytes, total);
+      record = {number(moved) + head, total - head, number(moved), total};
+    }
+  }
+  const bool refused = moved == nullptr && bytes > record.bytes;
+  put(record);
+  return refused ? nullptr : at(record.address);
+}
+
+std::size_t DirectMap::give_back_retired() noexcept {
+  const os::Lock lock(mutex_);
+  std::size_t given_back = 0;
+  for (std::size_t slot = 0; slot < capacity_ && retired_ != 0;) {
+    Record& record = records_[slot];
+    const bool retired = record.address != 0 && record.bytes == 0;
+    if (retired && os::interface().unmap(at(record.mapping_base), record.mapping_bytes)) {
+      given_back += record.mapping_bytes;
+      --retired_;
+      remove(&record);  // Another record may have moved here: look at this slot again.
+    } else {
+      ++slot;
+    }
+  }
+  note_mapped(given_back, 0);
+  return given_back;
+}
+
+/// Maps an object and cuts off what was mapped only to find an aligned place.
+bool DirectMap::map(std::size_t bytes, std::size_t alignment, Record& record) noexcept {
+  const std::size_t page = os::interface().page_bytes();
+  const std::size_t slack = alignment > page ? alignment - page : 0;
+  if (bytes > largest_size / 2 || slack > largest_size / 2) {
+    return false;
+  }
+  const std::size_t size = align_up(bytes != 0 ? bytes : 1, page);
+  void* const got = os::interface().map(size + slack);
+  if (got == nullptr) {
+    return false;
+  }
+  record.mapping_base = number(got);
+  record.mapping_bytes = size + slack;
+  record.address = align_up(record.mapping_base, alignment);
+  record.bytes = size;
+  const std::size_t head = record.address - record.mapping_base;
+  const std::size_t tail = slack - head;
+  if (tail != 0 && os::interface().unmap(at(record.address + size), tail)) {
+    record.mapping_bytes -= tail;
+  }
+  if (head != 0 && os::interface().unmap(got, head)) {
+    record.mapping_base += head;
+    record.mapping_bytes -= head;
+  }
+  os::interface().name(at(record.address), size, object_label);
+  return true;
+}
+
+std::size_t DirectMap::slot_for(std::uintptr_t address) const noexcept {
+  // Fibonacci hashing of the page number: Knuth, The Art of Computer Programming 3, 6.4.
+  const std::uint64_t mixed = std::uint64_t{address >> 12} * 0x9E3779B97F4A7C15u;
+  return static_cast<std::size_t>(mixed >> 32) & (capacity_ - 1);
+}
+
+/// The record of the object at `address`; null if there is none.
+DirectMap::Record* DirectMap::find(const void* address) noexcept {
+  if (capacity_ == 0 || address == nullptr) {
+    return nullptr;
+  }
+  for (std::size_t slot = slot_for(number(address)); records_[slot].address != 0;
+       slot = (slot + 1) & (capacity_ - 1)) {
+    if (records_[slot].address == number(address)) {
+      return records_[slot].bytes != 0 ? &records_[slot] : nullptr;
+    }
+  }
+  return nullptr;
+}
+
+/// Makes sure that one record more can be inserted later, whatever happens until then.
+bool DirectMap::promise_room() noexcept {
+  if ((count_ + promised_ + 1) * 2 > capacity_ && !enlarge()) {
+    return false;
+  }
+  ++promised_;
+  return true;
+}
+
+bool DirectMap::enlarge() noexcept {
+  const std::size_t old_capacity = capacity_;
+  const std::size_t capacity =
+      old_capacity != 0 ? old_capacity * 2 : os::interface().page_bytes() / sizeof(Record);
+  void* const room = os::interface().map(capacity * sizeof(Record));
+  if (room == nullptr) {
+    return false;
+  }
+  os::interface().name(room, capacity * sizeof(Record), register_label);
+  Record* const old = records_;
+  records_ = static_cast<Record*>(room);
+  capacity_ = capacity;
+  count_ = 0;
+  for (std::size_t slot = 0; slot < old_capacity; ++slot) {
+    if (old[slot].address != 0) {
+      insert(old[slot]);
+    }
+  }
+  if (old != nullptr) {
+    // Should this fail, a few OS pages stay mapped: not worth a record.
+    os::interface().unmap(old, old_capacity * sizeof(Record));
+  }
+  note_mapped(old_capacity * sizeof(Record), capacity * sizeof(Record));
+  return true;
+}
+
+void DirectMap::insert(const Record& record) noexcept {
+  std::size_t slot = slot_for(record.address);
+  while (records_[slot].address != 0) {
+    slot = (slot + 1) & (capacity_ - 1);
+  }
+  records_[slot] = record;
+  ++count_;
+}
+
+/// Empties a slot and moves back every later record that would no longer be found past it.
+void DirectMap::remove(Record* record) noexcept {
+  auto hole = static_cast<std::size_t>(record - records_);
+  const std::size_t mask = capacity_ - 1;
+  for (std::size_t slot = (hole + 1) & mask; records_[slot].address != 0;
+       slot = (slot + 1) & mask) {
+    const std::size_t home = slot_for(records_[slot].address);
+    const bool found_past_hole = ((slot - home) & mask) < ((slot - hole) & mask);
+    if (!found_past_hole) {
+      records_[hole] = records_[slot];
+      hole = slot;
+    }
+  }
+  records_[hole] = Record{};
+  --count_;
+}
+
+/// Takes a retired mapping out of the register for an object that it suits.
+bool DirectMap::reuse_retired(std::size_t bytes, std::size_t alignment, Record& record) noexcept {
+  if (bytes > largest_size / 2 || alignment > largest_size / 2) {
+    return false;
+  }
+  const std::size_t size = align_up(bytes != 0 ? bytes : 1, os::interface().page_bytes());
+  for (std::size_t slot = 0; slot < capacity_; ++slot) {
+    const Record& candidate = records_[slot];
+    const std::size_t head = align_up(candidate.mapping_base, alignment) - candidate.mapping_base;
+    if (candidate.address != 0 && candidate.bytes == 0 && head <= candidate.mapping_bytes &&
+        candidate.mapping_bytes - head >= size && candidate.mapping_bytes / 2 <= size) {
+      record = candidate;
+      record.address += head;
+      record.bytes = candidate.mapping_bytes - head;
+      remove(&records_[slot]);
+      --retired_;
+      return true;
+    }
+  }
+  return false;
+}
+
+/// Takes the object's record out of the register, with a promise of room to put it back.
+bool DirectMap::take(const void* address, Record& record) noexcept {
+  Record* const found = find(address);
+  if (found == nullptr) {
+    return false;
+  }
+  record = *found;
+  remove(found);
+  ++promised_;
+  live_count_.fetch_sub(1, Order::relaxed);
+  live_bytes_.fetch_sub(record.bytes, Order::relaxed);
+  return true;
+}
+
+/// Registers an object in promised room.
+void DirectMap::put(const Record& record) noexcept {
+  const os::Lock lock(mutex_);
+  --promised_;
+  insert(record);
+  live_count_.fetch_add(1, Order::relaxed);
+  live_bytes_.fetch_add(record.bytes, Order::relaxed);
+}
+
+/// Keeps a mapping that could not be given back, in promised room.
+void DirectMap::retire(Record record) noexcept {
+  os::interface().purge(at(record.mapping_base), record.mapping_bytes);
+  record.address = record.mapping_base;
+  record.bytes = 0;
+  const os::Lock lock(mutex_);
+  --promised_;
+  insert(record);
+  ++retired_;
+}
+
+void DirectMap::note_mapped(std::size_t before, std::size_t after) noexcept {
+  committed_.change(before, after);
+  mapped_bytes_.fetch_add(after - before, Order::relaxed);
+}
+
+bool DirectMap::validate() noexcept {
+  const os::Lock lock(mutex_);
+  std::size_t records = 0;
+  std::size_t retired = 0;
+  std::size_t objects_bytes = 0;
+  std::size_t mapped = capacity_ * sizeof(Record);
+  for (std::size_t slot = 0; slot < capacity_; ++slot) {
+    const Record& record = records_[slot];
+    if (record.address == 0) {
+      continue;
+    }
+    for (std::size_t probe = slot_for(record.address); probe != slot;
+         probe = (probe + 1) & (capacity_ - 1)) {
+      if (records_[probe].address == 0 || records_[probe].address == record.address) {
+        return false;  // D1
+      }
+    }
+    ++records;
+    retired += record.bytes == 0 ? 1 : 0;
+    objects_bytes += record.bytes;
+    mapped += record.mapping_bytes;
+  }
+  return records == count_ && retired == retired_ &&
+         records - retired == live_count_.load(Order::relaxed) &&
+         objects_bytes == live_bytes_.load(Order::relaxed) &&  // D2
+         mapped == mapped_bytes_.load(Order::relaxed) &&       // D3
+         (count_ + promised_) * 2 <= capacity_;                // D4
+}
+
+}  // namespace slabmalloc

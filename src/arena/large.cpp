@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT
+//
+// The arena's large objects: runs of chunks, or mappings of their own.
+#include "arena/arena.hpp"
+#include "os/os.hpp"
+
+namespace slabmalloc {
+namespace {
+
+constexpr std::size_t chunks_for(std::size_t bytes) noexcept {
+  return bytes == 0 ? 1 : (bytes - 1) / chunk_bytes + 1;
+}
+
+}  // namespace
+
+Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
+  const bool by_run = bytes < direct_threshold_bytes && alignment <= run_alignment_bytes;
+  Extent extent = by_run ? allocate_large_run(bytes, alignment) : allocate_direct(bytes, alignment);
+  if (!extent) {
+    // One may be refused what the other still has: reserved space, or room under a bound.
+    extent = by_run ? allocate_direct(bytes, alignment) : allocate_large_run(bytes, alignment);
+  }
+  return extent;
+}
+
+LargeFree Arena::deallocate_large(void* address) noexcept {
+  Chunk* const chunk = chunk_of(address);
+  return chunk != nullptr ? deallocate_large_run(chunk, address) : deallocate_direct(address);
+}
+
+std::size_t Arena::large_usable_bytes(const void* address) noexcept {
+  const Chunk* const chunk = chunk_of(address);
+  if (chunk == nullptr) {
+    return direct_.usable_bytes(address);
+  }
+  const bool starts_here = chunk->info.kind == ChunkKind::LargeHead && address_of(chunk) == address;
+  return starts_here ? chunk->info.large_chunks() * chunk_bytes : 0;
+}
+
+void* Arena::resize_large(void* address, std::size_t bytes) noexcept {
+  Chunk* const chunk = chunk_of(address);
+  if (chunk == nullptr) {
+    return resize_direct(address, bytes);
+  }
+  return resize_large_run(chunk, bytes) ? address : nullptr;
+}
+
+LargeFree Arena::classify(const void* address) noexcept {
+  const Chunk* const chunk = chunk_of(address);
+  if (chunk == nullptr) {
+    return direct_.usable_bytes(address) != 0 ? LargeFree::Freed : classify_outside(address);
+  }
+  const os::Lock lock(mutex_);
+  const bool starts_here = chunk->info.kind == ChunkKind::LargeHead && address_of(chunk) == address;
+  return starts_here ? LargeFree::Freed : classify_in_window(address);
+}
+
+Extent Arena::allocate_large_run(std::size_t bytes, std::size_t alignment) noexcept {
+  const std::size_t chunks = chunks_for(bytes);
+  const Extent extent = allocate(chunks, alignment);
+  if (extent) {
+    chunk_of(extent.address)->info = ChunkInfo::large_head(static_cast<std::uint32_t>(chunks));
+    note_large(chunks * chunk_bytes);
+    large_allocations_.fetch_add(1, Order::relaxed);
+  }
+  return extent;
+}
+
+Extent Arena::allocate_direct(std::size_t bytes, std::size_t alignment) noexcept {
+  Extent extent;
+  std::size_t usable = 0;
+  extent.address = direct_.allocate(bytes, alignment, usable, extent.zeroed);
+  if (extent) {
+    in_use_.add(usable);
+    note_large(usable);
+    large_allocations_.fetch_add(1, Order::relaxed);
+  }
+  return extent;
+}
+
+LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address) noexcept {
+  const os::Lock lock(mutex_);
+  // Under the mutex, so that of two threads that free the same object one is told.
+  if (chunk->info.kind != ChunkKind::LargeHead || address_of(chunk) != address) {
+    return classify_in_window(address);
+  }
+  note_large_gone(chunk->info.large_chunks() * chunk_bytes);
+  large_frees_.fetch_add(1, Order::relaxed);
+  chunk->clear();
+  give_back_run(number_of(address));
+  return LargeFree::Freed;
+}
+
+LargeFree Arena::deallocate_direct(void* address) noexcept {
+  const std::size_t bytes = direct_.deallocate(address);
+  if (bytes == 0) {
+    return classify_outside(address);
+  }
+  in_use_.subtract(bytes);
+  note_large_gone(bytes);
+  large_frees_.fetch_add(1, Order::relaxed);
+  return LargeFree::Freed;
+}
+
+bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
+  const std::size_t wanted = chunks_for(bytes);
+  const std::uint32_t had = head->info.large_chunks();
+  if (wanted > had && bytes >= direct_threshold_bytes) {
+    // Moved once to a mapping of its own it can grow further without copying.
+    return false;
+  }
+  const auto chunks = static_cast<std::uint32_t>(wanted);
+  if (chunks != had) {
+    const os::Lock lock(mutex_);
+    const std::uint32_t first = number_of(address_of(head));
+    if (chunks > had) {
+      if (!runs_.extend(first, chunks)) {
+        return false;
+      }
+    } else {
+      const std::uint32_t stamp = static_cast<std::uint32_t>(os::interface().now_milliseconds());
+      runs_.shrink(first, chunks, stamp);
+      purge_excess(stamp);
+    }
+    head->info = ChunkInfo::large_head(chunks);
+    in_use_.change(had * chunk_bytes, chunks * chunk_bytes);
+    large_bytes_.fetch_add((std::size_t{chunks} - had) * chunk_bytes, Order::relaxed);
+    note_sizes();
+  }
+  return true;
+}
+
+void* Arena::resize_direct(void* address, std::size_t bytes) noexcept {
+  const std::size_t before = direct_.usable_bytes(address);
+  void* const moved = direct_.resize(address, bytes);
+  if (moved != nullptr) {
+    const std::size_t after = direct_.usable_bytes(moved);
+    in_use_.change(before, after);
+    large_bytes_.fetch_add(after - before, Order::relaxed);
+  }
+  return moved;
+}
+
+/// What an address in the window is, given that it is no large object's first byte.
+LargeFree Arena::classify_in_window(const void* address) const noexcept {
+  switch (runs_.state_of_run(runs_.run_holding(number_of(address)))) {
+    case RunState::Dirty:
+    case RunState::Clean:
+      return LargeFree::AlreadyFree;
+    case RunState::InUse:
+      return LargeFree::Inside;
+    default:
+      return LargeFree::Foreign;
+  }
+}
+
+LargeFree Arena::classify_outside(const void* address) noexcept {
+  return direct_.is_inside(address) ? LargeFree::Inside : LargeFree::Foreign;
+}
+
+void Arena::note_large(std::size_t bytes) noexcept {
+  large_count_.fetch_add(1, Order::relaxed);
+  large_bytes_.fetch_add(bytes, Order::relaxed);
+}
+
+void Arena::note_large_gone(std::size_t bytes) noexcept {
+  large_count_.fetch_sub(1, Order::relaxed);
+  large_bytes_.fetch_sub(bytes, Order::relaxed);
+}
+
+}  // namespace slabmalloc

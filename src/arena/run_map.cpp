@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: MIT
+#include "arena/run_map.hpp"
+
+namespace slabmalloc {
+
+void RunMap::append(std::uint32_t chunks, RunState state) noexcept {
+  const std::uint32_t first = end_;
+  end_ += chunks;
+  if (state == RunState::Clean) {
+    add_clean(first, chunks);
+  } else {
+    write_tags(first, chunks, state);
+    count(state) += chunks;
+  }
+}
+
+Placement RunMap::find(const RunRequest& request, SearchEffort effort) const noexcept {
+  const Placement placement = dirty_.find(tags_, request, effort);
+  return placement ? placement : clean_.find(tags_, request, effort);
+}
+
+std::uint32_t RunMap::trailing_clean_run() const noexcept {
+  if (end_ == 0 || tags_[end_ - 1].state != RunState::Clean) {
+    return no_chunk;
+  }
+  return end_ - tags_[end_ - 1].chunks;
+}
+
+RunState RunMap::take(const Placement& placement, std::uint32_t chunks) noexcept {
+  const RunTag origin = tags_[placement.run];
+  const std::uint32_t end = placement.run + origin.chunks;
+  const std::uint32_t taken_end = placement.first + chunks;
+  remove_free(placement.run);
+  if (placement.first > placement.run) {
+    put_back(placement.run, placement.first - placement.run, origin);
+  }
+  if (end > taken_end) {
+    put_back(taken_end, end - taken_end, origin);
+  }
+  write_tags(placement.first, chunks, RunState::InUse);
+  count(RunState::InUse) += chunks;
+  return origin.state;
+}
+
+void RunMap::release(std::uint32_t first, std::uint32_t stamp) noexcept {
+  const std::uint32_t chunks = tags_[first].chunks;
+  count(RunState::InUse) -= chunks;
+  add_dirty(first, chunks, stamp);
+}
+
+void RunMap::shrink(std::uint32_t first, std::uint32_t chunks, std::uint32_t stamp) noexcept {
+  const std::uint32_t excess = tags_[first].chunks - chunks;
+  if (excess == 0) {
+    return;
+  }
+  write_tags(first, chunks, RunState::InUse);
+  count(RunState::InUse) -= excess;
+  add_dirty(first + chunks, excess, stamp);
+}
+
+bool RunMap::extend(std::uint32_t first, std::uint32_t chunks) noexcept {
+  const std::uint32_t old_end = first + tags_[first].chunks;
+  const std::uint64_t wanted_end = std::uint64_t{first} + chunks;
+  for (std::uint32_t run = old_end; run < wanted_end; run += tags_[run].chunks) {
+    if (run >= end_ || !is_free(tags_[run].state)) {
+      return false;
+    }
+  }
+  const auto new_end = static_cast<std::uint32_t>(wanted_end);
+  for (std::uint32_t run = old_end; run < new_end;) {
+    const RunTag origin = tags_[run];
+    const std::uint32_t end = run + origin.chunks;
+    remove_free(run);
+    if (end > new_end) {
+      put_back(new_end, end - new_end, origin);
+    }
+    run = end;
+  }
+  count(RunState::InUse) += new_end - old_end;
+  write_tags(first, chunks, RunState::InUse);
+  return true;
+}
+
+std::uint32_t RunMap::run_holding(std::uint32_t chunk) const noexcept {
+  std::uint32_t first = 0;
+  while (first + tags_[first].chunks <= chunk) {
+    first += tags_[first].chunks;
+  }
+  return first;
+}
+
+void RunMap::clean(std::uint32_t first, std::uint32_t chunks) noexcept {
+  const RunTag origin = tags_[first];
+  remove_free(first);
+  if (origin.chunks > chunks) {
+    put_back(first + chunks, origin.chunks - chunks, origin);
+  }
+  add_clean(first, chunks);
+}
+
+void RunMap::postpone(std::uint32_t first, std::uint32_t stamp) noexcept {
+  unlink_age(first);
+  tags_[first].stamp = stamp;
+  link_youngest(first);
+}
+
+void RunMap::write_tags(std::uint32_t first, std::uint32_t chunks, RunState state) noexcept {
+  RunTag& last = tags_[first + chunks - 1];
+  tags_[first].state = last.state = state;
+  tags_[first].chunks = last.chunks = chunks;
+}
+
+/// Files a run that has no neighbour to merge with.
+void RunMap::add_free(std::uint32_t first, std::uint32_t chunks, RunState state) noexcept {
+  write_tags(first, chunks, state);
+  count(state) += chunks;
+  bins(state).insert(tags_, first);
+}
+
+void RunMap::remove_free(std::uint32_t first) noexcept {
+  const RunState state = tags_[first].state;
+  if (state == RunState::Dirty) {
+    unlink_age(first);
+  }
+  bins(state).remove(tags_, first);
+  count(state) -= tags_[first].chunks;
+}
+
+void RunMap::add_dirty(std::uint32_t first, std::uint32_t chunks, std::uint32_t stamp) noexcept {
+  if (first > 0 && tags_[first - 1].state == RunState::Dirty) {
+    const std::uint32_t left_chunks = tags_[first - 1].chunks;
+    first -= left_chunks;
+    chunks += left_chunks;
+    remove_free(first);
+  }
+  const std::uint32_t right = first + chunks;
+  if (right < end_ && tags_[right].state == RunState::Dirty) {
+    chunks += tags_[right].chunks;
+    remove_free(right);
+  }
+  add_free(first, chunks, RunState::Dirty);
+  tags_[first].stamp = stamp;
+  link_youngest(first);
+}
+
+void RunMap::add_clean(std::uint32_t first, std::uint32_t chunks) noexcept {
+  if (first > 0 && tags_[first - 1].state == RunState::Clean) {
+    const std::uint32_t left_chunks = tags_[first - 1].chunks;
+    first -= left_chunks;
+    chunks += left_chunks;
+    remove_free(first);
+  }
+  const std::uint32_t right = first + chunks;
+  if (right < end_ && tags_[right].state == RunState::Clean) {
+    chunks += tags_[right].chunks;
+    remove_free(right);
+  }
+  add_free(first, chunks, RunState::Clean);
+}
+
+/// Files what remains of the free run that `origin` was the tag of, in the same place of the age
+/// list.
+void RunMap::put_back(std::uint32_t first, std::uint32_t chunks, const RunTag& origin) noexcept {
+  add_free(first, chunks, origin.state);
+  if (origin.state == RunState::Dirty) {
+    tags_[first].stamp = origin.stamp;
+    link_before(first, origin.age_next);
+  }
+}
+
+void RunMap::link_youngest(std::uint32_t run) noexcept { link_before(run, no_chunk); }
+
+/// Puts `run` before `next` in the age list; at its young end if that is no_chunk.
+void RunMap::link_before(std::uint32_t run, std::uint32_t next) noexcept {
+  const std::uint32_t previous = next == no_chunk ? youngest_ : tags_[next].age_previous;
+  tags_[run].age_previous = previous;
+  tags_[run].age_next = next;
+  (previous == no_chunk ? oldest_ : tags_[previous].age_next) = run;
+  (next == no_chunk ? youngest_ : tags_[next].age_previous) = run;
+}
+
+void RunMap::unlink_age(std::uint32_t run) noexcept {
+  const std::uint32_t previous = tags_[run].age_previous;
+  const std::uint32_t next = tags_[run].age_next;
+  (previous == no_chunk ? oldest_ : tags_[previous].age_next) = next;
+  (next == no_chunk ? youngest_ : tags_[next].age_previous) = previous;
+}
+
+bool RunMap::validate() const noexcept { return validate_tiling() && validate_ages(); }
+
+/// R1, R2, R3, R4, R6.
+bool RunMap::validate_tiling() const noexcept {
+  std::uint32_t counts[5] = {};
+  std::uint32_t dirty_runs = 0;
+  std::uint32_t clean_runs = 0;
+  RunState previous = RunState::None;
+  std::uint32_t first = 0;
+  while (first < end_) {
+    const RunTag& tag = tags_[first];
+    if (tag.state == RunState::None || tag.chunks == 0 || tag.chunks > end_ - first) {
+      return false;  // R1
+    }
+    const RunTag& last = tags_[first + tag.chunks - 1];
+    if (last.state != tag.state || last.chunks != tag.chunks) {
+      return false;  // R2
+    }
+    if (is_free(tag.state) && tag.state == previous) {
+      return false;  // R4
+    }
+    dirty_runs += tag.state == RunState::Dirty ? 1 : 0;
+    clean_runs += tag.state == RunState::Clean ? 1 : 0;
+    counts[static_cast<std::uint32_t>(tag.state)] += tag.chunks;
+    previous = tag.state;
+    first += tag.chunks;
+  }
+  for (std::uint32_t state = 0; state < 5; ++state) {
+    if (counts[state] != counts_[state]) {
+      return false;  // R6
+    }
+  }
+  std::uint32_t dirty_binned = 0;
+  std::uint32_t clean_binned = 0;
+  return dirty_.validate(tags_, RunState::Dirty, dirty_binned) && dirty_binned == dirty_runs &&
+         clean_.validate(tags_, RunState::Clean, clean_binned) && clean_binned == clean_runs;  // R3
+}
+
+/// R5.
+bool RunMap::validate_ages() const noexcept {
+  std::uint32_t chunks = 0;
+  std::uint32_t previous = no_chunk;
+  for (std::uint32_t run = oldest_; run != no_chunk; run = tags_[run].age_next) {
+    if (tags_[run].state != RunState::Dirty || tags_[run].age_previous != previous) {
+      return false;
+    }
+    if (previous != no_chunk &&
+        static_cast<std::int32_t>(tags_[run].stamp - tags_[previous].stamp) < 0) {
+      return false;
+    }
+    chunks += tags_[run].chunks;
+    previous = run;
+  }
+  return youngest_ == previous && chunks == chunks_in(RunState::Dirty);
+}
+
+}  // namespace slabmalloc

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+//
+// RunMap: which chunks of the window are handed out and which are free. Pure bookkeeping: it knows
+// neither addresses nor the operating system, and is guarded by the arena's mutex.
+//
+//     chunk   0        3    4          8      9              16 = end()
+//             | InUse 3 | D1 | InUse 4  | D 1  | Clean 7      |      -> append() makes it longer
+//
+// Free runs lie in bins by length, one set for each state (run_bins.hpp). Dirty runs are also in a
+// list by age, the oldest first, from which they are cleaned:
+//
+//     take:     Dirty or Clean -> InUse    (dirty preferred: its memory is there already)
+//     release:  InUse -> Dirty             (youngest of the age list)
+//     clean:    Dirty -> Clean             (after the contents were purged)
+//
+// Invariants, checked by validate():
+//   R1  runs tile the window: the lengths from chunk 0 on add up to end()
+//   R2  the tags of a run's first and last chunk agree in state and length
+//   R3  a run is in the bin of its state and length <=> it is free
+//   R4  no two neighbouring runs are both Dirty or both Clean
+//   R5  the age list holds the dirty runs and nothing else, stamps never decreasing along it
+//   R6  chunks_in(state) = the lengths of the runs in that state added up; so by R1
+//       end() = chunks_in(InUse) + chunks_in(Unusable) + chunks_in(Dirty) + chunks_in(Clean)
+#pragma once
+
+#include <cstdint>
+
+#include "arena/run_bins.hpp"
+#include "arena/run_tag.hpp"
+
+namespace slabmalloc {
+
+/// The runs of one window. Thread: every call under one mutex.
+class RunMap {
+ public:
+  constexpr RunMap() noexcept = default;
+
+  /// Starts with no chunks. `tags` is where the tags of chunks 0, 1, … will be.
+  void attach(RunTag* tags) noexcept { tags_ = tags; }
+
+  /// Chunks covered; the number of the first chunk beyond.
+  std::uint32_t end() const noexcept { return end_; }
+  std::uint32_t chunks_in(RunState state) const noexcept {
+    return counts_[static_cast<std::uint32_t>(state)];
+  }
+
+  /// Covers `chunks` more, Clean or Unusable. Pre: their tags are writable and zero.
+  void append(std::uint32_t chunks, RunState state) noexcept;
+
+  /// A free run for `request`: a dirty one if there is any, else a clean one.
+  Placement find(const RunRequest& request, SearchEffort effort) const noexcept;
+
+  /// The clean run at the end of the window, or no_chunk if there is none.
+  std::uint32_t trailing_clean_run() const noexcept;
+
+  /// Hands out `chunks` at `placement`; what is left of the free run on either side stays free.
+  /// Returns the state that the chunks were in.
+  RunState take(const Placement& placement, std::uint32_t chunks) noexcept;
+
+  /// Takes back the run in use that starts at `first`.
+  void release(std::uint32_t first, std::uint32_t stamp) noexcept;
+
+  /// Shortens the run in use at `first` to `chunks`, taking back the rest. Pre: chunks >= 1.
+  void shrink(std::uint32_t first, std::uint32_t chunks, std::uint32_t stamp) noexcept;
+
+  /// Lengthens the run in use at `first` to `chunks` by the free runs that follow it; false if
+  /// those do not suffice.
+  bool extend(std::uint32_t first, std::uint32_t chunks) noexcept;
+
+  /// The length of the run that starts at `first`. Pre: one does.
+  std::uint32_t run_chunks(std::uint32_t first) const noexcept { return tags_[first].chunks; }
+
+  /// The first chunk of the run that holds `chunk`. Pre: chunk < end(). Cost: O(runs); for
+  /// diagnosis.
+  std::uint32_t run_holding(std::uint32_t chunk) const noexcept;
+  RunState state_of_run(std::uint32_t first) const noexcept { return tags_[first].state; }
+
+  /// The dirty run that was freed first, or no_chunk.
+  std::uint32_t oldest_dirty_run() const noexcept { return oldest_; }
+  std::uint32_t stamp_of(std::uint32_t run) const noexcept { return tags_[run].stamp; }
+
+  /// Declares the first `chunks` of the dirty run at `first` clean. Pre: 1 <= chunks <= its length.
+  void clean(std::uint32_t first, std::uint32_t chunks) noexcept;
+
+  /// Makes the dirty run at `first` the youngest: it could not be purged now.
+  void postpone(std::uint32_t first, std::uint32_t stamp) noexcept;
+
+  /// True if R1 to R6 hold. Cost: O(runs).
+  bool validate() const noexcept;
+
+ private:
+  RunBins& bins(RunState state) noexcept { return state == RunState::Dirty ? dirty_ : clean_; }
+  const RunBins& bins(RunState state) const noexcept {
+    return state == RunState::Dirty ? dirty_ : clean_;
+  }
+  std::uint32_t& count(RunState state) noexcept {
+    return counts_[static_cast<std::uint32_t>(state)];
+  }
+
+  void write_tags(std::uint32_t first, std::uint32_t chunks, RunState state) noexcept;
+  void add_free(std::uint32_t first, std::uint32_t chunks, RunState state) noexcept;
+  void remove_free(std::uint32_t first) noexcept;
+  void add_dirty(std::uint32_t first, std::uint32_t chunks, std::uint32_t stamp) noexcept;
+  void add_clean(std::uint32_t first, std::uint32_t chunks) noexcept;
+  void put_back(std::uint32_t first, std::uint32_t chunks, const RunTag& origin) noexcept;
+  void link_youngest(std::uint32_t run) noexcept;
+  void link_before(std::uint32_t run, std::uint32_t next) noexcept;
+  void unlink_age(std::uint32_t run) noexcept;
+  bool validate_tiling() const noexcept;
+  bool validate_ages() const noexcept;
+
+  RunTag* tags_ = nullptr;
+  std::uint32_t end_ = 0;
+  std::uint32_t oldest_ = no_chunk;
+  std::uint32_t youngest_ = no_chunk;
+  std::uint32_t counts_[5] = {};
+  RunBins dirty_;
+  RunBins clean_;
+};
+
+}  // namespace slabmalloc

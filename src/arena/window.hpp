@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+//
+// Window: the part of the address space that the arena lives in, and how it grows.
+//
+//     data_base                                  records_base            tags_base
+//     | chunk 0 | chunk 1 | … (data_limit) |guard| Chunk records … |guard| RunTags … |
+//     '-- usable --'- not yet -------------'     '-usable-'-not yet-'    '-usable-'--'
+//
+// All three parts grow upwards from their bases, the records and tags first: for every chunk whose
+// data is usable, record and tag are usable too. The guards, never made usable, stop an overflow of
+// the last chunk.
+//
+// Two modes, told apart once, when it first grows:
+//   Reserved  the whole picture is one reservation without access; growth makes more of it usable.
+//             The rule wherever address space is free.
+//   Limited   where address space is bounded (RLIMIT_AS) or the reservation is refused: nothing is
+//             reserved. The picture is laid over a part of the address space that programs leave
+//             empty, and growth maps further pieces at their exact places. If something else is
+//             mapped in the way of the data, the gap is skipped; its chunks are reported so that
+//             they are never handed out.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "arena/chunk.hpp"
+#include "arena/run_tag.hpp"
+#include "os/os.hpp"
+
+namespace slabmalloc {
+
+/// What grow() did: after the chunks that were there, `skipped` chunks that are not ours, then
+/// `added` that are usable and zero. Nothing, if `added` is 0.
+struct Growth {
+  std::uint32_t skipped = 0;
+  std::uint32_t added = 0;
+};
+
+/// The arena's piece of the address space. Thread: every call under the arena's mutex.
+class Window {
+ public:
+  constexpr Window() noexcept = default;
+
+  /// Makes at least `minimum` chunks more usable, more than that if memory allows. The first call
+  /// chooses mode and place.
+  /// Fails: nothing added, all usable chunks as before; it may be tried again.
+  Growth grow(std::uint32_t minimum) noexcept;
+
+  /// True if address space is scarce: reuse comes before growth.
+  bool is_limited() const noexcept { return mode_ == Mode::Limited; }
+
+  std::byte* data() const noexcept { return reinterpret_cast<std::byte*>(data_base_); }
+  Chunk* records() const noexcept { return reinterpret_cast<Chunk*>(records_base_); }
+  RunTag* tags() const noexcept { return reinterpret_cast<RunTag*>(tags_base_); }
+
+  /// Bytes that were made usable: data, and records with tags.
+  std::size_t data_bytes() const noexcept { return data_bytes_; }
+  std::size_t metadata_bytes() const noexcept { return records_bytes_ + tags_bytes_; }
+
+ private:
+  enum class Mode : std::uint8_t { Unopened, Reserved, Limited };
+
+  bool open_reserved() noexcept;
+  Growth open_limited(std::uint32_t minimum) noexcept;
+  Growth open_limited_at(std::uintptr_t base, std::size_t data_bytes,
+                         std::uint32_t minimum) noexcept;
+  std::size_t place(std::uintptr_t base, std::size_t data_bytes) noexcept;
+  std::uint32_t preferred_step() const noexcept;
+  Growth grow_by(std::uint32_t chunks) noexcept;
+  os::MapOutcome make_usable(std::uintptr_t address, std::size_t bytes, const char* label) noexcept;
+  bool cover(std::uintptr_t base, std::size_t& usable, std::size_t wanted,
+             const char* label) noexcept;
+  bool cover_metadata(std::uint64_t chunks) noexcept;
+
+  Mode mode_ = Mode::Unopened;
+  std::uintptr_t data_base_ = 0;
+  std::uintptr_t records_base_ = 0;
+  std::uintptr_t tags_base_ = 0;
+  std::uint32_t limit_ = 0;        ///< Chunks that the picture has room for.
+  std::uint32_t end_ = 0;          ///< Chunks whose data is usable or skipped.
+  std::size_t data_bytes_ = 0;     ///< Usable data.
+  std::size_t records_bytes_ = 0;  ///< Usable from records_base_ on.
+  std::size_t tags_bytes_ = 0;     ///< Usable from tags_base_ on.
+};
+
+}  // namespace slabmalloc

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+//
+// The operating system interface on Linux, by thin calls into the C library. errno is put back
+// after each, since malloc and free must not change it on success.
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "os/os.hpp"
+
+namespace slabmalloc::os {
+namespace {
+
+/// Puts errno back at the end of the scope.
+class ErrnoKeeper {
+ public:
+  ErrnoKeeper() noexcept : saved_(errno) {}
+  ~ErrnoKeeper() { errno = saved_; }
+  ErrnoKeeper(const ErrnoKeeper&) = delete;
+  ErrnoKeeper& operator=(const ErrnoKeeper&) = delete;
+
+ private:
+  int saved_;
+};
+
+constexpr int anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
+constexpr int read_write = PROT_READ | PROT_WRITE;
+
+void* reserve(std::size_t bytes) {
+  const ErrnoKeeper keeper;
+  void* const address = mmap(nullptr, bytes, PROT_NONE, anonymous | MAP_NORESERVE, -1, 0);
+  return address == MAP_FAILED ? nullptr : address;
+}
+
+bool commit(void* address, std::size_t bytes) {
+  const ErrnoKeeper keeper;
+  return mprotect(address, bytes, read_write) == 0;
+}
+
+MapOutcome map_at(void* address, std::size_t bytes) {
+  const ErrnoKeeper keeper;
+  void* const got = mmap(address, bytes, read_write, anonymous | MAP_FIXED_NOREPLACE, -1, 0);
+  if (got == MAP_FAILED) {
+    // Beyond the end of the address space a fixed mapping fails with ENOMEM or EINVAL. ENOMEM can
+    // also mean that memory is short, and then no other place helps.
+    return errno == EEXIST || errno == EINVAL || errno == EPERM ? MapOutcome::Occupied
+                                                                : MapOutcome::Exhausted;
+  }
+  if (got != address) {
+    // A kernel older than 4.17 takes the address for a hint.
+    munmap(got, bytes);
+    return MapOutcome::Occupied;
+  }
+  return MapOutcome::Mapped;
+}
+
+void* map(std::size_t bytes) {
+  const ErrnoKeeper keeper;
+  void* const address = mmap(nullptr, bytes, read_write, anonymous, -1, 0);
+  return address == MAP_FAILED ? nullptr : address;
+}
+
+bool unmap(void* address, std::size_t bytes) {
+  const ErrnoKeeper keeper;
+  return munmap(address, bytes) == 0;
+}
+
+bool purge(void* address, std::size_t bytes) {
+  const ErrnoKeeper keeper;
+  return madvise(address, bytes, MADV_DONTNEED) == 0;
+}
+
+void* remap(void* address, std::size_t old_bytes, std::size_t new_bytes, bool may_move) {
+  const ErrnoKeeper keeper;
+  void* const moved = mremap(address, old_bytes, new_bytes, may_move ? MREMAP_MAYMOVE : 0);
+  return moved == MAP_FAILED ? nullptr : moved;
+}
+
+void name(void* address, std::size_t bytes, const char* label) {
+#if defined(PR_SET_VMA) && defined(PR_SET_VMA_ANON_NAME)
+  constexpr int set_vma = PR_SET_VMA;
+  constexpr unsigned long anonymous_name = PR_SET_VMA_ANON_NAME;
+#else
+  constexpr int set_vma = 0x53564d41;
+  constexpr unsigned long anonymous_name = 0;
+#endif
+  const ErrnoKeeper keeper;
+  prctl(set_vma, anonymous_name, address, bytes, label);
+}
+
+std::size_t page_bytes() {
+  // getauxval rather than sysconf: it is ready before the C library's own start-up code has run.
+  const ErrnoKeeper keeper;
+  const unsigned long bytes = getauxval(AT_PAGESZ);
+  return bytes != 0 ? bytes : 4096;
+}
+
+std::size_t address_space_limit() {
+  const ErrnoKeeper keeper;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+      limit.rlim_cur >= unlimited) {
+    return unlimited;
+  }
+  return static_cast<std::size_t>(limit.rlim_cur);
+}
+
+std::uint64_t now_milliseconds() {
+  const ErrnoKeeper keeper;
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000 +
+         static_cast<std::uint64_t>(now.tv_nsec) / 1000000;
+}
+
+std::uint64_t random_bits() {
+  // The kernel puts 16 random bytes into every new program's image.
+  const ErrnoKeeper keeper;
+  const auto* const bytes = reinterpret_cast<const unsigned char*>(getauxval(AT_RANDOM));
+  std::uint64_t bits = 0;
+  if (bytes != nullptr) {
+    __builtin_memcpy(&bits, bytes + 8, sizeof(bits));
+  }
+  return bits;
+}
+
+void wait(const std::uint32_t* word, std::uint32_t expected) {
+  const ErrnoKeeper keeper;
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0);
+}
+
+void wake(const std::uint32_t* word, std::uint32_t count) {
+  const ErrnoKeeper keeper;
+  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
+}
+
+std::size_t write(int descriptor, const char* text, std::size_t bytes) {
+  const ErrnoKeeper keeper;
+  std::size_t done = 0;
+  while (done < bytes) {
+    const ssize_t step = ::write(descriptor, text + done, bytes - done);
+    if (step > 0) {
+      done += static_cast<std::size_t>(step);
+    } else if (step == 0 || errno != EINTR) {
+      break;
+    }
+  }
+  return done;
+}
+
+std::uint32_t process_id() { return static_cast<std::uint32_t>(getpid()); }
+
+std::uint32_t thread_id() { return static_cast<std::uint32_t>(syscall(SYS_gettid)); }
+
+}  // namespace
+
+constinit const Interface linux_interface = {
+    .reserve = reserve,
+    .commit = commit,
+    .map_at = map_at,
+    .map = map,
+    .unmap = unmap,
+    .purge = purge,
+    .remap = remap,
+    .name = name,
+    .page_bytes = page_bytes,
+    .address_space_limit = address_space_limit,
+    .now_milliseconds = now_milliseconds,
+    .random_bits = random_bits,
+    .wait = wait,
+    .wake = wake,
+    .write = write,
+    .process_id = process_id,
+    .thread_id = thread_id,
+};
+
+namespace detail {
+
+constinit HardwareAtomics::Cell<const Interface*> current{&linux_interface};
+
+}  // namespace detail
+}  // namespace slabmalloc::os

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+//
+// Mutex: mutual exclusion for the few slow paths that threads share, on one word and the kernel's
+// futex. pthread's own will not do: its layout is not ours to put right after a fork.
+//
+// The word is 0 when free, 1 when held, 2 when held and someone may sleep ("mutex3" of Ulrich
+// Drepper, "Futexes Are Tricky", 2011, section 6):
+//
+//     lock:    0 -> 1, done                     unlock:  exchange 0
+//              else spin a little                        was 2: wake one sleeper
+//              else exchange 2 until it was 0, sleeping while it is 2
+//
+// A thread that has slept leaves 2 behind when it takes the lock, since it cannot know whether
+// others sleep too; the price is at most one needless wake.
+#pragma once
+
+#include <cstdint>
+
+#include "os/os.hpp"
+#include "slabmalloc/base/atomics.hpp"
+
+namespace slabmalloc::os {
+
+/// A mutex that needs no constructor, no destructor and no memory. Not recursive.
+/// Order: lock acquires what unlock released; everything a holder wrote is seen by the next.
+class Mutex {
+ public:
+  constexpr Mutex() noexcept = default;
+
+  [[nodiscard]] bool try_lock() noexcept {
+    std::uint32_t expected = available;
+    // A weak exchange may fail for no reason; one more attempt tells the cases apart.
+    while (!word_.compare_exchange(expected, held, Order::acquire)) {
+      if (expected != available) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  void lock() noexcept {
+    if (!try_lock()) [[unlikely]] {
+      lock_contended();
+    }
+  }
+
+  /// Pre: the calling thread holds it.
+  void unlock() noexcept {
+    if (word_.exchange(available, Order::release) == contended) [[unlikely]] {
+      interface().wake(address(), 1);
+    }
+  }
+
+  /// Makes the mutex free whoever held it: for the child of a fork, where holders and sleepers of
+  /// the parent do not exist. Pre: no other thread runs.
+  void reinitialise_after_fork() noexcept { word_.store(available, Order::relaxed); }
+
+ private:
+  static constexpr std::uint32_t available = 0;
+  static constexpr std::uint32_t held = 1;
+  static constexpr std::uint32_t contended = 2;
+  /// Sections under such a mutex are short: most waits end before a kernel entry would.
+  static constexpr int spins = 64;
+
+  [[gnu::cold, gnu::noinline]] void lock_contended() noexcept {
+    for (int spin = 0; spin < spins; ++spin) {
+      pause();
+      if (word_.load(Order::relaxed) == available && try_lock()) {
+        return;
+      }
+    }
+    while (word_.exchange(contended, Order::acquire) != available) {
+      interface().wait(address(), contended);
+    }
+  }
+
+  static void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+    __asm__ volatile("yield");
+#endif
+  }
+
+  const std::uint32_t* address() const noexcept {
+    static_assert(sizeof(word_) == sizeof(std::uint32_t), "a futex is a word of 32 bits");
+    return reinterpret_cast<const std::uint32_t*>(&word_);
+  }
+
+  HardwareAtomics::Cell<std::uint32_t> word_;
+};
+
+/// Holds a mutex for a scope.
+class Lock {
+ public:
+  explicit Lock(Mutex& mutex) noexcept : mutex_(mutex) { mutex_.lock(); }
+  ~Lock() { mutex_.unlock(); }
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+
+ private:
+  Mutex& mutex_;
+};
+
+}  // namespace slabmalloc::os
