@@ -49,9 +49,11 @@ struct PageHeader {
   template <class T>
   using Cell = typename Atomics::template Cell<T>;
 
+  /// Set in `used` of the current page, and of no other.
+  static constexpr std::uint32_t current_mark = std::uint32_t{1} << 31;
   /// `used` of the current page starts here: frees count down from it, and it is told exactly when
-  /// the page stops being current.
-  static constexpr std::uint32_t current_bias = std::uint32_t{1} << 31;
+  /// the page stops being current. It starts again before a free would take the mark away.
+  static constexpr std::uint32_t current_bias = ~std::uint32_t{0};
 
   Cell<std::uintptr_t> tag;       ///< Owner's address | PageState; 0: in no size class.
   PageHeader* next = nullptr;     ///< Owner's lists.

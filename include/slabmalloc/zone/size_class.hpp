@@ -17,8 +17,8 @@
 //
 // Free by the owner sets the bit and counts `used` down. `used` of the current page is not exact: it
 // starts at a bias on entry and is told from the bitmap on leaving, so that allocation need not count.
-// The bias shows in its sign, so the compare that finds an emptied page also finds the current one,
-// where a slot that is claimed but not issued is free although its bit is clear.
+// The bias shows in its sign, which tells the current page, where a slot that is claimed but not issued
+// is free although its bit is clear.
 //
 // Invariants, each with its line in validate():
 //   I1  pages = |current| + |partial| + |full| + |idle|
@@ -27,7 +27,7 @@
 //   I4  idle:    state = idle, ones(local) = slots, used = 0, announced = 0, pending = 0
 //   I5  partial, full, idle: used = slots - ones(local) + pending
 //   I6  every page: no bit of either bitmap at or above `slots`; seal is right; class is right
-//   I7  current: state = open, used <= bias, claimed & local = 0 in the selected word
+//   I7  current: state = open, mark < used <= bias, claimed & local = 0 in the selected word
 //   I8  no current page: claimed = 0
 // pending counts bits that were collected before their announcement was taken (page_header.hpp).
 #pragma once
@@ -48,7 +48,7 @@ namespace slabmalloc {
 /// What a free by the owner led to.
 enum class FreeOutcome : std::uint8_t {
   freed,     ///< The slot is free.
-  emptied,   ///< The slot is free and `used` is 0: the caller calls page_emptied().
+  emptied,   ///< The slot is free and `used` is 0 but for the mark: the caller calls page_emptied().
   rejected,  ///< Misuse, reported; nothing changed.
 };
 
@@ -161,7 +161,7 @@ class SizeClass {
     }
     word.store(before | mask, Order::relaxed);
     page->used.store(used, Order::relaxed);
-    return used == 0 ? FreeOutcome::emptied : FreeOutcome::freed;
+    return (used & ~Header::current_mark) == 0 ? FreeOutcome::emptied : FreeOutcome::freed;
   }
 
   /// Frees slot `slot` of a page of this class in whatever state.
@@ -184,8 +184,8 @@ class SizeClass {
   /// Settles a page whose `used` a free brought to 0.
   void page_emptied(Header* page) noexcept {
     if (page == current_.load(Order::relaxed)) {
-      // The bias ran out: 2^31 frees on one page without a sweep.
-      frees_while_current_ += Header::current_bias;
+      // The bias ran out: 2^31 - 1 frees on one page without a sweep.
+      frees_while_current_ += Header::current_bias - page->used.load(Order::relaxed);
       page->used.store(Header::current_bias, Order::relaxed);
       fresh_ = false;
       return;
@@ -555,8 +555,8 @@ const char* SizeClass<Page>::validate() const noexcept {
     if (const char* broken = validate_page(page, PageState::open, false)) {
       return broken;
     }
-    if (page->used.load(Order::relaxed) > Header::current_bias) {
-      return "I7: used of the current page is at most the bias";
+    if (page->used.load(Order::relaxed) <= Header::current_mark) {
+      return "I7: used of the current page is above the mark";
     }
   }
   const Word claimed = claimed_.load(Order::relaxed);
