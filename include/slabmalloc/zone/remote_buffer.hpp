@@ -43,6 +43,12 @@ struct RemoteFree {
   /// SizeClass::absorb(), lets the link be written after the owner read it.
   /// Post: the announcement, with the push if it was the first, was the last access to the page.
   void deliver() const noexcept {
+    // A live object pins the page's owner and keeps it from being idle.
+    const std::uintptr_t tag = page->tag.load(Order::relaxed);
+    if ((tag & PageState::mask) == PageState::idle) [[unlikely]] {
+      report_double_frees(mask);
+      return;
+    }
     const Word before = page->remote(word, geometry->words).fetch_or(mask, Order::release);
     if ((before & mask) != 0) [[unlikely]] {
       report_double_frees(before & mask);
@@ -51,9 +57,8 @@ struct RemoteFree {
     if (freed == 0) [[unlikely]] {
       return;
     }
-    Owner<Atomics>* owner = Owner<Atomics>::of(page->tag.load(Order::relaxed));
     if (page->announced.fetch_add(freed, Order::acq_rel) == 0) {
-      owner->push(page);
+      Owner<Atomics>::of(tag)->push(page);
     }
   }
 };

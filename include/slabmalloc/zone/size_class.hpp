@@ -215,9 +215,11 @@ class SizeClass {
     }
     const std::uint32_t used = page->used.load(Order::relaxed) - announced;
     page->used.store(used, Order::relaxed);
-    const bool full =
-        (page->tag.load(Order::relaxed) & PageState::mask) == PageState::full;
-    if (full && found_some) {
+    const std::uintptr_t state = page->tag.load(Order::relaxed) & PageState::mask;
+    if (state == PageState::idle) {
+      return;  // Double frees alone, begun before the page was idle: it is where it belongs.
+    }
+    if (state == PageState::full && found_some) {
       relist(page);
     }
     if (used == 0) {
