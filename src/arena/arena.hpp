@@ -109,13 +109,18 @@ class Arena {
     return reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed) + number * chunk_bytes);
   }
 
+  /// The record of chunk `number`. Pre: number < committed_chunks().
+  const Chunk& record(std::size_t number) const noexcept {
+    return records_.load(Order::relaxed)[number];
+  }
+
   /// Chunks from the window's start whose records can be read.
   std::size_t committed_chunks() const noexcept {
     return window_bytes_.load(Order::acquire) / chunk_bytes;
   }
 
   /// Hands out `chunks` chunks in a row at a multiple of `alignment`, a power of two. Their records
-  /// are clear, except that bitmaps may hold anything. Null if memory is exhausted.
+  /// are clear (chunk.hpp); the rest of them may hold anything. Null if memory is exhausted.
   /// Pre: alignment <= run_alignment_bytes.
   Extent allocate(std::size_t chunks, std::size_t alignment = chunk_bytes) noexcept;
 

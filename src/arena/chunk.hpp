@@ -15,8 +15,9 @@
 // up to 4096 slots: 16-byte objects in one chunk. A stride of 17 cache lines puts the headers of
 // successive chunks into different cache sets: 17 is odd, so every set is used.
 //
-// A record is all zeros until a page or a large object begins in its chunk, and that again
-// afterwards except for the bitmaps. So a record tells what an address is:
+// A record is clear, which means that its page's tag and seal are 0 and its info says Unclaimed,
+// until a page or a large object begins in its chunk, and is clear again when that has ended. So a
+// record tells what an address is:
 //
 //     SlabHead   the first chunk of a page of slots; header and info describe it
 //     SlabTail   a further chunk of such a page; info leads to the head
@@ -69,7 +70,7 @@ struct alignas(64) Chunk {
 
   HardwareAtomics::Cell<Word> bitmaps[bitmap_bytes / sizeof(Word)];
   Header header;
-  ChunkInfo info;
+  alignas(8) ChunkInfo info;
 
   static Chunk* of(Header* page) noexcept {
     return reinterpret_cast<Chunk*>(reinterpret_cast<std::byte*>(page) - bitmap_bytes);
@@ -78,12 +79,36 @@ struct alignas(64) Chunk {
   /// The record of the first chunk of the page whose further chunk this is. Pre: kind is SlabTail.
   Chunk* head() noexcept { return this - info.chunks_to_head; }
 
+  /// Writes `info` so that snapshot() may read at the same time.
+  void publish(ChunkInfo value) noexcept {
+    const auto halves = __builtin_bit_cast(Halves, value);
+    auto* target = reinterpret_cast<AliasedWord*>(&info);
+    __atomic_store_n(&target[0], halves.first, __ATOMIC_RELAXED);
+    __atomic_store_n(&target[1], halves.second, __ATOMIC_RELAXED);
+  }
+
+  /// The info as far as it is written. Thread: any, whoever holds the chunk.
+  ChunkInfo snapshot() const noexcept {
+    const auto* source = reinterpret_cast<const AliasedWord*>(&info);
+    return __builtin_bit_cast(ChunkInfo,
+                              Halves{__atomic_load_n(&source[0], __ATOMIC_RELAXED),
+                                     __atomic_load_n(&source[1], __ATOMIC_RELAXED)});
+  }
+
   /// Forgets what was in the chunk. Afterwards no address in it is taken for an object.
   void clear() noexcept {
     header.tag.store(0, Order::relaxed);
     header.seal.store(0, Order::relaxed);
-    info = ChunkInfo{};
+    publish(ChunkInfo{});
   }
+
+ private:
+  /// The two words that a ChunkInfo is written in.
+  struct Halves {
+    std::uint64_t first;
+    std::uint64_t second;
+  };
+  using AliasedWord = std::uint64_t __attribute__((may_alias));
 };
 
 static_assert(sizeof(ChunkInfo) == 16, "the header and the info share a cache line");

@@ -44,6 +44,14 @@ class SCAllocator {
   /// Bytes of a slot: all of them may be used.
   constexpr std::size_t usable_size() const noexcept { return class_.geometry().object_size; }
 
+  /// True if every slot has the size and alignment of `layout`, and one fits a page.
+  constexpr bool serves(Layout layout) const noexcept {
+    const SlotGeometry& geometry = class_.geometry();
+    return geometry.slots != 0 && layout.size() <= geometry.object_size &&
+           (geometry.object_size & (layout.align() - 1)) == 0 &&
+           layout.align() <= class_.frame_bytes();
+  }
+
   /// An object of at most usable_size() bytes.
   /// Fails: InvalidLayout if the layout's size or alignment is more than every slot has, or if not one
   /// object fits a page; OutOfMemory if nothing is free: refill() and try again.
@@ -130,13 +138,6 @@ class SCAllocator {
 
  private:
   static constexpr std::uint32_t drain_pages = 8;
-
-  constexpr bool serves(Layout layout) const noexcept {
-    const SlotGeometry& geometry = class_.geometry();
-    return geometry.slots != 0 && layout.size() <= geometry.object_size &&
-           (geometry.object_size & (layout.align() - 1)) == 0 &&
-           layout.align() <= class_.frame_bytes();
-  }
 
   Result<void*> allocate_slow() noexcept {
     if (void* object = class_.allocate_from_current()) {

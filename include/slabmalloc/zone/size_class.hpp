@@ -199,6 +199,15 @@ class SizeClass {
     }
   }
 
+  /// True if slot `slot` of a page laid out as this class's is free as far as can be seen: the slots that
+  /// another owner has claimed and not issued look live. Thread: the owner, for any owner's page.
+  bool is_free(Header* page, std::uint32_t slot) const noexcept {
+    const Cell& word = page->local(slot / word_bits);
+    const Word free = word.load(Order::relaxed) | claimed_in(word) |
+                      page->remote(slot / word_bits, geometry_.words).load(Order::relaxed);
+    return ((free >> (slot % word_bits)) & 1) != 0;
+  }
+
   // ---- frees by others -------------------------------------------------------------------------
 
   /// Takes in the announced frees of a page that was queued on the owner's inbox.
@@ -282,11 +291,9 @@ class SizeClass {
   template <class Give>
   void remove_all_pages(Give&& give) noexcept {
     leave_current();
-    for (PageList<Header>* list : {&partial_, &full_}) {
-      while (Header* page = list->pop_front()) {
-        dissolve(page);
-        give(page);
-      }
+    while (Header* page = partial_.front() != nullptr ? partial_.pop_front() : full_.pop_front()) {
+      dissolve(page);
+      give(page);
     }
     while (Header* page = remove_idle_page()) {
       give(page);
@@ -335,13 +342,11 @@ class SizeClass {
     if (Header* page = current_.load(Order::relaxed); page != nullptr) {
       visitor(page);
     }
-    for (const PageList<Header>* list : {&partial_, &full_}) {
-      for (Header* page = list->front(); page != nullptr; page = page->next) {
+    Header* const lists[] = {partial_.front(), full_.front(), idle_};
+    for (Header* first : lists) {
+      for (Header* page = first; page != nullptr; page = page->next) {
         visitor(page);
       }
-    }
-    for (Header* page = idle_; page != nullptr; page = page->next) {
-      visitor(page);
     }
   }
 

@@ -99,10 +99,7 @@ class BasicZoneAllocator {
     }
     const Result<void*> object = allocate_class(index);
     if (object) {
-      const bool zero = banks_.with_class(index, [](auto&, auto& size_class) {
-        return size_class.last_allocation_is_zero();
-      });
-      if (!zero) {
+      if (!last_allocation_is_zero(index)) {
         __builtin_memset(object.value(), 0, layout.size());
       }
     }
@@ -397,12 +394,34 @@ class BasicZoneAllocator {
   /// The tag of this zone's open pages.
   [[gnu::always_inline]] std::uintptr_t tag() const noexcept { return owner_.tag(); }
 
-  /// Settles an open page of class `index` that free_slot() emptied. Thread: owner.
-  void page_emptied(Header* page, std::uint32_t index) noexcept {
-    banks_.with_class(index, [&](auto& bank, auto& size_class) {
-      size_class.page_emptied(page);
-      retire_excess(bank, size_class);
+  /// A block of class `index` from the selected word, or null. Thread: owner. Cost: constant, no call.
+  [[gnu::always_inline]] void* allocate_class_fast(std::uint32_t index) noexcept {
+    return banks_.with_class(
+        index, [](auto&, auto& size_class) { return size_class.allocate_fast(); });
+  }
+
+  /// True if the block of class `index` that was allocated last is known to be all zero.
+  bool last_allocation_is_zero(std::uint32_t index) noexcept {
+    return banks_.with_class(
+        index, [](auto&, auto& size_class) { return size_class.last_allocation_is_zero(); });
+  }
+
+  /// Frees slot `slot`, at `object`, of a page of class `index` whose tag is tag(). Thread: owner.
+  [[gnu::always_inline]] void deallocate_open_slot(Header* page, std::uint32_t index,
+                                                   const SlotGeometry& geometry,
+                                                   std::uint32_t slot, void* object) noexcept {
+    const FreeOutcome outcome = banks_.with_class(index, [&](auto&, auto& size_class) {
+      return size_class.template free_slot<Config::hardened>(page, geometry, slot, object);
     });
+    if (outcome == FreeOutcome::emptied) [[unlikely]] {
+      page_emptied(page, index);
+    }
+  }
+
+  /// True if slot `slot` of a page of class `index` of any zone is seen to be free; see SizeClass.
+  bool is_free(Header* page, std::uint32_t index, std::uint32_t slot) noexcept {
+    return banks_.with_class(
+        index, [&](auto&, auto& size_class) { return size_class.is_free(page, slot); });
   }
 
   /// Frees slot `slot`, at `object`, of a page of class `index` of any zone. Thread: owner.
@@ -597,11 +616,7 @@ class BasicZoneAllocator {
       const std::uint32_t slot = size_class.geometry().slot_at(
           static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::frame_of(page)));
       if (slot != SlotGeometry::no_slot) [[likely]] {
-        const FreeOutcome outcome = size_class.template free_slot<Config::hardened>(
-            page, size_class.geometry(), slot, object);
-        if (outcome == FreeOutcome::emptied) [[unlikely]] {
-          page_emptied(page, size_class.index());
-        }
+        deallocate_open_slot(page, size_class.index(), size_class.geometry(), slot, object);
         return;
       }
     }
@@ -670,6 +685,14 @@ class BasicZoneAllocator {
       }
     }
     return false;
+  }
+
+  /// Settles an open page that free_slot() emptied.
+  [[gnu::noinline]] void page_emptied(Header* page, std::uint32_t index) noexcept {
+    banks_.with_class(index, [&](auto& bank, auto& size_class) {
+      size_class.page_emptied(page);
+      retire_excess(bank, size_class);
+    });
   }
 
   bool absorb_one() noexcept {

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+//
+// The core over the arena: the page type whose meta-data is the arena's chunk records, the pager that
+// takes runs of chunks, and the zone that each thread of the process owns.
+//
+//   ArenaZone ──► SizeClass<ArenaPage> ──► Chunk record (header, bitmaps, info) beside the data
+//       │
+//       └── ArenaPager ──► process_arena
+//
+// Pages are one chunk for objects up to 8 KiB and eight for larger ones. The first chunk's record holds
+// header and bitmaps; further chunks lead to it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "arena/arena.hpp"
+#include "slabmalloc/page/beside_page.hpp"
+#include "slabmalloc/zone/zone_allocator.hpp"
+
+namespace slabmalloc {
+
+/// The frame table that the arena's chunk records are.
+struct ArenaTable {
+  using Atomics = HardwareAtomics;
+  using Header = PageHeader<Atomics>;
+
+  static constexpr std::size_t maximum_words = Chunk::maximum_words;
+  static constexpr std::size_t small_object_bytes = 8 * kibibyte;
+  static constexpr std::size_t medium_page_bytes = 8 * chunk_bytes;
+
+  static constexpr std::size_t frame_bytes(std::size_t object_size) noexcept {
+    return object_size <= small_object_bytes ? chunk_bytes : medium_page_bytes;
+  }
+  /// Pre: `address` lies in the arena's window.
+  static Header* header_of(const void* address) noexcept {
+    return &process_arena.chunk_of(address)->header;
+  }
+  /// The header of the page that holds `address`, or null where no page is. Any address may be asked.
+  static Header* head_of(const void* address) noexcept {
+    Chunk* chunk = process_arena.chunk_of(address);
+    if (chunk == nullptr) {
+      return nullptr;
+    }
+    if (chunk->info.kind == ChunkKind::SlabTail) {
+      chunk = chunk->head();
+    }
+    return chunk->info.kind == ChunkKind::SlabHead ? &chunk->header : nullptr;
+  }
+  static std::byte* frame_of(Header* header) noexcept {
+    return process_arena.address_of(Chunk::of(header));
+  }
+  static void open(Header* header, const SlotGeometry& geometry) noexcept;
+  /// The arena clears the records when it takes the chunks back, so there is nothing to do.
+  static void close(Header*, const SlotGeometry&) noexcept {}
+};
+
+using ArenaPage = BesidePage<ArenaTable>;
+
+/// The malloc's classes: multiples of 16 B to 128 B, then four per doubling to 128 KiB.
+struct MallocSpec {
+  static constexpr SizeClassSpec value{16, 16, 128, 4, 128 * 1024};
+};
+
+/// How the malloc configures a zone.
+struct MallocConfig : CommonConfig {
+  using SizeClasses = SizeClassTable<MallocSpec>;
+  using Pages = PageKinds<PageKind<ArenaPage, SizeClasses::max_size>>;
+};
+static_assert(MallocConfig::SizeClasses::validate(), "index_for() and size_of() disagree");
+
+/// Takes pages from the arena. Where the arena has none, memory that finished threads left behind is
+/// made free first.
+struct ArenaPager {
+  Frame allocate_frame(std::size_t bytes) noexcept;
+  void deallocate_frame(void* frame, std::size_t bytes) noexcept {
+    process_arena.deallocate(frame, bytes / chunk_bytes);
+  }
+};
+
+/// The zone of a thread.
+using ArenaZone = PagedZone<ArenaPager, MallocConfig>;
+
+}  // namespace slabmalloc

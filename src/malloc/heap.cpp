@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+#include "malloc/heap.hpp"
+
+namespace slabmalloc::heap {
+
+namespace {
+
+/// What an address is.
+struct Place {
+  enum class Kind : std::uint8_t { slot, large, invalid };
+  Kind kind;
+  Chunk* head = nullptr;         ///< slot: the record of its page's first chunk.
+  std::uint32_t slot = 0;        ///< slot: its number.
+  std::size_t usable_bytes = 0;  ///< Not for what is invalid.
+};
+
+/// The calling thread's zone, made if need be; null where it can have none.
+ArenaZone* own_zone() noexcept {
+  return thread_zone != &empty_zone ? thread_zone : thread_zones.acquire();
+}
+
+/// Reports an address that is not the first byte of a large object.
+[[gnu::cold]] void report_no_large_object(const void* address, LargeFree answer) noexcept {
+  switch (answer) {
+    case LargeFree::Freed:
+      return;
+    case LargeFree::AlreadyFree:
+      report_misuse({MisuseKind::DoubleFree, address, 0, 0});
+      return;
+    case LargeFree::Inside:
+      report_misuse({MisuseKind::MisalignedFree, address, 0, 0});
+      return;
+    case LargeFree::Foreign:
+      report_misuse({MisuseKind::ForeignPointer, address, 0, 0});
+      return;
+  }
+}
+
+/// The slot that `address` is the first byte of. Fails: MisalignedFree, reported; then kind is invalid.
+Place slot_place(ArenaTable::Header* page, const void* address) noexcept {
+  Chunk* head = Chunk::of(page);
+  const ChunkInfo& info = head->info;
+  const SlotGeometry geometry{info.object_size, info.reciprocal, info.slots, 0};
+  const std::uint32_t slot = geometry.slot_at(static_cast<std::size_t>(
+      static_cast<const std::byte*>(address) - process_arena.address_of(head)));
+  if (slot == SlotGeometry::no_slot) {
+    report_misuse({MisuseKind::MisalignedFree, address, info.object_size, 0});
+    return {Place::Kind::invalid};
+  }
+  return {Place::Kind::slot, head, slot, info.object_size};
+}
+
+/// Finds what is live at `address`. Fails: anything else is reported; then kind is invalid.
+Place find_live(const void* address) noexcept {
+  if (ArenaTable::Header* page = ArenaTable::head_of(address)) {
+    Place place = slot_place(page, address);
+    if (place.kind == Place::Kind::slot &&
+        thread_zone->is_free(page, place.head->info.class_index, place.slot)) {
+      report_misuse({MisuseKind::DoubleFree, address, place.usable_bytes, place.slot});
+      return {Place::Kind::invalid};
+    }
+    return place;
+  }
+  const std::size_t bytes = process_arena.large_usable_bytes(address);
+  if (bytes == 0) {
+    report_no_large_object(address, process_arena.classify(address));
+    return {Place::Kind::invalid};
+  }
+  return {Place::Kind::large, nullptr, 0, bytes};
+}
+
+/// A new block with the first `kept_bytes` of `block`, which is freed. Null if memory is exhausted.
+void* move(void* block, std::size_t kept_bytes, std::size_t bytes) noexcept {
+  void* moved = allocate(bytes);
+  if (moved != nullptr) {
+    __builtin_memcpy(moved, block, kept_bytes < bytes ? kept_bytes : bytes);
+    deallocate(block);
+  }
+  return moved;
+}
+
+}  // namespace
+
+[[gnu::noinline]] void* allocate_slow(std::uint32_t index) noexcept {
+  ArenaZone* zone = own_zone();
+  return zone != nullptr ? zone->allocate_class(index).value_or(nullptr)
+                         : thread_zones.allocate_late(index, 0, false);
+}
+
+[[gnu::noinline]] void* allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
+  Extent extent = process_arena.allocate_large(bytes, alignment);
+  if (!extent && thread_zones.drain_all()) {
+    extent = process_arena.allocate_large(bytes, alignment);
+  }
+  return extent.address;
+}
+
+void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
+  const std::uint32_t index = SizeClasses::index_for(bytes, alignment);
+  if (index == SizeClasses::no_class) {
+    return allocate_large(bytes, alignment);
+  }
+  if (void* block = thread_zone->allocate_class_fast(index)) {
+    return block;
+  }
+  return allocate_slow(index);
+}
+
+void* allocate_zeroed(std::size_t bytes) noexcept {
+  if (bytes > max_class_bytes) {
+    Extent extent = process_arena.allocate_large(bytes, minimum_alignment);
+    if (!extent && thread_zones.drain_all()) {
+      extent = process_arena.allocate_large(bytes, minimum_alignment);
+    }
+    if (extent && !extent.zeroed) {
+      __builtin_memset(extent.address, 0, bytes);
+    }
+    return extent.address;
+  }
+  const std::uint32_t index = SizeClasses::index_for(bytes);
+  ArenaZone* zone = own_zone();
+  if (zone == nullptr) {
+    return thread_zones.allocate_late(index, bytes, true);
+  }
+  void* block = zone->allocate_class(index).value_or(nullptr);
+  if (block != nullptr && !zone->last_allocation_is_zero(index)) {
+    __builtin_memset(block, 0, bytes);
+  }
+  return block;
+}
+
+[[gnu::noinline]] void deallocate_slow(void* block) noexcept {
+  if (block == nullptr) {
+    return;
+  }
+  ArenaTable::Header* page = ArenaTable::head_of(block);
+  if (page == nullptr) {
+    report_no_large_object(block, process_arena.deallocate_large(block));
+    return;
+  }
+  const Place place = slot_place(page, block);
+  if (place.kind == Place::Kind::invalid) {
+    return;
+  }
+  const std::uint32_t index = place.head->info.class_index;
+  if (thread_zone != &empty_zone) {
+    thread_zone->deallocate_slot(page, index, place.slot, block);
+  } else {
+    ArenaZone::deallocate_slot_remote(page, index, place.slot);
+  }
+}
+
+void* reallocate(void* block, std::size_t bytes) noexcept {
+  const Place place = find_live(block);
+  switch (place.kind) {
+    case Place::Kind::slot:
+      if (bytes <= max_class_bytes &&
+          SizeClasses::index_for(bytes) == place.head->info.class_index) {
+        return block;
+      }
+      return move(block, place.usable_bytes, bytes);
+    case Place::Kind::large:
+      if (bytes > max_class_bytes) {
+        if (void* resized = process_arena.resize_large(block, bytes)) {
+          return resized;
+        }
+      }
+      return move(block, place.usable_bytes, bytes);
+    case Place::Kind::invalid:
+      break;
+  }
+  return nullptr;
+}
+
+std::size_t usable_bytes(const void* block) noexcept { return find_live(block).usable_bytes; }
+
+std::size_t trim() noexcept {
+  if (thread_zone != &empty_zone) {
+    thread_zone->trim();
+  }
+  thread_zones.drain_all();
+  return process_arena.trim();
+}
+
+}  // namespace slabmalloc::heap

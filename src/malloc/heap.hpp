@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+//
+// The process heap: what every entry point (libc's functions, operator new, the C interface) is made of.
+// It keeps errno and throws nothing; the entry points add what their standards ask for.
+//
+//   size ≤ 128 KiB   the calling thread's zone
+//   above            the arena's large objects
+//
+// A free needs no size: the chunk record of the address tells page, class and slot.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "malloc/thread_zones.hpp"
+
+namespace slabmalloc::heap {
+
+using SizeClasses = MallocConfig::SizeClasses;
+
+inline constexpr std::size_t max_class_bytes = SizeClasses::max_size;
+/// The alignment of every block.
+inline constexpr std::size_t minimum_alignment = 16;
+
+// The slow paths, in heap.cpp.
+void* allocate_slow(std::uint32_t index) noexcept;
+void* allocate_large(std::size_t bytes, std::size_t alignment) noexcept;
+void deallocate_slow(void* block) noexcept;
+
+/// A block of `bytes`, aligned to minimum_alignment; null if memory is exhausted. Of 0 bytes, too.
+[[gnu::always_inline]] inline void* allocate(std::size_t bytes) noexcept {
+  if (bytes > max_class_bytes) [[unlikely]] {
+    return allocate_large(bytes, minimum_alignment);
+  }
+  const std::uint32_t index = SizeClasses::index_for(bytes);
+  if (void* block = thread_zone->allocate_class_fast(index)) [[likely]] {
+    return block;
+  }
+  return allocate_slow(index);
+}
+
+/// As allocate(), at a multiple of `alignment`, a power of two.
+void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept;
+
+/// As allocate(), all zero.
+void* allocate_zeroed(std::size_t bytes) noexcept;
+
+/// Frees a block; a null pointer is none. Misuse is reported to the hook.
+[[gnu::always_inline]] inline void deallocate(void* block) noexcept {
+  Chunk* chunk = process_arena.chunk_of(block);
+  ArenaZone* zone = thread_zone;
+  if (chunk != nullptr && chunk->header.tag.load(Order::relaxed) == zone->tag()) [[likely]] {
+    const ChunkInfo& info = chunk->info;
+    const SlotGeometry geometry{info.object_size, info.reciprocal, info.slots,
+                                (info.slots + word_bits - 1) / word_bits};
+    const std::uint32_t slot =
+        geometry.slot_at(reinterpret_cast<std::uintptr_t>(block) & (chunk_bytes - 1));
+    if (slot != SlotGeometry::no_slot) [[likely]] {
+      zone->deallocate_open_slot(&chunk->header, info.class_index, geometry, slot, block);
+      return;
+    }
+  }
+  deallocate_slow(block);
+}
+
+/// Makes a block one of `bytes`, moved if need be; null if memory is exhausted: then it is untouched.
+/// Pre: neither a null pointer nor 0 bytes. Fails: misuse of `block`, reported; then null.
+void* reallocate(void* block, std::size_t bytes) noexcept;
+
+/// The bytes that may be used of a block. Fails: misuse of `block`, reported; then 0.
+std::size_t usable_bytes(const void* block) noexcept;
+
+/// Delivers and takes in remote frees, and gives what is empty back to the operating system; the bytes
+/// given back.
+std::size_t trim() noexcept;
+
+}  // namespace slabmalloc::heap

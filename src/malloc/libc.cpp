@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+//
+// The C library's allocation functions, all of them, over the process heap. What they add to it: errno,
+// checks for overflow, and each standard's words on sizes and alignments.
+#include <errno.h>
+#include <malloc.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "malloc/heap.hpp"
+#include "malloc/report.hpp"
+#include "os/os.hpp"
+
+namespace heap = slabmalloc::heap;
+
+namespace {
+
+/// Sets errno where `block` is null, and passes it on.
+[[gnu::always_inline]] inline void* or_enomem(void* block) noexcept {
+  if (block == nullptr) [[unlikely]] {
+    errno = ENOMEM;
+  }
+  return block;
+}
+
+void* aligned_or_enomem(size_t alignment, size_t bytes) noexcept {
+  return or_enomem(heap::allocate_aligned(bytes, alignment));
+}
+
+}  // namespace
+
+// The C library declares these with attributes of its own.
+#pragma GCC visibility push(default)
+extern "C" {
+
+void* malloc(size_t bytes) noexcept { return or_enomem(heap::allocate(bytes)); }
+
+void free(void* block) noexcept { heap::deallocate(block); }
+
+void* calloc(size_t count, size_t bytes) noexcept {
+  size_t total = 0;
+  if (__builtin_mul_overflow(count, bytes, &total)) [[unlikely]] {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  return or_enomem(heap::allocate_zeroed(total));
+}
+
+void* realloc(void* block, size_t bytes) noexcept {
+  if (block == nullptr) {
+    return malloc(bytes);
+  }
+  if (bytes == 0) {
+    // As the C library does it: programs rely on it.
+    heap::deallocate(block);
+    return nullptr;
+  }
+  return or_enomem(heap::reallocate(block, bytes));
+}
+
+void* reallocarray(void* block, size_t count, size_t bytes) noexcept {
+  size_t total = 0;
+  if (__builtin_mul_overflow(count, bytes, &total)) [[unlikely]] {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  return realloc(block, total);
+}
+
+int posix_memalign(void** result, size_t alignment, size_t bytes) noexcept {
+  if (!slabmalloc::is_power_of_two(alignment) || alignment % sizeof(void*) != 0) {
+    return EINVAL;
+  }
+  void* block = heap::allocate_aligned(bytes, alignment);
+  if (block == nullptr) {
+    return ENOMEM;
+  }
+  *result = block;
+  return 0;
+}
+
+void* aligned_alloc(size_t alignment, size_t bytes) noexcept {
+  if (!slabmalloc::is_power_of_two(alignment)) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  return aligned_or_enomem(alignment, bytes);
+}
+
+void* memalign(size_t alignment, size_t bytes) noexcept {
+  // Any alignment may be asked here; the next power of two is one that serves it.
+  if (alignment > SIZE_MAX / 2 + 1) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  size_t power = heap::minimum_alignment;
+  while (power < alignment) {
+    power *= 2;
+  }
+  return aligned_or_enomem(power, bytes);
+}
+
+void* valloc(size_t bytes) noexcept {
+  return aligned_or_enomem(slabmalloc::os::interface().page_bytes(), bytes);
+}
+
+void* pvalloc(size_t bytes) noexcept {
+  const size_t page = slabmalloc::os::interface().page_bytes();
+  if (bytes > SIZE_MAX - page) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  return aligned_or_enomem(page, slabmalloc::align_up(bytes == 0 ? 1 : bytes, page));
+}
+
+size_t malloc_usable_size(void* block) noexcept {
+  return block == nullptr ? 0 : heap::usable_bytes(block);
+}
+
+void cfree(void* block) noexcept { heap::deallocate(block); }
+
+/// C23: as free(); the size is a promise of the caller's that nothing depends on.
+void free_sized(void* block, size_t) noexcept { heap::deallocate(block); }
+void free_aligned_sized(void* block, size_t, size_t) noexcept { heap::deallocate(block); }
+
+int malloc_trim(size_t) noexcept { return heap::trim() != 0 ? 1 : 0; }
+
+/// There is nothing to tune by this interface: known parameters are accepted, others refused.
+int mallopt(int parameter, int) noexcept {
+  switch (parameter) {
+    case M_MXFAST:
+    case M_TRIM_THRESHOLD:
+    case M_TOP_PAD:
+    case M_MMAP_THRESHOLD:
+    case M_MMAP_MAX:
+    case M_CHECK_ACTION:
+    case M_PERTURB:
+    case M_ARENA_TEST:
+    case M_ARENA_MAX:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+struct mallinfo2 mallinfo2() noexcept {
+  const slabmalloc::ProcessStatistics process = slabmalloc::process_statistics();
+  struct mallinfo2 info = {};
+  info.arena = process.arena.committed_bytes;
+  info.hblks = process.arena.large_count;
+  info.hblkhd = process.arena.large_bytes;
+  info.uordblks = process.live_bytes;
+  info.fordblks = process.arena.committed_bytes > process.live_bytes
+                      ? process.arena.committed_bytes - process.live_bytes
+                      : 0;
+  info.keepcost = process.arena.dirty_bytes;
+  return info;
+}
+
+struct mallinfo mallinfo() noexcept {
+  const struct mallinfo2 wide = mallinfo2();
+  // The fields are int, as they were when memory was small: they stop at the largest one.
+  const auto narrow = [](size_t value) {
+    return value < INT32_MAX ? static_cast<int>(value) : INT32_MAX;
+  };
+  struct mallinfo info = {};
+  info.arena = narrow(wide.arena);
+  info.hblks = narrow(wide.hblks);
+  info.hblkhd = narrow(wide.hblkhd);
+  info.uordblks = narrow(wide.uordblks);
+  info.fordblks = narrow(wide.fordblks);
+  info.keepcost = narrow(wide.keepcost);
+  return info;
+}
+
+void malloc_stats() noexcept { slabmalloc::print_summary(STDERR_FILENO); }
+
+int malloc_info(int options, FILE* stream) noexcept {
+  if (options != 0) {
+    errno = EINVAL;
+    return -1;
+  }
+  return slabmalloc::print_xml(stream) ? 0 : -1;
+}
+
+}  // extern "C"
+#pragma GCC visibility pop

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+//
+// The replaceable operators new and delete over the process heap. This library needs libc alone, so what
+// the C++ runtime supplies is looked up weakly: a program without it never throws.
+#include <errno.h>
+#include <stdlib.h>
+
+#include <new>
+
+#include "malloc/heap.hpp"
+#include "os/os.hpp"
+
+namespace heap = slabmalloc::heap;
+
+extern "C" {
+/// std::get_new_handler() and std::__throw_bad_alloc() by their mangled names.
+[[gnu::weak]] std::new_handler _ZSt15get_new_handlerv();
+[[gnu::weak, noreturn]] void _ZSt17__throw_bad_allocv();
+}
+
+namespace {
+
+/// Calls the program's new-handler; false if there is none. It may throw.
+bool call_new_handler() {
+  const std::new_handler handler =
+      _ZSt15get_new_handlerv != nullptr ? _ZSt15get_new_handlerv() : nullptr;
+  if (handler == nullptr) {
+    return false;
+  }
+  handler();
+  return true;
+}
+
+[[noreturn, gnu::cold]] void throw_bad_alloc() {
+  if (_ZSt17__throw_bad_allocv != nullptr) {
+    _ZSt17__throw_bad_allocv();
+  }
+  constexpr char message[] =
+      "slabmalloc: out of memory in operator new, and no C++ runtime to throw std::bad_alloc\n";
+  slabmalloc::os::interface().write(2, message, sizeof message - 1);
+  abort();
+}
+
+[[gnu::noinline, gnu::cold]] void* retry_with_handler(std::size_t bytes, std::size_t alignment) {
+  while (call_new_handler()) {
+    if (void* block = heap::allocate_aligned(bytes, alignment)) {
+      return block;
+    }
+  }
+  return nullptr;
+}
+
+[[gnu::always_inline]] inline void* allocate_or_throw(std::size_t bytes) {
+  if (void* block = heap::allocate(bytes)) [[likely]] {
+    return block;
+  }
+  if (void* block = retry_with_handler(bytes, heap::minimum_alignment)) {
+    return block;
+  }
+  throw_bad_alloc();
+}
+
+void* allocate_aligned_or_throw(std::size_t bytes, std::align_val_t alignment) {
+  const auto power = static_cast<std::size_t>(alignment);
+  if (void* block = heap::allocate_aligned(bytes, power)) [[likely]] {
+    return block;
+  }
+  if (void* block = retry_with_handler(bytes, power)) {
+    return block;
+  }
+  throw_bad_alloc();
+}
+
+/// A handler that throws would end the program here: the nothrow forms may not let it pass, and without
+/// exceptions they cannot catch it. So they fail without asking the handler.
+void* allocate_or_null(std::size_t bytes, std::size_t alignment) noexcept {
+  return heap::allocate_aligned(bytes, alignment);
+}
+
+}  // namespace
+
+#pragma GCC visibility push(default)
+
+void* operator new(std::size_t bytes) { return allocate_or_throw(bytes); }
+void* operator new[](std::size_t bytes) { return allocate_or_throw(bytes); }
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  return allocate_aligned_or_throw(bytes, alignment);
+}
+void* operator new[](std::size_t bytes, std::align_val_t alignment) {
+  return allocate_aligned_or_throw(bytes, alignment);
+}
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return allocate_or_null(bytes, heap::minimum_alignment);
+}
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
+  return allocate_or_null(bytes, heap::minimum_alignment);
+}
+void* operator new(std::size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return allocate_or_null(bytes, static_cast<std::size_t>(alignment));
+}
+void* operator new[](std::size_t bytes, std::align_val_t alignment,
+                     const std::nothrow_t&) noexcept {
+  return allocate_or_null(bytes, static_cast<std::size_t>(alignment));
+}
+
+void operator delete(void* block) noexcept { heap::deallocate(block); }
+void operator delete[](void* block) noexcept { heap::deallocate(block); }
+void operator delete(void* block, std::size_t) noexcept { heap::deallocate(block); }
+void operator delete[](void* block, std::size_t) noexcept { heap::deallocate(block); }
+void operator delete(void* block, std::align_val_t) noexcept { heap::deallocate(block); }
+void operator delete[](void* block, std::align_val_t) noexcept { heap::deallocate(block); }
+void operator delete(void* block, std::size_t, std::align_val_t) noexcept {
+  heap::deallocate(block);
+}
+void operator delete[](void* block, std::size_t, std::align_val_t) noexcept {
+  heap::deallocate(block);
+}
+void operator delete(void* block, const std::nothrow_t&) noexcept { heap::deallocate(block); }
+void operator delete[](void* block, const std::nothrow_t&) noexcept { heap::deallocate(block); }
+void operator delete(void* block, std::align_val_t, const std::nothrow_t&) noexcept {
+  heap::deallocate(block);
+}
+void operator delete[](void* block, std::align_val_t, const std::nothrow_t&) noexcept {
+  heap::deallocate(block);
+}
+
+#pragma GCC visibility pop

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+//
+// What happens once when the library is loaded and once when the process ends. The heap works before and
+// after: only what is asked for by options, fork and misuse depend on it.
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "malloc/options.hpp"
+#include "malloc/report.hpp"
+#include "malloc/text.hpp"
+#include "malloc/thread_zones.hpp"
+
+namespace slabmalloc {
+
+namespace {
+
+void prepare_fork() noexcept {
+  thread_zones.prepare_fork();
+  process_arena.prepare_fork();
+}
+
+void parent_after_fork() noexcept {
+  process_arena.parent_after_fork();
+  thread_zones.parent_after_fork();
+}
+
+void child_after_fork() noexcept {
+  process_arena.child_after_fork();
+  thread_zones.child_after_fork();
+  if (options.wants_statistics()) {
+    start_counting_anew();
+  }
+}
+
+void hear_misuse(const Misuse& misuse) noexcept { report_misuse_and_abort(misuse); }
+
+/// Before the constructors of the program, which may start threads.
+[[gnu::constructor(101)]] void start() noexcept {
+  set_misuse_handler(&hear_misuse);
+  pthread_atfork(&prepare_fork, &parent_after_fork, &child_after_fork);
+  // Not from the environment of whoever called a set-user-id program.
+  read_options(secure_getenv("SLABMALLOC_OPTIONS"));
+}
+
+/// After the destructors of the program, as far as the loader's order goes.
+[[gnu::destructor(101)]] void finish() noexcept {
+  if (options.stats) {
+    print_summary(STDERR_FILENO);
+  }
+  if (options.stats_file[0] != '\0' && !append_json(options.stats_file)) {
+    Text<Options::path_bytes + 128> text;
+    text.append("slabmalloc: cannot write the statistics to '%s'\n", options.stats_file);
+    text.write(STDERR_FILENO);
+  }
+}
+
+}  // namespace
+
+}  // namespace slabmalloc

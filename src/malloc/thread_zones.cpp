@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+#include "malloc/thread_zones.hpp"
+
+#include <pthread.h>
+
+#include <new>
+
+namespace slabmalloc {
+
+namespace {
+
+constinit ArenaPager pager;
+
+/// The calling thread gave up its zone: it is about to end.
+constinit thread_local bool zone_was_parked = false;
+
+}  // namespace
+
+constinit ThreadZones thread_zones{pager};
+constinit ArenaZone empty_zone{pager};
+constinit thread_local ArenaZone* thread_zone = &empty_zone;
+
+ArenaZone* ThreadZones::acquire() noexcept {
+  if (zone_was_parked) {
+    return nullptr;
+  }
+  ThreadZone* mine = nullptr;
+  bool has_key = false;
+  {
+    const os::Lock lock(mutex_);
+    has_key = has_exit_key_ || make_exit_key();
+    mine = unpark();
+    if (mine == nullptr) {
+      mine = create();
+    }
+  }
+  if (mine == nullptr) {
+    return nullptr;
+  }
+  threads_.fetch_add(1, Order::relaxed);
+  // From here on the thread has a zone: pthread_setspecific may allocate.
+  thread_zone = &mine->zone;
+  if (has_key) {
+    pthread_setspecific(exit_key_, mine);
+  }
+  return thread_zone;
+}
+
+void* ThreadZones::allocate_late(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept {
+  const os::Lock lock(late_mutex_);
+  void* object = late_.zone.allocate_class(index).value_or(nullptr);
+  if (zeroed && object != nullptr) {
+    __builtin_memset(object, 0, bytes);
+  }
+  return object;
+}
+
+/// Runs at the end of a thread, possibly before other destructors of thread-local data.
+void ThreadZones::thread_ends(void* zone) noexcept {
+  thread_zone = &empty_zone;
+  zone_was_parked = true;
+  thread_zones.park(*static_cast<ThreadZone*>(zone));
+}
+
+void ThreadZones::park(ThreadZone& ended) noexcept {
+  ended.zone.trim();
+  const os::Lock lock(mutex_);
+  ended.state = ThreadZone::State::parked;
+  ended.next_parked = parked_;
+  parked_ = &ended;
+  parked_count_.fetch_add(1, Order::relaxed);
+}
+
+ThreadZone* ThreadZones::unpark() noexcept {
+  ThreadZone* one = parked_;
+  if (one != nullptr) {
+    parked_ = one->next_parked;
+    one->state = ThreadZone::State::owned;
+    parked_count_.fetch_sub(1, Order::relaxed);
+  }
+  return one;
+}
+
+ThreadZone* ThreadZones::create() noexcept {
+  if (unused_bytes_ < sizeof(ThreadZone)) {
+    const Extent extent = process_arena.allocate(1);
+    if (!extent) {
+      return nullptr;
+    }
+    unused_ = static_cast<std::byte*>(extent.address);
+    unused_bytes_ = chunk_bytes;
+  }
+  auto* one = new (static_cast<void*>(unused_)) ThreadZone(pager);
+  unused_ += sizeof(ThreadZone);
+  unused_bytes_ -= sizeof(ThreadZone);
+  one->next_registered = registered_.load(Order::relaxed);
+  // Pairs with the acquire in for_each(): whoever sees the zone sees it whole.
+  registered_.store(one, Order::release);
+  return one;
+}
+
+/// Without a key zones stay with their ended threads: memory is lost, nothing else.
+bool ThreadZones::make_exit_key() noexcept {
+  pthread_key_t key = 0;
+  has_exit_key_ = pthread_key_create(&key, &ThreadZones::thread_ends) == 0;
+  exit_key_ = key;
+  return has_exit_key_;
+}
+
+void ThreadZones::drain_some() noexcept {
+  if (parked_count_.load(Order::relaxed) == 0 ||
+      requests_.fetch_add(1, Order::relaxed) % requests_per_drain != 0 || !mutex_.try_lock()) {
+    return;
+  }
+  // The zone at the front goes to the back, so that all have their turn.
+  if (ThreadZone* one = parked_; one != nullptr) {
+    one->zone.trim();
+    ThreadZone** end = &parked_;
+    if (one->next_parked != nullptr) {
+      parked_ = one->next_parked;
+      for (end = &parked_; *end != nullptr; end = &(*end)->next_parked) {
+      }
+      one->next_parked = nullptr;
+      *end = one;
+    }
+  }
+  mutex_.unlock();
+}
+
+bool ThreadZones::drain_all() noexcept {
+  const os::Lock lock(mutex_);
+  std::size_t freed_bytes = 0;
+  for (ThreadZone* one = parked_; one != nullptr; one = one->next_parked) {
+    freed_bytes += one->zone.trim();
+  }
+  return freed_bytes != 0;
+}
+
+void ThreadZones::prepare_fork() noexcept {
+  late_mutex_.lock();
+  mutex_.lock();
+}
+
+void ThreadZones::parent_after_fork() noexcept {
+  mutex_.unlock();
+  late_mutex_.unlock();
+}
+
+void ThreadZones::child_after_fork() noexcept {
+  for (ThreadZone* one = registered_.load(Order::relaxed); one != nullptr;
+       one = one->next_registered) {
+    if (one->state == ThreadZone::State::owned && &one->zone != thread_zone) {
+      one->state = ThreadZone::State::abandoned;
+    }
+  }
+  mutex_.reinitialise_after_fork();
+  late_mutex_.reinitialise_after_fork();
+}
+
+}  // namespace slabmalloc

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+//
+// ThreadZones: which thread owns which zone, from the first allocation of a thread to its end and
+// beyond.
+//
+//                first allocation                 thread's end
+//   (no zone) ───────────────────► owned by it ───────────────► parked
+//                                       ▲                         │  │ drained by whoever
+//                                       └──── next new thread ────┘  └ needs memory
+//
+// A thread's zone is found through `thread_zone`. It is never null: a thread without a zone has the
+// empty zone, which owns no page, so that both fast paths fall through to their slow ones. A thread
+// that only frees never gets a zone: its frees are remote.
+//
+// A thread that allocates after its zone was parked (in the destructor of a thread-local object, say)
+// shares the late zone with others like it, under a mutex.
+//
+// Zones are never destroyed: pages and remote frees lead to their owners by address.
+//
+// Locks, in this order: late mutex, registry mutex, the arena's. A parked zone is touched only with the
+// registry mutex held. Across a fork all are held, so the child finds them whole; zones of threads that
+// the child does not have are abandoned: frees to them stay safe, their free slots are lost.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "malloc/arena_zone.hpp"
+#include "os/mutex.hpp"
+
+namespace slabmalloc {
+
+/// A zone and its place in the registry.
+struct ThreadZone {
+  enum class State : std::uint8_t { owned, parked, abandoned };
+
+  constexpr explicit ThreadZone(ArenaPager& pager) noexcept : zone(pager) {}
+
+  ArenaZone zone;
+  ThreadZone* next_registered = nullptr;  ///< Written once, before the zone is published.
+  ThreadZone* next_parked = nullptr;      ///< Registry mutex.
+  State state = State::owned;             ///< Registry mutex.
+};
+
+/// All zones of the process.
+class ThreadZones {
+ public:
+  constexpr explicit ThreadZones(ArenaPager& pager) noexcept : late_(pager) {}
+  ThreadZones(const ThreadZones&) = delete;
+  ThreadZones& operator=(const ThreadZones&) = delete;
+
+  /// Gives the calling thread a zone: a parked one or a new one. Null if memory is exhausted, or if the
+  /// thread's zone was parked already: then the late zone is to be used.
+  ArenaZone* acquire() noexcept;
+
+  /// An object of class `index` from the late zone, or null. Zeroed if asked, `bytes` of it.
+  void* allocate_late(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept;
+
+  /// Takes in what was freed to one parked zone, every few calls.
+  void drain_some() noexcept;
+  /// Takes in what was freed to every parked zone; true if memory went back to the arena.
+  bool drain_all() noexcept;
+
+  /// Calls `visitor(const ArenaZone&)` for every zone there ever was. Thread: any. What the visitor may
+  /// read of a zone that it does not own is what is said to be readable from any thread.
+  template <class Visitor>
+  void for_each(Visitor&& visitor) const noexcept {
+    visitor(late_.zone);
+    for (const ThreadZone* one = registered_.load(Order::acquire); one != nullptr;
+         one = one->next_registered) {
+      visitor(one->zone);
+    }
+  }
+
+  /// Threads that ever had a zone.
+  std::size_t threads() const noexcept { return threads_.load(Order::relaxed); }
+
+  void prepare_fork() noexcept;
+  void parent_after_fork() noexcept;
+  void child_after_fork() noexcept;
+
+ private:
+  static void thread_ends(void* zone) noexcept;
+
+  ThreadZone* unpark() noexcept;
+  ThreadZone* create() noexcept;
+  void park(ThreadZone& ended) noexcept;
+  bool make_exit_key() noexcept;
+
+  static constexpr std::uint32_t requests_per_drain = 16;
+
+  os::Mutex late_mutex_;
+  os::Mutex mutex_;
+  ThreadZone* parked_ = nullptr;
+  HardwareAtomics::Cell<ThreadZone*> registered_{nullptr};
+  HardwareAtomics::Cell<std::size_t> parked_count_{0};
+  HardwareAtomics::Cell<std::size_t> threads_{0};
+  HardwareAtomics::Cell<std::uint32_t> requests_{0};
+  std::byte* unused_ = nullptr;  ///< Zones are carved from chunks; what is left of the newest.
+  std::size_t unused_bytes_ = 0;
+  unsigned exit_key_ = 0;
+  bool has_exit_key_ = false;
+  ThreadZone late_;
+};
+
+[[gnu::visibility("hidden")]] extern constinit ThreadZones thread_zones;
+
+/// The zone of threads that have none. It owns nothing and never will.
+[[gnu::visibility("hidden")]] extern constinit ArenaZone empty_zone;
+
+/// The calling thread's zone, or the empty zone.
+[[gnu::visibility("hidden")]] extern constinit thread_local ArenaZone* thread_zone;
+
+}  // namespace slabmalloc
