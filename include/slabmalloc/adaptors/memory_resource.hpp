@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+//
+// std::pmr memory resources: over a zone, over one size, over the process heap. Hosted C++.
+//
+//   ZoneResource<Zone>        every size that the zone serves
+//   SizedResource<Allocator>  blocks that fit one SCAllocator's slots; others go upstream
+//   ProcessResource           malloc, whichever the program runs on
+//
+//   PagedZone<MyPager> zone(pager);
+//   ZoneResource resource(zone);
+//   std::pmr::vector<int> numbers(&resource);
+//
+// Thread: a resource adds no lock. One over a zone or an SCAllocator is used by its owner alone,
+// deallocation included; objects that another thread may have to free belong in that thread's zone
+// or in the process heap. A ProcessResource is used by any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory_resource>
+#include <new>
+
+#include "slabmalloc/adaptors/blocks.hpp"
+#include "slabmalloc/zone/sc_allocator.hpp"
+#include "slabmalloc/zone/zone_allocator.hpp"
+
+namespace slabmalloc {
+
+/// Memory from a zone, or from anything that allocates by layout. Equal to resources over the same.
+/// Fails: std::bad_alloc where the zone has no memory or does not serve the size or alignment.
+template <LayoutAllocator Zone>
+class ZoneResource : public std::pmr::memory_resource {
+ public:
+  /// Pre: `zone` outlives what is allocated here.
+  explicit ZoneResource(Zone& zone) noexcept : zone_(&zone) {}
+
+  Zone& zone() const noexcept { return *zone_; }
+
+ private:
+  void* do_allocate(std::size_t bytes, std::size_t alignment) override {
+    return detail::allocate_block(*zone_, bytes, alignment);
+  }
+  void do_deallocate(void* block, std::size_t bytes, std::size_t alignment) override {
+    detail::deallocate_block(*zone_, block, bytes, alignment);
+  }
+  bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override {
+    const auto* same_kind = dynamic_cast<const ZoneResource*>(&other);
+    return same_kind != nullptr && same_kind->zone_ == zone_;
+  }
+
+  Zone* zone_;
+};
+
+/// Memory from an allocator of one size: for containers of nodes. What does not fit its slots, such
+/// as the bucket array of a hash table, comes from `upstream`. Fails: std::bad_alloc where the
+/// allocator has no memory; whatever upstream fails with.
+template <class Allocator>
+class SizedResource : public std::pmr::memory_resource {
+ public:
+  /// Pre: both outlive what is allocated here.
+  explicit SizedResource(Allocator& allocator, std::pmr::memory_resource* upstream =
+                                                   std::pmr::null_memory_resource()) noexcept
+      : allocator_(&allocator), upstream_(upstream) {}
+
+  Allocator& allocator() const noexcept { return *allocator_; }
+  std::pmr::memory_resource* upstream_resource() const noexcept { return upstream_; }
+
+ private:
+  void* do_allocate(std::size_t bytes, std::size_t alignment) override {
+    const Result<Layout> layout = Layout::from_size_align(bytes, alignment);
+    if (layout && allocator_->serves(*layout)) {
+      return detail::value_or_throw(allocator_->allocate(*layout));
+    }
+    return upstream_->allocate(bytes, alignment);
+  }
+  void do_deallocate(void* block, std::size_t bytes, std::size_t alignment) override {
+    const Result<Layout> layout = Layout::from_size_align(bytes, alignment);
+    if (layout && allocator_->serves(*layout)) {
+      allocator_->deallocate(block, *layout);
+    } else {
+      upstream_->deallocate(block, bytes, alignment);
+    }
+  }
+  bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override {
+    const auto* same_kind = dynamic_cast<const SizedResource*>(&other);
+    return same_kind != nullptr && same_kind->allocator_ == allocator_ &&
+           upstream_->is_equal(*same_kind->upstream_);
+  }
+
+  Allocator* allocator_;
+  std::pmr::memory_resource* upstream_;
+};
+
+/// Memory from the process heap, straight from C's functions: it serves the slabmalloc that a
+/// program is linked to or runs under, without operator new's handler loop on the way. All are
+/// equal. Fails: std::bad_alloc. Thread: any.
+class ProcessResource : public std::pmr::memory_resource {
+ private:
+  void* do_allocate(std::size_t bytes, std::size_t alignment) override {
+    return detail::allocate_process_block(bytes, alignment);
+  }
+  void do_deallocate(void* block, std::size_t, std::size_t) override { std::free(block); }
+  bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override {
+    return dynamic_cast<const ProcessResource*>(&other) != nullptr;
+  }
+};
+
+/// The one ProcessResource that needs no place of its own. It is never destroyed, so that objects
+/// with static storage may use it to their end.
+inline ProcessResource* process_resource() noexcept {
+  alignas(ProcessResource) static std::byte place[sizeof(ProcessResource)];
+  static ProcessResource* const resource = ::new (static_cast<void*>(place)) ProcessResource;
+  return resource;
+}
+
+}  // namespace slabmalloc

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+//
+// Allocators for the standard containers: over a zone or one size, over the process heap. Hosted
+// C++.
+//
+//   StlAllocator<T, Zone>        a pointer to a zone or an SCAllocator
+//   ProcessAllocator<T>          stateless; malloc, whichever the program runs on
+//
+//   PagedZone<MyPager> zone(pager);
+//   std::vector<int, StlAllocator<int, PagedZone<MyPager>>> numbers(zone);
+//
+// Over an SCAllocator only containers whose allocations all fit one slot work: lists, sets and
+// maps, but neither vectors nor hash tables (SizedResource sends their arrays elsewhere).
+//
+// Thread: an allocator adds no lock. A container over a zone is used and destroyed by the zone's
+// owner; one over the process heap by any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <type_traits>
+
+#include "slabmalloc/adaptors/blocks.hpp"
+#include "slabmalloc/zone/sc_allocator.hpp"
+#include "slabmalloc/zone/zone_allocator.hpp"
+
+namespace slabmalloc {
+
+/// Allocates arrays of `T` from a zone. Equal to allocators over the same zone.
+/// Moved and swapped containers take their allocator along, so that neither copies elements; a
+/// container that is copied into stays in its own zone.
+template <class T, LayoutAllocator Zone>
+class StlAllocator {
+ public:
+  using value_type = T;
+  using propagate_on_container_copy_assignment = std::false_type;
+  using propagate_on_container_move_assignment = std::true_type;
+  using propagate_on_container_swap = std::true_type;
+  using is_always_equal = std::false_type;
+
+  /// Implicit, so that a container can be constructed from its zone.
+  /// Pre: `zone` outlives what is allocated here.
+  StlAllocator(Zone& zone) noexcept : zone_(&zone) {}
+  template <class U>
+  StlAllocator(const StlAllocator<U, Zone>& other) noexcept : zone_(&other.zone()) {}
+
+  Zone& zone() const noexcept { return *zone_; }
+
+  /// Room for `count` objects.
+  /// Fails: std::bad_alloc where the zone has no memory or does not serve the size or alignment;
+  /// std::bad_array_new_length where the size is not representable.
+  [[nodiscard]] T* allocate(std::size_t count) const {
+    return static_cast<T*>(
+        detail::allocate_block(*zone_, detail::array_bytes<T>(count), alignof(T)));
+  }
+
+  /// Frees what allocate() of an equal allocator gave for the same count.
+  void deallocate(T* objects, std::size_t count) const noexcept {
+    detail::deallocate_block(*zone_, objects, count * sizeof(T), alignof(T));
+  }
+
+  template <class U>
+  friend bool operator==(const StlAllocator& left, const StlAllocator<U, Zone>& right) noexcept {
+    return &left.zone() == &right.zone();
+  }
+
+ private:
+  Zone* zone_;
+};
+
+/// Allocates arrays of `T` from the process heap, straight from C's functions. All are equal.
+/// Thread: any.
+template <class T>
+class ProcessAllocator {
+ public:
+  using value_type = T;
+  using propagate_on_container_move_assignment = std::true_type;
+  using is_always_equal = std::true_type;
+
+  constexpr ProcessAllocator() noexcept = default;
+  template <class U>
+  constexpr ProcessAllocator(const ProcessAllocator<U>&) noexcept {}
+
+  /// Room for `count` objects. Fails: std::bad_alloc; std::bad_array_new_length where the size is
+  /// not representable.
+  [[nodiscard]] T* allocate(std::size_t count) const {
+    return static_cast<T*>(
+        detail::allocate_process_block(detail::array_bytes<T>(count), alignof(T)));
+  }
+
+  /// Frees what allocate() gave.
+  void deallocate(T* objects, std::size_t) const noexcept { std::free(objects); }
+
+  template <class U>
+  friend constexpr bool operator==(const ProcessAllocator&, const ProcessAllocator<U>&) noexcept {
+    return true;
+  }
+};
+
+}  // namespace slabmalloc
