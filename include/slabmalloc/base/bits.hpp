@@ -30,10 +30,27 @@ constexpr std::uint32_t count_ones(Word word) noexcept {
   return static_cast<std::uint32_t>((word * (all / 255)) >> (word_bits - 8));
 }
 
+namespace detail {
+
+/// lowest_bit() without an instruction for it: the ones below the bit are counted.
+constexpr std::uint32_t lowest_bit_by_counting(Word word) noexcept {
+  return count_ones((word & (~word + 1)) - 1);
+}
+
+/// highest_bit() without an instruction for it: all bits below are set, then counted.
+constexpr std::uint32_t highest_bit_by_counting(Word word) noexcept {
+  for (std::uint32_t shift = 1; shift < word_bits; shift *= 2) {
+    word |= word >> shift;
+  }
+  return count_ones(word) - 1;
+}
+
+}  // namespace detail
+
 /// The index of the lowest set bit. Pre: `word` is not 0.
 constexpr std::uint32_t lowest_bit(Word word) noexcept {
   if constexpr (!has_count_zeros) {
-    return count_ones((word & (~word + 1)) - 1);
+    return detail::lowest_bit_by_counting(word);
   } else if constexpr (sizeof(Word) == sizeof(unsigned long long)) {
     return static_cast<std::uint32_t>(__builtin_ctzll(word));
   } else {
@@ -44,10 +61,7 @@ constexpr std::uint32_t lowest_bit(Word word) noexcept {
 /// The index of the highest set bit. Pre: `word` is not 0.
 constexpr std::uint32_t highest_bit(Word word) noexcept {
   if constexpr (!has_count_zeros) {
-    for (std::uint32_t shift = 1; shift < word_bits; shift *= 2) {
-      word |= word >> shift;
-    }
-    return count_ones(word) - 1;
+    return detail::highest_bit_by_counting(word);
   } else if constexpr (sizeof(Word) == sizeof(unsigned long long)) {
     return static_cast<std::uint32_t>(63 ^ __builtin_clzll(word));
   } else {
