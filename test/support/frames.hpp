@@ -7,8 +7,8 @@
 //   frames.set_limit(8 * kibibyte);                 // no more than this at a time
 //   auto* page = frames.page<ObjectPage>();         // for refills by hand
 //
-// Whatever is not given back is freed with the source. A frame that comes back twice, of another size
-// or from elsewhere is a failure of the running test.
+// Whatever is not given back is freed with the source. A frame that comes back twice, of another
+// size or from elsewhere is a failure of the running test.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -112,7 +112,7 @@ class FrameSource {
     const bool fails = exhausted_ || calls_ == failing_call_ || bytes > limit_bytes_ ||
                        live_bytes_ > limit_bytes_ - bytes;
     void* address =
-        fails ? nullptr : ::operator new(bytes, std::align_val_t{alignment}, std::nothrow);
+        fails ? nullptr : ::operator new (bytes, std::align_val_t{alignment}, std::nothrow);
     if (address == nullptr) {
       ++failures_;
       return {};
@@ -142,7 +142,7 @@ class FrameSource {
   }
 
   static void release(void* address, const Block& block) noexcept {
-    ::operator delete(address, std::align_val_t{block.alignment});
+    ::operator delete (address, std::align_val_t{block.alignment});
   }
 
   mutable std::mutex mutex_;

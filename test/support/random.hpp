@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Random: reproducible randomness for tests. Each test that uses it prints its seed; the environment
-// variable SLABMALLOC_TEST_SEED sets it.
+// Random: reproducible randomness for tests. Each test that uses it prints its seed; the
+// environment variable SLABMALLOC_TEST_SEED sets it.
 #pragma once
 
 #include <cstddef>

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+#include "slabmalloc/page/page_header.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <set>
+#include <vector>
+
+#include "slabmalloc/classes/size_class_table.hpp"
+#include "slabmalloc/zone/owner.hpp"
+
+namespace slabmalloc {
+namespace {
+
+using Header = PageHeader<HardwareAtomics>;
+
+TEST(PageHeader, with_a_word_of_each_bitmap_it_fills_a_cache_line) {
+  if constexpr (sizeof(void*) == 8) {
+    EXPECT_EQ(sizeof(Header) + 2 * sizeof(Word), 64u);
+  } else {
+    EXPECT_LE(sizeof(Header) + 2 * sizeof(Word), 64u);
+  }
+}
+
+TEST(PageHeader, bitmaps_lie_directly_below_it_and_apart) {
+  constexpr std::uint32_t words = 5;
+  alignas(Header) std::byte memory[2 * words * sizeof(Word) + sizeof(Header)];
+  auto* header = new (memory + 2 * words * sizeof(Word)) Header;
+  std::set<void*> places;
+  for (std::uint32_t word = 0; word < words; ++word) {
+    places.insert(&header->local(word));
+    places.insert(&header->remote(word, words));
+  }
+  EXPECT_EQ(places.size(), 2 * words);
+  EXPECT_EQ(*places.begin(), static_cast<void*>(memory));
+  EXPECT_EQ(*places.rbegin(), static_cast<void*>(&header->local(0)));
+  EXPECT_EQ(reinterpret_cast<std::byte*>(&header->local(0)) + sizeof(Word),
+            reinterpret_cast<std::byte*>(header));
+}
+
+TEST(PageHeader, a_seal_is_never_zero_and_tells_sizes_apart) {
+  std::vector<Header> headers(200);
+  for (const Header& header : headers) {
+    std::set<std::uint32_t> seals;
+    for (std::uint32_t index = 0; index < FineSizeClasses::count; ++index) {
+      seals.insert(header.seal_for(FineSizeClasses::size_of(index)));
+    }
+    ASSERT_EQ(seals.size(), FineSizeClasses::count);
+    ASSERT_EQ(seals.count(0), 0u);
+  }
+}
+
+TEST(PageHeader, a_seal_tells_every_size_to_128_kib_from_every_other) {
+  const Header header{};
+  std::set<std::uint32_t> seals;
+  for (std::size_t size = 1; size <= 128 * 1024; ++size) {
+    ASSERT_TRUE(seals.insert(header.seal_for(size)).second) << size;
+  }
+}
+
+TEST(PageHeader, a_seal_copied_from_another_page_is_not_valid_here) {
+  std::vector<Header> headers(1000);
+  std::set<std::uint32_t> seals;
+  for (const Header& header : headers) {
+    seals.insert(header.seal_for(64));
+  }
+  EXPECT_EQ(seals.size(), headers.size());
+}
+
+TEST(PageState, states_are_apart_and_leave_the_owner_readable) {
+  Owner<HardwareAtomics> owner;
+  EXPECT_EQ(owner.tag() & PageState::mask, 0u);
+  std::set<std::uintptr_t> tags;
+  for (const std::uintptr_t state : {PageState::open, PageState::full, PageState::idle}) {
+    const std::uintptr_t tag = owner.tag() | state;
+    tags.insert(tag);
+    EXPECT_EQ(Owner<HardwareAtomics>::of(tag), &owner);
+    EXPECT_EQ(tag & PageState::mask, state);
+  }
+  EXPECT_EQ(tags.size(), 3u);
+  EXPECT_EQ(Owner<HardwareAtomics>::of(0), nullptr);
+}
+
+}  // namespace
+}  // namespace slabmalloc
