@@ -87,18 +87,18 @@ void* move(void* block, std::size_t kept_bytes, std::size_t bytes) noexcept {
                          : thread_zones.allocate_late(index, 0, false);
 }
 
-[[gnu::noinline]] void* allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
+[[gnu::noinline]] Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
   Extent extent = process_arena.allocate_large(bytes, alignment);
   if (!extent && thread_zones.drain_all()) {
     extent = process_arena.allocate_large(bytes, alignment);
   }
-  return extent.address;
+  return extent;
 }
 
 void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
   const std::uint32_t index = SizeClasses::index_for(bytes, alignment);
   if (index == SizeClasses::no_class) {
-    return allocate_large(bytes, alignment);
+    return allocate_large(bytes, alignment).address;
   }
   if (void* block = thread_zone->allocate_class_fast(index)) {
     return block;
@@ -106,18 +106,15 @@ void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
   return allocate_slow(index);
 }
 
-void* allocate_zeroed(std::size_t bytes) noexcept {
-  if (bytes > max_class_bytes) {
-    Extent extent = process_arena.allocate_large(bytes, minimum_alignment);
-    if (!extent && thread_zones.drain_all()) {
-      extent = process_arena.allocate_large(bytes, minimum_alignment);
-    }
+void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
+  const std::uint32_t index = SizeClasses::index_for(bytes, alignment);
+  if (index == SizeClasses::no_class) {
+    const Extent extent = allocate_large(bytes, alignment);
     if (extent && !extent.zeroed) {
       __builtin_memset(extent.address, 0, bytes);
     }
     return extent.address;
   }
-  const std::uint32_t index = SizeClasses::index_for(bytes);
   ArenaZone* zone = own_zone();
   if (zone == nullptr) {
     return thread_zones.allocate_late(index, bytes, true);

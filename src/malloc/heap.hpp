@@ -24,13 +24,13 @@ inline constexpr std::size_t minimum_alignment = 16;
 
 // The slow paths, in heap.cpp.
 void* allocate_slow(std::uint32_t index) noexcept;
-void* allocate_large(std::size_t bytes, std::size_t alignment) noexcept;
+Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept;
 void deallocate_slow(void* block) noexcept;
 
 /// A block of `bytes`, aligned to minimum_alignment; null if memory is exhausted. Of 0 bytes, too.
 [[gnu::always_inline]] inline void* allocate(std::size_t bytes) noexcept {
   if (bytes > max_class_bytes) [[unlikely]] {
-    return allocate_large(bytes, minimum_alignment);
+    return allocate_large(bytes, minimum_alignment).address;
   }
   const std::uint32_t index = SizeClasses::index_for(bytes);
   if (void* block = thread_zone->allocate_class_fast(index)) [[likely]] {
@@ -42,8 +42,8 @@ void deallocate_slow(void* block) noexcept;
 /// As allocate(), at a multiple of `alignment`, a power of two.
 void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept;
 
-/// As allocate(), all zero.
-void* allocate_zeroed(std::size_t bytes) noexcept;
+/// As allocate_aligned(), all zero.
+void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignment) noexcept;
 
 /// Frees a block; a null pointer is none. Misuse is reported to the hook.
 [[gnu::always_inline]] inline void deallocate(void* block) noexcept {

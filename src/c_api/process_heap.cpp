@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+//
+// slabmalloc.h: the process heap, its statistics, and misuse.
+#include "malloc/heap.hpp"
+#include "malloc/report.hpp"
+#include "slabmalloc/slabmalloc.h"
+#include "slabmalloc/version.hpp"
+
+namespace {
+
+using slabmalloc::HardwareAtomics;
+using slabmalloc::Misuse;
+using slabmalloc::MisuseKind;
+using slabmalloc::Order;
+namespace heap = slabmalloc::heap;
+
+constinit HardwareAtomics::Cell<slabmalloc_misuse_handler> client_handler{nullptr};
+
+constexpr slabmalloc_misuse_kind kind_for_c(MisuseKind kind) noexcept {
+  switch (kind) {
+    case MisuseKind::DoubleFree:
+      return SLABMALLOC_DOUBLE_FREE;
+    case MisuseKind::MisalignedFree:
+      return SLABMALLOC_MISALIGNED_FREE;
+    case MisuseKind::ForeignPointer:
+      return SLABMALLOC_FOREIGN_POINTER;
+    case MisuseKind::SizeMismatch:
+      return SLABMALLOC_SIZE_MISMATCH;
+    case MisuseKind::InvalidPage:
+      break;
+  }
+  return SLABMALLOC_INVALID_PAGE;
+}
+
+void tell_client(const Misuse& misuse) noexcept {
+  // Pairs with the exchange in slabmalloc_set_misuse_handler.
+  const slabmalloc_misuse_handler handler = client_handler.load(Order::acquire);
+  if (handler == nullptr) {
+    slabmalloc::report_misuse_and_abort(misuse);
+  }
+  handler(kind_for_c(misuse.kind), misuse.address);
+}
+
+/// "MAJOR.MINOR.PATCH", put together when the library is compiled.
+struct VersionText {
+  char characters[16] = {};
+
+  constexpr VersionText() noexcept {
+    char* end = append(characters, slabmalloc::version_major);
+    *end++ = '.';
+    end = append(end, slabmalloc::version_minor);
+    *end++ = '.';
+    append(end, slabmalloc::version_patch);
+  }
+
+ private:
+  static constexpr char* append(char* end, int number) noexcept {
+    if (number >= 10) {
+      end = append(end, number / 10);
+    }
+    *end = static_cast<char>('0' + number % 10);
+    return end + 1;
+  }
+};
+constexpr VersionText version_text;
+
+bool is_alignment(std::size_t alignment) noexcept { return slabmalloc::is_power_of_two(alignment); }
+
+}  // namespace
+
+#pragma GCC visibility push(default)
+extern "C" {
+
+void* slabmalloc_allocate(size_t bytes, size_t alignment) {
+  return is_alignment(alignment) ? heap::allocate_aligned(bytes, alignment) : nullptr;
+}
+
+void* slabmalloc_allocate_zeroed(size_t bytes, size_t alignment) {
+  return is_alignment(alignment) ? heap::allocate_zeroed(bytes, alignment) : nullptr;
+}
+
+void* slabmalloc_reallocate(void* block, size_t old_bytes, size_t new_bytes, size_t alignment) {
+  if (!is_alignment(alignment)) {
+    return nullptr;
+  }
+  if (block == nullptr) {
+    return heap::allocate_aligned(new_bytes, alignment);
+  }
+  if (alignment <= heap::minimum_alignment) {
+    return heap::reallocate(block, new_bytes != 0 ? new_bytes : 1);
+  }
+  if (new_bytes <= old_bytes && new_bytes > old_bytes / 2) {
+    return block;
+  }
+  void* moved = heap::allocate_aligned(new_bytes, alignment);
+  if (moved != nullptr) {
+    __builtin_memcpy(moved, block, old_bytes < new_bytes ? old_bytes : new_bytes);
+    heap::deallocate(block);
+  }
+  return moved;
+}
+
+void slabmalloc_deallocate(void* block, size_t, size_t) { heap::deallocate(block); }
+
+size_t slabmalloc_usable_size(const void* block) {
+  return block == nullptr ? 0 : heap::usable_bytes(block);
+}
+
+size_t slabmalloc_trim(void) { return heap::trim(); }
+
+void slabmalloc_process_statistics(slabmalloc_statistics* result) {
+  const slabmalloc::ProcessStatistics sum = slabmalloc::process_statistics();
+  *result = {sum.live_bytes,  sum.arena.in_use_bytes, sum.arena.in_use_peak_bytes,
+             sum.allocations, sum.frees,              sum.remote_frees};
+}
+
+slabmalloc_misuse_handler slabmalloc_set_misuse_handler(slabmalloc_misuse_handler handler) {
+  slabmalloc::set_misuse_handler(&tell_client);
+  return client_handler.exchange(handler, Order::acq_rel);
+}
+
+const char* slabmalloc_version(void) { return version_text.characters; }
+
+}  // extern "C"
+#pragma GCC visibility pop
