@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+//
+// Objects of one size from one page frame that is part of the program: no heap, no operating
+// system.
+#include <cstddef>
+#include <cstdio>
+#include <new>
+
+#include "slabmalloc/slabmalloc.hpp"
+
+using slabmalloc::Layout;
+using slabmalloc::ObjectPage;
+using slabmalloc::SCAllocator;
+
+namespace {
+
+struct Connection {
+  int id;
+  char peer[60];
+};
+
+// A page type is exactly its frame, 4 KiB, and a frame is aligned to its size.
+alignas(ObjectPage::size_bytes) ObjectPage frame;
+
+// Initialised when the program is compiled, so that it works before main() and in a kernel.
+constinit SCAllocator<ObjectPage> connections(sizeof(Connection));
+
+}  // namespace
+
+int main() {
+  if (!connections.refill(&frame)) {
+    return 1;
+  }
+
+  const Layout layout = Layout::of<Connection>();
+  const slabmalloc::Result<void*> memory = connections.allocate(layout);
+  if (!memory) {
+    return 1;
+  }
+  auto* connection = ::new (memory.value()) Connection{1, "localhost"};
+  std::printf("connection %d to %s at %p\n", connection->id, connection->peer,
+              static_cast<void*>(connection));
+
+  // The layout is given back with the object: no header in front of it tells its size.
+  connections.deallocate(connection, layout);
+
+  // One frame holds so many, and then says that it is full instead of failing.
+  std::size_t count = 0;
+  while (connections.allocate(layout)) {
+    ++count;
+  }
+  std::printf("%zu connections fit the frame\n", count);
+  const bool full =
+      connections.allocate(layout).error() == slabmalloc::AllocationError::OutOfMemory;
+  return full && count == connections.statistics().slots ? 0 : 1;
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+//
+// A zone for each thread: allocation takes no lock, and objects may be freed by other threads.
+// Threads stand in a ring; each allocates messages from its zone and passes them on, its neighbour
+// reads and frees them.
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "slabmalloc/slabmalloc.hpp"
+
+namespace {
+
+using slabmalloc::Layout;
+
+/// The zones' common source of frames: here the C library, whose functions any thread may call.
+struct HeapPager {
+  slabmalloc::Frame allocate_frame(std::size_t bytes) noexcept {
+    return std::aligned_alloc(bytes, bytes);
+  }
+  void deallocate_frame(void* frame, std::size_t) noexcept { std::free(frame); }
+};
+
+// A ScopedZone gives its pages back when it ends.
+using Zone = slabmalloc::ScopedZone<HeapPager, slabmalloc::MiddlePageConfig>;
+
+struct Message {
+  std::size_t number;
+  char text[72];
+};
+
+constexpr std::size_t thread_count = 4;
+constexpr std::size_t messages_per_thread = 20000;
+
+class Mailbox {
+ public:
+  void put(Message* message) {
+    const std::lock_guard guard(lock_);
+    messages_.push_back(message);
+  }
+  Message* take() {
+    const std::lock_guard guard(lock_);
+    if (messages_.empty()) {
+      return nullptr;
+    }
+    Message* message = messages_.front();
+    messages_.pop_front();
+    return message;
+  }
+
+ private:
+  std::mutex lock_;
+  std::deque<Message*> messages_;
+};
+
+/// Sends all its messages to `outgoing` and frees as many from `incoming`. Returns the sum of the
+/// numbers that it received.
+std::size_t send_and_receive(Zone& zone, Mailbox& outgoing, Mailbox& incoming) {
+  const Layout layout = Layout::of<Message>();
+  std::size_t sum = 0;
+  std::size_t sent = 0;
+  for (std::size_t received = 0; received < messages_per_thread;) {
+    if (sent < messages_per_thread) {
+      void* memory = zone.allocate(layout).value_or(nullptr);
+      if (memory == nullptr) {
+        std::abort();
+      }
+      outgoing.put(::new (memory) Message{sent++, "hello"});
+    }
+    if (Message* message = incoming.take()) {
+      sum += message->number;
+      ++received;
+      // Another thread's message, freed through this thread's own zone: that finds the owner,
+      // gathers frees that lie together and delivers them without a lock.
+      zone.deallocate(message, layout);
+    } else {
+      std::this_thread::yield();
+    }
+  }
+  // What is still gathered goes to its owners before the thread ends.
+  zone.settle();
+  return sum;
+}
+
+}  // namespace
+
+int main() {
+  HeapPager pager;
+  // A zone never moves, and outlives the objects that came from it, whoever frees them.
+  std::deque<Zone> zones;
+  Mailbox mailboxes[thread_count];
+  std::size_t sums[thread_count] = {};
+  std::vector<std::thread> threads;
+  for (std::size_t index = 0; index < thread_count; ++index) {
+    zones.emplace_back(pager);
+  }
+  for (std::size_t index = 0; index < thread_count; ++index) {
+    threads.emplace_back([&, index] {
+      sums[index] =
+          send_and_receive(zones[index], mailboxes[(index + 1) % thread_count], mailboxes[index]);
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+
+  bool sound = true;
+  std::printf("thread  allocated    freed  by others  pages' KiB, at most\n");
+  for (std::size_t index = 0; index < thread_count; ++index) {
+    Zone& zone = zones[index];
+    // The threads are gone; this one now owns their zones and takes in the last frees.
+    zone.collect();
+    const slabmalloc::ZoneStatistics statistics = zone.statistics();
+    std::printf("%6zu  %9zu  %7zu  %9zu  %19zu\n", index, statistics.allocations, statistics.frees,
+                statistics.remote_frees, statistics.frame_bytes_high_water / slabmalloc::kibibyte);
+    sound = sound && statistics.allocations == messages_per_thread && statistics.used_bytes == 0 &&
+            statistics.remote_frees == messages_per_thread && zone.validate() == nullptr &&
+            sums[index] == messages_per_thread * (messages_per_thread - 1) / 2;
+  }
+  return sound ? 0 : 1;
+}
