@@ -8,7 +8,7 @@
 
 namespace {
 
-/// Hands out the frames of a static buffer; those that come back are linked through their first word.
+/// Hands out the frames of a static buffer; those that come back are linked by their first word.
 class StaticPager {
  public:
   slabmalloc::Frame allocate_frame(std::size_t) noexcept {
