@@ -15,14 +15,17 @@
 
 namespace slabmalloc {
 
-/// Empty pages of one kind that belong to no class, last in first out.
+/// Empty pages of one kind that belong to no class, last in first out. They carry their owner's tag and
+/// a seal that no class has, so that such a page is known when it is offered once more.
 template <class Header>
 class Depot {
  public:
   constexpr Depot() noexcept = default;
   std::uint32_t size() const noexcept { return size_; }
 
-  void push(Header* page) noexcept {
+  void push(Header* page, std::uintptr_t owner_tag) noexcept {
+    page->tag.store(owner_tag | PageState::idle, Order::relaxed);
+    page->seal.store(page->seal_for(0), Order::relaxed);
     page->next = top_;
     top_ = page;
     ++size_;
@@ -30,10 +33,16 @@ class Depot {
   Header* pop() noexcept {
     Header* page = top_;
     if (page != nullptr) {
+      page->tag.store(0, Order::relaxed);
+      page->seal.store(0, Order::relaxed);
       top_ = page->next;
       --size_;
     }
     return page;
+  }
+
+  static bool is_marked(const Header* page) noexcept {
+    return page->seal.load(Order::relaxed) == page->seal_for(0);
   }
 
  private:

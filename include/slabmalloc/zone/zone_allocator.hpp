@@ -195,7 +195,7 @@ class BasicZoneAllocator {
   /// Gives an empty frame to the class of `layout`. Thread: owner. Cost: the words of one page.
   /// Pre: a frame that this very zone used before a warm restart was cleared.
   /// Fails: InvalidLayout where the class lives on pages of another size; the same, with InvalidPage
-  /// to the misuse hook, if the frame is null, misaligned or in this class already. Nothing was written.
+  /// to the misuse hook, if the frame is null, misaligned or in this zone already. Nothing was written.
   template <class Page>
   Result<void> refill_with(Layout layout, Page* page) noexcept {
     const std::uint32_t index = class_for(layout);
@@ -239,7 +239,6 @@ class BasicZoneAllocator {
           if (page == nullptr) {
             break;
           }
-          frame_bytes_.subtract(Page::frame_bytes(0));
           reclaim(reinterpret_cast<Page*>(Page::frame_of(page)));
           ++count;
         }
@@ -550,11 +549,14 @@ class BasicZoneAllocator {
     return Bank::Page::frame_bytes(SizeClasses::size_of(Bank::first));
   }
 
-  /// Lets go of the idle pages that a class has beyond what it may keep.
+  /// Lets go of the idle pages that a class has beyond what it may keep, if there is a place for them.
   template <class Bank, class Class>
-  [[gnu::always_inline]] void retire_excess(Bank& bank, Class& size_class) noexcept {
-    while (size_class.idle_pages() > Config::idle_pages_per_class) [[unlikely]] {
-      retire_one(bank, size_class);
+  [[gnu::always_inline]] void retire_excess([[maybe_unused]] Bank& bank,
+                                            [[maybe_unused]] Class& size_class) noexcept {
+    if constexpr (is_paged || has_depot<Bank>) {
+      while (size_class.idle_pages() > Config::idle_pages_per_class) [[unlikely]] {
+        retire_one(bank, size_class);
+      }
     }
   }
 
@@ -562,7 +564,7 @@ class BasicZoneAllocator {
   [[gnu::noinline]] void retire_one(Bank& bank, Class& size_class) noexcept {
     Header* page = size_class.remove_idle_page();
     if (has_depot<Bank> && (!is_paged || bank.depot.size() < Config::depot_pages)) {
-      bank.depot.push(page);
+      bank.depot.push(page, owner_.tag());
     } else {
       give_back(bank, size_class.frame_bytes(), page);
     }
@@ -574,15 +576,17 @@ class BasicZoneAllocator {
     pager_->deallocate_frame(Bank::Page::frame_of(page), bytes);
   }
 
-  /// An empty page of the bank, from its depot or its classes, or null.
+  /// Takes an empty page of the bank out of the zone, from its depot or its classes, or null.
   template <class Bank>
   Header* take_empty(Bank& bank) noexcept {
     if (Header* page = bank.depot.pop()) {
+      frame_bytes_.subtract(uniform_frame_bytes(bank));
       return page;
     }
     for (auto& size_class : bank.classes) {
       size_class.leave_current();
       if (Header* page = size_class.remove_idle_page()) {
+        frame_bytes_.subtract(size_class.frame_bytes());
         return page;
       }
     }
@@ -596,7 +600,7 @@ class BasicZoneAllocator {
     if (sound) {
       const Header* header = Page::header_of(page);
       if (Owner<Atomics>::of(header->tag.load(Order::relaxed)) == &owner_) {
-        sound = !has_seal_of_any_class<Page>(header);
+        sound = !Depot<Header>::is_marked(header) && !has_seal_of_any_class<Page>(header);
       }
     }
     if (!sound) {
