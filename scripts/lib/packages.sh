@@ -7,13 +7,14 @@
 #
 # Each argument is PACKAGE or PACKAGE:PROBE. PROBE is a command or an absolute path; where it exists the
 # package counts as present, however it was installed, which also makes the check work on other systems.
+# Without a probe Debian is asked, and other systems are believed to have it.
 
 # Succeeds if what the argument names is present.
 package_present() {
   local package=${1%%:*} probe=""
   [[ $1 == *:* ]] && probe=${1#*:}
   case $probe in
-    "") dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ;;
+    "") ! command -v dpkg-query >/dev/null 2>&1 || dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ;;
     /*) [[ -e $probe ]] ;;
     *) command -v "$probe" >/dev/null 2>&1 ;;
   esac
