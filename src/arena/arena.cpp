@@ -125,7 +125,7 @@ Placement Arena::grow_for(RunRequest& request) noexcept {
     }
     // Growth may skip a gap, and the run then starts anew: that is why this is a loop.
     const Growth growth = window_.grow(static_cast<std::uint32_t>(wanted_end - runs_.end()));
-    if (growth.added == 0) {
+    if (!growth) {
       return {};
     }
     adopt(growth);

@@ -90,9 +90,8 @@ struct alignas(64) Chunk {
   /// The info as far as it is written. Thread: any, whoever holds the chunk.
   ChunkInfo snapshot() const noexcept {
     const auto* source = reinterpret_cast<const AliasedWord*>(&info);
-    return __builtin_bit_cast(ChunkInfo,
-                              Halves{__atomic_load_n(&source[0], __ATOMIC_RELAXED),
-                                     __atomic_load_n(&source[1], __ATOMIC_RELAXED)});
+    return __builtin_bit_cast(ChunkInfo, Halves{__atomic_load_n(&source[0], __ATOMIC_RELAXED),
+                                                __atomic_load_n(&source[1], __ATOMIC_RELAXED)});
   }
 
   /// Forgets what was in the chunk. Afterwards no address in it is taken for an object.

@@ -101,7 +101,7 @@ void RunMap::clean(std::uint32_t first, std::uint32_t chunks) noexcept {
 void RunMap::postpone(std::uint32_t first, std::uint32_t stamp) noexcept {
   unlink_age(first);
   tags_[first].stamp = stamp;
-  link_youngest(first);
+  link_before(first, no_chunk);
 }
 
 void RunMap::write_tags(std::uint32_t first, std::uint32_t chunks, RunState state) noexcept {
@@ -126,21 +126,33 @@ void RunMap::remove_free(std::uint32_t first) noexcept {
   count(state) -= tags_[first].chunks;
 }
 
+/// Files a run that was freed at `stamp`, merged with its dirty neighbours. The whole is as old as
+/// its oldest part: else a run that small pieces come and go from would never be old enough to be
+/// cleaned.
 void RunMap::add_dirty(std::uint32_t first, std::uint32_t chunks, std::uint32_t stamp) noexcept {
-  if (first > 0 && tags_[first - 1].state == RunState::Dirty) {
-    const std::uint32_t left_chunks = tags_[first - 1].chunks;
-    first -= left_chunks;
-    chunks += left_chunks;
-    remove_free(first);
+  const bool left = first > 0 && tags_[first - 1].state == RunState::Dirty;
+  const bool right = first + chunks < end_ && tags_[first + chunks].state == RunState::Dirty;
+  const std::uint32_t left_run = left ? first - tags_[first - 1].chunks : no_chunk;
+  const std::uint32_t right_run = right ? first + chunks : no_chunk;
+  const bool left_is_older = left && (!right || is_older(left_run, right_run));
+  const std::uint32_t older = left_is_older ? left_run : right_run;
+  const std::uint32_t younger = left_is_older ? right_run : left_run;
+
+  RunTag origin{.state = RunState::Dirty, .age_next = no_chunk, .stamp = stamp};
+  if (younger != no_chunk) {
+    chunks += tags_[younger].chunks;
+    remove_free(younger);
   }
-  const std::uint32_t right = first + chunks;
-  if (right < end_ && tags_[right].state == RunState::Dirty) {
-    chunks += tags_[right].chunks;
-    remove_free(right);
+  if (older != no_chunk) {
+    chunks += tags_[older].chunks;
+    origin = tags_[older];
+    remove_free(older);
   }
-  add_free(first, chunks, RunState::Dirty);
-  tags_[first].stamp = stamp;
-  link_youngest(first);
+  put_back(left ? left_run : first, chunks, origin);
+}
+
+bool RunMap::is_older(std::uint32_t run, std::uint32_t other) const noexcept {
+  return static_cast<std::int32_t>(tags_[run].stamp - tags_[other].stamp) < 0;
 }
 
 void RunMap::add_clean(std::uint32_t first, std::uint32_t chunks) noexcept {
@@ -158,8 +170,8 @@ void RunMap::add_clean(std::uint32_t first, std::uint32_t chunks) noexcept {
   add_free(first, chunks, RunState::Clean);
 }
 
-/// Files what remains of the free run that `origin` was the tag of, in the same place of the age
-/// list.
+/// Files a free run in state, age and place in the age list of the run that `origin` was the tag
+/// of.
 void RunMap::put_back(std::uint32_t first, std::uint32_t chunks, const RunTag& origin) noexcept {
   add_free(first, chunks, origin.state);
   if (origin.state == RunState::Dirty) {
@@ -167,8 +179,6 @@ void RunMap::put_back(std::uint32_t first, std::uint32_t chunks, const RunTag& o
     link_before(first, origin.age_next);
   }
 }
-
-void RunMap::link_youngest(std::uint32_t run) noexcept { link_before(run, no_chunk); }
 
 /// Puts `run` before `next` in the age list; at its young end if that is no_chunk.
 void RunMap::link_before(std::uint32_t run, std::uint32_t next) noexcept {
@@ -232,8 +242,7 @@ bool RunMap::validate_ages() const noexcept {
     if (tags_[run].state != RunState::Dirty || tags_[run].age_previous != previous) {
       return false;
     }
-    if (previous != no_chunk &&
-        static_cast<std::int32_t>(tags_[run].stamp - tags_[previous].stamp) < 0) {
+    if (previous != no_chunk && is_older(run, previous)) {
       return false;
     }
     chunks += tags_[run].chunks;

@@ -10,7 +10,7 @@
 // list by age, the oldest first, from which they are cleaned:
 //
 //     take:     Dirty or Clean -> InUse    (dirty preferred: its memory is there already)
-//     release:  InUse -> Dirty             (youngest of the age list)
+//     release:  InUse -> Dirty             (youngest, but as old as the oldest run it merges with)
 //     clean:    Dirty -> Clean             (after the contents were purged)
 //
 // Invariants, checked by validate():
@@ -103,7 +103,7 @@ class RunMap {
   void add_dirty(std::uint32_t first, std::uint32_t chunks, std::uint32_t stamp) noexcept;
   void add_clean(std::uint32_t first, std::uint32_t chunks) noexcept;
   void put_back(std::uint32_t first, std::uint32_t chunks, const RunTag& origin) noexcept;
-  void link_youngest(std::uint32_t run) noexcept;
+  bool is_older(std::uint32_t run, std::uint32_t other) const noexcept;
   void link_before(std::uint32_t run, std::uint32_t next) noexcept;
   void unlink_age(std::uint32_t run) noexcept;
   bool validate_tiling() const noexcept;

@@ -64,7 +64,7 @@ Growth Window::grow(std::uint32_t minimum) noexcept {
   }
   const std::uint32_t preferred = preferred_step();
   if (preferred > minimum) {
-    if (const Growth growth = grow_by(preferred); growth.added != 0) {
+    if (const Growth growth = grow_by(preferred)) {
       return growth;
     }
   }
@@ -103,7 +103,7 @@ Growth Window::open_limited(std::uint32_t minimum) noexcept {
       continue;
     }
     for (const std::uintptr_t base : limited_bases) {
-      if (const Growth growth = open_limited_at(base + offset, size, minimum); growth.added != 0) {
+      if (const Growth growth = open_limited_at(base + offset, size, minimum)) {
         return growth;
       }
     }
@@ -117,10 +117,9 @@ Growth Window::open_limited_at(std::uintptr_t base, std::size_t data_bytes,
   place(base, data_bytes);
   mode_ = Mode::Limited;
   const Growth growth = grow_by(minimum > limited_step ? minimum : limited_step);
-  if (growth.added == 0) {
-    os::interface().unmap(reinterpret_cast<void*>(records_base_), records_bytes_);
-    os::interface().unmap(reinterpret_cast<void*>(tags_base_), tags_bytes_);
-    records_bytes_ = tags_bytes_ = 0;
+  if (!growth) {
+    uncover(records_base_, records_bytes_);
+    uncover(tags_base_, tags_bytes_);
     mode_ = Mode::Unopened;
   }
   return growth;
@@ -175,6 +174,14 @@ bool Window::cover(std::uintptr_t base, std::size_t& usable, std::size_t wanted,
     usable = total;
   }
   return true;
+}
+
+/// Gives back what cover() made usable at `base`.
+void Window::uncover(std::uintptr_t base, std::size_t& usable) noexcept {
+  if (usable != 0) {
+    os::interface().unmap(reinterpret_cast<void*>(base), usable);
+    usable = 0;
+  }
 }
 
 os::MapOutcome Window::make_usable(std::uintptr_t address, std::size_t bytes,

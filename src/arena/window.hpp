@@ -34,6 +34,7 @@ namespace slabmalloc {
 struct Growth {
   std::uint32_t skipped = 0;
   std::uint32_t added = 0;
+  constexpr explicit operator bool() const noexcept { return added != 0; }
 };
 
 /// The arena's piece of the address space. Thread: every call under the arena's mutex.
@@ -70,6 +71,7 @@ class Window {
   os::MapOutcome make_usable(std::uintptr_t address, std::size_t bytes, const char* label) noexcept;
   bool cover(std::uintptr_t base, std::size_t& usable, std::size_t wanted,
              const char* label) noexcept;
+  void uncover(std::uintptr_t base, std::size_t& usable) noexcept;
   bool cover_metadata(std::uint64_t chunks) noexcept;
 
   Mode mode_ = Mode::Unopened;
