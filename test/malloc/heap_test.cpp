@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: MIT
+//
+// The process heap on one thread: sizes, alignments, zeros, reallocation, misuse whose hook
+// returns.
+#include "malloc/heap.hpp"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <limits>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "malloc/report.hpp"
+#include "support/misuse_recorder.hpp"
+#include "support/pattern.hpp"
+
+namespace slabmalloc {
+namespace {
+
+using Sizes = heap::SizeClasses;
+using test::fill_pattern;
+using test::holds_pattern;
+using test::holds_zeroes;
+
+constexpr std::size_t mebibyte = std::size_t{1} << 20;
+
+bool is_aligned(const void* block, std::size_t alignment) {
+  return reinterpret_cast<std::uintptr_t>(block) % alignment == 0;
+}
+
+std::size_t resident_bytes() {
+  std::FILE* file = std::fopen("/proc/self/statm", "r");
+  std::size_t total = 0;
+  std::size_t resident = 0;
+  EXPECT_EQ(std::fscanf(file, "%zu %zu", &total, &resident), 2);
+  std::fclose(file);
+  return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+/// Sizes on both sides of every class and of every way to get memory.
+std::vector<std::size_t> edge_sizes() {
+  std::vector<std::size_t> sizes{0, 1};
+  for (std::uint32_t index = 0; index < Sizes::count; ++index) {
+    sizes.push_back(Sizes::size_of(index) - 1);
+    sizes.push_back(Sizes::size_of(index));
+    sizes.push_back(Sizes::size_of(index) + 1);
+  }
+  for (const std::size_t bytes : {std::size_t{200000}, 4 * mebibyte, Arena::direct_threshold_bytes,
+                                  Arena::direct_threshold_bytes + 1}) {
+    sizes.push_back(bytes - 1);
+    sizes.push_back(bytes);
+  }
+  return sizes;
+}
+
+void expect_sound() {
+  EXPECT_EQ(thread_zone->validate(), nullptr);
+  EXPECT_TRUE(process_arena.validate());
+}
+
+TEST(Heap, every_size_is_served_aligned_usable_and_apart_from_all_others) {
+  const std::vector<std::size_t> sizes = edge_sizes();
+  std::vector<void*> blocks;
+  for (std::size_t number = 0; number < sizes.size(); ++number) {
+    void* block = heap::allocate(sizes[number]);
+    ASSERT_NE(block, nullptr) << sizes[number];
+    EXPECT_TRUE(is_aligned(block, heap::minimum_alignment)) << sizes[number];
+    ASSERT_GE(heap::usable_bytes(block), sizes[number]);
+    fill_pattern(block, heap::usable_bytes(block), number);
+    blocks.push_back(block);
+  }
+  for (std::size_t number = 0; number < sizes.size(); ++number) {
+    EXPECT_TRUE(holds_pattern(blocks[number], heap::usable_bytes(blocks[number]), number))
+        << sizes[number];
+    heap::deallocate(blocks[number]);
+  }
+  expect_sound();
+}
+
+TEST(Heap, usable_bytes_are_those_of_the_class) {
+  for (std::uint32_t index = 0; index < Sizes::count; ++index) {
+    void* block = heap::allocate(Sizes::size_of(index));
+    EXPECT_EQ(heap::usable_bytes(block), Sizes::size_of(index));
+    heap::deallocate(block);
+  }
+}
+
+TEST(Heap, blocks_of_no_bytes_are_unique) {
+  std::set<void*> blocks;
+  for (int count = 0; count < 1000; ++count) {
+    void* block = heap::allocate(0);
+    ASSERT_NE(block, nullptr);
+    EXPECT_TRUE(blocks.insert(block).second);
+  }
+  for (void* block : blocks) {
+    heap::deallocate(block);
+  }
+}
+
+TEST(Heap, every_alignment_to_1_GiB_is_kept) {
+  for (std::size_t alignment = 1; alignment <= std::size_t{1} << 30; alignment *= 2) {
+    for (const std::size_t bytes : {std::size_t{0}, std::size_t{1}, std::size_t{24}, alignment - 1,
+                                    alignment, alignment + 1, std::size_t{100000}}) {
+      void* blocks[3] = {};
+      for (void*& block : blocks) {
+        block = heap::allocate_aligned(bytes, alignment);
+        ASSERT_NE(block, nullptr) << bytes << " at " << alignment;
+        EXPECT_TRUE(is_aligned(block, alignment)) << bytes << " at " << alignment;
+        EXPECT_GE(heap::usable_bytes(block), bytes);
+        fill_pattern(block, bytes < mebibyte ? bytes : mebibyte, alignment);
+      }
+      for (void* block : blocks) {
+        EXPECT_TRUE(holds_pattern(block, bytes < mebibyte ? bytes : mebibyte, alignment));
+        heap::deallocate(block);
+      }
+    }
+  }
+  expect_sound();
+}
+
+TEST(Heap, over_aligned_blocks_can_be_reallocated) {
+  for (std::size_t alignment = 32; alignment <= 64 * mebibyte; alignment *= 2) {
+    void* block = heap::allocate_aligned(100, alignment);
+    ASSERT_NE(block, nullptr);
+    fill_pattern(block, 100, alignment);
+    for (const std::size_t bytes :
+         {std::size_t{5000}, 3 * mebibyte, 40 * mebibyte, std::size_t{150000}, std::size_t{100}}) {
+      block = heap::reallocate(block, bytes);
+      ASSERT_NE(block, nullptr);
+      ASSERT_TRUE(holds_pattern(block, 100, alignment)) << bytes << " at " << alignment;
+    }
+    heap::deallocate(block);
+  }
+  expect_sound();
+}
+
+TEST(Heap, sizes_that_no_address_space_has_are_refused) {
+  constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+  for (const std::size_t bytes : {most, most - 7, most - 4096, most / 2 + 1, most / 2, most / 4}) {
+    EXPECT_EQ(heap::allocate(bytes), nullptr) << bytes;
+    EXPECT_EQ(heap::allocate_zeroed(bytes), nullptr) << bytes;
+    EXPECT_EQ(heap::allocate_aligned(bytes, 4096), nullptr) << bytes;
+    EXPECT_EQ(heap::allocate_aligned(bytes, std::size_t{1} << 30), nullptr) << bytes;
+  }
+  for (std::size_t alignment = std::size_t{1} << 63; alignment >= std::size_t{1} << 48;
+       alignment /= 2) {
+    EXPECT_EQ(heap::allocate_aligned(1, alignment), nullptr) << alignment;
+  }
+  void* block = heap::allocate(10);
+  EXPECT_EQ(heap::reallocate(block, most), nullptr);
+  EXPECT_EQ(heap::reallocate(block, most / 2), nullptr);
+  heap::deallocate(block);
+  expect_sound();
+}
+
+TEST(Heap, zeroed_blocks_are_zero_whatever_was_there_before) {
+  for (int round = 0; round < 3; ++round) {
+    for (const std::size_t bytes : edge_sizes()) {
+      std::vector<void*> blocks;
+      const int count = bytes <= 1024 ? 100 : bytes <= 200000 ? 5 : 1;
+      for (int number = 0; number < count; ++number) {
+        void* block = heap::allocate_zeroed(bytes);
+        ASSERT_NE(block, nullptr);
+        ASSERT_TRUE(holds_zeroes(block, bytes)) << bytes << " in round " << round;
+        __builtin_memset(block, 0xFF, heap::usable_bytes(block));
+        blocks.push_back(block);
+      }
+      for (std::size_t number = 0; number < blocks.size(); number += 2) {
+        heap::deallocate(blocks[number]);
+      }
+      for (std::size_t number = 0; number < blocks.size(); number += 2) {
+        blocks[number] = heap::allocate_zeroed(bytes);
+        ASSERT_TRUE(holds_zeroes(blocks[number], bytes)) << bytes << " after a free";
+        __builtin_memset(blocks[number], 0xFF, bytes);
+      }
+      for (void* block : blocks) {
+        heap::deallocate(block);
+      }
+    }
+    heap::trim();
+  }
+}
+
+TEST(Heap, zeroed_slots_between_live_ones_are_zero) {
+  constexpr std::size_t bytes = 48;
+  std::vector<void*> blocks;
+  for (int number = 0; number < 5000; ++number) {
+    blocks.push_back(number % 2 == 0 ? heap::allocate(bytes) : heap::allocate_zeroed(bytes));
+    if (number % 2 != 0) {
+      ASSERT_TRUE(holds_zeroes(blocks.back(), bytes));
+    }
+    __builtin_memset(blocks.back(), 0xFF, bytes);
+    if (number % 3 == 0) {
+      heap::deallocate(blocks[blocks.size() / 2]);
+      blocks[blocks.size() / 2] = heap::allocate_zeroed(bytes);
+      ASSERT_TRUE(holds_zeroes(blocks[blocks.size() / 2], bytes));
+      __builtin_memset(blocks[blocks.size() / 2], 0xFF, bytes);
+    }
+  }
+  for (void* block : blocks) {
+    heap::deallocate(block);
+  }
+}
+
+TEST(Heap, fresh_memory_is_not_cleared_again) {
+  (void)heap::allocate(1);
+  for (const std::size_t bytes : {16 * mebibyte, 128 * mebibyte}) {
+    const std::size_t before = resident_bytes();
+    void* block = heap::allocate_zeroed(bytes);
+    ASSERT_NE(block, nullptr);
+    EXPECT_LT(resident_bytes(), before + 4 * mebibyte) << bytes;
+    heap::deallocate(block);
+  }
+}
+
+TEST(Heap, reallocation_within_a_class_stays_in_place) {
+  for (std::uint32_t index = 1; index < Sizes::count; ++index) {
+    void* block = heap::allocate(Sizes::size_of(index - 1) + 1);
+    EXPECT_EQ(heap::reallocate(block, Sizes::size_of(index)), block);
+    EXPECT_EQ(heap::reallocate(block, Sizes::size_of(index - 1) + 1), block);
+    heap::deallocate(block);
+  }
+}
+
+TEST(Heap, reallocation_keeps_the_contents_between_any_two_kinds_of_memory) {
+  const std::size_t sizes[] = {
+      1,      16,     17,     64,       1000,          8192,          8193,
+      100000, 131072, 131073, mebibyte, 31 * mebibyte, 40 * mebibyte, 80 * mebibyte};
+  for (const std::size_t from : sizes) {
+    for (const std::size_t to : sizes) {
+      void* block = heap::allocate(from);
+      const std::size_t kept =
+          (from < to ? from : to) < mebibyte ? (from < to ? from : to) : mebibyte;
+      fill_pattern(block, kept, from);
+      static_cast<char*>(block)[(from < to ? from : to) - 1] = 'x';
+      void* moved = heap::reallocate(block, to);
+      ASSERT_NE(moved, nullptr);
+      ASSERT_GE(heap::usable_bytes(moved), to);
+      EXPECT_TRUE(holds_pattern(moved, kept - 1, from)) << from << " to " << to;
+      EXPECT_EQ(static_cast<char*>(moved)[(from < to ? from : to) - 1], 'x');
+      heap::deallocate(moved);
+    }
+  }
+  expect_sound();
+}
+
+TEST(Heap, large_blocks_grow_and_shrink_in_place_where_there_is_room) {
+  void* block = heap::allocate(256 * kibibyte);
+  fill_pattern(block, 256 * kibibyte, 1);
+  EXPECT_EQ(heap::reallocate(block, mebibyte), block);
+  EXPECT_GE(heap::usable_bytes(block), mebibyte);
+  EXPECT_EQ(heap::reallocate(block, 192 * kibibyte), block);
+  EXPECT_LT(heap::usable_bytes(block), 256 * kibibyte);
+  EXPECT_TRUE(holds_pattern(block, 192 * kibibyte, 1));
+  heap::deallocate(block);
+  expect_sound();
+}
+
+TEST(Heap, mapped_blocks_grow_without_copying) {
+  void* block = heap::allocate(64 * mebibyte);
+  static_cast<char*>(block)[64 * mebibyte - 1] = 'x';
+  const std::size_t before = resident_bytes();
+  block = heap::reallocate(block, 1024 * mebibyte);
+  ASSERT_NE(block, nullptr);
+  EXPECT_EQ(static_cast<char*>(block)[64 * mebibyte - 1], 'x');
+  EXPECT_LT(resident_bytes(), before + 16 * mebibyte);
+  block = heap::reallocate(block, 40 * mebibyte);
+  EXPECT_LT(heap::usable_bytes(block), 41 * mebibyte);
+  heap::deallocate(block);
+  expect_sound();
+}
+
+TEST(Heap, freed_memory_is_used_again) {
+  for (const std::size_t bytes :
+       {std::size_t{64}, std::size_t{4096}, std::size_t{100000}, mebibyte, 40 * mebibyte}) {
+    std::size_t committed = 0;
+    for (int round = 0; round < 50; ++round) {
+      std::vector<void*> blocks;
+      for (std::size_t total = 0; total < 4 * mebibyte; total += bytes) {
+        blocks.push_back(heap::allocate(bytes));
+      }
+      for (void* block : blocks) {
+        heap::deallocate(block);
+      }
+      if (round == 0) {
+        committed = process_arena.statistics().committed_bytes;
+      }
+    }
+    EXPECT_LE(process_arena.statistics().committed_bytes, committed + mebibyte) << bytes;
+  }
+}
+
+TEST(Heap, the_first_call_of_a_thread_may_be_any) {
+  void* mine = heap::allocate(100);
+  fill_pattern(mine, 100, 1);
+  void* of_main[3] = {heap::allocate(100), heap::allocate(mebibyte), heap::allocate(64 * mebibyte)};
+  std::thread([] { heap::deallocate(nullptr); }).join();
+  std::thread([&] { mine = heap::reallocate(mine, 5000); }).join();
+  EXPECT_TRUE(holds_pattern(mine, 100, 1));
+  std::thread([&] { EXPECT_GE(heap::usable_bytes(mine), 5000u); }).join();
+  for (void* block : of_main) {
+    std::thread([&] { heap::deallocate(block); }).join();
+  }
+  std::thread([] { heap::deallocate(heap::allocate(100 * mebibyte)); }).join();
+  std::thread([] { heap::deallocate(heap::allocate_aligned(1, std::size_t{1} << 30)); }).join();
+  std::thread([] { heap::deallocate(heap::allocate_zeroed(10)); }).join();
+  std::thread([] { EXPECT_EQ(heap::allocate(~std::size_t{0}), nullptr); }).join();
+  std::thread([] { heap::trim(); }).join();
+  std::thread([] { (void)process_statistics(); }).join();
+  heap::deallocate(mine);
+}
+
+// ---- misuse whose hook returns: the call has done nothing
+// ----------------------------------------
+
+class HeapMisuse : public testing::TestWithParam<std::size_t> {
+ protected:
+  /// Allocates until a freed block would have come back twice.
+  void expect_no_block_has_two_owners() {
+    std::set<void*> blocks;
+    for (int count = 0; count < 200; ++count) {
+      void* block = heap::allocate(bytes_);
+      EXPECT_TRUE(blocks.insert(block).second);
+    }
+    for (void* block : blocks) {
+      heap::deallocate(block);
+    }
+    expect_sound();
+  }
+
+  const std::size_t bytes_ = GetParam();
+  test::MisuseRecorder misuse_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Sizes, HeapMisuse,
+                         testing::Values(64, 4096, 256 * kibibyte, 64 * mebibyte),
+                         [](const auto& size) { return "of_" + std::to_string(size.param); });
+
+TEST_P(HeapMisuse, a_second_free_is_told_and_harmless) {
+  void* before = heap::allocate(bytes_);
+  void* block = heap::allocate(bytes_);
+  heap::deallocate(block);
+  heap::deallocate(block);
+  const std::vector<Misuse> told = misuse_.take();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].address, block);
+  // What had a mapping of its own is gone without a trace.
+  EXPECT_EQ(told[0].kind, bytes_ < Arena::direct_threshold_bytes ? MisuseKind::DoubleFree
+                                                                 : MisuseKind::ForeignPointer);
+  heap::deallocate(before);
+  expect_no_block_has_two_owners();
+}
+
+TEST_P(HeapMisuse, a_second_free_with_others_in_between_is_told_and_harmless) {
+  void* first = heap::allocate(bytes_);
+  void* second = heap::allocate(bytes_);
+  void* third = heap::allocate(bytes_);
+  heap::deallocate(first);
+  heap::deallocate(second);
+  heap::deallocate(first);
+  EXPECT_EQ(misuse_.take().size(), 1u);
+  heap::deallocate(third);
+  EXPECT_TRUE(misuse_.take().empty());
+  expect_no_block_has_two_owners();
+}
+
+TEST_P(HeapMisuse, addresses_inside_a_block_are_told_and_harmless) {
+  auto* block = static_cast<char*>(heap::allocate(bytes_));
+  fill_pattern(block, 64, 7);
+  for (const std::size_t offset : {std::size_t{1}, std::size_t{8}, bytes_ / 2, bytes_ - 1}) {
+    heap::deallocate(block + offset);
+    const std::vector<Misuse> told = misuse_.take();
+    ASSERT_EQ(told.size(), 1u) << offset;
+    EXPECT_EQ(told[0].kind, MisuseKind::MisalignedFree) << offset;
+    EXPECT_EQ(told[0].address, block + offset);
+    EXPECT_EQ(heap::usable_bytes(block + offset), 0u);
+    EXPECT_EQ(misuse_.take_count(MisuseKind::MisalignedFree), 1u);
+    EXPECT_EQ(heap::reallocate(block + offset, 100), nullptr);
+    EXPECT_EQ(misuse_.take_count(MisuseKind::MisalignedFree), 1u);
+  }
+  EXPECT_TRUE(holds_pattern(block, 64, 7));
+  heap::deallocate(block);
+  expect_no_block_has_two_owners();
+}
+
+TEST_P(HeapMisuse, freed_blocks_have_no_size_and_cannot_be_reallocated) {
+  void* before = heap::allocate(bytes_);
+  void* block = heap::allocate(bytes_);
+  heap::deallocate(block);
+  EXPECT_EQ(heap::usable_bytes(block), 0u);
+  EXPECT_EQ(misuse_.take().size(), 1u);
+  EXPECT_EQ(heap::reallocate(block, 10), nullptr);
+  EXPECT_EQ(misuse_.take().size(), 1u);
+  heap::deallocate(before);
+  expect_no_block_has_two_owners();
+}
+
+TEST_P(HeapMisuse, addresses_never_given_out_are_told_and_harmless) {
+  void* block = heap::allocate(bytes_);
+  static char of_the_program[64];
+  char of_the_stack[64];
+  const auto far = reinterpret_cast<void*>(std::uintptr_t{0x7fff'ffff'f000});
+  const auto top = reinterpret_cast<void*>(~std::uintptr_t{0});
+  const auto low = reinterpret_cast<void*>(std::uintptr_t{16});
+  for (void* foreign : {static_cast<void*>(of_the_program), static_cast<void*>(of_the_stack), far,
+                        top, low, reinterpret_cast<void*>(&heap::trim)}) {
+    heap::deallocate(foreign);
+    EXPECT_EQ(misuse_.take_count(MisuseKind::ForeignPointer), 1u) << foreign;
+    EXPECT_EQ(heap::usable_bytes(foreign), 0u);
+    EXPECT_EQ(misuse_.take_count(MisuseKind::ForeignPointer), 1u) << foreign;
+  }
+  heap::deallocate(block);
+  expect_no_block_has_two_owners();
+}
+
+TEST_P(HeapMisuse, of_two_frees_by_two_threads_one_is_told) {
+  void* before = heap::allocate(bytes_);
+  for (int round = 0; round < 20; ++round) {
+    void* block = heap::allocate(bytes_);
+    std::thread first([&] { heap::deallocate(block); });
+    std::thread second([&] { heap::deallocate(block); });
+    first.join();
+    second.join();
+    EXPECT_EQ(misuse_.take().size(), 1u) << round;
+  }
+  heap::deallocate(before);
+  heap::trim();
+  expect_no_block_has_two_owners();
+}
+
+}  // namespace
+}  // namespace slabmalloc

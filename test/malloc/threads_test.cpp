@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: MIT
+//
+// Threads and their zones: begin, end, adoption, frees across threads, and what is told meanwhile.
+#include <gtest/gtest.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <barrier>
+#include <cstdint>
+#include <functional>
+#include <semaphore>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "malloc/heap.hpp"
+#include "malloc/report.hpp"
+#include "support/misuse_recorder.hpp"
+#include "support/pattern.hpp"
+
+namespace slabmalloc {
+namespace {
+
+constexpr std::size_t mebibyte = std::size_t{1} << 20;
+
+std::size_t zone_count() {
+  std::size_t count = 0;
+  thread_zones.for_each([&](const ArenaZone&) { ++count; });
+  return count;
+}
+
+std::size_t in_use_bytes() { return process_arena.statistics().in_use_bytes; }
+
+void run_thread(const std::function<void()>& work) { std::thread(work).join(); }
+
+void allocate_many(std::vector<void*>& blocks, std::size_t bytes, std::size_t total_bytes) {
+  for (std::size_t total = 0; total < total_bytes; total += bytes) {
+    blocks.push_back(heap::allocate(bytes));
+    ASSERT_NE(blocks.back(), nullptr);
+    static_cast<char*>(blocks.back())[0] = 'x';
+  }
+}
+
+void free_all(std::vector<void*>& blocks) {
+  for (void* block : blocks) {
+    heap::deallocate(block);
+  }
+  blocks.clear();
+}
+
+TEST(ThreadZones, short_threads_one_after_the_other_share_one_zone) {
+  run_thread([] { heap::deallocate(heap::allocate(10)); });
+  const std::size_t zones = zone_count();
+  const std::size_t committed = process_arena.statistics().committed_bytes;
+  for (int number = 0; number < 1000; ++number) {
+    run_thread([] {
+      std::vector<void*> blocks;
+      for (const std::size_t bytes : {16u, 100u, 3000u, 100000u}) {
+        blocks.push_back(heap::allocate(bytes));
+      }
+      free_all(blocks);
+    });
+  }
+  EXPECT_EQ(zone_count(), zones);
+  EXPECT_EQ(process_arena.statistics().committed_bytes, committed);
+}
+
+TEST(ThreadZones, as_many_zones_as_threads_at_one_time) {
+  const std::size_t zones = zone_count();
+  for (int round = 0; round < 5; ++round) {
+    std::barrier all(8);
+    std::vector<std::thread> threads;
+    for (int number = 0; number < 8; ++number) {
+      threads.emplace_back([&] {
+        void* block = heap::allocate(100);
+        all.arrive_and_wait();
+        heap::deallocate(block);
+      });
+    }
+    for (std::thread& thread : threads) {
+      thread.join();
+    }
+  }
+  EXPECT_LE(zone_count(), zones + 8);
+}
+
+TEST(ThreadZones, a_thread_that_only_frees_gets_no_zone) {
+  std::vector<void*> blocks;
+  allocate_many(blocks, 64, mebibyte);
+  allocate_many(blocks, 20000, mebibyte);
+  allocate_many(blocks, 300000, mebibyte);
+  const std::size_t zones = zone_count();
+  const std::size_t threads = thread_zones.threads();
+  run_thread([&] {
+    free_all(blocks);
+    EXPECT_EQ(thread_zone, &empty_zone);
+  });
+  EXPECT_EQ(zone_count(), zones);
+  EXPECT_EQ(thread_zones.threads(), threads);
+  heap::trim();
+  EXPECT_LT(in_use_bytes(), mebibyte / 2);
+}
+
+TEST(ThreadZones, blocks_outlive_their_thread_and_their_memory_is_used_again) {
+  std::size_t committed = 0;
+  for (int round = 0; round < 100; ++round) {
+    std::vector<void*> blocks;
+    run_thread([&] {
+      allocate_many(blocks, 64, mebibyte);
+      allocate_many(blocks, 5000, mebibyte);
+      for (void* block : blocks) {
+        test::fill_pattern(block, 64, 3);
+      }
+    });
+    for (void* block : blocks) {
+      ASSERT_TRUE(test::holds_pattern(block, 64, 3));
+    }
+    free_all(blocks);
+    if (round == 10) {
+      committed = process_arena.statistics().committed_bytes;
+    }
+  }
+  EXPECT_LE(process_arena.statistics().committed_bytes, committed);
+}
+
+TEST(ThreadZones, what_was_freed_to_ended_threads_goes_back_when_others_need_memory) {
+  std::vector<void*> of_ended;
+  run_thread([&] { allocate_many(of_ended, 1000, 32 * mebibyte); });
+  free_all(of_ended);
+  ASSERT_GE(in_use_bytes(), 30 * mebibyte);
+  // One page in sixteen that is asked for looks after one ended thread.
+  std::vector<void*> blocks;
+  allocate_many(blocks, 1000, 4 * mebibyte);
+  EXPECT_LT(in_use_bytes(), 8 * mebibyte);
+  free_all(blocks);
+}
+
+TEST(ThreadZones, trim_takes_in_what_was_freed_to_ended_threads) {
+  std::vector<void*> of_ended;
+  for (int number = 0; number < 4; ++number) {
+    run_thread([&] { allocate_many(of_ended, 1000, 4 * mebibyte); });
+  }
+  free_all(of_ended);
+  EXPECT_GT(heap::trim(), 0u);
+  EXPECT_EQ(process_arena.statistics().dirty_bytes, 0u);
+  EXPECT_LT(in_use_bytes(), mebibyte);
+}
+
+// ---- frees across threads
+// ------------------------------------------------------------------------
+
+TEST(RemoteFrees, a_thread_that_falls_asleep_withholds_no_more_than_its_buffer) {
+  for (const std::size_t bytes :
+       {std::size_t{16}, std::size_t{1024}, std::size_t{1025}, std::size_t{100000}, 2 * mebibyte}) {
+    std::vector<void*> blocks;
+    allocate_many(blocks, bytes, 8 * mebibyte);
+    std::binary_semaphore has_freed(0);
+    std::binary_semaphore may_wake(0);
+    std::thread sleeper([&] {
+      void* own = heap::allocate(bytes);
+      for (void* block : blocks) {
+        heap::deallocate(block);
+      }
+      has_freed.release();
+      may_wake.acquire();
+      heap::deallocate(own);
+    });
+    has_freed.acquire();
+    const std::size_t live = process_statistics().live_bytes;
+    EXPECT_LE(live, MallocConfig::remote_buffer_bytes + 3 * bytes) << bytes;
+    may_wake.release();
+    sleeper.join();
+    heap::trim();
+    EXPECT_EQ(process_statistics().live_bytes, 0u) << bytes;
+  }
+}
+
+TEST(RemoteFrees, an_owner_finds_them_without_asking_for_new_memory) {
+  std::vector<void*> blocks;
+  allocate_many(blocks, 64, mebibyte);
+  const std::size_t committed = process_arena.statistics().committed_bytes;
+  for (int round = 0; round < 200; ++round) {
+    run_thread([&] { free_all(blocks); });
+    allocate_many(blocks, 64, mebibyte);
+  }
+  EXPECT_LE(process_arena.statistics().committed_bytes, committed);
+  free_all(blocks);
+}
+
+TEST(RemoteFrees, the_last_free_of_a_page_may_race_with_the_owners) {
+  const test::MisuseRecorder misuse;
+  constexpr std::size_t bytes = 8192;  // Eight to a page.
+  std::vector<void*> mine;
+  std::vector<void*> theirs;
+  std::barrier both(2);
+  std::atomic<bool> done{false};
+  std::thread other([&] {
+    for (;;) {
+      both.arrive_and_wait();
+      if (done) {
+        return;
+      }
+      free_all(theirs);
+      both.arrive_and_wait();
+    }
+  });
+  for (int round = 0; round < 1000; ++round) {
+    for (int count = 0; count < 16; ++count) {
+      (count % 2 == 0 ? mine : theirs).push_back(heap::allocate(bytes));
+    }
+    both.arrive_and_wait();
+    free_all(mine);
+    both.arrive_and_wait();
+    if (round % 100 == 0) {
+      EXPECT_EQ(thread_zone->validate(), nullptr);
+    }
+  }
+  done = true;
+  both.arrive_and_wait();
+  other.join();
+  heap::trim();
+  EXPECT_EQ(process_statistics().live_objects, 0u);
+  EXPECT_LT(in_use_bytes(), mebibyte);
+  EXPECT_TRUE(process_arena.validate());
+}
+
+TEST(RemoteFrees, of_two_threads_that_free_the_same_blocks_one_is_told_for_each) {
+  test::MisuseRecorder misuse;
+  constexpr std::size_t count = 2000;
+  for (const bool with_zone : {false, true}) {
+    std::vector<void*> blocks;
+    for (std::size_t number = 0; number < count; ++number) {
+      blocks.push_back(heap::allocate(48));
+    }
+    // Live to the end, so that no page becomes empty and every slot can be told about.
+    std::vector<void*> keep;
+    std::barrier both(2);
+    const auto free_them = [&] {
+      void* own = with_zone ? heap::allocate(48) : nullptr;
+      both.arrive_and_wait();
+      for (void* block : blocks) {
+        heap::deallocate(block);
+      }
+      heap::deallocate(own);
+    };
+    std::thread first(free_them);
+    std::thread second(free_them);
+    first.join();
+    second.join();
+    heap::trim();
+    EXPECT_EQ(misuse.take_count(MisuseKind::DoubleFree), count) << with_zone;
+    std::set<void*> distinct;
+    for (std::size_t number = 0; number < 2 * count; ++number) {
+      keep.push_back(heap::allocate(48));
+      EXPECT_TRUE(distinct.insert(keep.back()).second);
+    }
+    free_all(keep);
+    EXPECT_EQ(thread_zone->validate(), nullptr);
+    EXPECT_EQ(process_statistics().live_objects, 0u);
+  }
+}
+
+TEST(RemoteFrees, a_free_by_another_and_then_by_the_owner_is_told_when_they_meet) {
+  test::MisuseRecorder misuse;
+  void* keep = heap::allocate(48);
+  void* block = heap::allocate(48);
+  run_thread([&] {
+    void* own = heap::allocate(48);
+    heap::deallocate(block);
+    heap::deallocate(own);
+  });
+  heap::deallocate(block);
+  heap::trim();
+  EXPECT_EQ(misuse.take_count(MisuseKind::DoubleFree), 1u);
+  void* first = heap::allocate(48);
+  void* second = heap::allocate(48);
+  EXPECT_NE(first, second);
+  for (void* one : {keep, first, second}) {
+    heap::deallocate(one);
+  }
+  EXPECT_EQ(process_statistics().live_objects, 0u);
+}
+
+// ---- the end of a thread
+// -------------------------------------------------------------------------
+
+/// A key that is younger than the heap's, so that its destructor runs after the zone was parked.
+class LateKey {
+ public:
+  explicit LateKey(void (*destructor)(void*)) {
+    heap::deallocate(heap::allocate(1));
+    EXPECT_EQ(pthread_key_create(&key_, destructor), 0);
+  }
+  ~LateKey() { pthread_key_delete(key_); }
+  pthread_key_t get() const { return key_; }
+
+ private:
+  pthread_key_t key_ = 0;
+};
+
+std::atomic<int> late_calls{0};
+pthread_key_t late_key = 0;
+
+void allocate_and_free_late(void* first) {
+  const bool is_parked = thread_zone == &empty_zone;
+  EXPECT_TRUE(is_parked) << "the test wants the heap's destructor to have run";
+  heap::deallocate(first);
+  for (const std::size_t bytes : {1u, 100u, 5000u, 100000u, 1000000u}) {
+    void* block = heap::allocate(bytes);
+    ASSERT_NE(block, nullptr);
+    __builtin_memset(block, 0xFF, bytes);
+    block = heap::reallocate(block, bytes * 2);
+    heap::deallocate(block);
+    void* zeroed = heap::allocate_zeroed(bytes);
+    EXPECT_TRUE(test::holds_zeroes(zeroed, bytes));
+    __builtin_memset(zeroed, 0xFF, bytes);
+    heap::deallocate(zeroed);
+  }
+  if (late_calls.fetch_add(1) % 3 != 2) {
+    // Runs again, as long as the C library allows.
+    pthread_setspecific(late_key, heap::allocate(10));
+  }
+}
+
+TEST(ThreadEnd, destructors_that_run_after_the_zone_was_parked_may_allocate_and_free) {
+  const LateKey key(&allocate_and_free_late);
+  late_key = key.get();
+  const auto work = [&] { pthread_setspecific(late_key, heap::allocate(100)); };
+  run_thread(work);
+  const std::size_t zones = zone_count();
+  for (int round = 0; round < 100; ++round) {
+    run_thread(work);
+  }
+  EXPECT_EQ(zone_count(), zones);
+  EXPECT_EQ(late_calls % 3, 0);
+  heap::trim();
+  EXPECT_LE(process_statistics().live_objects, 0u);
+}
+
+TEST(ThreadEnd, many_threads_may_end_late_at_the_same_time) {
+  const LateKey key(&allocate_and_free_late);
+  late_key = key.get();
+  late_calls = 0;
+  std::vector<std::thread> threads;
+  for (int number = 0; number < 40; ++number) {
+    threads.emplace_back([&] { pthread_setspecific(late_key, heap::allocate(100)); });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  EXPECT_TRUE(process_arena.validate());
+}
+
+struct FreesAtThreadEnd {
+  ~FreesAtThreadEnd() {
+    free_all(*blocks);
+    heap::deallocate(heap::allocate(77));
+    delete blocks;
+  }
+  std::vector<void*>* blocks = new std::vector<void*>;
+};
+
+TEST(ThreadEnd, thread_local_objects_may_free_in_their_destructors) {
+  for (int round = 0; round < 50; ++round) {
+    run_thread([] {
+      static thread_local FreesAtThreadEnd object;
+      allocate_many(*object.blocks, 100, mebibyte / 8);
+    });
+  }
+  heap::trim();
+  EXPECT_EQ(process_statistics().live_objects, 0u);
+}
+
+// ---- first use and looking
+// -----------------------------------------------------------------------
+
+TEST(FirstUse, many_threads_may_make_the_first_call_at_the_same_time) {
+  std::barrier all(8);
+  std::vector<std::thread> threads;
+  std::vector<std::vector<void*>> blocks(8);
+  for (std::size_t number = 0; number < 8; ++number) {
+    threads.emplace_back([&, number] {
+      all.arrive_and_wait();
+      for (std::size_t count = 0; count < 100; ++count) {
+        const std::size_t bytes = std::size_t{1} << ((count + number * 3) % 26);
+        void* block = count % 2 == 0 ? heap::allocate(bytes) : heap::allocate_zeroed(bytes);
+        test::fill_pattern(block, std::min<std::size_t>(bytes, 64), number);
+        blocks[number].push_back(block);
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  std::set<void*> distinct;
+  for (std::size_t number = 0; number < 8; ++number) {
+    for (void* block : blocks[number]) {
+      EXPECT_TRUE(distinct.insert(block).second);
+      EXPECT_TRUE(test::holds_pattern(block, 1, number));
+    }
+    free_all(blocks[number]);
+  }
+  EXPECT_TRUE(process_arena.validate());
+}
+
+TEST(Statistics, are_exact_while_no_thread_runs) {
+  const ProcessStatistics start = process_statistics();
+  std::vector<void*> blocks;
+  const std::uint32_t index = heap::SizeClasses::index_for(100);
+  for (int count = 0; count < 1000; ++count) {
+    blocks.push_back(heap::allocate(100));
+  }
+  for (int count = 0; count < 300; ++count) {
+    heap::deallocate(blocks.back());
+    blocks.pop_back();
+  }
+  ProcessStatistics now = process_statistics();
+  EXPECT_EQ(now.classes[index].used - start.classes[index].used, 700u);
+  EXPECT_EQ(now.classes[index].allocations - start.classes[index].allocations, 1000u);
+  EXPECT_EQ(now.classes[index].frees - start.classes[index].frees, 300u);
+  EXPECT_EQ(now.live_objects - start.live_objects, 700u);
+  EXPECT_EQ(now.live_bytes - start.live_bytes, 700u * heap::SizeClasses::size_of(index));
+
+  run_thread([&] {
+    for (int count = 0; count < 200; ++count) {
+      heap::deallocate(blocks.back());
+      blocks.pop_back();
+    }
+  });
+  heap::trim();
+  now = process_statistics();
+  EXPECT_EQ(now.classes[index].used - start.classes[index].used, 500u);
+  EXPECT_EQ(now.classes[index].remote_frees - start.classes[index].remote_frees, 200u);
+  EXPECT_EQ(now.classes[index].frees - start.classes[index].frees, 500u);
+
+  void* large = heap::allocate(mebibyte);
+  void* mapped = heap::allocate(64 * mebibyte);
+  now = process_statistics();
+  EXPECT_EQ(now.arena.large_count, 2u);
+  EXPECT_EQ(now.arena.large_bytes, 65 * mebibyte);
+  EXPECT_EQ(now.arena.large_allocations - start.arena.large_allocations, 2u);
+  EXPECT_EQ(now.live_objects - start.live_objects, 502u);
+  heap::deallocate(large);
+  heap::deallocate(mapped);
+  free_all(blocks);
+  now = process_statistics();
+  EXPECT_EQ(now.live_objects, start.live_objects);
+  EXPECT_EQ(now.live_bytes, start.live_bytes);
+  EXPECT_EQ(now.allocations - start.allocations, 1002u);
+  EXPECT_EQ(now.frees - start.frees, 1002u);
+}
+
+TEST(Statistics, may_be_asked_while_threads_run) {
+  std::atomic<bool> done{false};
+  std::vector<std::thread> threads;
+  for (int number = 0; number < 3; ++number) {
+    threads.emplace_back([&] {
+      std::vector<void*> blocks;
+      while (!done) {
+        for (std::size_t bytes = 1; bytes < 40 * mebibyte; bytes = bytes * 3 + 1) {
+          blocks.push_back(heap::allocate(bytes));
+        }
+        blocks.back() = heap::reallocate(blocks.back(), 50 * mebibyte);
+        blocks[13] = heap::reallocate(blocks[13], mebibyte);
+        free_all(blocks);
+      }
+    });
+  }
+  for (int count = 0; count < 200; ++count) {
+    const ProcessStatistics now = process_statistics();
+    EXPECT_LE(now.live_objects, 1000u);
+    EXPECT_LE(now.frees, now.allocations);
+  }
+  done = true;
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  heap::trim();
+  EXPECT_EQ(process_statistics().live_objects, 0u);
+}
+
+}  // namespace
+}  // namespace slabmalloc
