@@ -8,7 +8,8 @@
 //
 // allocate():   the class's current word; else its next word; else the inbox is drained, then a
 //               partial or idle page of the class; else a page of the depot, an idle page of another
-//               class, a frame of the pager; else everything announced is taken in; else OutOfMemory.
+//               class, a frame of the pager; else everything announced is taken in and the current
+//               pages of other classes may serve, if they are empty; else OutOfMemory.
 // deallocate(): own page: set a bit. Another owner's: gather in the remote buffer, deliver by word.
 //
 // Two forms: ZoneAllocator is refilled and reclaimed by hand; PagedZone does both through its pager.
@@ -478,27 +479,42 @@ class BasicZoneAllocator {
     if (add_page(bank, size_class)) {
       return size_class.allocate_from_pages();
     }
-    // The inbox may hold more than one slow path drains.
-    collect();
+    return allocate_from_rest(bank, size_class);
+  }
+
+  /// The last resort: takes in all of the inbox, of which the slow path drained a part, and makes empty
+  /// pages of other classes serve this one, current pages too. The pager is asked once more only if that
+  /// gave it frames.
+  template <class Bank, class Class>
+  [[gnu::cold, gnu::noinline]] Result<void*> allocate_from_rest(Bank& bank,
+                                                                Class& size_class) noexcept {
+    const std::size_t held_bytes = frame_bytes_.get();
+    settle();
     if (void* object = size_class.allocate_from_pages()) {
       return object;
     }
-    if (Header* page = borrow_idle(bank, size_class.frame_bytes())) {
+    if (Header* page = take_spare(bank, size_class.frame_bytes())) {
       size_class.add_page(page, false);
       return size_class.allocate_from_pages();
     }
+    if (frame_bytes_.get() < held_bytes && add_page(bank, size_class)) {
+      return size_class.allocate_from_pages();
+    }
     return AllocationError::OutOfMemory;
+  }
+
+  /// Takes an empty page from the depot or from a class with such frames, or null.
+  template <class Bank>
+  static Header* take_spare(Bank& bank, std::size_t bytes) noexcept {
+    Header* page = has_depot<Bank> ? bank.depot.pop() : nullptr;
+    return page != nullptr ? page : borrow_idle(bank, bytes);
   }
 
   /// Gives the class a page from wherever there is one.
   template <class Bank, class Class>
   bool add_page(Bank& bank, Class& size_class) noexcept {
     const std::size_t bytes = size_class.frame_bytes();
-    Header* page = has_depot<Bank> ? bank.depot.pop() : nullptr;
-    if (page == nullptr) {
-      page = borrow_idle(bank, bytes);
-    }
-    if (page != nullptr) {
+    if (Header* page = take_spare(bank, bytes)) {
       size_class.add_page(page, false);
       return true;
     }
