@@ -42,6 +42,15 @@ class SmallFrameTable {
     record_of(frame_of(header)).in_page.store(0, Order::relaxed);
   }
 
+  /// Makes every frame one that was never used. Pre: no allocator uses any.
+  static void reset() noexcept {
+    for (Record& record : records_) {
+      record.header.tag.store(0, Order::relaxed);
+      record.header.seal.store(0, Order::relaxed);
+      record.in_page.store(0, Order::relaxed);
+    }
+  }
+
   /// The first byte of frame `index`.
   static std::byte* frame(std::size_t index) noexcept { return memory_ + index * frame_size; }
 

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+//
+// HappensBeforeAtomics: an atomics policy that keeps book of what each simulated thread may rely
+// on.
+//
+// One real thread plays all of them in turn: become(thread) says whose step is next. Each thread
+// has a vector clock; a release leaves it with the cell, an acquire takes over what lies there, as
+// the C++ memory model has it (a read-modify-write continues a release sequence, a relaxed store
+// ends it). So a missing acquire or release shows at once and on every processor, without any race
+// being hit.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <unordered_map>
+
+#include "slabmalloc/base/atomics.hpp"
+
+namespace slabmalloc::test {
+
+/// The clocks of the simulated threads.
+class HappensBefore {
+ public:
+  static constexpr std::size_t thread_count = 4;
+  using Clock = std::array<std::uint64_t, thread_count>;
+
+  /// Forgets everything.
+  static void reset() noexcept {
+    self() = {};
+    for (std::size_t thread = 0; thread < thread_count; ++thread) {
+      self().clocks[thread][thread] = 1;
+    }
+  }
+  /// Makes the next steps those of `thread`.
+  static void become(std::size_t thread) noexcept { self().current = thread; }
+  /// A moment in the current thread's life.
+  static std::uint64_t now() noexcept { return clock()[self().current]; }
+  /// True if what `thread` did up to its moment `time` happened before the current thread's next
+  /// step.
+  static bool has_seen(std::size_t thread, std::uint64_t time) noexcept {
+    return clock()[thread] >= time;
+  }
+
+  static void on_load(const void* cell, Order order) noexcept {
+    if (acquires(order)) {
+      join(clock(), self().cells[cell]);
+    }
+  }
+  static void on_store(const void* cell, Order order) noexcept {
+    self().cells[cell] = releases(order) ? clock() : Clock{};
+    tick();
+  }
+  static void on_update(const void* cell, Order order) noexcept {
+    const Clock found = self().cells[cell];
+    if (releases(order)) {
+      join(self().cells[cell], clock());
+    }
+    if (acquires(order)) {
+      join(clock(), found);
+    }
+    tick();
+  }
+
+ private:
+  static bool acquires(Order order) noexcept {
+    return order == Order::acquire || order == Order::acq_rel;
+  }
+  static bool releases(Order order) noexcept {
+    return order == Order::release || order == Order::acq_rel;
+  }
+  static void join(Clock& clock, const Clock& other) noexcept {
+    for (std::size_t thread = 0; thread < thread_count; ++thread) {
+      clock[thread] = std::max(clock[thread], other[thread]);
+    }
+  }
+  static void tick() noexcept { ++clock()[self().current]; }
+  static Clock& clock() noexcept { return self().clocks[self().current]; }
+
+  static HappensBefore& self() noexcept {
+    static HappensBefore state;
+    return state;
+  }
+
+  std::array<Clock, thread_count> clocks{};
+  std::unordered_map<const void*, Clock> cells;
+  std::size_t current = 0;
+};
+
+/// Cells that tell HappensBefore of every step.
+struct HappensBeforeAtomics {
+  template <class T>
+  class Cell {
+   public:
+    constexpr Cell() noexcept = default;
+    constexpr explicit Cell(T value) noexcept : cell_(value) {}
+
+    T load(Order order) const noexcept {
+      HappensBefore::on_load(this, order);
+      return cell_.load(order);
+    }
+    void store(T value, Order order) noexcept {
+      HappensBefore::on_store(this, order);
+      cell_.store(value, order);
+    }
+    T exchange(T value, Order order) noexcept {
+      HappensBefore::on_update(this, order);
+      return cell_.exchange(value, order);
+    }
+    bool compare_exchange(T& expected, T desired, Order order) noexcept {
+      const bool exchanged = cell_.compare_exchange(expected, desired, order);
+      if (exchanged) {
+        HappensBefore::on_update(this, order);
+      }
+      return exchanged;
+    }
+    T fetch_add(T value, Order order) noexcept {
+      HappensBefore::on_update(this, order);
+      return cell_.fetch_add(value, order);
+    }
+    T fetch_sub(T value, Order order) noexcept {
+      HappensBefore::on_update(this, order);
+      return cell_.fetch_sub(value, order);
+    }
+    T fetch_or(T value, Order order) noexcept {
+      HappensBefore::on_update(this, order);
+      return cell_.fetch_or(value, order);
+    }
+
+   private:
+    SingleCpuAtomics::Cell<T> cell_;
+  };
+};
+
+}  // namespace slabmalloc::test

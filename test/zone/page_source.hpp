@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+//
+// PageSource: pages of any type for refills by hand, and the types that tests of SCAllocator run
+// over.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <set>
+
+#include "slabmalloc/page/beside_page.hpp"
+#include "slabmalloc/page/embedded_page.hpp"
+#include "slabmalloc/zone/sc_allocator.hpp"
+#include "support/frame_table.hpp"
+#include "support/frames.hpp"
+
+namespace slabmalloc::test {
+
+/// Pages of type `Page`. Whatever is not taken back is freed with the source.
+template <class Page>
+class PageSource {
+ public:
+  Page* page() { return frames_.template page<Page>(); }
+  void take_back(Page* page) { frames_.take_page(page); }
+  std::size_t live_pages() const { return frames_.live_frames(); }
+
+ private:
+  FrameSource frames_;
+};
+
+/// The frames of a table that is in static memory: one source at a time.
+template <class Atomics>
+class PageSource<BesidePage<SmallFrameTable<Atomics>>> {
+ public:
+  using Table = SmallFrameTable<Atomics>;
+  using Page = BesidePage<Table>;
+
+  PageSource() { Table::reset(); }
+  PageSource(const PageSource&) = delete;
+  PageSource& operator=(const PageSource&) = delete;
+  ~PageSource() { Table::reset(); }
+
+  Page* page() {
+    for (std::size_t index = 0; index < Table::frame_count; ++index) {
+      if (live_.insert(Table::frame(index)).second) {
+        return reinterpret_cast<Page*>(Table::frame(index));
+      }
+    }
+    return nullptr;
+  }
+  void take_back(Page* page) {
+    EXPECT_EQ(live_.erase(reinterpret_cast<std::byte*>(page)), 1u) << "given back twice";
+  }
+  std::size_t live_pages() const { return live_.size(); }
+
+ private:
+  std::set<std::byte*> live_;
+};
+
+/// Every placement of meta-data, granule and atomics policy.
+using PageTypes = testing::Types<
+    ObjectPage, ObjectPage16K, ObjectPage64K, EmbeddedPage<4 * kibibyte, SingleCpuAtomics>,
+    BesidePage<SmallFrameTable<HardwareAtomics>>, BesidePage<SmallFrameTable<SingleCpuAtomics>>>;
+
+/// Gives `allocator` so many pages.
+template <class Page>
+void refill(SCAllocator<Page>& allocator, PageSource<Page>& source, std::size_t pages) {
+  for (std::size_t page = 0; page < pages; ++page) {
+    ASSERT_TRUE(allocator.refill(source.page()));
+  }
+}
+
+/// Takes every empty page back; returns how many.
+template <class Page>
+std::size_t reclaim_all(SCAllocator<Page>& allocator, PageSource<Page>& source) {
+  return allocator.try_reclaim_pages(~std::size_t{0}, [&](Page* page) { source.take_back(page); });
+}
+
+}  // namespace slabmalloc::test
