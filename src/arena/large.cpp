@@ -59,7 +59,7 @@ Extent Arena::allocate_large_run(std::size_t bytes, std::size_t alignment) noexc
   const std::size_t chunks = chunks_for(bytes);
   const Extent extent = allocate(chunks, alignment);
   if (extent) {
-    chunk_of(extent.address)->info = ChunkInfo::large_head(static_cast<std::uint32_t>(chunks));
+    chunk_of(extent.address)->publish(ChunkInfo::large_head(static_cast<std::uint32_t>(chunks)));
     note_large(chunks * chunk_bytes);
     large_allocations_.fetch_add(1, Order::relaxed);
   }
@@ -122,7 +122,7 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
       runs_.shrink(first, chunks, stamp);
       purge_excess(stamp);
     }
-    head->info = ChunkInfo::large_head(chunks);
+    head->publish(ChunkInfo::large_head(chunks));
     in_use_.change(had * chunk_bytes, chunks * chunk_bytes);
     large_bytes_.fetch_add((std::size_t{chunks} - had) * chunk_bytes, Order::relaxed);
     note_sizes();

@@ -42,10 +42,13 @@ struct ArenaTable {
     if (chunk == nullptr) {
       return nullptr;
     }
-    if (chunk->info.kind == ChunkKind::SlabTail) {
-      chunk = chunk->head();
+    // A copy, since whoever frees the block twice at the same time may be ending what is there.
+    const ChunkInfo info = chunk->snapshot();
+    if (info.kind == ChunkKind::SlabTail) {
+      chunk -= info.chunks_to_head;
+      return chunk->snapshot().kind == ChunkKind::SlabHead ? &chunk->header : nullptr;
     }
-    return chunk->info.kind == ChunkKind::SlabHead ? &chunk->header : nullptr;
+    return info.kind == ChunkKind::SlabHead ? &chunk->header : nullptr;
   }
   static std::byte* frame_of(Header* header) noexcept {
     return process_arena.address_of(Chunk::of(header));

@@ -39,7 +39,7 @@ ArenaZone* own_zone() noexcept {
 /// The slot that `address` is the first byte of. Fails: MisalignedFree, reported; then kind is invalid.
 Place slot_place(ArenaTable::Header* page, const void* address) noexcept {
   Chunk* head = Chunk::of(page);
-  const ChunkInfo& info = head->info;
+  const ChunkInfo info = head->snapshot();
   const SlotGeometry geometry{info.object_size, info.reciprocal, info.slots, 0};
   const std::uint32_t slot = geometry.slot_at(static_cast<std::size_t>(
       static_cast<const std::byte*>(address) - process_arena.address_of(head)));
