@@ -69,6 +69,14 @@ Place find_live(const void* address) noexcept {
   return {Place::Kind::large, nullptr, 0, bytes};
 }
 
+Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
+  Extent extent = process_arena.allocate_large(bytes, alignment);
+  if (!extent && thread_zones.drain_all()) {
+    extent = process_arena.allocate_large(bytes, alignment);
+  }
+  return extent;
+}
+
 /// A new block with the first `kept_bytes` of `block`, which is freed. Null if memory is exhausted.
 void* move(void* block, std::size_t kept_bytes, std::size_t bytes) noexcept {
   void* moved = allocate(bytes);
@@ -81,18 +89,8 @@ void* move(void* block, std::size_t kept_bytes, std::size_t bytes) noexcept {
 
 }  // namespace
 
-[[gnu::noinline]] void* allocate_slow(std::uint32_t index) noexcept {
-  ArenaZone* zone = own_zone();
-  return zone != nullptr ? zone->allocate_class(index).value_or(nullptr)
-                         : thread_zones.allocate_late(index, 0, false);
-}
-
-[[gnu::noinline]] Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
-  Extent extent = process_arena.allocate_large(bytes, alignment);
-  if (!extent && thread_zones.drain_all()) {
-    extent = process_arena.allocate_large(bytes, alignment);
-  }
-  return extent;
+[[gnu::noinline]] void* allocate_slow(std::size_t bytes) noexcept {
+  return allocate_aligned(bytes, minimum_alignment);
 }
 
 void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
@@ -100,10 +98,9 @@ void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
   if (index == SizeClasses::no_class) {
     return allocate_large(bytes, alignment).address;
   }
-  if (void* block = thread_zone->allocate_class_fast(index)) {
-    return block;
-  }
-  return allocate_slow(index);
+  ArenaZone* zone = own_zone();
+  return zone != nullptr ? zone->allocate_class(index).value_or(nullptr)
+                         : thread_zones.allocate_late(index, 0, false);
 }
 
 void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
@@ -145,6 +142,12 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   } else {
     ArenaZone::deallocate_slot_remote(page, index, place.slot);
   }
+}
+
+[[gnu::noinline]] void finish_deallocate(void* block, FreeOutcome outcome) noexcept {
+  ArenaTable::Header* page = ArenaTable::head_of(block);
+  const Place place = slot_place(page, block);
+  thread_zone->finish_free(outcome, page, place.head->info.class_index, place.slot, block);
 }
 
 void* reallocate(void* block, std::size_t bytes) noexcept {

@@ -23,20 +23,22 @@ inline constexpr std::size_t max_class_bytes = SizeClasses::max_size;
 inline constexpr std::size_t minimum_alignment = 16;
 
 // The slow paths, in heap.cpp.
-void* allocate_slow(std::uint32_t index) noexcept;
-Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept;
+void* allocate_slow(std::size_t bytes) noexcept;
 void deallocate_slow(void* block) noexcept;
+/// After a free by the owner that did more or less than free a slot. It finds the page again, so that the
+/// fast path has little to keep.
+void finish_deallocate(void* block, FreeOutcome outcome) noexcept;
+
+/// A block of `bytes` if the calling thread's zone has one at hand, else null.
+[[gnu::always_inline]] inline void* allocate_fast(std::size_t bytes) noexcept {
+  const std::uint32_t index = SizeClasses::index_for(bytes);
+  return index != SizeClasses::no_class ? thread_zone->allocate_class_fast(index) : nullptr;
+}
 
 /// A block of `bytes`, aligned to minimum_alignment; null if memory is exhausted. Of 0 bytes, too.
 [[gnu::always_inline]] inline void* allocate(std::size_t bytes) noexcept {
-  if (bytes > max_class_bytes) [[unlikely]] {
-    return allocate_large(bytes, minimum_alignment).address;
-  }
-  const std::uint32_t index = SizeClasses::index_for(bytes);
-  if (void* block = thread_zone->allocate_class_fast(index)) [[likely]] {
-    return block;
-  }
-  return allocate_slow(index);
+  void* block = allocate_fast(bytes);
+  return block != nullptr ? block : allocate_slow(bytes);
 }
 
 /// As allocate(), at a multiple of `alignment`, a power of two.
@@ -56,7 +58,11 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
     const std::uint32_t slot =
         geometry.slot_at(reinterpret_cast<std::uintptr_t>(block) & (chunk_bytes - 1));
     if (slot != SlotGeometry::no_slot) [[likely]] {
-      zone->deallocate_open_slot(&chunk->header, info.class_index, geometry, slot, block);
+      const FreeOutcome outcome =
+          zone->free_open_slot(&chunk->header, info.class_index, geometry, slot);
+      if (outcome != FreeOutcome::freed) [[unlikely]] {
+        finish_deallocate(block, outcome);
+      }
       return;
     }
   }

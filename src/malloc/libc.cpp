@@ -25,6 +25,11 @@ namespace {
   return block;
 }
 
+/// Apart from malloc(), so that its fast path needs no stack frame.
+[[gnu::noinline]] void* allocate_or_enomem(size_t bytes) noexcept {
+  return or_enomem(heap::allocate_slow(bytes));
+}
+
 void* aligned_or_enomem(size_t alignment, size_t bytes) noexcept {
   return or_enomem(heap::allocate_aligned(bytes, alignment));
 }
@@ -35,7 +40,10 @@ void* aligned_or_enomem(size_t alignment, size_t bytes) noexcept {
 #pragma GCC visibility push(default)
 extern "C" {
 
-void* malloc(size_t bytes) noexcept { return or_enomem(heap::allocate(bytes)); }
+void* malloc(size_t bytes) noexcept {
+  void* block = heap::allocate_fast(bytes);
+  return block != nullptr ? block : allocate_or_enomem(bytes);
+}
 
 void free(void* block) noexcept { heap::deallocate(block); }
 

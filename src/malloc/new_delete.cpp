@@ -50,14 +50,20 @@ bool call_new_handler() {
   return nullptr;
 }
 
-[[gnu::always_inline]] inline void* allocate_or_throw(std::size_t bytes) {
-  if (void* block = heap::allocate(bytes)) [[likely]] {
+/// Apart from operator new, so that its fast path needs no stack frame.
+[[gnu::noinline]] void* allocate_slow_or_throw(std::size_t bytes) {
+  if (void* block = heap::allocate_slow(bytes)) {
     return block;
   }
   if (void* block = retry_with_handler(bytes, heap::minimum_alignment)) {
     return block;
   }
   throw_bad_alloc();
+}
+
+[[gnu::always_inline]] inline void* allocate_or_throw(std::size_t bytes) {
+  void* block = heap::allocate_fast(bytes);
+  return block != nullptr ? block : allocate_slow_or_throw(bytes);
 }
 
 void* allocate_aligned_or_throw(std::size_t bytes, std::align_val_t alignment) {

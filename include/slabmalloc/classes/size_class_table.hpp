@@ -49,8 +49,32 @@ struct SizeClassTable {
   static constexpr std::size_t size_of(std::uint32_t index) noexcept { return table.sizes[index]; }
 
   /// The smallest class that holds `size` bytes (0 counts as 1), or no_class.
-  /// Cost: constant; a shift, and above the linear part a count of leading zeros.
-  static constexpr std::uint32_t index_for(std::size_t size) noexcept {
+  /// Cost: constant; a look-up for small sizes, a count of leading zeros above.
+  [[gnu::always_inline]] static constexpr std::uint32_t index_for(std::size_t size) noexcept {
+    if (size <= lookup_limit) [[likely]] {
+      return lookup.classes[(size + granule - 1) / granule];
+    }
+    return compute_index(size);
+  }
+
+  /// The smallest class that holds `size` bytes and whose slots are all aligned to `alignment`, or
+  /// no_class. Pre: `alignment` is a power of two.
+  /// Cost: constant; a power of two follows within one doubling.
+  static constexpr std::uint32_t index_for(std::size_t size, std::size_t alignment) noexcept {
+    if (size > spec.largest || alignment > spec.largest) [[unlikely]] {
+      return no_class;
+    }
+    const std::size_t wanted = size > alignment ? size : alignment;
+    std::uint32_t index = index_for(wanted);
+    while (index < count && (size_of(index) & (alignment - 1)) != 0) {
+      ++index;
+    }
+    return index < count ? index : no_class;
+  }
+
+ private:
+  /// As index_for(), by arithmetic alone.
+  static constexpr std::uint32_t compute_index(std::size_t size) noexcept {
     if (size <= spec.linear_limit) {
       if constexpr (odd_classes != 0) {
         if (size <= spec.smallest) {
@@ -72,22 +96,27 @@ struct SizeClassTable {
            (step & ((std::uint32_t{1} << step_bits) - 1));
   }
 
-  /// The smallest class that holds `size` bytes and whose slots are all aligned to `alignment`, or
-  /// no_class. Pre: `alignment` is a power of two.
-  /// Cost: constant; a power of two follows within one doubling.
-  static constexpr std::uint32_t index_for(std::size_t size, std::size_t alignment) noexcept {
-    if (size > spec.largest || alignment > spec.largest) [[unlikely]] {
-      return no_class;
-    }
-    const std::size_t wanted = size > alignment ? size : alignment;
-    std::uint32_t index = index_for(wanted);
-    while (index < count && (size_of(index) & (alignment - 1)) != 0) {
-      ++index;
-    }
-    return index < count ? index : no_class;
-  }
+  /// Sizes up to here are looked up, by multiples of a granule that divides every such size.
+  static constexpr std::size_t lookup_limit = spec.largest < 1024 ? spec.largest : 1024;
+  static constexpr std::size_t granule = [] {
+    std::size_t result = natural_alignment(spec.smallest | spec.linear_step);
+    const std::size_t step = spec.linear_limit / spec.steps_per_doubling;
+    return step < result ? step : result;
+  }();
 
- private:
+  struct Lookup {
+    std::uint8_t classes[lookup_limit / granule + 1];
+  };
+  static constexpr Lookup make_lookup() noexcept {
+    Lookup result{};
+    for (std::size_t index = 0; index * granule <= lookup_limit; ++index) {
+      result.classes[index] = static_cast<std::uint8_t>(compute_index(index * granule));
+    }
+    return result;
+  }
+  static constexpr Lookup lookup = make_lookup();
+  static_assert(count <= 256, "a class number fits a byte");
+
   struct Table {
     std::uint32_t sizes[count];
   };

@@ -49,13 +49,13 @@ namespace slabmalloc {
 enum class FreeOutcome : std::uint8_t {
   freed,     ///< The slot is free.
   emptied,   ///< The slot is free and `used` is 0 but for the mark: the caller calls page_emptied().
-  rejected,  ///< Misuse, reported; nothing changed.
+  rejected,  ///< The slot was free already; nothing changed.
 };
 
 /// One size class of one owner over pages of type `Page`.
 /// Thread: the owner, but for the static functions. The owner's address must not change.
 template <AllocablePage Page>
-class SizeClass {
+class alignas(64) SizeClass {
  public:
   using Header = typename Page::Header;
   using Atomics = typename Page::Atomics;
@@ -139,10 +139,10 @@ class SizeClass {
   // ---- free by the owner -----------------------------------------------------------------------
 
   /// Frees slot `slot` of an open page of this class, laid out by `geometry`. Cost: constant, no call.
-  /// Fails: DoubleFree, reported with `address`, if the slot is free.
+  /// Fails: rejected if the slot is free; free_in_any_state() then reports it.
   template <bool Hardened>
   [[gnu::always_inline]] FreeOutcome free_slot(Header* page, const SlotGeometry& geometry,
-                                               std::uint32_t slot, const void* address) noexcept {
+                                               std::uint32_t slot) noexcept {
     Cell& word = page->local(slot / word_bits);
     const Word mask = Word{1} << (slot % word_bits);
     const Word before = word.load(Order::relaxed);
@@ -156,7 +156,6 @@ class SizeClass {
       free |= page->remote(slot / word_bits, geometry.words).load(Order::relaxed);
     }
     if ((free & mask) != 0) [[unlikely]] {
-      report_misuse({MisuseKind::DoubleFree, address, geometry.object_size, slot});
       return FreeOutcome::rejected;
     }
     word.store(before | mask, Order::relaxed);
@@ -172,8 +171,10 @@ class SizeClass {
       report_misuse({MisuseKind::DoubleFree, address, geometry_.object_size, slot});
       return;
     }
-    const FreeOutcome outcome = free_slot<Hardened>(page, geometry_, slot, address);
-    if (state == PageState::full && outcome != FreeOutcome::rejected) {
+    const FreeOutcome outcome = free_slot<Hardened>(page, geometry_, slot);
+    if (outcome == FreeOutcome::rejected) {
+      report_misuse({MisuseKind::DoubleFree, address, geometry_.object_size, slot});
+    } else if (state == PageState::full) {
       relist(page);
     }
     if (outcome == FreeOutcome::emptied) {

@@ -406,16 +406,27 @@ class BasicZoneAllocator {
         index, [](auto&, auto& size_class) { return size_class.last_allocation_is_zero(); });
   }
 
-  /// Frees slot `slot`, at `object`, of a page of class `index` whose tag is tag(). Thread: owner.
-  [[gnu::always_inline]] void deallocate_open_slot(Header* page, std::uint32_t index,
-                                                   const SlotGeometry& geometry,
-                                                   std::uint32_t slot, void* object) noexcept {
-    const FreeOutcome outcome = banks_.with_class(index, [&](auto&, auto& size_class) {
-      return size_class.template free_slot<Config::hardened>(page, geometry, slot, object);
+  /// Frees slot `slot` of a page of class `index` whose tag is tag(). Thread: owner.
+  /// Post: if the outcome is not `freed`, finish_free() follows.
+  [[gnu::always_inline]] FreeOutcome free_open_slot(Header* page, std::uint32_t index,
+                                                    const SlotGeometry& geometry,
+                                                    std::uint32_t slot) noexcept {
+    return banks_.with_class(index, [&](auto&, auto& size_class) {
+      return size_class.template free_slot<Config::hardened>(page, geometry, slot);
     });
-    if (outcome == FreeOutcome::emptied) [[unlikely]] {
-      page_emptied(page, index);
+  }
+
+  /// What is left to do if free_open_slot() of the slot at `object` did not simply free it. Thread: owner.
+  [[gnu::noinline]] void finish_free(FreeOutcome outcome, Header* page, std::uint32_t index,
+                                     std::uint32_t slot, void* object) noexcept {
+    if (outcome == FreeOutcome::rejected) {
+      deallocate_slot(page, index, slot, object);
+      return;
     }
+    banks_.with_class(index, [&](auto& bank, auto& size_class) {
+      size_class.page_emptied(page);
+      retire_excess(bank, size_class);
+    });
   }
 
   /// True if slot `slot` of a page of class `index` of any zone is seen to be free; see SizeClass.
@@ -636,7 +647,11 @@ class BasicZoneAllocator {
       const std::uint32_t slot = size_class.geometry().slot_at(
           static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::frame_of(page)));
       if (slot != SlotGeometry::no_slot) [[likely]] {
-        deallocate_open_slot(page, size_class.index(), size_class.geometry(), slot, object);
+        const FreeOutcome outcome =
+            size_class.template free_slot<Config::hardened>(page, size_class.geometry(), slot);
+        if (outcome != FreeOutcome::freed) [[unlikely]] {
+          finish_free(outcome, page, size_class.index(), slot, object);
+        }
         return;
       }
     }
@@ -705,14 +720,6 @@ class BasicZoneAllocator {
       }
     }
     return false;
-  }
-
-  /// Settles an open page that free_slot() emptied.
-  [[gnu::noinline]] void page_emptied(Header* page, std::uint32_t index) noexcept {
-    banks_.with_class(index, [&](auto& bank, auto& size_class) {
-      size_class.page_emptied(page);
-      retire_excess(bank, size_class);
-    });
   }
 
   bool absorb_one() noexcept {
