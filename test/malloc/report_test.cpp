@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+//
+// The report: the numbers of the heap as text, JSON and XML.
+#include "malloc/report.hpp"
+
+#include <errno.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace slabmalloc {
+namespace {
+
+/// A file that is gone at the end of the scope.
+class TemporaryFile {
+ public:
+  TemporaryFile() : descriptor_(mkstemp(path_)) { EXPECT_GE(descriptor_, 0); }
+  ~TemporaryFile() {
+    close(descriptor_);
+    unlink(path_);
+  }
+  const char* path() const { return path_; }
+  int descriptor() const { return descriptor_; }
+  std::string contents() const {
+    std::ostringstream text;
+    text << std::ifstream(path_).rdbuf();
+    return text.str();
+  }
+
+ private:
+  char path_[64] = "/tmp/slabmalloc_report_XXXXXX";
+  int descriptor_;
+};
+
+/// The number behind `"name":` the first time that it occurs.
+std::size_t number(const std::string& json, const std::string& name) {
+  const std::size_t place = json.find("\"" + name + "\":");
+  EXPECT_NE(place, std::string::npos) << name;
+  return place == std::string::npos ? 0 : std::stoul(json.substr(place + name.size() + 3));
+}
+
+/// True if python, a reader of JSON that is not ours, takes every line of the file.
+bool is_json_lines(const char* path) {
+  const std::string command =
+      std::string(
+          "python3 -c 'import json,sys\nfor line in open(sys.argv[1]): json.loads(line)' ") +
+      path;
+  return system(command.c_str()) == 0;
+}
+
+TEST(Report, json_is_one_line_and_says_what_the_statistics_say) {
+  std::vector<void*> blocks;
+  for (std::size_t bytes = 1; bytes < 200000; bytes += bytes / 3 + 1) {
+    blocks.push_back(heap::allocate(bytes));
+  }
+  std::thread([&] { heap::deallocate(blocks[0]); }).join();
+  heap::trim();
+  const TemporaryFile file;
+  const ProcessStatistics expected = process_statistics();
+  ASSERT_TRUE(append_json(file.path()));
+  const std::string json = file.contents();
+  EXPECT_EQ(std::count(json.begin(), json.end(), '\n'), 1);
+  EXPECT_TRUE(is_json_lines(file.path())) << json;
+  EXPECT_EQ(number(json, "pid"), static_cast<std::size_t>(getpid()));
+  EXPECT_EQ(number(json, "allocations"), expected.allocations);
+  EXPECT_EQ(number(json, "frees"), expected.frees);
+  EXPECT_EQ(number(json, "remote_frees"), 1u);
+  EXPECT_EQ(number(json, "live_objects"), blocks.size() - 1);
+  EXPECT_EQ(number(json, "live_bytes"), expected.live_bytes);
+  EXPECT_EQ(number(json, "committed_bytes"), expected.arena.committed_bytes);
+}
+
+TEST(Report, further_lines_are_appended) {
+  const TemporaryFile file;
+  for (int count = 0; count < 3; ++count) {
+    ASSERT_TRUE(append_json(file.path()));
+  }
+  const std::string json = file.contents();
+  EXPECT_EQ(std::count(json.begin(), json.end(), '\n'), 3);
+  EXPECT_TRUE(is_json_lines(file.path()));
+}
+
+TEST(Report, every_class_at_once_fits_the_line) {
+  for (std::uint32_t index = 0; index < heap::SizeClasses::count; ++index) {
+    (void)heap::allocate(heap::SizeClasses::size_of(index));
+  }
+  const TemporaryFile file;
+  ASSERT_TRUE(append_json(file.path()));
+  EXPECT_TRUE(is_json_lines(file.path()));
+  const std::string json = file.contents();
+  std::size_t classes = 0;
+  for (std::size_t place = json.find("\"size\":"); place != std::string::npos;
+       place = json.find("\"size\":", place + 1)) {
+    ++classes;
+  }
+  EXPECT_EQ(classes, heap::SizeClasses::count);
+}
+
+TEST(Report, names_of_programs_are_quoted) {
+  char name[] = "a \"quoted\\\" name\twith \x01 and \xC3\xA9";
+  char* const before = program_invocation_short_name;
+  program_invocation_short_name = name;
+  const TemporaryFile file;
+  EXPECT_TRUE(append_json(file.path()));
+  program_invocation_short_name = before;
+  EXPECT_TRUE(is_json_lines(file.path())) << file.contents();
+}
+
+TEST(Report, a_file_that_cannot_be_written_is_told_to_the_caller) {
+  EXPECT_FALSE(append_json("/nonexistent/folder/file"));
+  EXPECT_FALSE(append_json("/dev/full"));
+}
+
+TEST(Report, the_summary_names_what_is_live) {
+  (void)heap::allocate(100);
+  const TemporaryFile file;
+  print_summary(file.descriptor());
+  const std::string text = file.contents();
+  EXPECT_NE(text.find("live 1 objects, 112 bytes"), std::string::npos) << text;
+  EXPECT_NE(text.find("\n        112 "), std::string::npos) << text;
+}
+
+TEST(Report, counting_anew_forgets_calls_but_not_what_is_live) {
+  void* blocks[10];
+  for (void*& block : blocks) {
+    block = heap::allocate(100);
+  }
+  heap::deallocate(blocks[0]);
+  start_counting_anew();
+  ProcessStatistics now = process_statistics();
+  EXPECT_EQ(now.allocations, 0u);
+  EXPECT_EQ(now.frees, 0u);
+  EXPECT_EQ(now.live_objects, 9u);
+  heap::deallocate(blocks[1]);
+  void* large = heap::allocate(1000000);
+  now = process_statistics();
+  EXPECT_EQ(now.allocations, 1u);
+  EXPECT_EQ(now.frees, 1u);
+  heap::deallocate(large);
+}
+
+TEST(Report, xml_is_well_formed) {
+  (void)heap::allocate(100);
+  const TemporaryFile file;
+  FILE* stream = fdopen(dup(file.descriptor()), "w");
+  ASSERT_TRUE(print_xml(stream));
+  fclose(stream);
+  const std::string command =
+      std::string("python3 -c 'import sys,xml.dom.minidom as m; m.parse(sys.argv[1])' ") +
+      file.path();
+  EXPECT_EQ(system(command.c_str()), 0) << file.contents();
+}
+
+}  // namespace
+}  // namespace slabmalloc
