@@ -17,7 +17,8 @@ struct Span {
   const char* begin;
   std::size_t bytes;
 
-  int length() const noexcept { return static_cast<int>(bytes); }
+  /// The bytes that a message shows: what comes after them must fit its line, too.
+  int shown_bytes() const noexcept { return static_cast<int>(bytes < 256 ? bytes : 256); }
   bool is(const char* word) const noexcept {
     return strlen(word) == bytes && memcmp(begin, word, bytes) == 0;
   }
@@ -80,7 +81,7 @@ std::size_t edit_distance(Span from, const char* to) noexcept {
 
 void complain(Span entry, Span name) noexcept {
   Text<512> text;
-  text.append("slabmalloc: SLABMALLOC_OPTIONS: '%.*s' is not known", entry.length(), entry.begin);
+  text.append("slabmalloc: SLABMALLOC_OPTIONS: '%.*s' is not known", entry.shown_bytes(), entry.begin);
   const Key* nearest = nullptr;
   std::size_t distance = 4;
   for (const Key& key : keys) {
