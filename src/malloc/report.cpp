@@ -31,8 +31,11 @@ void add_page(ProcessClass& one, const Chunk& record, const ChunkInfo& info) noe
   const std::uint32_t words = (info.slots + word_bits - 1) / word_bits;
   std::size_t free = 0;
   for (std::uint32_t word = 0; word < words; ++word) {
-    free += count_ones(header.local(word).load(Order::relaxed) |
-                       header.remote(word, words).load(Order::relaxed));
+    const Word local = header.local(word).load(Order::relaxed);
+    const Word remote = header.remote(word, words).load(Order::relaxed);
+    free += count_ones(local | remote);
+    // Freed by others, and not taken in by the owner yet, who counts what it takes in.
+    one.remote_frees += count_ones(remote & ~local);
   }
   ++one.pages;
   one.slots += info.slots;

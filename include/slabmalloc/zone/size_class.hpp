@@ -304,29 +304,7 @@ class alignas(64) SizeClass {
   // ---- looking ---------------------------------------------------------------------------------
 
   /// A snapshot. Thread: the owner. Cost: O(pages of the class).
-  ClassStatistics statistics() const noexcept {
-    ClassStatistics result;
-    result.object_size = geometry_.object_size;
-    result.page_bytes = frame_bytes();
-    result.pages = pages_.get();
-    result.pages_high_water = pages_high_water_.get();
-    result.slots = result.pages * geometry_.slots;
-    result.allocations = allocations_.get();
-    for_each_page([&](Header* page) noexcept {
-      if (page == current_.load(Order::relaxed)) {
-        const std::uint32_t free = count_free(page) + count_ones(claimed_.load(Order::relaxed));
-        result.allocations += issued_while_current(page, free);
-        result.used += geometry_.slots - free + page->pending;
-      } else {
-        result.used += page->used.load(Order::relaxed);
-      }
-    });
-    result.frees = result.allocations - result.used;
-    result.remote_frees = remote_frees_.get();
-    result.refills = refills_.get();
-    result.reclaims = reclaims_.get();
-    return result;
-  }
+  ClassStatistics statistics() const noexcept;
 
   /// Objects given out so far. Thread: any; exact for the owner, else it may lag by one page.
   std::size_t allocations() const noexcept { return allocations_.get(); }
@@ -339,36 +317,12 @@ class alignas(64) SizeClass {
 
   /// Calls `visitor(Header*)` for every page. Thread: the owner.
   template <class Visitor>
-  void for_each_page(Visitor&& visitor) const noexcept {
-    if (Header* page = current_.load(Order::relaxed); page != nullptr) {
-      visitor(page);
-    }
-    Header* const lists[] = {partial_.front(), full_.front(), idle_};
-    for (Header* first : lists) {
-      for (Header* page = first; page != nullptr; page = page->next) {
-        visitor(page);
-      }
-    }
-  }
+  void for_each_page(Visitor&& visitor) const noexcept;
 
   /// Calls `visitor(void* object, std::size_t object_size)` for every live object.
   /// Thread: the owner; the visitor must not allocate or free in this zone.
   template <class Visitor>
-  void visit_live(Visitor&& visitor) const noexcept {
-    for_each_page([&](Header* page) noexcept {
-      std::byte* frame = Page::frame_of(page);
-      for (std::uint32_t word = 0; word < geometry_.words; ++word) {
-        Word live = geometry_.word_mask(word) & ~page->local(word).load(Order::relaxed) &
-                    ~page->remote(word, geometry_.words).load(Order::relaxed) &
-                    ~claimed_in(page->local(word));
-        for (; live != 0; live &= live - 1) {
-          const std::size_t slot = std::size_t{word} * word_bits + lowest_bit(live);
-          visitor(static_cast<void*>(frame + slot * geometry_.object_size),
-                  std::size_t{geometry_.object_size});
-        }
-      }
-    });
-  }
+  void visit_live(Visitor&& visitor) const noexcept;
 
   /// The first broken invariant, as an equation, or null. Thread: the owner. Cost: O(pages).
   const char* validate() const noexcept;
@@ -531,79 +485,6 @@ class alignas(64) SizeClass {
   Counter<Atomics> reclaims_;
 };
 
-template <AllocablePage Page>
-const char* SizeClass<Page>::validate_page(Header* page, std::uintptr_t state,
-                                           bool exact) const noexcept {
-  if (page->tag.load(Order::relaxed) != (owner_->tag() | state)) {
-    return "I2-I4: a page's tag is its owner's and shows its list";
-  }
-  if (page->seal.load(Order::relaxed) != page->seal_for(geometry_.object_size) ||
-      page->class_index != (index_ & 0xFFu)) {
-    return "I6: a page's seal and class are those of its size class";
-  }
-  for (std::uint32_t word = 0; word < geometry_.words; ++word) {
-    const Word bits = page->local(word).load(Order::relaxed) |
-                      page->remote(word, geometry_.words).load(Order::relaxed);
-    if ((bits & ~geometry_.word_mask(word)) != 0) {
-      return "I6: no bit of a bitmap is at or above `slots`";
-    }
-  }
-  const std::uint32_t used = page->used.load(Order::relaxed);
-  if (exact && used != geometry_.slots - count_free(page) + page->pending) {
-    return "I5: used = slots - ones(local) + pending";
-  }
-  return nullptr;
-}
-
-template <AllocablePage Page>
-const char* SizeClass<Page>::validate() const noexcept {
-  std::size_t pages = 0;
-  if (Header* page = current_.load(Order::relaxed); page != nullptr) {
-    ++pages;
-    if (const char* broken = validate_page(page, PageState::open, false)) {
-      return broken;
-    }
-    if (page->used.load(Order::relaxed) <= Header::current_mark) {
-      return "I7: used of the current page is above the mark";
-    }
-  }
-  const Word claimed = claimed_.load(Order::relaxed);
-  if ((claimed & word_->load(Order::relaxed)) != 0) {
-    return "I7: claimed & local = 0 in the selected word";
-  }
-  if (claimed != 0 && current_.load(Order::relaxed) == nullptr) {
-    return "I8: without a current page nothing is claimed";
-  }
-  for (Header* page = partial_.front(); page != nullptr; page = page->next, ++pages) {
-    if (const char* broken = validate_page(page, PageState::open, true)) {
-      return broken;
-    }
-    if (count_free(page) == 0 || page->used.load(Order::relaxed) == 0) {
-      return "I2: a partial page has free slots and used ones";
-    }
-  }
-  for (Header* page = full_.front(); page != nullptr; page = page->next, ++pages) {
-    if (const char* broken = validate_page(page, PageState::full, true)) {
-      return broken;
-    }
-    if (count_free(page) != 0) {
-      return "I3: a full page has no free slot";
-    }
-  }
-  std::size_t idle = 0;
-  for (Header* page = idle_; page != nullptr; page = page->next, ++idle) {
-    if (const char* broken = validate_page(page, PageState::idle, true)) {
-      return broken;
-    }
-    if (page->used.load(Order::relaxed) != 0 || page->announced.load(Order::relaxed) != 0 ||
-        page->pending != 0) {
-      return "I4: an idle page has nothing used, announced or pending";
-    }
-  }
-  if (idle != idle_count_ || pages + idle != pages_.get()) {
-    return "I1: pages = |current| + |partial| + |full| + |idle|";
-  }
-  return nullptr;
-}
-
 }  // namespace slabmalloc
+
+#include "slabmalloc/zone/size_class_inspect.hpp"

@@ -20,9 +20,8 @@
 #include <cstdint>
 
 #include "slabmalloc/base/layout.hpp"
-#include "slabmalloc/zone/class_banks.hpp"
 #include "slabmalloc/zone/pager.hpp"
-#include "slabmalloc/zone/remote_buffer.hpp"
+#include "slabmalloc/zone/zone_engine.hpp"
 
 namespace slabmalloc {
 
@@ -30,38 +29,32 @@ namespace slabmalloc {
 /// It must not move, and outlives its objects; its destructor does nothing (release_all()).
 /// Thread: one owner at a time, but for the static functions.
 template <class ConfigT, Pager PagerT = NoPager>
-class BasicZoneAllocator {
- public:
-  using Config = ConfigT;
-  using Atomics = typename Config::Atomics;
-  using SizeClasses = typename Config::SizeClasses;
+class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
+  using Engine = ZoneEngine<ConfigT, PagerT>;
+  using typename Engine::Banks;
+  using typename Engine::Header;
+  using typename Engine::Run;
 
-  static constexpr bool is_paged = !std::same_as<PagerT, NoPager>;
-  static constexpr bool has_runs = RunPager<PagerT>;
-  static constexpr std::uint32_t class_count = SizeClasses::count;
+ public:
+  using typename Engine::Atomics;
+  using typename Engine::Config;
+  using typename Engine::SizeClasses;
+  using Engine::class_count;
+  using Engine::is_paged;
+
   /// The largest size in bytes that comes from a size class.
   static constexpr std::size_t MAX_ALLOC_SIZE = SizeClasses::max_size;
-
- private:
-  using Header = PageHeader<Atomics>;
-  using Banks = typename BanksFor<SizeClasses, typename Config::Pages>::Type;
-  static_assert(class_count <= 256, "a page header has 8 bits for the class");
-
- public:
   /// The largest size in bytes that lives on base pages.
   static constexpr std::size_t MAX_BASE_ALLOC_SIZE = SizeClasses::size_of(Banks::Bank::count - 1);
 
   constexpr BasicZoneAllocator() noexcept
     requires(!is_paged)
-      : BasicZoneAllocator(nullptr) {}
+      : Engine(nullptr) {}
 
   /// Pre: `pager` outlives the zone.
   constexpr explicit BasicZoneAllocator(PagerT& pager) noexcept
     requires is_paged
-      : BasicZoneAllocator(&pager) {}
-
-  BasicZoneAllocator(const BasicZoneAllocator&) = delete;
-  BasicZoneAllocator& operator=(const BasicZoneAllocator&) = delete;
+      : Engine(&pager) {}
 
   // ---- objects ---------------------------------------------------------------------------------
 
@@ -72,18 +65,18 @@ class BasicZoneAllocator {
   [[gnu::always_inline]] Result<void*> allocate(Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) [[unlikely]] {
-      return allocate_run(layout).address_or_error;
+      return this->allocate_run(layout).address_or_error;
     }
     return allocate_class(index);
   }
 
   /// As allocate(), of size class `index`. Pre: index < class_count.
   [[gnu::always_inline]] Result<void*> allocate_class(std::uint32_t index) noexcept {
-    return banks_.with_class(index, [&](auto& bank, auto& size_class) -> Result<void*> {
+    return this->banks_.with_class(index, [&](auto& bank, auto& size_class) -> Result<void*> {
       if (void* object = size_class.allocate_fast()) [[likely]] {
         return object;
       }
-      return allocate_slow(bank, size_class);
+      return this->allocate_slow(bank, size_class);
     });
   }
 
@@ -92,7 +85,7 @@ class BasicZoneAllocator {
   Result<void*> allocate_zeroed(Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) {
-      const Run run = allocate_run(layout);
+      const Run run = this->allocate_run(layout);
       if (run.address_or_error && !run.zeroed) {
         __builtin_memset(run.address_or_error.value(), 0, layout.size());
       }
@@ -100,7 +93,7 @@ class BasicZoneAllocator {
     }
     const Result<void*> object = allocate_class(index);
     if (object) {
-      if (!last_allocation_is_zero(index)) {
+      if (!this->last_allocation_is_zero(index)) {
         __builtin_memset(object.value(), 0, layout.size());
       }
     }
@@ -114,11 +107,11 @@ class BasicZoneAllocator {
   [[gnu::always_inline]] void deallocate(void* object, Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) [[unlikely]] {
-      deallocate_run(object, layout);
+      this->deallocate_run(object, layout);
       return;
     }
-    banks_.with_class(index, [&](auto& bank, auto& size_class) {
-      deallocate_in(bank, size_class, object);
+    this->banks_.with_class(index, [&](auto& bank, auto& size_class) {
+      this->deallocate_in(bank, size_class, object);
     });
   }
 
@@ -132,7 +125,7 @@ class BasicZoneAllocator {
       return;
     }
     Banks::with_bank(index, [object]<class Bank>(std::uint32_t position) {
-      const RemoteFree<Atomics> free = find<Bank>(object, position);
+      const RemoteFree<Atomics> free = Engine::template find<Bank>(object, position);
       if (free.page != nullptr) {
         free.deliver();
       }
@@ -203,11 +196,11 @@ class BasicZoneAllocator {
     if (index == SizeClasses::no_class) {
       return AllocationError::InvalidLayout;
     }
-    return banks_.with_class(index, [&](auto& bank, auto& size_class) -> Result<void> {
+    return this->banks_.with_class(index, [&](auto& bank, auto& size_class) -> Result<void> {
       using Bank = typename std::remove_reference_t<decltype(bank)>;
       if constexpr (std::same_as<typename Bank::Page, Page>) {
-        if (accept_frame(size_class, page)) {
-          take_in(size_class, Page::header_of(page), false);
+        if (this->accept_frame(size_class, page)) {
+          this->take_in(size_class, Page::header_of(page), false);
           return {};
         }
       }
@@ -230,13 +223,13 @@ class BasicZoneAllocator {
   /// Thread: owner. Cost: O(size classes + limit).
   template <class Page, class Reclaim>
   std::size_t try_reclaim_pages(std::size_t limit, Reclaim&& reclaim) noexcept {
-    collect();
+    this->collect();
     std::size_t count = 0;
-    banks_.for_each_bank([&](auto& bank) noexcept {
+    this->banks_.for_each_bank([&](auto& bank) noexcept {
       using Bank = typename std::remove_reference_t<decltype(bank)>;
       if constexpr (std::same_as<typename Bank::Page, Page>) {
         while (count < limit) {
-          Header* page = take_empty(bank);
+          Header* page = this->take_empty(bank);
           if (page == nullptr) {
             break;
           }
@@ -260,28 +253,28 @@ class BasicZoneAllocator {
   std::size_t trim() noexcept
     requires is_paged
   {
-    collect();
-    const std::size_t before = frame_bytes_.get();
-    banks_.for_each_bank([&](auto& bank) noexcept {
+    this->collect();
+    const std::size_t before = this->frame_bytes_.get();
+    this->banks_.for_each_bank([&](auto& bank) noexcept {
       for (auto& size_class : bank.classes) {
         size_class.leave_current();
         while (size_class.idle_pages() != 0) {
-          give_back(bank, size_class.frame_bytes(), size_class.remove_idle_page());
+          this->give_back(bank, size_class.frame_bytes(), size_class.remove_idle_page());
         }
       }
       while (Header* page = bank.depot.pop()) {
-        give_back(bank, uniform_frame_bytes(bank), page);
+        this->give_back(bank, Engine::uniform_frame_bytes(bank), page);
       }
     });
-    return before - frame_bytes_.get();
+    return before - this->frame_bytes_.get();
   }
 
   /// Hands every page to `give(void* frame, std::size_t bytes)`, whatever lives in it, and starts anew.
   /// Thread: owner. Pre: no other thread has or will free an object of this zone.
   template <class Give>
   void release_all(Give&& give) noexcept {
-    collect();
-    banks_.for_each_bank([&](auto& bank) noexcept {
+    this->collect();
+    this->banks_.for_each_bank([&](auto& bank) noexcept {
       using Page = typename std::remove_reference_t<decltype(bank)>::Page;
       for (auto& size_class : bank.classes) {
         size_class.remove_all_pages([&](Header* page) noexcept {
@@ -289,44 +282,24 @@ class BasicZoneAllocator {
         });
       }
       while (Header* page = bank.depot.pop()) {
-        give(static_cast<void*>(Page::frame_of(page)), uniform_frame_bytes(bank));
+        give(static_cast<void*>(Page::frame_of(page)), Engine::uniform_frame_bytes(bank));
       }
     });
-    frame_bytes_.set(0);
-  }
-
-  /// Delivers what the remote buffer holds and takes in every free by others that was announced.
-  /// Thread: owner. Cost: O(queued pages).
-  void collect() noexcept {
-    remote_.flush_all();
-    while (absorb_one()) {
-    }
-  }
-
-  /// Parks: delivers gathered frees and settles the counts of current pages, so that another thread
-  /// can adopt the zone, or look at it, without a rest. Thread: owner.
-  void settle() noexcept {
-    collect();
-    banks_.for_each_bank([&](auto& bank) noexcept {
-      for (auto& size_class : bank.classes) {
-        size_class.leave_current();
-        retire_excess(bank, size_class);
-      }
-    });
+    this->frame_bytes_.set(0);
   }
 
   // ---- looking ---------------------------------------------------------------------------------
 
   /// A snapshot of size class `index`. Thread: owner. Cost: O(pages of the class).
   ClassStatistics class_statistics(std::uint32_t index) const noexcept {
-    return const_cast<Banks&>(banks_).with_class(
+    return const_cast<Banks&>(this->banks_).with_class(
         index, [](auto&, auto& size_class) { return size_class.statistics(); });
   }
 
   /// The sums over all classes. Thread: owner. Cost: O(pages).
   ZoneStatistics statistics() const noexcept {
     ZoneStatistics result;
-    banks_.for_each_bank([&](const auto& bank) noexcept {
+    this->banks_.for_each_bank([&](const auto& bank) noexcept {
       for (const auto& size_class : bank.classes) {
         const ClassStatistics one = size_class.statistics();
         result.used_bytes += one.used * one.object_size;
@@ -338,24 +311,24 @@ class BasicZoneAllocator {
         result.reclaims += one.reclaims;
       }
     });
-    result.depot_bytes = frame_bytes_.get() - result.page_bytes;
-    result.frame_bytes_high_water = frame_bytes_high_water_.get();
-    result.withheld_bytes = remote_.withheld_bytes();
+    result.depot_bytes = this->frame_bytes_.get() - result.page_bytes;
+    result.frame_bytes_high_water = this->frame_bytes_high_water_.get();
+    result.withheld_bytes = this->remote_.withheld_bytes();
     return result;
   }
 
   /// Objects of class `index` given out, frees by others taken in, and slots claimed. Thread: any; see
   /// SizeClass.
   std::size_t allocations(std::uint32_t index) const noexcept {
-    return const_cast<Banks&>(banks_).with_class(
+    return const_cast<Banks&>(this->banks_).with_class(
         index, [](auto&, auto& size_class) { return size_class.allocations(); });
   }
   std::size_t claimed_slots(std::uint32_t index) const noexcept {
-    return const_cast<Banks&>(banks_).with_class(
+    return const_cast<Banks&>(this->banks_).with_class(
         index, [](auto&, auto& size_class) { return std::size_t{size_class.claimed_slots()}; });
   }
   std::size_t remote_frees(std::uint32_t index) const noexcept {
-    return const_cast<Banks&>(banks_).with_class(
+    return const_cast<Banks&>(this->banks_).with_class(
         index, [](auto&, auto& size_class) { return size_class.remote_frees(); });
   }
 
@@ -363,7 +336,7 @@ class BasicZoneAllocator {
   /// Thread: owner; the visitor must not call into the zone.
   template <class Visitor>
   void visit_live(Visitor&& visitor) const noexcept {
-    banks_.for_each_bank([&](const auto& bank) noexcept {
+    this->banks_.for_each_bank([&](const auto& bank) noexcept {
       for (const auto& size_class : bank.classes) {
         size_class.visit_live(visitor);
       }
@@ -374,394 +347,20 @@ class BasicZoneAllocator {
   const char* validate() const noexcept {
     const char* broken = nullptr;
     std::size_t bytes = 0;
-    banks_.for_each_bank([&](const auto& bank) noexcept {
+    this->banks_.for_each_bank([&](const auto& bank) noexcept {
       for (const auto& size_class : bank.classes) {
         if (broken == nullptr) {
           broken = size_class.validate();
         }
         bytes += size_class.pages() * size_class.frame_bytes();
       }
-      bytes += bank.depot.size() * uniform_frame_bytes(bank);
+      bytes += bank.depot.size() * Engine::uniform_frame_bytes(bank);
     });
-    if (broken == nullptr && bytes != frame_bytes_.get()) {
+    if (broken == nullptr && bytes != this->frame_bytes_.get()) {
       broken = "Z1: frame bytes = pages of all classes + depots";
     }
     return broken;
   }
-
-  // ---- for allocators built on a zone whose pages describe themselves ----------------------------
-
-  /// The tag of this zone's open pages.
-  [[gnu::always_inline]] std::uintptr_t tag() const noexcept { return owner_.tag(); }
-
-  /// A block of class `index` from the selected word, or null. Thread: owner. Cost: constant, no call.
-  [[gnu::always_inline]] void* allocate_class_fast(std::uint32_t index) noexcept {
-    return banks_.with_class(
-        index, [](auto&, auto& size_class) { return size_class.allocate_fast(); });
-  }
-
-  /// True if the block of class `index` that was allocated last is known to be all zero.
-  bool last_allocation_is_zero(std::uint32_t index) noexcept {
-    return banks_.with_class(
-        index, [](auto&, auto& size_class) { return size_class.last_allocation_is_zero(); });
-  }
-
-  /// Frees slot `slot` of a page of class `index` whose tag is tag(). Thread: owner.
-  /// Post: if the outcome is not `freed`, finish_free() follows.
-  [[gnu::always_inline]] FreeOutcome free_open_slot(Header* page, std::uint32_t index,
-                                                    const SlotGeometry& geometry,
-                                                    std::uint32_t slot) noexcept {
-    return banks_.with_class(index, [&](auto&, auto& size_class) {
-      return size_class.template free_slot<Config::hardened>(page, geometry, slot);
-    });
-  }
-
-  /// What is left to do if free_open_slot() of the slot at `object` did not simply free it. Thread: owner.
-  [[gnu::noinline]] void finish_free(FreeOutcome outcome, Header* page, std::uint32_t index,
-                                     std::uint32_t slot, void* object) noexcept {
-    if (outcome == FreeOutcome::rejected) {
-      deallocate_slot(page, index, slot, object);
-      return;
-    }
-    banks_.with_class(index, [&](auto& bank, auto& size_class) {
-      size_class.page_emptied(page);
-      retire_excess(bank, size_class);
-    });
-  }
-
-  /// True if slot `slot` of a page of class `index` of any zone is seen to be free; see SizeClass.
-  bool is_free(Header* page, std::uint32_t index, std::uint32_t slot) noexcept {
-    return banks_.with_class(
-        index, [&](auto&, auto& size_class) { return size_class.is_free(page, slot); });
-  }
-
-  /// Frees slot `slot`, at `object`, of a page of class `index` of any zone. Thread: owner.
-  [[gnu::noinline]] void deallocate_slot(Header* page, std::uint32_t index, std::uint32_t slot,
-                                         void* object) noexcept {
-    banks_.with_class(index, [&](auto& bank, auto& size_class) {
-      using Bank = typename std::remove_reference_t<decltype(bank)>;
-      if (Owner<Atomics>::of(page->tag.load(Order::relaxed)) == &owner_) {
-        size_class.template free_in_any_state<Config::hardened>(page, slot, object);
-        retire_excess(bank, size_class);
-      } else {
-        gather(remote_free<Bank>(page, index - Bank::first, slot));
-      }
-    });
-  }
-
-  /// Frees slot `slot` of a page of class `index` of any zone. Thread: any.
-  static void deallocate_slot_remote(Header* page, std::uint32_t index,
-                                     std::uint32_t slot) noexcept {
-    Banks::with_bank(index, [&]<class Bank>(std::uint32_t position) {
-      remote_free<Bank>(page, position, slot).deliver();
-    });
-  }
-
- private:
-  struct Run {
-    Result<void*> address_or_error;
-    bool zeroed;
-  };
-
-  constexpr explicit BasicZoneAllocator(PagerT* pager) noexcept : pager_(pager) {
-    std::uint32_t index = 0;
-    banks_.for_each_bank([&](auto& bank) noexcept {
-      std::uint32_t position = 0;
-      for (auto& size_class : bank.classes) {
-        size_class.configure(bank.geometries.at[position++], index++, owner_);
-      }
-    });
-  }
-
-  // ---- allocation's slow path ------------------------------------------------------------------
-
-  template <class Bank, class Class>
-  [[gnu::noinline]] Result<void*> allocate_slow(Bank& bank, Class& size_class) noexcept {
-    if (void* object = size_class.allocate_from_current()) {
-      return object;
-    }
-    remote_.flush_all();
-    for (std::uint32_t count = 0; count < Config::drain_pages && absorb_one(); ++count) {
-    }
-    if (void* object = size_class.allocate_from_pages()) {
-      retire_excess(bank, size_class);
-      return object;
-    }
-    if (add_page(bank, size_class)) {
-      return size_class.allocate_from_pages();
-    }
-    return allocate_from_rest(bank, size_class);
-  }
-
-  /// The last resort: takes in all of the inbox, of which the slow path drained a part, and makes empty
-  /// pages of other classes serve this one, current pages too. The pager is asked once more only if that
-  /// gave it frames.
-  template <class Bank, class Class>
-  [[gnu::cold, gnu::noinline]] Result<void*> allocate_from_rest(Bank& bank,
-                                                                Class& size_class) noexcept {
-    const std::size_t held_bytes = frame_bytes_.get();
-    settle();
-    if (void* object = size_class.allocate_from_pages()) {
-      return object;
-    }
-    if (Header* page = take_spare(bank, size_class.frame_bytes())) {
-      size_class.add_page(page, false);
-      return size_class.allocate_from_pages();
-    }
-    if (frame_bytes_.get() < held_bytes && add_page(bank, size_class)) {
-      return size_class.allocate_from_pages();
-    }
-    return AllocationError::OutOfMemory;
-  }
-
-  /// Takes an empty page from the depot or from a class with such frames, or null.
-  template <class Bank>
-  static Header* take_spare(Bank& bank, std::size_t bytes) noexcept {
-    Header* page = has_depot<Bank> ? bank.depot.pop() : nullptr;
-    return page != nullptr ? page : borrow_idle(bank, bytes);
-  }
-
-  /// Gives the class a page from wherever there is one.
-  template <class Bank, class Class>
-  bool add_page(Bank& bank, Class& size_class) noexcept {
-    const std::size_t bytes = size_class.frame_bytes();
-    if (Header* page = take_spare(bank, bytes)) {
-      size_class.add_page(page, false);
-      return true;
-    }
-    if constexpr (is_paged) {
-      // The pager may allocate from this zone: nothing read before this call is used after it.
-      const Frame frame = pager_->allocate_frame(bytes);
-      if (frame.address != nullptr) {
-        if ((reinterpret_cast<std::uintptr_t>(frame.address) & (bytes - 1)) != 0) [[unlikely]] {
-          report_misuse({MisuseKind::InvalidPage, frame.address, 0, 0});
-          pager_->deallocate_frame(frame.address, bytes);
-          return false;
-        }
-        take_in(size_class, Bank::Page::header_of(frame.address), frame.zeroed);
-        return true;
-      }
-    }
-    return false;
-  }
-
-  /// Takes an idle page from a class of the bank whose frames are of `bytes`, or null.
-  template <class Bank>
-  static Header* borrow_idle(Bank& bank, std::size_t bytes) noexcept {
-    for (auto& size_class : bank.classes) {
-      if (size_class.idle_pages() != 0 && size_class.frame_bytes() == bytes) {
-        return size_class.remove_idle_page();
-      }
-    }
-    return nullptr;
-  }
-
-  template <class Class>
-  void take_in(Class& size_class, Header* page, bool zeroed) noexcept {
-    frame_bytes_.add(size_class.frame_bytes());
-    frame_bytes_high_water_.raise_to(frame_bytes_.get());
-    size_class.add_page(page, zeroed);
-  }
-
-  // ---- empty pages -----------------------------------------------------------------------------
-
-  /// A depot holds frames of one size.
-  template <class Bank>
-  static constexpr bool has_depot =
-      Bank::Page::frame_bytes(SizeClasses::size_of(Bank::first)) ==
-      Bank::Page::frame_bytes(SizeClasses::size_of(Bank::first + Bank::count - 1));
-
-  template <class Bank>
-  static constexpr std::size_t uniform_frame_bytes(const Bank&) noexcept {
-    return Bank::Page::frame_bytes(SizeClasses::size_of(Bank::first));
-  }
-
-  /// Lets go of the idle pages that a class has beyond what it may keep, if there is a place for them.
-  template <class Bank, class Class>
-  [[gnu::always_inline]] void retire_excess([[maybe_unused]] Bank& bank,
-                                            [[maybe_unused]] Class& size_class) noexcept {
-    if constexpr (is_paged || has_depot<Bank>) {
-      while (size_class.idle_pages() > Config::idle_pages_per_class) [[unlikely]] {
-        retire_one(bank, size_class);
-      }
-    }
-  }
-
-  template <class Bank, class Class>
-  [[gnu::noinline]] void retire_one(Bank& bank, Class& size_class) noexcept {
-    Header* page = size_class.remove_idle_page();
-    if (has_depot<Bank> && (!is_paged || bank.depot.size() < Config::depot_pages)) {
-      bank.depot.push(page, owner_.tag());
-    } else {
-      give_back(bank, size_class.frame_bytes(), page);
-    }
-  }
-
-  template <class Bank>
-  void give_back(Bank&, std::size_t bytes, Header* page) noexcept {
-    frame_bytes_.subtract(bytes);
-    pager_->deallocate_frame(Bank::Page::frame_of(page), bytes);
-  }
-
-  /// Takes an empty page of the bank out of the zone, from its depot or its classes, or null.
-  template <class Bank>
-  Header* take_empty(Bank& bank) noexcept {
-    if (Header* page = bank.depot.pop()) {
-      frame_bytes_.subtract(uniform_frame_bytes(bank));
-      return page;
-    }
-    for (auto& size_class : bank.classes) {
-      size_class.leave_current();
-      if (Header* page = size_class.remove_idle_page()) {
-        frame_bytes_.subtract(size_class.frame_bytes());
-        return page;
-      }
-    }
-    return nullptr;
-  }
-
-  template <class Class, class Page>
-  bool accept_frame(const Class& size_class, const Page* page) const noexcept {
-    const auto address = reinterpret_cast<std::uintptr_t>(page);
-    bool sound = page != nullptr && (address & (size_class.frame_bytes() - 1)) == 0;
-    if (sound) {
-      const Header* header = Page::header_of(page);
-      if (Owner<Atomics>::of(header->tag.load(Order::relaxed)) == &owner_) {
-        sound = !Depot<Header>::is_marked(header) && !has_seal_of_any_class<Page>(header);
-      }
-    }
-    if (!sound) {
-      report_misuse({MisuseKind::InvalidPage, page, size_class.geometry().object_size, 0});
-    }
-    return sound;
-  }
-
-  // ---- free ------------------------------------------------------------------------------------
-
-  template <class Bank, class Class>
-  [[gnu::always_inline]] void deallocate_in(Bank& bank, Class& size_class, void* object) noexcept {
-    using Page = typename Bank::Page;
-    Header* page = Page::header_of(object);
-    if (page->tag.load(Order::relaxed) == owner_.tag() &&
-        page->class_index == size_class.index()) [[likely]] {
-      const std::uint32_t slot = size_class.geometry().slot_at(
-          static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::frame_of(page)));
-      if (slot != SlotGeometry::no_slot) [[likely]] {
-        const FreeOutcome outcome =
-            size_class.template free_slot<Config::hardened>(page, size_class.geometry(), slot);
-        if (outcome != FreeOutcome::freed) [[unlikely]] {
-          finish_free(outcome, page, size_class.index(), slot, object);
-        }
-        return;
-      }
-    }
-    deallocate_slow(bank, size_class, object);
-  }
-
-  template <class Bank, class Class>
-  [[gnu::noinline]] void deallocate_slow(Bank& bank, Class& size_class, void* object) noexcept {
-    const RemoteFree<Atomics> free = find<Bank>(object, size_class.index() - Bank::first);
-    if (free.page == nullptr) {
-      return;
-    }
-    if (Owner<Atomics>::of(free.page->tag.load(Order::relaxed)) == &owner_) {
-      size_class.template free_in_any_state<Config::hardened>(
-          free.page, free.word * word_bits + lowest_bit(free.mask), object);
-      retire_excess(bank, size_class);
-    } else {
-      gather(free);
-    }
-  }
-
-  /// Keeps a free of another owner's object for a while, where that is allowed.
-  void gather(const RemoteFree<Atomics>& free) noexcept {
-    if (Config::hardened || free.geometry->object_size > Config::remote_buffer_max_object_bytes) {
-      free.deliver();
-    } else {
-      remote_.add(free, Config::remote_buffer_bytes);
-    }
-  }
-
-  template <class Bank>
-  static RemoteFree<Atomics> remote_free(Header* page, std::uint32_t position,
-                                         std::uint32_t slot) noexcept {
-    return {page, Bank::Page::frame_of(page), &Bank::geometries.at[position], slot / word_bits,
-            Word{1} << (slot % word_bits)};
-  }
-
-  /// The page and slot of `object` of the class at `position` of the bank; without a page after a
-  /// report.
-  template <class Bank>
-  static RemoteFree<Atomics> find(void* object, std::uint32_t position) noexcept {
-    using Page = typename Bank::Page;
-    const SlotGeometry& geometry = Bank::geometries.at[position];
-    Header* page = Page::head_of(object);
-    if (page == nullptr ||
-        page->seal.load(Order::relaxed) != page->seal_for(geometry.object_size)) [[unlikely]] {
-      const bool other_class = page != nullptr && has_seal_of_any_class<Page>(page);
-      report_misuse({other_class ? MisuseKind::SizeMismatch : MisuseKind::ForeignPointer, object,
-                     geometry.object_size, 0});
-      return {};
-    }
-    const std::uint32_t slot = geometry.slot_at(
-        static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::frame_of(page)));
-    if (slot == SlotGeometry::no_slot) [[unlikely]] {
-      report_misuse({MisuseKind::MisalignedFree, object, geometry.object_size, 0});
-      return {};
-    }
-    return remote_free<Bank>(page, position, slot);
-  }
-
-  template <class Page>
-  [[gnu::cold]] static bool has_seal_of_any_class(const Header* page) noexcept {
-    for (std::uint32_t index = 0; index < class_count; ++index) {
-      if (page->seal.load(Order::relaxed) == page->seal_for(SizeClasses::size_of(index))) {
-        return true;
-      }
-    }
-    return false;
-  }
-
-  bool absorb_one() noexcept {
-    Header* page = owner_.take();
-    if (page == nullptr) {
-      return false;
-    }
-    banks_.with_class(page->class_index, [&](auto& bank, auto& size_class) {
-      size_class.absorb(page);
-      retire_excess(bank, size_class);
-    });
-    return true;
-  }
-
-  // ---- runs ------------------------------------------------------------------------------------
-
-  [[gnu::noinline]] Run allocate_run(Layout layout) noexcept {
-    if constexpr (has_runs) {
-      const Frame run = pager_->allocate_run(layout.size(), layout.align());
-      if (run.address != nullptr) {
-        return {run.address, run.zeroed};
-      }
-      return {AllocationError::OutOfMemory, false};
-    } else {
-      return {AllocationError::InvalidLayout, false};
-    }
-  }
-
-  [[gnu::noinline]] void deallocate_run(void* object, Layout layout) noexcept {
-    if constexpr (has_runs) {
-      pager_->deallocate_run(object, layout.size(), layout.align());
-    } else {
-      report_misuse({MisuseKind::SizeMismatch, object, 0, 0});
-    }
-  }
-
-  Owner<Atomics> owner_;
-  PagerT* pager_;
-  Banks banks_;
-  RemoteBuffer<Atomics, Config::remote_buffer_entries> remote_;
-  Counter<Atomics> frame_bytes_;
-  Counter<Atomics> frame_bytes_high_water_;
 };
 
 /// The seed of the library: every size to 128 KiB, refilled and reclaimed by hand.
