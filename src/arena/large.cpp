@@ -11,6 +11,10 @@ constexpr std::size_t chunks_for(std::size_t bytes) noexcept {
   return bytes == 0 ? 1 : (bytes - 1) / chunk_bytes + 1;
 }
 
+/// A mapping above this that the kernel refuses is refused. Reserved space would serve: the kernel does
+/// not count it, so that the program would be killed later instead of being told now.
+constexpr std::size_t largest_run_bytes = std::size_t{1} << 30;
+
 }  // namespace
 
 Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
@@ -18,7 +22,11 @@ Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment) noexcept 
   Extent extent = by_run ? allocate_large_run(bytes, alignment) : allocate_direct(bytes, alignment);
   if (!extent) {
     // One may be refused what the other still has: reserved space, or room under a bound.
-    extent = by_run ? allocate_direct(bytes, alignment) : allocate_large_run(bytes, alignment);
+    if (by_run) {
+      extent = allocate_direct(bytes, alignment);
+    } else if (bytes <= largest_run_bytes) {
+      extent = allocate_large_run(bytes, alignment);
+    }
   }
   return extent;
 }
@@ -33,8 +41,9 @@ std::size_t Arena::large_usable_bytes(const void* address) noexcept {
   if (chunk == nullptr) {
     return direct_.usable_bytes(address);
   }
-  const bool starts_here = chunk->info.kind == ChunkKind::LargeHead && address_of(chunk) == address;
-  return starts_here ? chunk->info.large_chunks() * chunk_bytes : 0;
+  const ChunkInfo info = chunk->snapshot();
+  const bool starts_here = info.kind == ChunkKind::LargeHead && address_of(chunk) == address;
+  return starts_here ? info.large_chunks() * chunk_bytes : 0;
 }
 
 void* Arena::resize_large(void* address, std::size_t bytes) noexcept {
@@ -51,7 +60,8 @@ LargeFree Arena::classify(const void* address) noexcept {
     return direct_.usable_bytes(address) != 0 ? LargeFree::Freed : classify_outside(address);
   }
   const os::Lock lock(mutex_);
-  const bool starts_here = chunk->info.kind == ChunkKind::LargeHead && address_of(chunk) == address;
+  const bool starts_here =
+      chunk->snapshot().kind == ChunkKind::LargeHead && address_of(chunk) == address;
   return starts_here ? LargeFree::Freed : classify_in_window(address);
 }
 
@@ -81,10 +91,11 @@ Extent Arena::allocate_direct(std::size_t bytes, std::size_t alignment) noexcept
 LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address) noexcept {
   const os::Lock lock(mutex_);
   // Under the mutex, so that of two threads that free the same object one is told.
-  if (chunk->info.kind != ChunkKind::LargeHead || address_of(chunk) != address) {
+  const ChunkInfo info = chunk->snapshot();
+  if (info.kind != ChunkKind::LargeHead || address_of(chunk) != address) {
     return classify_in_window(address);
   }
-  note_large_gone(chunk->info.large_chunks() * chunk_bytes);
+  note_large_gone(info.large_chunks() * chunk_bytes);
   large_frees_.fetch_add(1, Order::relaxed);
   chunk->clear();
   give_back_run(number_of(address));
@@ -104,7 +115,7 @@ LargeFree Arena::deallocate_direct(void* address) noexcept {
 
 bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
   const std::size_t wanted = chunks_for(bytes);
-  const std::uint32_t had = head->info.large_chunks();
+  const std::uint32_t had = head->snapshot().large_chunks();
   if (wanted > had && bytes >= direct_threshold_bytes) {
     // Moved once to a mapping of its own it can grow further without copying.
     return false;

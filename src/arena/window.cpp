@@ -106,21 +106,27 @@ Growth Window::open_limited(std::uint32_t minimum) noexcept {
       if (const Growth growth = open_limited_at(base + offset, size, minimum)) {
         return growth;
       }
+      if (mode_ != Mode::Unopened) {
+        return {};
+      }
     }
   }
   return {};
 }
 
-/// Tries one place; on failure nothing stays mapped there.
+/// Tries one place. On failure nothing stays mapped there, and if that fails too, the place is
+/// kept.
 Growth Window::open_limited_at(std::uintptr_t base, std::size_t data_bytes,
                                std::uint32_t minimum) noexcept {
   place(base, data_bytes);
   mode_ = Mode::Limited;
   const Growth growth = grow_by(minimum > limited_step ? minimum : limited_step);
   if (!growth) {
-    uncover(records_base_, records_bytes_);
-    uncover(tags_base_, tags_bytes_);
-    mode_ = Mode::Unopened;
+    const bool records_gone = uncover(records_base_, records_bytes_);
+    const bool tags_gone = uncover(tags_base_, tags_bytes_);
+    if (records_gone && tags_gone) {
+      mode_ = Mode::Unopened;
+    }
   }
   return growth;
 }
@@ -176,12 +182,13 @@ bool Window::cover(std::uintptr_t base, std::size_t& usable, std::size_t wanted,
   return true;
 }
 
-/// Gives back what cover() made usable at `base`.
-void Window::uncover(std::uintptr_t base, std::size_t& usable) noexcept {
-  if (usable != 0) {
-    os::interface().unmap(reinterpret_cast<void*>(base), usable);
-    usable = 0;
+/// Gives back what cover() made usable at `base`; false if it cannot be.
+bool Window::uncover(std::uintptr_t base, std::size_t& usable) noexcept {
+  if (usable != 0 && !os::interface().unmap(reinterpret_cast<void*>(base), usable)) {
+    return false;
   }
+  usable = 0;
+  return true;
 }
 
 os::MapOutcome Window::make_usable(std::uintptr_t address, std::size_t bytes,

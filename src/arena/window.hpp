@@ -71,7 +71,7 @@ class Window {
   os::MapOutcome make_usable(std::uintptr_t address, std::size_t bytes, const char* label) noexcept;
   bool cover(std::uintptr_t base, std::size_t& usable, std::size_t wanted,
              const char* label) noexcept;
-  void uncover(std::uintptr_t base, std::size_t& usable) noexcept;
+  bool uncover(std::uintptr_t base, std::size_t& usable) noexcept;
   bool cover_metadata(std::uint64_t chunks) noexcept;
 
   Mode mode_ = Mode::Unopened;

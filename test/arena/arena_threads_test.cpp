@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "arena/arena.hpp"
+#include "os/faulty_os.hpp"
+#include "support/pattern.hpp"
+#include "support/random.hpp"
+
+namespace slabmalloc {
+namespace {
+
+constexpr std::size_t mebibyte = std::size_t{1} << 20;
+constexpr int thread_count = 4;
+
+/// Runs `work` on every thread at once.
+template <class Work>
+void on_all_threads(Work work) {
+  std::atomic<int> waiting{thread_count};
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < thread_count; ++thread) {
+    threads.emplace_back([&, thread] {
+      --waiting;
+      while (waiting.load() != 0) {
+        std::this_thread::yield();
+      }
+      work(thread);
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+}
+
+TEST(ArenaThreads, concurrent_first_use_sets_up_one_window) {
+  for (int round = 0; round < 50; ++round) {
+    test::FaultyOs os;
+    const auto arena = std::make_unique<Arena>();
+    std::byte* runs[thread_count] = {};
+    on_all_threads(
+        [&](int thread) { runs[thread] = static_cast<std::byte*>(arena->allocate(1).address); });
+    for (std::byte* const run : runs) {
+      ASSERT_NE(run, nullptr);
+      ASSERT_NE(arena->chunk_of(run), nullptr);
+    }
+    EXPECT_TRUE(arena->validate());
+    EXPECT_EQ(arena->statistics().in_use_bytes, thread_count * chunk_bytes);
+    EXPECT_EQ(arena->statistics().committed_bytes, os.usable_bytes());
+  }
+}
+
+TEST(ArenaThreads, what_one_thread_holds_no_other_gets) {
+  test::Random random;
+  test::FaultyOs os;
+  const auto arena = std::make_unique<Arena>();
+  std::uint64_t seeds[thread_count];
+  for (std::uint64_t& seed : seeds) {
+    seed = random.next();
+  }
+  on_all_threads([&](int thread) {
+    test::Random own(seeds[thread]);
+    struct Block {
+      std::byte* address;
+      std::size_t chunks;
+      bool large;
+    };
+    std::vector<Block> blocks;
+    for (int step = 0; step < 600; ++step) {
+      if (blocks.size() < 12 && !own.one_in(3)) {
+        const bool large = own.one_in(2);
+        const std::size_t chunks = own.one_in(40) ? 520 : own.between(1, 12);
+        const Extent extent =
+            large ? arena->allocate_large(chunks * chunk_bytes, 16) : arena->allocate(chunks);
+        ASSERT_TRUE(extent);
+        auto* const address = static_cast<std::byte*>(extent.address);
+        if (extent.zeroed) {
+          ASSERT_TRUE(test::holds_zeroes(address, 256));
+        }
+        test::fill_pattern(address, 256, seeds[thread]);
+        test::fill_pattern(address + chunks * chunk_bytes - 256, 256, seeds[thread]);
+        blocks.push_back({address, chunks, large});
+      } else if (!blocks.empty()) {
+        const std::size_t index = own.below(blocks.size());
+        const Block block = blocks[index];
+        blocks[index] = blocks.back();
+        blocks.pop_back();
+        ASSERT_TRUE(test::holds_pattern(block.address, 256, seeds[thread]));
+        ASSERT_TRUE(test::holds_pattern(block.address + block.chunks * chunk_bytes - 256, 256,
+                                        seeds[thread]));
+        if (block.large) {
+          ASSERT_EQ(arena->deallocate_large(block.address), LargeFree::Freed);
+        } else {
+          arena->deallocate(block.address, block.chunks);
+        }
+      }
+      if (own.one_in(50)) {
+        arena->trim();
+        os.advance_clock(100);
+      }
+      (void)arena->statistics();
+    }
+    for (const Block& block : blocks) {
+      if (block.large) {
+        ASSERT_EQ(arena->deallocate_large(block.address), LargeFree::Freed);
+      } else {
+        arena->deallocate(block.address, block.chunks);
+      }
+    }
+  });
+  EXPECT_TRUE(arena->validate());
+  EXPECT_EQ(arena->statistics().in_use_bytes, 0u);
+  EXPECT_EQ(arena->statistics().committed_bytes, os.usable_bytes());
+}
+
+TEST(ArenaThreads, of_several_that_free_one_object_exactly_one_succeeds) {
+  for (const std::size_t bytes : {mebibyte, Arena::direct_threshold_bytes}) {
+    test::FaultyOs os;
+    const auto arena = std::make_unique<Arena>();
+    for (int round = 0; round < 100; ++round) {
+      void* const object = arena->allocate_large(bytes, 16).address;
+      std::atomic<int> freed{0};
+      on_all_threads(
+          [&](int) { freed += arena->deallocate_large(object) == LargeFree::Freed ? 1 : 0; });
+      ASSERT_EQ(freed.load(), 1);
+    }
+    EXPECT_TRUE(arena->validate());
+    EXPECT_EQ(arena->statistics().in_use_bytes, 0u);
+  }
+}
+
+TEST(ArenaThreads, arena_works_in_the_child_of_a_fork_amid_allocations) {
+  test::FaultyOs os;
+  const auto arena = std::make_unique<Arena>();
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    while (!stop) {
+      arena->deallocate(arena->allocate(3).address, 3);
+      arena->deallocate_large(arena->allocate_large(33 * mebibyte, 16).address);
+    }
+  });
+  for (int round = 0; round < 20; ++round) {
+    arena->prepare_fork();
+    // The test's own stand-in has a mutex that knows nothing of forks.
+    const os::Interface& stand_in = os::replace_interface(os::linux_interface);
+    const pid_t child = fork();
+    ASSERT_NE(child, -1);
+    if (child == 0) {
+      arena->child_after_fork();
+      const Extent run = arena->allocate(5);
+      const Extent large = arena->allocate_large(40 * mebibyte, 16);
+      arena->deallocate(run.address, 5);
+      const bool freed = arena->deallocate_large(large.address) == LargeFree::Freed;
+      _exit(freed ? 0 : 1);
+    }
+    os::replace_interface(stand_in);
+    arena->parent_after_fork();
+    int status = 1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_EQ(status, 0);
+  }
+  stop = true;
+  other.join();
+  EXPECT_TRUE(arena->validate());
+}
+
+}  // namespace
+}  // namespace slabmalloc

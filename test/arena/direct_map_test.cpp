@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+#include "arena/direct_map.hpp"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <vector>
+
+#include "os/faulty_os.hpp"
+#include "support/pattern.hpp"
+#include "support/random.hpp"
+
+namespace slabmalloc {
+namespace {
+
+constexpr std::size_t mebibyte = std::size_t{1} << 20;
+
+class DirectMapTest : public testing::Test {
+ protected:
+  void* allocate(std::size_t bytes, std::size_t alignment = 16) {
+    std::size_t usable = 0;
+    bool zeroed = false;
+    void* const object = map_.allocate(bytes, alignment, usable, zeroed);
+    if (object != nullptr) {
+      EXPECT_GE(usable, bytes);
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(object) % alignment, 0u);
+      last_was_zeroed_ = zeroed;
+    }
+    EXPECT_TRUE(map_.validate());
+    return object;
+  }
+
+  test::FaultyOs os_;
+  Gauge committed_;
+  DirectMap map_{committed_};
+  bool last_was_zeroed_ = false;
+};
+
+TEST_F(DirectMapTest, objects_are_known_by_their_first_byte_alone) {
+  auto* const object = static_cast<std::byte*>(allocate(mebibyte));
+  ASSERT_NE(object, nullptr);
+  EXPECT_TRUE(test::holds_zeroes(object, mebibyte));
+  EXPECT_EQ(map_.usable_bytes(object), mebibyte);
+  EXPECT_EQ(map_.usable_bytes(object + 1), 0u);
+  EXPECT_EQ(map_.deallocate(object + 4096), 0u);
+  EXPECT_TRUE(map_.is_inside(object + 4096));
+  EXPECT_FALSE(map_.is_inside(object));
+  EXPECT_FALSE(map_.is_inside(object + mebibyte));
+  EXPECT_FALSE(map_.is_inside(nullptr));
+  EXPECT_EQ(map_.deallocate(object), mebibyte);
+  EXPECT_EQ(map_.deallocate(object), 0u);
+  EXPECT_EQ(map_.deallocate(nullptr), 0u);
+}
+
+TEST_F(DirectMapTest, every_alignment_is_kept_and_slack_is_given_back) {
+  for (std::size_t alignment = 1; alignment <= std::size_t{4} << 30; alignment *= 2) {
+    const std::size_t before = os_.usable_bytes();
+    void* const object = allocate(10000, alignment);
+    ASSERT_NE(object, nullptr) << alignment;
+    EXPECT_LE(os_.usable_bytes() - before, 12288u + (before == 0 ? 4096 : 0));
+    EXPECT_NE(map_.deallocate(object), 0u);
+  }
+}
+
+TEST_F(DirectMapTest, impossible_sizes_are_refused) {
+  for (const std::size_t bytes : {~std::size_t{0}, ~std::size_t{0} / 2, ~std::size_t{0} - 4096,
+                                  std::size_t{1} << (sizeof(void*) * 8 - 2)}) {
+    for (std::size_t alignment = 1; alignment != 0; alignment *= 2) {
+      EXPECT_EQ(allocate(bytes, alignment), nullptr);
+    }
+  }
+  EXPECT_EQ(map_.count(), 0u);
+  EXPECT_NE(allocate(0), nullptr);
+}
+
+TEST_F(DirectMapTest, the_register_grows_with_the_number_of_objects) {
+  std::vector<void*> objects;
+  for (int count = 0; count < 1000; ++count) {
+    objects.push_back(allocate(4096));
+    ASSERT_NE(objects.back(), nullptr);
+  }
+  EXPECT_EQ(map_.count(), 1000u);
+  for (void* const object : objects) {
+    EXPECT_EQ(map_.deallocate(object), 4096u);
+  }
+  EXPECT_EQ(map_.count(), 0u);
+  EXPECT_EQ(map_.bytes(), 0u);
+  EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(DirectMapTest, resizing_keeps_the_contents) {
+  void* object = allocate(mebibyte);
+  test::fill_pattern(object, mebibyte, 1);
+  object = map_.resize(object, 40 * mebibyte);
+  ASSERT_NE(object, nullptr);
+  EXPECT_TRUE(map_.validate());
+  EXPECT_EQ(map_.usable_bytes(object), 40 * mebibyte);
+  EXPECT_TRUE(test::holds_pattern(object, mebibyte, 1));
+  object = map_.resize(object, 5000);
+  EXPECT_EQ(map_.usable_bytes(object), 8192u);
+  EXPECT_TRUE(test::holds_pattern(object, 5000, 1));
+  EXPECT_EQ(map_.resize(object, ~std::size_t{0}), nullptr);
+  EXPECT_EQ(map_.usable_bytes(object), 8192u);
+  EXPECT_EQ(map_.resize(&object, 5000), nullptr);
+  EXPECT_EQ(map_.deallocate(object), 8192u);
+  EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(DirectMapTest, an_object_that_cannot_be_resized_is_as_before) {
+  void* const object = allocate(mebibyte);
+  test::fill_pattern(object, mebibyte, 2);
+  os_.fail_every(test::OsCall::Remap);
+  EXPECT_EQ(map_.resize(object, 2 * mebibyte), nullptr);
+  EXPECT_EQ(map_.resize(object, mebibyte / 2), object);
+  EXPECT_EQ(map_.usable_bytes(object), mebibyte);
+  EXPECT_TRUE(test::holds_pattern(object, mebibyte, 2));
+  EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(DirectMapTest, slack_that_cannot_be_cut_off_goes_with_the_object) {
+  allocate(4096);  // The register is there now.
+  const std::size_t before = os_.usable_bytes();
+  os_.fail_every(test::OsCall::Unmap);
+  void* object = allocate(mebibyte, 64 * mebibyte);
+  ASSERT_NE(object, nullptr);
+  EXPECT_EQ(os_.usable_bytes() - before, 65 * mebibyte - os_.page_bytes());
+  os_.heal();
+  test::fill_pattern(object, mebibyte, 3);
+  object = map_.resize(object, 3 * mebibyte);
+  ASSERT_NE(object, nullptr);
+  EXPECT_TRUE(test::holds_pattern(object, mebibyte, 3));
+  EXPECT_TRUE(map_.validate());
+  EXPECT_NE(map_.deallocate(object), 0u);
+  EXPECT_EQ(os_.usable_bytes(), before);
+}
+
+TEST_F(DirectMapTest, what_cannot_be_unmapped_is_emptied_and_used_again) {
+  void* const object = allocate(8 * mebibyte);
+  test::fill_pattern(object, 8 * mebibyte, 4);
+  const std::size_t purges = os_.purges();
+  os_.fail_every(test::OsCall::Unmap);
+  EXPECT_EQ(map_.deallocate(object), 8 * mebibyte);
+  EXPECT_EQ(os_.purges(), purges + 1);
+  EXPECT_EQ(map_.usable_bytes(object), 0u);
+  EXPECT_EQ(map_.deallocate(object), 0u);
+  EXPECT_FALSE(map_.is_inside(static_cast<std::byte*>(object) + 1));
+  EXPECT_EQ(map_.bytes(), 0u);
+  EXPECT_TRUE(map_.validate());
+  EXPECT_NE(allocate(mebibyte), object) << "too large for this";
+  EXPECT_EQ(allocate(7 * mebibyte), object);
+  EXPECT_FALSE(last_was_zeroed_) << "it is not known whether emptying succeeded";
+}
+
+TEST_F(DirectMapTest, what_cannot_be_unmapped_is_unmapped_later) {
+  const std::size_t empty = [&] {
+    map_.deallocate(allocate(4096));
+    return os_.usable_bytes();
+  }();
+  os_.fail_every(test::OsCall::Unmap);
+  std::vector<void*> objects;
+  for (int count = 0; count < 50; ++count) {
+    objects.push_back(allocate(mebibyte));
+  }
+  for (void* const object : objects) {
+    map_.deallocate(object);
+  }
+  EXPECT_EQ(map_.give_back_retired(), 0u);
+  EXPECT_TRUE(map_.validate());
+  os_.heal();
+  EXPECT_EQ(map_.give_back_retired(), 50 * mebibyte);
+  EXPECT_EQ(os_.usable_bytes(), empty);
+  EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(DirectMapTest, refused_memory_leaves_no_trace) {
+  for (std::size_t k = 1; k < 4; ++k) {
+    const std::size_t before = os_.usable_bytes();
+    os_.fail_call(k);
+    void* const object = allocate(mebibyte, 2 * mebibyte);
+    if (object == nullptr) {
+      EXPECT_EQ(map_.count(), 0u);
+    } else {
+      EXPECT_NE(map_.deallocate(object), 0u);
+    }
+    os_.heal();
+    EXPECT_LE(os_.usable_bytes(), before + 4096);
+  }
+}
+
+TEST_F(DirectMapTest, random_operations_agree_with_a_plain_map) {
+  test::Random random;
+  std::map<void*, std::size_t> live;
+  for (int step = 0; step < 4000; ++step) {
+    if (random.one_in(20)) {
+      os_.fail_call(random.between(1, 3));
+    }
+    const std::size_t action = random.below(8);
+    const std::size_t bytes = random.between(1, 40) * 4096;
+    if (action < 4 || live.empty()) {
+      void* const object = allocate(bytes, std::size_t{1} << random.below(20));
+      if (object != nullptr) {
+        ASSERT_TRUE(live.emplace(object, bytes).second) << "step " << step;
+        test::fill_pattern(object, bytes, bytes);
+      }
+    } else {
+      auto picked = live.begin();
+      std::advance(picked, static_cast<std::ptrdiff_t>(random.below(live.size())));
+      void* object = picked->first;
+      const std::size_t old_bytes = picked->second;
+      ASSERT_TRUE(test::holds_pattern(object, old_bytes, old_bytes)) << "step " << step;
+      live.erase(picked);
+      if (action < 6) {
+        ASSERT_GE(map_.deallocate(object), old_bytes) << "step " << step;
+      } else {
+        void* const moved = map_.resize(object, bytes);
+        const std::size_t kept = moved == nullptr ? old_bytes : bytes;
+        object = moved == nullptr ? object : moved;
+        ASSERT_TRUE(test::holds_pattern(object, std::min(kept, old_bytes), old_bytes));
+        test::fill_pattern(object, kept, kept);
+        live[object] = kept;
+      }
+    }
+    ASSERT_EQ(map_.count(), live.size()) << "step " << step;
+    ASSERT_TRUE(map_.validate()) << "step " << step;
+  }
+}
+
+}  // namespace
+}  // namespace slabmalloc

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+//
+// RLIMIT_AS for real: each test runs in a child process whose address space is bounded a little
+// above what it has mapped already.
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <new>
+
+#include "arena/arena.hpp"
+#include "os/os.hpp"
+
+namespace slabmalloc {
+namespace {
+
+constexpr std::size_t mebibyte = std::size_t{1} << 20;
+
+std::size_t mapped_bytes() {
+  std::FILE* const file = std::fopen("/proc/self/statm", "r");
+  unsigned long pages = 0;
+  if (file == nullptr || std::fscanf(file, "%lu", &pages) != 1) {
+    return 0;
+  }
+  std::fclose(file);
+  return pages * os::linux_interface.page_bytes();
+}
+
+/// Runs `work` with room for `bytes` more; it returns 0 for success or the number of the line that
+/// failed.
+template <class Work>
+int in_bounded_child(std::size_t bytes, Work work) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const std::size_t bound = mapped_bytes() + bytes;
+    const rlimit limit{bound, bound};
+    setrlimit(RLIMIT_AS, &limit);
+    // Not on a heap that is bounded too.
+    alignas(Arena) static std::byte place[sizeof(Arena)];
+    _exit(work(*new (place) Arena) == 0 ? 0 : 1);
+  }
+  int status = 1;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return status;
+}
+
+TEST(LimitedAddressSpace, most_of_what_there_is_can_be_used) {
+  EXPECT_EQ(in_bounded_child(400 * mebibyte,
+                             [](Arena& arena) {
+                               std::size_t chunks = 0;
+                               while (const Extent run = arena.allocate(1)) {
+                                 *static_cast<volatile char*>(run.address) = 1;
+                                 ++chunks;
+                               }
+                               const bool enough = chunks * chunk_bytes > 380 * mebibyte;
+                               return enough && arena.validate() ? 0 : 1;
+                             }),
+            0);
+}
+
+TEST(LimitedAddressSpace, others_can_map_what_the_arena_does_not_use) {
+  EXPECT_EQ(in_bounded_child(400 * mebibyte,
+                             [](Arena& arena) {
+                               if (!arena.allocate(1)) {
+                                 return 1;
+                               }
+                               return os::interface().map(390 * mebibyte) != nullptr ? 0 : 1;
+                             }),
+            0);
+}
+
+TEST(LimitedAddressSpace, large_objects_are_served_and_given_back) {
+  EXPECT_EQ(in_bounded_child(400 * mebibyte,
+                             [](Arena& arena) {
+                               for (int round = 0; round < 100; ++round) {
+                                 const Extent small = arena.allocate_large(20 * mebibyte, 16);
+                                 const Extent large = arena.allocate_large(300 * mebibyte, 16);
+                                 if (!small || !large) {
+                                   return 1;
+                                 }
+                                 arena.deallocate_large(small.address);
+                                 arena.deallocate_large(large.address);
+                               }
+                               return arena.validate() ? 0 : 1;
+                             }),
+            0);
+}
+
+TEST(LimitedAddressSpace, exhaustion_is_null_and_passes_when_memory_is_freed) {
+  EXPECT_EQ(in_bounded_child(200 * mebibyte,
+                             [](Arena& arena) {
+                               static void* runs[10000];
+                               std::size_t count = 0;
+                               while (const Extent run = arena.allocate(4)) {
+                                 runs[count++] = run.address;
+                               }
+                               if (arena.allocate_large(50 * mebibyte, 16)) {
+                                 return 1;
+                               }
+                               for (std::size_t run = 0; run < count; ++run) {
+                                 arena.deallocate(runs[run], 4);
+                               }
+                               const Extent large = arena.allocate_large(100 * mebibyte, 16);
+                               return large && arena.validate() ? 0 : 1;
+                             }),
+            0);
+}
+
+TEST(LimitedAddressSpace, nothing_at_all_is_null_too) {
+  EXPECT_EQ(in_bounded_child(0,
+                             [](Arena& arena) {
+                               const bool refused = !arena.allocate(1) &&
+                                                    !arena.allocate_large(1, 1) &&
+                                                    !arena.allocate_large(100 * mebibyte, 1);
+                               return refused && arena.validate() ? 0 : 1;
+                             }),
+            0);
+}
+
+}  // namespace
+}  // namespace slabmalloc

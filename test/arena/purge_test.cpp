@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+//
+// How freed memory goes back to the operating system.
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "arena/arena.hpp"
+#include "os/faulty_os.hpp"
+#include "support/pattern.hpp"
+
+namespace slabmalloc {
+namespace {
+
+constexpr std::size_t mebibyte = std::size_t{1} << 20;
+
+/// Bytes of a range that are in memory.
+std::size_t resident_bytes(void* start, std::size_t bytes) {
+  const std::size_t page = os::linux_interface.page_bytes();
+  std::vector<unsigned char> pages(bytes / page);
+  EXPECT_EQ(mincore(start, bytes, pages.data()), 0);
+  const auto in_memory = std::count_if(pages.begin(), pages.end(),
+                                       [](unsigned char flags) { return (flags & 1) != 0; });
+  return static_cast<std::size_t>(in_memory) * page;
+}
+
+class PurgeTest : public testing::Test {
+ protected:
+  void* allocate_written(std::size_t chunks) {
+    const Extent run = arena_->allocate(chunks);
+    EXPECT_TRUE(run);
+    test::fill_pattern(run.address, chunks * chunk_bytes, chunks);
+    return run.address;
+  }
+  std::size_t dirty() { return arena_->statistics().dirty_bytes; }
+
+  test::FaultyOs os_;
+  std::unique_ptr<Arena> arena_ = std::make_unique<Arena>();
+};
+
+TEST_F(PurgeTest, trim_gives_memory_back) {
+  void* const run = allocate_written(64);
+  EXPECT_EQ(resident_bytes(run, 64 * chunk_bytes), 64 * chunk_bytes);
+  arena_->deallocate(run, 64);
+  EXPECT_EQ(resident_bytes(run, 64 * chunk_bytes), 64 * chunk_bytes);
+  EXPECT_EQ(arena_->trim(), 64 * chunk_bytes);
+  EXPECT_EQ(resident_bytes(run, 64 * chunk_bytes), 0u);
+  EXPECT_EQ(arena_->statistics().purged_bytes, 64 * chunk_bytes);
+  EXPECT_EQ(arena_->trim(), 0u);
+  EXPECT_TRUE(arena_->validate());
+}
+
+TEST_F(PurgeTest, memory_handed_out_again_after_a_purge_is_zero_and_called_so) {
+  void* const run = allocate_written(64);
+  arena_->deallocate(run, 64);
+  arena_->trim();
+  const Extent again = arena_->allocate(64);
+  EXPECT_EQ(again.address, run);
+  EXPECT_TRUE(again.zeroed);
+  EXPECT_TRUE(test::holds_zeroes(again.address, 64 * chunk_bytes));
+}
+
+TEST_F(PurgeTest, freed_memory_stays_for_reuse_until_it_has_decayed) {
+  void* const run = allocate_written(4);
+  allocate_written(1);
+  void* const other = allocate_written(1);
+  arena_->deallocate(run, 4);
+  os_.advance_clock(Arena::decay_milliseconds - 1);
+  arena_->decay();
+  EXPECT_EQ(dirty(), 4 * chunk_bytes);
+  os_.advance_clock(1);
+  // Any operation looks at the clock.
+  arena_->deallocate(other, 1);
+  EXPECT_EQ(dirty(), chunk_bytes);
+  EXPECT_TRUE(arena_->validate());
+}
+
+TEST_F(PurgeTest, pieces_that_come_and_go_do_not_keep_a_run_from_decaying) {
+  void* const run = allocate_written(32);
+  allocate_written(1);
+  arena_->deallocate(run, 32);
+  for (int round = 0; round < 30; ++round) {
+    os_.advance_clock(10);
+    const Extent piece = arena_->allocate(1);
+    arena_->deallocate(piece.address, 1);
+    EXPECT_TRUE(arena_->validate());
+  }
+  EXPECT_LE(dirty(), chunk_bytes);
+}
+
+TEST_F(PurgeTest, the_oldest_goes_first) {
+  std::vector<void*> runs;
+  for (int count = 0; count < 8; ++count) {
+    runs.push_back(allocate_written(1));
+  }
+  arena_->deallocate(runs[5], 1);
+  os_.advance_clock(100);
+  arena_->deallocate(runs[1], 1);
+  os_.advance_clock(200);
+  arena_->decay();
+  EXPECT_EQ(resident_bytes(runs[5], chunk_bytes), 0u);
+  EXPECT_EQ(resident_bytes(runs[1], chunk_bytes), chunk_bytes);
+}
+
+TEST_F(PurgeTest, more_than_the_allowance_goes_at_once) {
+  std::vector<void*> runs;
+  for (int count = 0; count < 400; ++count) {
+    runs.push_back(allocate_written(1));
+  }
+  for (std::size_t count = 0; count < runs.size(); count += 2) {
+    arena_->deallocate(runs[count], 1);
+    const ArenaStatistics now = arena_->statistics();
+    ASSERT_LE(now.dirty_bytes, Arena::dirty_allowance(now.in_use_bytes));
+  }
+  EXPECT_EQ(dirty(), 8 * mebibyte);
+  EXPECT_TRUE(arena_->validate());
+}
+
+TEST_F(PurgeTest, the_allowance_is_an_eighth_of_what_is_in_use_but_not_little) {
+  EXPECT_EQ(Arena::dirty_allowance(0), 8 * mebibyte);
+  EXPECT_EQ(Arena::dirty_allowance(64 * mebibyte), 8 * mebibyte);
+  EXPECT_EQ(Arena::dirty_allowance(800 * mebibyte), 100 * mebibyte);
+}
+
+TEST_F(PurgeTest, one_operation_purges_a_bounded_amount_of_what_has_decayed) {
+  // Enough in use that half of it may be dirty.
+  const Extent rest = arena_->allocate(16384);
+  ASSERT_TRUE(rest);
+  const Extent run = arena_->allocate(1024);
+  arena_->deallocate(run.address, 1024);
+  os_.advance_clock(1000);
+  std::size_t before = dirty();
+  ASSERT_EQ(before, 64 * mebibyte);
+  while (before != 0) {
+    arena_->decay();
+    EXPECT_LT(dirty(), before);
+    EXPECT_LE(before - dirty(), 8 * mebibyte);
+    before = dirty();
+    EXPECT_TRUE(arena_->validate());
+  }
+}
+
+TEST_F(PurgeTest, what_cannot_be_purged_stays_dirty_and_is_tried_again) {
+  void* const run = allocate_written(16);
+  void* const separator = allocate_written(1);
+  void* const other = allocate_written(4);
+  allocate_written(1);
+  arena_->deallocate(run, 16);
+  arena_->deallocate(other, 4);
+  os_.fail_every(test::OsCall::Purge);
+  EXPECT_EQ(arena_->trim(), 0u);
+  EXPECT_EQ(dirty(), 20 * chunk_bytes);
+  EXPECT_TRUE(arena_->validate());
+  const Extent again = arena_->allocate(16);
+  EXPECT_FALSE(again.zeroed);
+  arena_->deallocate(again.address, 16);
+  os_.heal();
+  os_.fail_call(1);
+  EXPECT_NE(arena_->trim(), 0u) << "one refusal does not keep the others";
+  EXPECT_TRUE(arena_->validate());
+  EXPECT_NE(arena_->trim(), 0u);
+  EXPECT_EQ(dirty(), 0u);
+  arena_->deallocate(separator, 1);
+}
+
+TEST_F(PurgeTest, locked_memory_is_kept_and_harmless) {
+  void* const run = allocate_written(2);
+  if (mlock(run, 2 * chunk_bytes) != 0 || os::linux_interface.purge(run, chunk_bytes)) {
+    GTEST_SKIP() << "memory cannot be locked here, or a sanitizer ignores it";
+  }
+  arena_->deallocate(run, 2);
+  EXPECT_EQ(arena_->trim(), 0u);
+  EXPECT_EQ(dirty(), 2 * chunk_bytes);
+  munlock(run, 2 * chunk_bytes);
+  EXPECT_EQ(arena_->trim(), 2 * chunk_bytes);
+}
+
+TEST_F(PurgeTest, direct_mappings_go_back_at_once) {
+  const std::size_t before = os_.usable_bytes();
+  const Extent object = arena_->allocate_large(100 * mebibyte, 16);
+  EXPECT_GE(os_.usable_bytes() - before, 100 * mebibyte);
+  arena_->deallocate_large(object.address);
+  EXPECT_LE(os_.usable_bytes() - before, 4096u);
+}
+
+}  // namespace
+}  // namespace slabmalloc

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: MIT
+#include "arena/run_map.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <vector>
+
+#include "support/random.hpp"
+
+namespace slabmalloc {
+namespace {
+
+constexpr RunRequest for_chunks(std::uint32_t chunks) { return {chunks, 1, 0}; }
+
+class RunMapTest : public testing::Test {
+ protected:
+  explicit RunMapTest() : tags_(1 << 16) { map_.attach(tags_.data()); }
+
+  std::uint32_t take(std::uint32_t chunks) {
+    const Placement placement = map_.find(for_chunks(chunks), SearchEffort::Bounded);
+    if (!placement) {
+      return no_chunk;
+    }
+    map_.take(placement, chunks);
+    return placement.first;
+  }
+
+  std::vector<RunTag> tags_;
+  RunMap map_;
+};
+
+TEST_F(RunMapTest, an_empty_one_has_nothing_and_is_valid) {
+  EXPECT_EQ(map_.end(), 0u);
+  EXPECT_FALSE(map_.find(for_chunks(1), SearchEffort::Exhaustive));
+  EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(RunMapTest, appended_chunks_are_one_clean_run) {
+  map_.append(10, RunState::Clean);
+  map_.append(20, RunState::Clean);
+  EXPECT_EQ(map_.trailing_clean_run(), 0u);
+  EXPECT_EQ(map_.run_chunks(0), 30u);
+  EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(RunMapTest, unusable_chunks_are_never_found) {
+  map_.append(4, RunState::Clean);
+  map_.append(8, RunState::Unusable);
+  map_.append(4, RunState::Clean);
+  EXPECT_FALSE(map_.find(for_chunks(5), SearchEffort::Exhaustive));
+  EXPECT_EQ(map_.trailing_clean_run(), 12u);
+  EXPECT_EQ(map_.chunks_in(RunState::Unusable), 8u);
+  EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(RunMapTest, released_neighbours_become_one_run) {
+  map_.append(12, RunState::Clean);
+  const std::uint32_t a = take(4);
+  const std::uint32_t b = take(4);
+  const std::uint32_t c = take(4);
+  map_.release(a, 1);
+  map_.release(c, 2);
+  EXPECT_TRUE(map_.validate());
+  map_.release(b, 3);
+  EXPECT_TRUE(map_.validate());
+  EXPECT_EQ(map_.run_chunks(0), 12u);
+  EXPECT_EQ(map_.oldest_dirty_run(), 0u);
+}
+
+TEST_F(RunMapTest, dirty_runs_are_used_before_clean_ones) {
+  map_.append(100, RunState::Clean);
+  const std::uint32_t run = take(4);
+  map_.release(run, 1);
+  const Placement placement = map_.find(for_chunks(4), SearchEffort::Bounded);
+  EXPECT_EQ(map_.take(placement, 4), RunState::Dirty);
+  EXPECT_EQ(map_.take(map_.find(for_chunks(4), SearchEffort::Bounded), 4), RunState::Clean);
+  EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(RunMapTest, dirty_runs_are_cleaned_oldest_first) {
+  map_.append(9, RunState::Clean);
+  std::uint32_t runs[9];
+  for (std::uint32_t& run : runs) {
+    run = take(1);
+  }
+  map_.release(runs[4], 10);
+  map_.release(runs[0], 20);
+  map_.release(runs[8], 30);
+  EXPECT_EQ(map_.oldest_dirty_run(), runs[4]);
+  map_.clean(runs[4], 1);
+  EXPECT_EQ(map_.oldest_dirty_run(), runs[0]);
+  map_.postpone(runs[0], 40);
+  EXPECT_EQ(map_.oldest_dirty_run(), runs[8]);
+  EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(RunMapTest, a_rest_keeps_the_age_of_the_whole) {
+  map_.append(20, RunState::Clean);
+  const std::uint32_t old_run = take(8);
+  take(1);
+  const std::uint32_t young_run = take(4);
+  take(1);
+  map_.release(old_run, 10);
+  map_.release(young_run, 20);
+  // 5 of the 8 dirty chunks: what remains is still the oldest.
+  const std::uint32_t taken = take(5);
+  EXPECT_EQ(taken, old_run);
+  EXPECT_EQ(map_.oldest_dirty_run(), old_run + 5);
+  EXPECT_EQ(map_.stamp_of(old_run + 5), 10u);
+  EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(RunMapTest, a_run_can_be_cleaned_piece_by_piece) {
+  map_.append(10, RunState::Clean);
+  map_.release(take(10), 5);
+  map_.clean(0, 4);
+  EXPECT_TRUE(map_.validate());
+  EXPECT_EQ(map_.oldest_dirty_run(), 4u);
+  map_.clean(4, 6);
+  EXPECT_TRUE(map_.validate());
+  EXPECT_EQ(map_.run_chunks(0), 10u);
+  EXPECT_EQ(map_.oldest_dirty_run(), no_chunk);
+}
+
+TEST_F(RunMapTest, extends_over_free_neighbours_of_either_kind) {
+  map_.append(20, RunState::Clean);
+  const std::uint32_t run = take(4);
+  const std::uint32_t next = take(4);
+  map_.release(next, 1);
+  // Dirty 4..8, clean 8..20.
+  EXPECT_FALSE(map_.extend(run, 21));
+  EXPECT_TRUE(map_.extend(run, 10));
+  EXPECT_TRUE(map_.validate());
+  EXPECT_EQ(map_.run_chunks(run), 10u);
+  EXPECT_EQ(map_.chunks_in(RunState::Dirty), 0u);
+  EXPECT_EQ(map_.chunks_in(RunState::Clean), 10u);
+}
+
+TEST_F(RunMapTest, does_not_extend_over_what_is_in_use) {
+  map_.append(20, RunState::Clean);
+  const std::uint32_t run = take(4);
+  const std::uint32_t gap = take(2);
+  take(4);
+  map_.release(gap, 1);
+  EXPECT_FALSE(map_.extend(run, 7));
+  EXPECT_EQ(map_.run_chunks(run), 4u);
+  EXPECT_TRUE(map_.extend(run, 6));
+  EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(RunMapTest, shrinking_frees_the_rest) {
+  map_.append(20, RunState::Clean);
+  const std::uint32_t run = take(10);
+  map_.shrink(run, 3, 1);
+  EXPECT_EQ(map_.run_chunks(run), 3u);
+  EXPECT_EQ(map_.chunks_in(RunState::Dirty), 7u);
+  EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(RunMapTest, tells_which_run_holds_a_chunk) {
+  map_.append(20, RunState::Clean);
+  const std::uint32_t first = take(5);
+  const std::uint32_t second = take(7);
+  EXPECT_EQ(map_.run_holding(4), first);
+  EXPECT_EQ(map_.run_holding(5), second);
+  EXPECT_EQ(map_.run_holding(11), second);
+  EXPECT_EQ(map_.state_of_run(map_.run_holding(19)), RunState::Clean);
+}
+
+/// The same operations on a plain array of chunk states.
+class Model {
+ public:
+  void append(std::uint32_t chunks, RunState state) {
+    states_.insert(states_.end(), chunks, state);
+  }
+  void set(std::uint32_t first, std::uint32_t chunks, RunState state) {
+    std::fill_n(states_.begin() + first, chunks, state);
+  }
+  bool all(std::uint32_t first, std::uint32_t chunks, RunState state) const {
+    return first + chunks <= states_.size() &&
+           std::all_of(states_.begin() + first, states_.begin() + first + chunks,
+                       [&](RunState found) { return found == state; });
+  }
+  bool all_free(std::uint32_t first, std::uint32_t chunks) const {
+    return first + chunks <= states_.size() &&
+           std::all_of(states_.begin() + first, states_.begin() + first + chunks,
+                       [](RunState found) { return is_free(found); });
+  }
+  std::uint32_t count(RunState state) const {
+    return static_cast<std::uint32_t>(std::count(states_.begin(), states_.end(), state));
+  }
+  /// True if some row of chunks in one free state serves the request.
+  bool could_serve(const RunRequest& request) const {
+    std::uint64_t run_start = 0;
+    for (std::size_t chunk = 0; chunk < states_.size(); ++chunk) {
+      if (chunk > 0 && states_[chunk] != states_[chunk - 1]) {
+        run_start = chunk;
+      }
+      const std::uint64_t first = request.first_from(static_cast<std::uint32_t>(run_start));
+      if (is_free(states_[chunk]) && chunk + 1 >= first + request.chunks) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+ private:
+  std::vector<RunState> states_;
+};
+
+TEST_F(RunMapTest, random_operations_agree_with_a_plain_array) {
+  test::Random random;
+  Model model;
+  std::map<std::uint32_t, std::uint32_t> live;
+  std::uint32_t stamp = ~std::uint32_t{0} - 2000;  // The stamp wraps on the way.
+  const std::uint64_t phase = random.below(16);
+  for (int step = 0; step < 20000; ++step) {
+    stamp += static_cast<std::uint32_t>(random.below(3));
+    const std::size_t action = random.below(16);
+    const auto any_live = [&] {
+      auto run = live.lower_bound(static_cast<std::uint32_t>(random.below(map_.end() + 1)));
+      return run == live.end() ? live.begin() : run;
+    };
+    if (action < 1 && map_.end() < 4000) {
+      const auto chunks = static_cast<std::uint32_t>(random.between(1, 64));
+      const RunState state = random.one_in(8) ? RunState::Unusable : RunState::Clean;
+      map_.append(chunks, state);
+      model.append(chunks, state);
+    } else if (action < 7) {
+      const RunRequest request{static_cast<std::uint32_t>(random.one_in(4) ? random.between(1, 200)
+                                                                           : random.between(1, 12)),
+                               std::uint32_t{1} << (random.one_in(4) ? random.below(5) : 0), phase};
+      const Placement placement = map_.find(request, SearchEffort::Exhaustive);
+      ASSERT_EQ(static_cast<bool>(placement), model.could_serve(request)) << "step " << step;
+      if (placement) {
+        ASSERT_EQ((placement.first + phase) % request.alignment, 0u);
+        const RunState state = map_.take(placement, request.chunks);
+        ASSERT_TRUE(model.all(placement.first, request.chunks, state));
+        model.set(placement.first, request.chunks, RunState::InUse);
+        live[placement.first] = request.chunks;
+      }
+    } else if (action < 11 && !live.empty()) {
+      const auto run = any_live();
+      map_.release(run->first, stamp);
+      model.set(run->first, run->second, RunState::Dirty);
+      live.erase(run);
+    } else if (action == 11 && !live.empty()) {
+      const auto run = any_live();
+      const auto chunks = static_cast<std::uint32_t>(random.between(1, run->second));
+      map_.shrink(run->first, chunks, stamp);
+      model.set(run->first + chunks, run->second - chunks, RunState::Dirty);
+      run->second = chunks;
+    } else if (action == 12 && !live.empty()) {
+      const auto run = any_live();
+      const auto chunks = static_cast<std::uint32_t>(run->second + random.between(1, 10));
+      const bool possible = model.all_free(run->first + run->second, chunks - run->second);
+      ASSERT_EQ(map_.extend(run->first, chunks), possible);
+      if (possible) {
+        model.set(run->first, chunks, RunState::InUse);
+        run->second = chunks;
+      }
+    } else if (map_.oldest_dirty_run() != no_chunk) {
+      const std::uint32_t run = map_.oldest_dirty_run();
+      if (random.one_in(4)) {
+        map_.postpone(run, stamp);
+      } else {
+        const auto chunks = static_cast<std::uint32_t>(random.between(1, map_.run_chunks(run)));
+        ASSERT_TRUE(model.all(run, chunks, RunState::Dirty));
+        map_.clean(run, chunks);
+        model.set(run, chunks, RunState::Clean);
+      }
+    }
+    ASSERT_TRUE(map_.validate()) << "step " << step;
+    for (const RunState state :
+         {RunState::InUse, RunState::Unusable, RunState::Dirty, RunState::Clean}) {
+      ASSERT_EQ(map_.chunks_in(state), model.count(state)) << "step " << step;
+    }
+  }
+}
+
+TEST_F(RunMapTest, validation_notices_broken_tags) {
+  map_.append(12, RunState::Clean);
+  const std::uint32_t run = take(4);
+  take(2);
+  map_.release(run, 1);
+  ASSERT_TRUE(map_.validate());
+  const std::vector<RunTag> whole = tags_;
+  const auto breaks = [&](auto&& change) {
+    change();
+    const bool noticed = !map_.validate();
+    tags_ = whole;
+    return noticed;
+  };
+  EXPECT_TRUE(breaks([&] { tags_[0].chunks = 5; }));
+  EXPECT_TRUE(breaks([&] { tags_[3].chunks = 3; }));
+  EXPECT_TRUE(breaks([&] { tags_[0].state = RunState::InUse; }));
+  EXPECT_TRUE(breaks([&] { tags_[4].state = tags_[5].state = RunState::Dirty; }));
+  EXPECT_TRUE(breaks([&] { tags_[0].age_previous = 7; }));
+  EXPECT_TRUE(breaks([&] { tags_[6].state = RunState::None; }));
+  EXPECT_TRUE(map_.validate());
+}
+
+}  // namespace
+}  // namespace slabmalloc

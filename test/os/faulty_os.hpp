@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: MIT
+//
+// FaultyOs: the operating system as a test wants it, for as long as it lives.
+//
+//   test::FaultyOs os;
+//   os.fail_call(3);              // the third memory call from now fails, once
+//   os.fail_from(3);              // it and all after it
+//   os.fail_every(OsCall::Purge); // all of a kind
+//   os.heal();
+//   os.limit_commit(64 << 20);    // strict overcommit: no more than this is ever usable
+//   os.limit_address_space(1 << 30);
+//   os.set_page_bytes(65536);
+//   os.advance_clock(300);        // the clock stands still otherwise
+//
+// It passes calls on to the kernel, checks that they are in order (aligned, committed once, inside
+// a reservation), keeps count of what is mapped, and unmaps all of it at its end: an arena needs no
+// destructor.
+#pragma once
+
+#include <errno.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+
+#include "os/os.hpp"
+#include "slabmalloc/base/bits.hpp"
+
+namespace slabmalloc::test {
+
+/// The calls that can be made to fail.
+enum class OsCall : std::size_t { Reserve, Commit, MapAt, Map, Unmap, Purge, Remap, Count };
+
+/// Ranges of address space that do not overlap.
+class Ranges {
+ public:
+  void add(std::uintptr_t start, std::size_t bytes) {
+    EXPECT_FALSE(overlaps(start, bytes)) << "a range is made usable or reserved twice";
+    ranges_[start] = bytes;
+    bytes_ += bytes;
+  }
+  void remove(std::uintptr_t start, std::size_t bytes) {
+    std::size_t removed = 0;
+    const std::uintptr_t end = start + bytes;
+    for (auto range = first_overlapping(start); range != ranges_.end() && range->first < end;) {
+      const std::uintptr_t range_start = range->first;
+      const std::uintptr_t range_end = range_start + range->second;
+      range = ranges_.erase(range);
+      if (range_start < start) {
+        ranges_[range_start] = start - range_start;
+      }
+      if (range_end > end) {
+        ranges_[end] = range_end - end;
+      }
+      removed += (range_end < end ? range_end : end) - (range_start > start ? range_start : start);
+    }
+    EXPECT_EQ(removed, bytes) << "what was never mapped is unmapped";
+    bytes_ -= removed;
+  }
+  bool overlaps(std::uintptr_t start, std::size_t bytes) {
+    const auto range = first_overlapping(start);
+    return range != ranges_.end() && range->first < start + bytes;
+  }
+  bool contains(std::uintptr_t start, std::size_t bytes) {
+    const auto range = first_overlapping(start);
+    return range != ranges_.end() && range->first <= start &&
+           start + bytes <= range->first + range->second;
+  }
+  std::size_t bytes() const { return bytes_; }
+  void unmap_all() {
+    for (const auto& [start, bytes] : ranges_) {
+      munmap(reinterpret_cast<void*>(start), bytes);
+    }
+  }
+
+ private:
+  std::map<std::uintptr_t, std::size_t>::iterator first_overlapping(std::uintptr_t start) {
+    auto range = ranges_.upper_bound(start);
+    if (range != ranges_.begin()) {
+      const auto before = std::prev(range);
+      if (before->first + before->second > start) {
+        return before;
+      }
+    }
+    return range;
+  }
+
+  std::map<std::uintptr_t, std::size_t> ranges_;
+  std::size_t bytes_ = 0;
+};
+
+/// See the top of the file. One at a time. Thread: the operating system calls may come from any.
+class FaultyOs {
+ public:
+  FaultyOs() : table_(os::linux_interface) {
+    active_ = this;
+    table_.reserve = &on_reserve;
+    table_.commit = &on_commit;
+    table_.map_at = &on_map_at;
+    table_.map = &on_map;
+    table_.unmap = &on_unmap;
+    table_.purge = &on_purge;
+    table_.remap = &on_remap;
+    table_.page_bytes = [] { return active_->page_bytes_; };
+    table_.address_space_limit = [] { return active_->address_space_limit_; };
+    table_.now_milliseconds = [] {
+      const std::lock_guard lock(active_->mutex_);
+      return active_->clock_;
+    };
+    table_.random_bits = [] { return std::uint64_t{5}; };
+    previous_ = &os::replace_interface(table_);
+  }
+  FaultyOs(const FaultyOs&) = delete;
+  FaultyOs& operator=(const FaultyOs&) = delete;
+  ~FaultyOs() {
+    os::replace_interface(*previous_);
+    usable_.unmap_all();
+    reserved_.unmap_all();
+    active_ = nullptr;
+  }
+
+  /// Makes the k-th memory call from now fail, counting from 1.
+  void fail_call(std::size_t k) { fail_between(k, k); }
+  void fail_from(std::size_t k) { fail_between(k, ~std::size_t{0}); }
+  void fail_every(OsCall call) { refused_[static_cast<std::size_t>(call)] = true; }
+  void heal() {
+    fail_between(~std::size_t{0}, 0);
+    for (bool& refused : refused_) {
+      refused = false;
+    }
+  }
+
+  void limit_commit(std::size_t bytes) { commit_limit_ = bytes; }
+  void limit_address_space(std::size_t bytes) { address_space_limit_ = bytes; }
+  void limit_reservation(std::size_t bytes) { reservation_limit_ = bytes; }
+  void set_page_bytes(std::size_t bytes) { page_bytes_ = bytes; }
+  std::size_t page_bytes() const { return page_bytes_; }
+  void advance_clock(std::uint64_t milliseconds) {
+    const std::lock_guard lock(mutex_);
+    clock_ += milliseconds;
+  }
+
+  /// Memory calls since the last fail_…() or heal(), and how many of all calls were made to fail.
+  std::size_t calls() const { return calls_; }
+  std::size_t failures() const { return failures_; }
+  std::size_t purges() const { return purges_; }
+  /// Bytes that are readable and writable now.
+  std::size_t usable_bytes() const { return usable_.bytes(); }
+  std::size_t reserved_bytes() const { return reserved_.bytes(); }
+
+ private:
+  void fail_between(std::size_t first, std::size_t last) {
+    calls_ = 0;
+    first_failing_ = first;
+    last_failing_ = last;
+  }
+
+  /// Counts a call, with the mutex held; true if it is to fail.
+  bool fails(OsCall call, const void* address, std::size_t bytes) {
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(address) % page_bytes_, 0u);
+    EXPECT_EQ(bytes % page_bytes_, 0u);
+    EXPECT_NE(bytes, 0u);
+    ++calls_;
+    const bool failing = (first_failing_ <= calls_ && calls_ <= last_failing_) ||
+                         refused_[static_cast<std::size_t>(call)];
+    failures_ += failing ? 1 : 0;
+    return failing;
+  }
+  /// True if `bytes` more may be made usable, of which `fresh` are new address space.
+  bool allowed(std::size_t bytes, std::size_t fresh) const {
+    return usable_.bytes() + bytes <= commit_limit_ &&
+           reserved_.bytes() + usable_.bytes() + fresh <= address_space_limit_;
+  }
+
+  static std::uintptr_t number(void* address) { return reinterpret_cast<std::uintptr_t>(address); }
+
+  static void* on_reserve(std::size_t bytes) {
+    const std::lock_guard lock(active_->mutex_);
+    if (active_->fails(OsCall::Reserve, nullptr, bytes) || bytes > active_->reservation_limit_ ||
+        !active_->allowed(0, bytes)) {
+      return nullptr;
+    }
+    void* const address = active_->aligned(os::linux_interface.reserve, bytes);
+    if (address != nullptr) {
+      active_->reserved_.add(number(address), bytes);
+    }
+    return address;
+  }
+
+  static bool on_commit(void* address, std::size_t bytes) {
+    const std::lock_guard lock(active_->mutex_);
+    EXPECT_TRUE(active_->reserved_.contains(number(address), bytes));
+    if (active_->fails(OsCall::Commit, address, bytes) || !active_->allowed(bytes, 0)) {
+      return false;
+    }
+    const bool done = os::linux_interface.commit(address, bytes);
+    if (done) {
+      active_->usable_.add(number(address), bytes);
+    }
+    return done;
+  }
+
+  static os::MapOutcome on_map_at(void* address, std::size_t bytes) {
+    const std::lock_guard lock(active_->mutex_);
+    if (active_->fails(OsCall::MapAt, address, bytes) || !active_->allowed(bytes, bytes)) {
+      return os::MapOutcome::Exhausted;
+    }
+    const os::MapOutcome outcome = map_exactly(address, bytes);
+    if (outcome == os::MapOutcome::Mapped) {
+      active_->usable_.add(number(address), bytes);
+    }
+    return outcome;
+  }
+
+  static void* on_map(std::size_t bytes) {
+    const std::lock_guard lock(active_->mutex_);
+    if (active_->fails(OsCall::Map, nullptr, bytes) || !active_->allowed(bytes, bytes)) {
+      return nullptr;
+    }
+    void* const address = active_->aligned(os::linux_interface.map, bytes);
+    if (address != nullptr) {
+      active_->usable_.add(number(address), bytes);
+    }
+    return address;
+  }
+
+  static bool on_unmap(void* address, std::size_t bytes) {
+    const std::lock_guard lock(active_->mutex_);
+    if (active_->fails(OsCall::Unmap, address, bytes)) {
+      return false;
+    }
+    active_->usable_.remove(number(address), bytes);
+    return os::linux_interface.unmap(address, bytes);
+  }
+
+  static bool on_purge(void* address, std::size_t bytes) {
+    const std::lock_guard lock(active_->mutex_);
+    EXPECT_TRUE(active_->usable_.overlaps(number(address), bytes));
+    if (active_->fails(OsCall::Purge, address, bytes)) {
+      return false;
+    }
+    ++active_->purges_;
+    return os::linux_interface.purge(address, bytes);
+  }
+
+  static void* on_remap(void* address, std::size_t old_bytes, std::size_t new_bytes,
+                        bool may_move) {
+    const std::lock_guard lock(active_->mutex_);
+    EXPECT_TRUE(active_->usable_.contains(number(address), old_bytes));
+    const std::size_t more = new_bytes > old_bytes ? new_bytes - old_bytes : 0;
+    if (active_->fails(OsCall::Remap, address, new_bytes) || !active_->allowed(more, more)) {
+      return nullptr;
+    }
+    // Where OS pages are pretended to be larger the kernel would move to a place that is
+    // misaligned.
+    const bool real_pages = active_->page_bytes_ == os::linux_interface.page_bytes();
+    void* const moved =
+        os::linux_interface.remap(address, old_bytes, new_bytes, may_move && real_pages);
+    if (moved != nullptr) {
+      active_->usable_.remove(number(address), old_bytes);
+      active_->usable_.add(number(moved), new_bytes);
+    }
+    return moved;
+  }
+
+  /// As linux_interface.map_at, past the C library: the thread sanitizer's mmap takes an address
+  /// that it holds itself for a hint, and maps at 0.
+  static os::MapOutcome map_exactly(void* address, std::size_t bytes) {
+    const long got =
+        syscall(SYS_mmap, address, bytes, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, static_cast<off_t>(0));
+    if (got == -1) {
+      return errno == ENOMEM ? os::MapOutcome::Exhausted : os::MapOutcome::Occupied;
+    }
+    return os::MapOutcome::Mapped;
+  }
+
+  /// A mapping aligned to what the OS page is said to be.
+  void* aligned(void* (*map)(std::size_t), std::size_t bytes) const {
+    const std::size_t slack = page_bytes_ - os::linux_interface.page_bytes();
+    void* const got = map(bytes + slack);
+    if (got == nullptr || slack == 0) {
+      return got;
+    }
+    const std::uintptr_t start = align_up(number(got), page_bytes_);
+    const std::size_t head = start - number(got);
+    if (head != 0) {
+      munmap(got, head);
+    }
+    if (slack != head) {
+      munmap(reinterpret_cast<void*>(start + bytes), slack - head);
+    }
+    return reinterpret_cast<void*>(start);
+  }
+
+  static inline FaultyOs* active_ = nullptr;
+
+  std::mutex mutex_;
+  os::Interface table_;
+  const os::Interface* previous_ = nullptr;
+  Ranges reserved_;
+  Ranges usable_;
+  std::size_t page_bytes_ = os::linux_interface.page_bytes();
+  std::size_t address_space_limit_ = os::unlimited;
+  std::size_t commit_limit_ = os::unlimited;
+  /// Small enough for a sanitizer's idea of the address space.
+  std::size_t reservation_limit_ = std::size_t{80} << 30;
+  std::uint64_t clock_ = 1000;
+  std::size_t calls_ = 0;
+  std::size_t failures_ = 0;
+  std::size_t purges_ = 0;
+  std::size_t first_failing_ = ~std::size_t{0};
+  std::size_t last_failing_ = 0;
+  bool refused_[static_cast<std::size_t>(OsCall::Count)] = {};
+};
+
+}  // namespace slabmalloc::test

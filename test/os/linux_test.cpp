@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+#include <errno.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <functional>
+#include <thread>
+
+#include "os/os.hpp"
+#include "slabmalloc/base/bits.hpp"
+#include "support/pattern.hpp"
+
+namespace slabmalloc::os {
+namespace {
+
+const Interface& system_interface = linux_interface;
+
+std::size_t page() { return system_interface.page_bytes(); }
+
+void* null_page() { return nullptr; }
+
+/// An OS page of this program's.
+void* own_page() {
+  static char byte;
+  return reinterpret_cast<void*>(align_down(reinterpret_cast<std::uintptr_t>(&byte), page()));
+}
+
+TEST(LinuxOs, is_what_is_in_force_unless_replaced) { EXPECT_EQ(&interface(), &linux_interface); }
+
+TEST(LinuxOs, reserved_space_becomes_usable_by_commit) {
+  auto* const space = static_cast<std::byte*>(system_interface.reserve(64 * page()));
+  ASSERT_NE(space, nullptr);
+  ASSERT_TRUE(system_interface.commit(space + page(), 2 * page()));
+  EXPECT_TRUE(test::holds_zeroes(space + page(), 2 * page()));
+  test::fill_pattern(space + page(), 2 * page(), 1);
+  EXPECT_TRUE(test::holds_pattern(space + page(), 2 * page(), 1));
+  EXPECT_TRUE(system_interface.unmap(space, 64 * page()));
+}
+
+TEST(LinuxOs, reserved_space_may_not_be_touched) {
+  auto* const space = static_cast<volatile char*>(system_interface.reserve(page()));
+  ASSERT_NE(space, nullptr);
+  EXPECT_DEATH(*space = 1, "");
+  EXPECT_TRUE(system_interface.unmap(const_cast<char*>(space), page()));
+}
+
+TEST(LinuxOs, purged_memory_reads_as_zero) {
+  void* const memory = system_interface.map(8 * page());
+  ASSERT_NE(memory, nullptr);
+  test::fill_pattern(memory, 8 * page(), 2);
+  ASSERT_TRUE(system_interface.purge(memory, 8 * page()));
+  EXPECT_TRUE(test::holds_zeroes(memory, 8 * page()));
+  EXPECT_TRUE(system_interface.unmap(memory, 8 * page()));
+}
+
+TEST(LinuxOs, exact_places_are_never_taken_from_others) {
+  auto* const memory = static_cast<std::byte*>(system_interface.map(3 * page()));
+  ASSERT_NE(memory, nullptr);
+  test::fill_pattern(memory, page(), 3);
+  EXPECT_EQ(system_interface.map_at(memory, page()), MapOutcome::Occupied);
+  EXPECT_TRUE(test::holds_pattern(memory, page(), 3));
+  ASSERT_TRUE(system_interface.unmap(memory + page(), page()));
+  EXPECT_EQ(system_interface.map_at(memory + page(), page()), MapOutcome::Mapped);
+  EXPECT_TRUE(test::holds_zeroes(memory + page(), page()));
+  EXPECT_TRUE(system_interface.unmap(memory, 3 * page()));
+}
+
+TEST(LinuxOs, remapping_keeps_the_contents) {
+  void* const memory = system_interface.map(4 * page());
+  ASSERT_NE(memory, nullptr);
+  test::fill_pattern(memory, 4 * page(), 4);
+  void* const moved = system_interface.remap(memory, 4 * page(), 4096 * page(), true);
+  ASSERT_NE(moved, nullptr);
+  EXPECT_TRUE(test::holds_pattern(moved, 4 * page(), 4));
+  EXPECT_EQ(system_interface.remap(moved, 4096 * page(), page(), false), moved);
+  EXPECT_TRUE(system_interface.unmap(moved, page()));
+}
+
+TEST(LinuxOs, impossible_requests_are_refused) {
+  constexpr std::size_t impossible = std::size_t{1} << (sizeof(void*) * 8 - 2);
+  EXPECT_EQ(system_interface.reserve(impossible), nullptr);
+  EXPECT_EQ(system_interface.map(impossible), nullptr);
+  EXPECT_FALSE(system_interface.commit(null_page(), page()));
+  EXPECT_FALSE(system_interface.purge(null_page(), page()));
+}
+
+TEST(LinuxOs, errno_is_as_before_whatever_fails) {
+  constexpr std::size_t impossible = std::size_t{1} << (sizeof(void*) * 8 - 2);
+  static std::uint32_t word = 7;
+  const std::function<void()> failing_calls[] = {
+      [] { system_interface.reserve(impossible); },
+      [] { system_interface.commit(null_page(), page()); },
+      [] { system_interface.map_at(own_page(), page()); },
+      [] { system_interface.map(impossible); },
+      [] { system_interface.unmap(reinterpret_cast<void*>(1), page()); },
+      [] { system_interface.purge(null_page(), page()); },
+      [] { system_interface.remap(null_page(), page(), impossible, true); },
+      [] { system_interface.name(null_page(), page(), "nothing"); },
+      [] { system_interface.page_bytes(); },
+      [] { system_interface.address_space_limit(); },
+      [] { system_interface.now_milliseconds(); },
+      [] { system_interface.random_bits(); },
+      [] { system_interface.wait(&word, 8); },
+      [] { system_interface.wake(&word, 1); },
+      [] { system_interface.write(-1, "x", 1); },
+      [] { system_interface.process_id(); },
+      [] { system_interface.thread_id(); },
+  };
+  for (const auto& call : failing_calls) {
+    errno = 12345;
+    call();
+    EXPECT_EQ(errno, 12345) << "call " << &call - failing_calls;
+  }
+}
+
+TEST(LinuxOs, tells_the_bound_on_address_space) {
+  const pid_t child = fork();
+  ASSERT_NE(child, -1);
+  if (child == 0) {
+    const rlimit limit{std::size_t{1} << 45, RLIM_INFINITY};
+    setrlimit(RLIMIT_AS, &limit);
+    _exit(system_interface.address_space_limit() == std::size_t{1} << 45 ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
+TEST(LinuxOs, clock_never_goes_back) {
+  std::uint64_t last = system_interface.now_milliseconds();
+  const std::uint64_t start = last;
+  while (last < start + 20) {
+    const std::uint64_t next = system_interface.now_milliseconds();
+    ASSERT_GE(next, last);
+    last = next;
+  }
+}
+
+TEST(LinuxOs, writes_all_of_a_text) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  EXPECT_EQ(system_interface.write(ends[1], "slab", 4), 4u);
+  char text[5] = {};
+  EXPECT_EQ(read(ends[0], text, 4), 4);
+  EXPECT_STREQ(text, "slab");
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST(LinuxOs, random_bits_stay_the_same_in_one_run) {
+  EXPECT_EQ(system_interface.random_bits(), system_interface.random_bits());
+}
+
+TEST(LinuxOs, threads_and_processes_have_numbers_of_their_own) {
+  EXPECT_EQ(system_interface.process_id(), static_cast<std::uint32_t>(getpid()));
+  std::uint32_t other = 0;
+  std::thread([&] { other = system_interface.thread_id(); }).join();
+  EXPECT_NE(other, system_interface.thread_id());
+}
+
+}  // namespace
+}  // namespace slabmalloc::os

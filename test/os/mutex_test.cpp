@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+#include "os/mutex.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <thread>
+#include <vector>
+
+namespace slabmalloc::os {
+namespace {
+
+constinit Mutex constant_initialised;
+
+TEST(Mutex, needs_no_constructor) {
+  constant_initialised.lock();
+  constant_initialised.unlock();
+}
+
+TEST(Mutex, is_held_by_one_at_a_time) {
+  Mutex mutex;
+  EXPECT_TRUE(mutex.try_lock());
+  bool taken_twice = true;
+  std::thread([&] { taken_twice = mutex.try_lock(); }).join();
+  EXPECT_FALSE(taken_twice);
+  mutex.unlock();
+  EXPECT_TRUE(mutex.try_lock());
+  mutex.unlock();
+}
+
+TEST(Mutex, what_a_holder_wrote_the_next_one_sees) {
+  constexpr int threads = 4;
+  constexpr int rounds = 20000;
+  Mutex mutex;
+  long counter = 0;
+  std::vector<std::thread> workers;
+  for (int worker = 0; worker < threads; ++worker) {
+    workers.emplace_back([&] {
+      for (int round = 0; round < rounds; ++round) {
+        const Lock lock(mutex);
+        counter = counter + 1;
+      }
+    });
+  }
+  for (std::thread& worker : workers) {
+    worker.join();
+  }
+  EXPECT_EQ(counter, long{threads} * rounds);
+}
+
+TEST(Mutex, sleepers_are_woken) {
+  Mutex mutex;
+  mutex.lock();
+  std::vector<std::thread> sleepers;
+  for (int sleeper = 0; sleeper < 3; ++sleeper) {
+    sleepers.emplace_back([&] { const Lock lock(mutex); });
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  mutex.unlock();
+  for (std::thread& sleeper : sleepers) {
+    sleeper.join();
+  }
+}
+
+TEST(Mutex, held_at_a_fork_it_can_be_made_free_in_the_child) {
+  Mutex mutex;
+  mutex.lock();
+  const pid_t child = fork();
+  ASSERT_NE(child, -1);
+  if (child == 0) {
+    mutex.reinitialise_after_fork();
+    mutex.lock();
+    mutex.unlock();
+    _exit(0);
+  }
+  mutex.unlock();
+  int status = 1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
+}  // namespace
+}  // namespace slabmalloc::os
