@@ -229,6 +229,57 @@ TYPED_TEST(SCAllocatorRemoteTest, two_frees_by_others_of_one_object_are_reported
   }
 }
 
+/// The two halves of a free by another thread, so that the owner can act in between.
+template <class Page>
+struct SplitFree {
+  void mark() const {
+    page->remote(slot / word_bits, words).fetch_or(Word{1} << (slot % word_bits), Order::release);
+  }
+  void announce() const {
+    if (page->announced.fetch_add(1, Order::acq_rel) == 0) {
+      Owner<typename Page::Atomics>::of(page->tag.load(Order::relaxed))->push(page);
+    }
+  }
+
+  typename Page::Header* page;
+  std::uint32_t slot;
+  std::uint32_t words;
+};
+
+TYPED_TEST(SCAllocatorRemoteTest, a_free_that_is_not_announced_yet_pins_its_page) {
+  for (const bool owner_fills_up_before : {false, true}) {
+    test::refill(this->allocator_, this->source_, 1);
+    const std::vector<void*> objects = this->allocate_all();
+    ASSERT_EQ(this->allocate(), nullptr);
+    const SplitFree<TypeParam> late{TypeParam::header_of(objects[0]), 0,
+                                    TypeParam::geometry(object_bytes).words};
+    late.mark();
+    for (std::size_t index = 1; index < objects.size(); ++index) {
+      this->allocator_.deallocate_remote(objects[index], this->layout);
+    }
+    this->allocator_.collect();
+    ASSERT_EQ(this->allocator_.validate(), nullptr);
+    ASSERT_EQ(test::reclaim_all(this->allocator_, this->source_), 0u)
+        << "its announcement would land in memory of someone else";
+    if (owner_fills_up_before) {
+      ASSERT_EQ(this->allocate_all().size(), objects.size()) << "marked slots are reusable";
+      ASSERT_EQ(this->allocator_.validate(), nullptr);
+      late.announce();
+      this->allocator_.collect();
+      ASSERT_EQ(this->allocator_.validate(), nullptr);
+      ASSERT_EQ(this->allocator_.statistics().used, objects.size());
+      for (void* object : objects) {
+        this->allocator_.deallocate(object, this->layout);
+      }
+    } else {
+      late.announce();
+      this->allocator_.collect();
+    }
+    EXPECT_EQ(this->allocator_.validate(), nullptr);
+    EXPECT_EQ(test::reclaim_all(this->allocator_, this->source_), 1u);
+  }
+}
+
 /// With atomics: what may happen at the same time.
 template <class Page>
 class SCAllocatorThreadsTest : public SCAllocatorRemoteTest<Page> {};
@@ -390,6 +441,28 @@ TEST(SCAllocatorOrder, what_the_freeing_thread_did_happened_before_the_next_use)
   for (const std::size_t thread : {1u, 2u, 3u}) {
     EXPECT_TRUE(HappensBefore::has_seen(thread, last_use[thread])) << thread;
   }
+}
+
+TEST(SCAllocatorOrder, a_slot_that_is_collected_before_its_announcement_was_released_by_its_mark) {
+  using test::HappensBefore;
+  using Page = EmbeddedPage<4 * kibibyte, test::HappensBeforeAtomics>;
+  HappensBefore::reset();
+  test::PageSource<Page> source;
+  SCAllocator<Page> allocator(1024);
+  test::refill(allocator, source, 1);
+  const Layout layout = layout_of(1024);
+  std::vector<void*> objects;
+  while (const Result<void*> object = allocator.allocate(layout)) {
+    objects.push_back(*object);
+  }
+  HappensBefore::become(1);
+  const std::uint64_t last_use = HappensBefore::now();
+  SplitFree<Page>{Page::header_of(objects[0]), 0, Page::geometry(1024).words}.mark();
+  HappensBefore::become(2);
+  allocator.deallocate_remote(objects[1], layout);
+  HappensBefore::become(0);
+  ASSERT_EQ(allocator.allocate(layout).value_or(nullptr), objects[0]);
+  EXPECT_TRUE(HappensBefore::has_seen(1, last_use));
 }
 
 TEST(SCAllocatorOrder, who_announces_next_has_seen_the_owner_take_the_page) {
