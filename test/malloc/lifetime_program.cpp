@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT
+//
+// A program that is right, but allocates and frees at odd times of its life. Called as
+// `lifetime_program NAME`; ends with 0 if all was well.
+#include <dlfcn.h>
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+void expect(bool is_so, const char* what) {
+  if (!is_so) {
+    fprintf(stderr, "not so: %s (errno %d)\n", what, errno);
+    _exit(1);
+  }
+}
+
+void allocate_and_free() {
+  std::map<int, std::string> words;
+  for (int number = 0; number < 100; ++number) {
+    words[number] = std::string(static_cast<std::size_t>(number * number), 'x');
+  }
+}
+
+// ---- late
+// ----------------------------------------------------------------------------------------
+
+std::vector<void*>* of_ended_threads = nullptr;
+
+/// Frees in its destructor, after main has returned or at the end of a thread.
+extern struct Late late;
+struct Late {
+  ~Late() {
+    for (void* block : blocks) {
+      free(block);
+    }
+    allocate_and_free();
+    if (this == &late && of_ended_threads != nullptr) {
+      for (void* block : *of_ended_threads) {
+        free(block);
+      }
+      delete of_ended_threads;
+    }
+  }
+  std::vector<void*> blocks;
+};
+Late late;
+thread_local Late late_of_thread;
+
+void frees_after_main() {
+  of_ended_threads = new std::vector<void*>;
+  std::thread([] {
+    for (int count = 0; count < 1000; ++count) {
+      of_ended_threads->push_back(malloc(static_cast<std::size_t>(count) * 10));
+      late_of_thread.blocks.push_back(malloc(77));
+    }
+  }).join();
+  late.blocks.push_back(malloc(10));
+  late.blocks.push_back(malloc(1000000));
+  late.blocks.push_back(malloc(100000000));
+  late_of_thread.blocks.push_back(malloc(10));
+  atexit([] {
+    free(malloc(100));
+    allocate_and_free();
+  });
+  on_exit([](int, void* block) { free(block); }, malloc(500));
+  pthread_key_t key = 0;
+  pthread_key_create(&key, free);
+  pthread_setspecific(key, malloc(10));
+}
+
+void threads_run_on_while_the_process_ends() {
+  for (int number = 0; number < 3; ++number) {
+    std::thread([] {
+      for (;;) {
+        allocate_and_free();
+      }
+    }).detach();
+  }
+  usleep(20000);
+}
+
+void main_thread_ends_first() {
+  static pthread_t main_thread;
+  static void* block;
+  main_thread = pthread_self();
+  block = malloc(1000);
+  late_of_thread.blocks.push_back(malloc(20));
+  std::thread([] {
+    pthread_join(main_thread, nullptr);
+    free(block);
+    allocate_and_free();
+    malloc_trim(0);
+    exit(0);
+  }).detach();
+  pthread_exit(nullptr);
+}
+
+// ---- early
+// ---------------------------------------------------------------------------------------
+
+void frees_what_a_library_allocated_before_the_start() {
+  auto* take = reinterpret_cast<char* (*)()>(dlsym(RTLD_DEFAULT, "take_early_block"));
+  expect(take != nullptr, "the early library is preloaded");
+  char* block = take();
+  expect(strcmp(block, "made early") == 0, "the early block is whole");
+  expect(malloc_usable_size(block) == 112, "the early block is of the malloc under test");
+  free(block);
+}
+
+void runs_on_a_wrapped_malloc() {
+  auto* calls = reinterpret_cast<int (*)()>(dlsym(RTLD_DEFAULT, "wrapped_calls"));
+  expect(calls != nullptr, "the wrapper is preloaded");
+  std::thread(allocate_and_free).join();
+  allocate_and_free();
+  for (int count = 0; count < 200; ++count) {
+    free(strdup("text"));
+  }
+  expect(calls() > 100, "the wrapper was called");
+}
+
+void starts_threads_at_once() {
+  std::atomic<bool> go{false};
+  std::vector<std::thread> threads;
+  for (int number = 0; number < 16; ++number) {
+    threads.emplace_back([&] {
+      while (!go) {
+      }
+      allocate_and_free();
+    });
+  }
+  go = true;
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+}
+
+// ---- limits
+// --------------------------------------------------------------------------------------
+
+void allocates_until_refused() {
+  for (int round = 0; round < 3; ++round) {
+    for (const size_t bytes : {size_t{100000}, size_t{1} << 20, size_t{40} << 20}) {
+      void** newest = nullptr;
+      size_t count = 0;
+      for (;;) {
+        errno = 0;
+        auto* block = static_cast<void**>(malloc(bytes));
+        if (block == nullptr) {
+          break;
+        }
+        memset(static_cast<void*>(block), 1, 100);
+        block[0] = newest;
+        newest = block;
+        expect(++count * bytes < size_t{8} << 30, "memory ends");
+      }
+      expect(errno == ENOMEM, "errno is ENOMEM");
+      expect(count * bytes > size_t{30} << 20, "most of the memory is given");
+      while (newest != nullptr) {
+        auto* next = static_cast<void**>(newest[0]);
+        free(newest);
+        newest = next;
+      }
+    }
+  }
+}
+
+// ---- misuse seen by the program
+// ------------------------------------------------------------------
+
+void allocates_and_forks_in_its_handler_of_sigabrt() {
+  signal(SIGABRT, [](int) {
+    for (size_t bytes = 1; bytes < 100000000; bytes *= 3) {
+      free(malloc(bytes));
+    }
+    const pid_t child = fork();
+    if (child == 0) {
+      free(malloc(100));
+      _exit(0);
+    }
+    int status = 1;
+    waitpid(child, &status, 0);
+    _exit(status == 0 ? 42 : 1);
+  });
+  void* block = malloc(100);
+  free(block);
+  free(block);
+}
+
+void says_whether_its_caller_is_trusted() {
+  puts(getauxval(AT_SECURE) == 0 ? "trusted" : "secure");
+}
+
+void forks() {
+  free(malloc(10));
+  const pid_t child = fork();
+  if (child == 0) {
+    for (int count = 0; count < 5; ++count) {
+      free(malloc(700));
+    }
+    exit(0);
+  }
+  waitpid(child, nullptr, 0);
+}
+
+struct Program {
+  const char* name;
+  void (*run)();
+};
+
+constexpr Program programs[] = {
+    {"does_nothing", [] {}},
+    {"allocates_and_frees", allocate_and_free},
+    {"frees_after_main", frees_after_main},
+    {"threads_run_on_while_the_process_ends", threads_run_on_while_the_process_ends},
+    {"main_thread_ends_first", main_thread_ends_first},
+    {"frees_what_a_library_allocated_before_the_start",
+     frees_what_a_library_allocated_before_the_start},
+    {"runs_on_a_wrapped_malloc", runs_on_a_wrapped_malloc},
+    {"starts_threads_at_once", starts_threads_at_once},
+    {"allocates_until_refused", allocates_until_refused},
+    {"allocates_and_forks_in_its_handler_of_sigabrt",
+     allocates_and_forks_in_its_handler_of_sigabrt},
+    {"says_whether_its_caller_is_trusted", says_whether_its_caller_is_trusted},
+    {"forks", forks},
+};
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  for (const Program& program : programs) {
+    if (count == 2 && strcmp(program.name, arguments[1]) == 0) {
+      program.run();
+      return 0;
+    }
+  }
+  return 2;
+}

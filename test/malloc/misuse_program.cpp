@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT
+//
+// Programs that are wrong, a few lines each; their names say how. Called as
+//
+//   misuse_program NAME BYTES same|other
+//
+// it writes the address that it is wrong about to stdout and is wrong, from its only thread or from
+// another. Ends with 3 if nobody stopped it, and with 4 if the misuse could not be set up.
+#include <malloc.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <semaphore>
+#include <thread>
+#include <vector>
+
+namespace {
+
+std::size_t bytes = 0;
+bool from_another_thread = false;
+/// Where results go that are not looked at.
+void* volatile unused = nullptr;
+
+/// A thread that was started before anything was freed: starting one allocates.
+std::binary_semaphore may_act(0);
+std::binary_semaphore has_acted(0);
+void* wrong_address = nullptr;
+void (*wrong_call)(void*) = nullptr;
+
+void act() {
+  wrong_call(wrong_address);
+  // What others freed is met at the latest when it is taken in.
+  malloc_trim(0);
+}
+
+/// Does what is wrong with `address`.
+void be_wrong(void* address, void (*call)(void*)) {
+  std::printf("%p\n", address);
+  wrong_address = address;
+  wrong_call = call;
+  if (from_another_thread) {
+    may_act.release();
+    has_acted.acquire();
+  } else {
+    act();
+  }
+  malloc_trim(0);
+}
+
+char* block() {
+  auto* address = static_cast<char*>(std::malloc(bytes));
+  std::memset(address, 'x', bytes < 100 ? bytes : 100);
+  return address;
+}
+
+void use_other_sizes() {
+  std::vector<void*> blocks;
+  for (std::size_t other = 500; other < 3000; other += 16) {
+    blocks.push_back(std::malloc(other));
+  }
+  for (void* one : blocks) {
+    std::free(one);
+  }
+}
+
+void frees_twice_at_once() {
+  char* address = block();
+  std::free(address);
+  be_wrong(address, std::free);
+}
+
+void frees_twice_with_its_neighbours_alive() {
+  unused = block();
+  char* address = block();
+  unused = block();
+  std::free(address);
+  be_wrong(address, std::free);
+}
+
+void frees_twice_after_a_while() {
+  char* address = block();
+  std::free(address);
+  use_other_sizes();
+  be_wrong(address, std::free);
+}
+
+void frees_twice_with_another_free_in_between() {
+  char* first = block();
+  char* second = block();
+  std::free(first);
+  std::free(second);
+  be_wrong(first, std::free);
+}
+
+void frees_what_another_thread_freed() {
+  char* address = block();
+  std::thread([&] { std::free(address); }).join();
+  be_wrong(address, std::free);
+}
+
+/// The stale free itself frees the new owner's block: it is indistinguishable. The new owner's is
+/// told.
+void frees_what_was_freed_behind_its_back_after_reuse() {
+  char* stale = block();
+  std::free(stale);
+  std::vector<char*> others;
+  for (int attempt = 0; attempt < 5000; ++attempt) {
+    char* fresh = static_cast<char*>(std::malloc(bytes));
+    if (fresh == stale) {
+      std::free(stale);
+      be_wrong(fresh, std::free);
+      return;
+    }
+    others.push_back(fresh);
+    if (bytes > 100000 && attempt > 50) {
+      break;
+    }
+  }
+  std::exit(4);
+}
+
+void frees_the_stack() {
+  char of_the_stack[64];
+  be_wrong(of_the_stack + 16, std::free);
+}
+
+void frees_a_static() {
+  alignas(64) static char of_the_program[64];
+  be_wrong(of_the_program, std::free);
+}
+
+void frees_a_function() { be_wrong(reinterpret_cast<void*>(&frees_a_static), std::free); }
+
+void frees_the_middle_of_a_block() { be_wrong(block() + bytes / 2, std::free); }
+
+void frees_an_unaligned_address() { be_wrong(block() + 1, std::free); }
+
+void frees_the_last_byte_of_a_block() {
+  be_wrong(block() + malloc_usable_size(block()) - 1, std::free);
+}
+
+void frees_a_neighbouring_region() { be_wrong(block() + (std::size_t{8} << 30), std::free); }
+
+void frees_a_far_address() {
+  (void)block();
+  be_wrong(reinterpret_cast<void*>(std::uintptr_t{0x10}), std::free);
+}
+
+void frees_an_address_of_the_kernel() {
+  (void)block();
+  be_wrong(reinterpret_cast<void*>(~std::uintptr_t{0xFFF}), std::free);
+}
+
+void reallocates_a_freed_block() {
+  char* address = block();
+  std::free(address);
+  be_wrong(address, [](void* one) { unused = std::realloc(one, bytes * 2); });
+}
+
+void reallocates_the_middle_of_a_block() {
+  be_wrong(block() + bytes / 2, [](void* one) { unused = std::realloc(one, bytes * 2); });
+}
+
+void asks_the_size_of_a_freed_block() {
+  char* address = block();
+  std::free(address);
+  be_wrong(address, [](void* one) { (void)malloc_usable_size(one); });
+}
+
+void asks_the_size_of_the_middle_of_a_block() {
+  be_wrong(block() + bytes / 2, [](void* one) { (void)malloc_usable_size(one); });
+}
+
+void deletes_what_was_deleted() {
+  void* address = operator new(bytes);
+  unused = address;
+  operator delete(address, bytes);
+  be_wrong(unused, [](void* one) { operator delete(one, bytes); });
+}
+
+struct Program {
+  const char* name;
+  void (*run)();
+};
+
+constexpr Program programs[] = {
+    {"frees_twice_at_once", frees_twice_at_once},
+    {"frees_twice_with_its_neighbours_alive", frees_twice_with_its_neighbours_alive},
+    {"frees_twice_after_a_while", frees_twice_after_a_while},
+    {"frees_twice_with_another_free_in_between", frees_twice_with_another_free_in_between},
+    {"frees_what_another_thread_freed", frees_what_another_thread_freed},
+    {"frees_what_was_freed_behind_its_back_after_reuse",
+     frees_what_was_freed_behind_its_back_after_reuse},
+    {"frees_the_stack", frees_the_stack},
+    {"frees_a_static", frees_a_static},
+    {"frees_a_function", frees_a_function},
+    {"frees_the_middle_of_a_block", frees_the_middle_of_a_block},
+    {"frees_an_unaligned_address", frees_an_unaligned_address},
+    {"frees_the_last_byte_of_a_block", frees_the_last_byte_of_a_block},
+    {"frees_a_neighbouring_region", frees_a_neighbouring_region},
+    {"frees_a_far_address", frees_a_far_address},
+    {"frees_an_address_of_the_kernel", frees_an_address_of_the_kernel},
+    {"reallocates_a_freed_block", reallocates_a_freed_block},
+    {"reallocates_the_middle_of_a_block", reallocates_the_middle_of_a_block},
+    {"asks_the_size_of_a_freed_block", asks_the_size_of_a_freed_block},
+    {"asks_the_size_of_the_middle_of_a_block", asks_the_size_of_the_middle_of_a_block},
+    {"deletes_what_was_deleted", deletes_what_was_deleted},
+};
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count != 4) {
+    for (const Program& program : programs) {
+      std::puts(program.name);
+    }
+    return 0;
+  }
+  // What the program needs itself is there before, so that it does not get what was freed.
+  std::setvbuf(stdout, nullptr, _IONBF, 0);
+  std::thread([] {
+    may_act.acquire();
+    act();
+    has_acted.release();
+  }).detach();
+  bytes = std::strtoull(arguments[2], nullptr, 0);
+  from_another_thread = std::strcmp(arguments[3], "other") == 0;
+  for (const Program& program : programs) {
+    if (std::strcmp(program.name, arguments[1]) == 0) {
+      program.run();
+      return 3;
+    }
+  }
+  return 4;
+}

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: MIT
+//
+// The malloc under what processes do: fork, exec, signals, loading and unloading of libraries, the
+// kernel's limit on mappings, and memory that is to go back. Built in every form that a program can
+// get it in.
+#include <dlfcn.h>
+#include <errno.h>
+#include <gtest/gtest.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/pattern.hpp"
+
+extern char** environ;
+
+namespace {
+
+constexpr std::size_t mebibyte = std::size_t{1} << 20;
+
+std::size_t resident_bytes() {
+  FILE* file = fopen("/proc/self/statm", "r");
+  std::size_t total = 0;
+  std::size_t resident = 0;
+  EXPECT_EQ(fscanf(file, "%zu %zu", &total, &resident), 2);
+  fclose(file);
+  return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+/// Allocates and frees small, medium, large and mapped blocks until told to stop.
+class Storm {
+ public:
+  explicit Storm(int threads) {
+    for (int number = 0; number < threads; ++number) {
+      threads_.emplace_back([this, number] { rage(static_cast<unsigned>(number)); });
+    }
+  }
+  ~Storm() {
+    done_ = true;
+    for (std::thread& thread : threads_) {
+      thread.join();
+    }
+  }
+
+  /// Blocks of the raging threads, for others to free.
+  std::vector<void*> take_some() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(given_, {});
+  }
+
+ private:
+  void rage(unsigned seed) {
+    std::vector<void*> blocks(200);
+    while (!done_) {
+      for (int step = 0; step < 500; ++step) {
+        seed = seed * 1664525 + 1013904223;
+        void*& block = blocks[(seed >> 8) % blocks.size()];
+        free(block);
+        const unsigned kind = (seed >> 16) % 200;
+        block = malloc(kind == 0   ? 40 * mebibyte
+                       : kind < 4  ? 300000
+                       : kind < 20 ? 20000
+                                   : seed % 500);
+        *static_cast<char*>(block) = 'x';
+      }
+      // A thread of its own, so that zones are made and parked as well.
+      std::thread([] { free(malloc(100)); }).join();
+      const std::lock_guard lock(mutex_);
+      if (given_.size() < 100) {
+        given_.insert(given_.end(), blocks.begin(), blocks.begin() + 50);
+        std::fill(blocks.begin(), blocks.begin() + 50, nullptr);
+      }
+    }
+    std::for_each(blocks.begin(), blocks.end(), free);
+  }
+
+  std::atomic<bool> done_{false};
+  std::mutex mutex_;
+  std::vector<void*> given_;
+  std::vector<std::thread> threads_;
+};
+
+/// Waits for the child; true if it ended well. A child that hangs is ended by its alarm.
+bool ends_well(pid_t child) {
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+void allocate_and_free_everything() {
+  for (const std::size_t bytes : {std::size_t{16}, std::size_t{64}, std::size_t{3000},
+                                  std::size_t{20000}, std::size_t{300000}, 40 * mebibyte}) {
+    void* blocks[20];
+    for (void*& block : blocks) {
+      block = malloc(bytes);
+      if (block == nullptr) {
+        _exit(10);
+      }
+      memset(block, 1, std::min<std::size_t>(bytes, 100));
+    }
+    std::for_each(std::begin(blocks), std::end(blocks), free);
+  }
+}
+
+TEST(Fork, the_child_of_a_threaded_program_can_allocate_free_and_fork) {
+  Storm storm(3);
+  for (int round = 0; round < 250; ++round) {
+    std::vector<void*> theirs = storm.take_some();
+    std::vector<void*> mine;
+    for (std::size_t bytes = 1; bytes < 50 * mebibyte; bytes *= 7) {
+      mine.push_back(malloc(bytes));
+    }
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(20);
+      std::for_each(mine.begin(), mine.end(), free);
+      std::for_each(theirs.begin(), theirs.end(), free);
+      allocate_and_free_everything();
+      std::thread(allocate_and_free_everything).join();
+      malloc_trim(0);
+      if (mallinfo2().uordblks == 0) {
+        _exit(11);
+      }
+      const pid_t grandchild = fork();
+      if (grandchild == 0) {
+        alarm(20);
+        allocate_and_free_everything();
+        _exit(0);
+      }
+      _exit(ends_well(grandchild) ? 0 : 12);
+    }
+    ASSERT_TRUE(ends_well(child)) << "round " << round;
+    std::for_each(mine.begin(), mine.end(), free);
+    std::for_each(theirs.begin(), theirs.end(), free);
+  }
+}
+
+TEST(Fork, any_thread_may_fork) {
+  Storm storm(2);
+  std::vector<std::thread> threads;
+  for (int number = 0; number < 2; ++number) {
+    threads.emplace_back([] {
+      for (int round = 0; round < 100; ++round) {
+        const pid_t child = fork();
+        if (child == 0) {
+          alarm(20);
+          allocate_and_free_everything();
+          _exit(0);
+        }
+        ASSERT_TRUE(ends_well(child));
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+}
+
+TEST(Fork, handlers_of_the_program_may_allocate) {
+  static void* block = nullptr;
+  pthread_atfork([] { block = malloc(100000); }, [] { free(malloc(500)), free(block); },
+                 [] { free(malloc(500)), free(block); });
+  const Storm storm(1);
+  for (int round = 0; round < 10; ++round) {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(20);
+      allocate_and_free_everything();
+      _exit(0);
+    }
+    ASSERT_TRUE(ends_well(child));
+  }
+}
+
+TEST(Exec, programs_are_started_under_load) {
+  const Storm storm(2);
+  char name[] = "/bin/true";
+  char* arguments[] = {name, nullptr};
+  for (int round = 0; round < 15; ++round) {
+    pid_t child = 0;
+    ASSERT_EQ(posix_spawn(&child, name, nullptr, nullptr, arguments, environ), 0);
+    EXPECT_TRUE(ends_well(child));
+    child = vfork();
+    if (child == 0) {
+      execve(name, arguments, environ);
+      _exit(1);
+    }
+    EXPECT_TRUE(ends_well(child));
+    child = fork();
+    if (child == 0) {
+      free(malloc(1000));
+      execve(name, arguments, environ);
+      _exit(1);
+    }
+    EXPECT_TRUE(ends_well(child));
+    EXPECT_EQ(system("true"), 0);
+  }
+}
+
+// ---- memory that goes back
+// -----------------------------------------------------------------------
+
+class MemoryGoesBack : public testing::TestWithParam<std::size_t> {
+ protected:
+  /// Fills 256 MiB by blocks of the parameter's size and frees them.
+  void fill_and_free() {
+    std::vector<void*> blocks;
+    for (std::size_t total = 0; total < 256 * mebibyte; total += GetParam()) {
+      blocks.push_back(malloc(GetParam()));
+      memset(blocks.back(), 1, GetParam());
+    }
+    ASSERT_GT(resident_bytes(), 256 * mebibyte);
+    std::for_each(blocks.begin(), blocks.end(), free);
+  }
+  const std::size_t before_ = resident_bytes();
+};
+
+INSTANTIATE_TEST_SUITE_P(Sizes, MemoryGoesBack,
+                         testing::Values(200, 4000, 100000, 1 << 20, 64 << 20),
+                         [](const auto& size) { return "in_" + std::to_string(size.param); });
+
+TEST_P(MemoryGoesBack, at_once_when_trimmed) {
+  fill_and_free();
+  malloc_trim(0);
+  // Records and pages of the table of blocks stay.
+  EXPECT_LT(resident_bytes(), before_ + 8 * mebibyte);
+}
+
+TEST_P(MemoryGoesBack, after_a_while_by_itself) {
+  fill_and_free();
+  EXPECT_LT(resident_bytes(), before_ + 64 * mebibyte);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  for (int count = 0; count < 10; ++count) {
+    free(malloc(mebibyte));
+  }
+  EXPECT_LT(resident_bytes(), before_ + 16 * mebibyte);
+}
+
+// ---- the kernel's limit on mappings
+// --------------------------------------------------------------
+
+TEST(MappingLimit, at_it_blocks_are_still_given_or_refused_and_freed) {
+  void* mapped[20];
+  for (void*& block : mapped) {
+    block = malloc(40 * mebibyte);
+    memset(block, 1, 100);
+  }
+  // Every second page readable: each page becomes a mapping.
+  const std::size_t page = 4096;
+  const std::size_t pages = 140000;
+  auto* region = static_cast<char*>(
+      mmap(nullptr, pages * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  ASSERT_NE(static_cast<void*>(region), MAP_FAILED);
+  bool is_full = false;
+  for (std::size_t number = 0; number < pages && !is_full; number += 2) {
+    is_full = mprotect(region + number * page, page, PROT_READ) != 0;
+  }
+  if (!is_full) {
+    munmap(region, pages * page);
+    GTEST_SKIP() << "this kernel's limit on mappings is higher than usual";
+  }
+  errno = EXDEV;
+  std::for_each(std::begin(mapped), std::end(mapped), free);
+  EXPECT_EQ(errno, EXDEV);
+  std::vector<void*> blocks;
+  for (int round = 0; round < 3; ++round) {
+    for (const std::size_t bytes : {std::size_t{64}, std::size_t{5000}, mebibyte, 40 * mebibyte}) {
+      for (int count = 0; count < 5; ++count) {
+        errno = 0;
+        void* block = calloc(1, bytes);
+        if (block == nullptr) {
+          EXPECT_EQ(errno, ENOMEM);
+        } else {
+          EXPECT_TRUE(slabmalloc::test::holds_zeroes(block, std::min<std::size_t>(bytes, 4096)));
+          memset(block, 1, std::min<std::size_t>(bytes, 4096));
+        }
+        blocks.push_back(block);
+      }
+    }
+    std::for_each(blocks.begin(), blocks.end(), free);
+    blocks.clear();
+  }
+  munmap(region, pages * page);
+  malloc_trim(0);
+  void* block = malloc(200 * mebibyte);
+  EXPECT_NE(block, nullptr);
+  free(block);
+}
+
+// ---- signals
+// -------------------------------------------------------------------------------------
+
+TEST(Signals, handlers_interrupt_every_call_unharmed) {
+  struct sigaction action = {};
+  struct sigaction before = {};
+  action.sa_handler = [](int) {
+    const int kept = errno;
+    errno = EDOM;
+    errno = kept;
+  };
+  ASSERT_EQ(sigaction(SIGALRM, &action, &before), 0);
+  const itimerval often{{0, 200}, {0, 200}};
+  ASSERT_EQ(setitimer(ITIMER_REAL, &often, nullptr), 0);
+  {
+    const Storm storm(2);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
+    while (std::chrono::steady_clock::now() < end) {
+      errno = EXDEV;
+      allocate_and_free_everything();
+      EXPECT_EQ(errno, EXDEV);
+    }
+  }
+  const itimerval never{};
+  setitimer(ITIMER_REAL, &never, nullptr);
+  sigaction(SIGALRM, &before, nullptr);
+}
+
+// ---- libraries that come and go
+// ------------------------------------------------------------------
+
+TEST(Libraries, may_be_loaded_and_unloaded_while_their_blocks_live_on) {
+  const std::size_t before = mallinfo2().uordblks;
+  for (int round = 0; round < 30; ++round) {
+    void* library = dlopen(SLABMALLOC_TEST_PLUGIN, RTLD_NOW | RTLD_LOCAL);
+    ASSERT_NE(library, nullptr) << dlerror();
+    auto* work = reinterpret_cast<void* (*)()>(dlsym(library, "plugin_work"));
+    ASSERT_NE(work, nullptr);
+    void* blocks[2] = {work(), nullptr};
+    std::thread([&] { blocks[1] = work(); }).join();
+    ASSERT_EQ(dlclose(library), 0);
+    for (void* block : blocks) {
+      EXPECT_STREQ(static_cast<char*>(block), "made by a plugin");
+      free(block);
+    }
+  }
+  malloc_trim(0);
+  EXPECT_LT(mallinfo2().uordblks, before + mebibyte);
+}
+
+}  // namespace

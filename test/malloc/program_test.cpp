@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT
+//
+// Whole programs on the malloc: odd times of their lives, limits, options, and others' programs.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "run_program.hpp"
+
+namespace slabmalloc::test {
+namespace {
+
+constexpr rlim_t mebibyte = rlim_t{1} << 20;
+
+Outcome run_life(const char* name, Form form, const Surroundings& surroundings = {}) {
+  return run({program("lifetime_program", form), name}, form, surroundings);
+}
+
+Surroundings with_limit(int resource, rlim_t bytes) {
+  Surroundings surroundings;
+  surroundings.in_child = [=] {
+    const rlimit limit{bytes, bytes};
+    setrlimit(static_cast<__rlimit_resource>(resource), &limit);
+  };
+  return surroundings;
+}
+
+Surroundings with_options(const std::string& text) {
+  return {{"SLABMALLOC_OPTIONS=" + text}, "", [] {}};
+}
+
+/// A path in a folder of its own, which is gone at the end of the scope.
+class TemporaryPath {
+ public:
+  TemporaryPath() {
+    EXPECT_NE(mkdtemp(folder_), nullptr);
+    chmod(folder_, 0755);
+  }
+  ~TemporaryPath() {
+    unlink(path().c_str());
+    rmdir(folder_);
+  }
+  std::string path() const { return std::string(folder_) + "/file"; }
+  std::string contents() const {
+    std::ostringstream text;
+    text << std::ifstream(path()).rdbuf();
+    return text.str();
+  }
+
+ private:
+  char folder_[64] = "/tmp/slabmalloc_program_XXXXXX";
+};
+
+class Life : public testing::TestWithParam<Form> {};
+
+INSTANTIATE_TEST_SUITE_P(Forms, Life, testing::Values(Form::preload, Form::fixed, Form::override),
+                         [](const auto& form) { return std::string(name_of(form.param)); });
+
+TEST_P(Life, blocks_may_be_freed_after_main_and_after_their_threads) {
+  const Outcome outcome = run_life("frees_after_main", GetParam());
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  EXPECT_EQ(outcome.errors, "");
+}
+
+TEST_P(Life, statistics_are_told_after_the_programs_own_destructors) {
+  const Outcome outcome = run_life("frees_after_main", GetParam(), with_options("stats"));
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  EXPECT_NE(outcome.errors.find("slabmalloc "), std::string::npos) << outcome;
+}
+
+TEST_P(Life, threads_may_run_on_while_the_process_ends) {
+  for (int round = 0; round < 5; ++round) {
+    const Outcome outcome = run_life("threads_run_on_while_the_process_ends", GetParam());
+    EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  }
+}
+
+TEST_P(Life, the_main_thread_may_end_first) {
+  const Outcome outcome = run_life("main_thread_ends_first", GetParam());
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+}
+
+TEST_P(Life, threads_may_start_at_once) {
+  for (int round = 0; round < 10; ++round) {
+    const Outcome outcome = run_life("starts_threads_at_once", GetParam());
+    EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  }
+}
+
+TEST_P(Life, a_handler_of_sigabrt_may_allocate_and_fork_after_misuse) {
+  const Outcome outcome = run_life("allocates_and_forks_in_its_handler_of_sigabrt", GetParam());
+  EXPECT_TRUE(outcome.exited_with(42)) << outcome;
+}
+
+TEST_P(Life, a_bound_on_the_address_space_is_lived_with) {
+  const Outcome outcome =
+      run_life("allocates_until_refused", GetParam(), with_limit(RLIMIT_AS, 200 * mebibyte));
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+}
+
+TEST_P(Life, a_bound_on_writable_memory_is_lived_with) {
+  const Outcome outcome =
+      run_life("allocates_until_refused", GetParam(), with_limit(RLIMIT_DATA, 150 * mebibyte));
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+}
+
+// ---- early
+// ---------------------------------------------------------------------------------------
+
+TEST(EarlyStart, a_library_may_allocate_before_the_malloc_was_started) {
+  Surroundings surroundings;
+  surroundings.preloaded_before = SLABMALLOC_TEST_FOLDER "/libmalloc_early_library.so";
+  const Outcome outcome =
+      run_life("frees_what_a_library_allocated_before_the_start", Form::preload, surroundings);
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+}
+
+TEST(EarlyStart, a_wrapper_may_look_the_malloc_up_while_it_allocates) {
+  Surroundings surroundings;
+  surroundings.preloaded_before = SLABMALLOC_TEST_FOLDER "/libmalloc_wrapper_library.so";
+  const Outcome outcome = run_life("runs_on_a_wrapped_malloc", Form::preload, surroundings);
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+}
+
+// ---- others' programs
+// ----------------------------------------------------------------------------
+
+const char* const python_work =
+    "import json, subprocess, threading\n"
+    "words = {str(i): 'x' * (i % 1000) for i in range(20000)}\n"
+    "threads = [threading.Thread(target=lambda: json.loads(json.dumps(words))) for _ in range(3)]\n"
+    "[t.start() for t in threads]; [t.join() for t in threads]\n"
+    "print(len(words), subprocess.run(['true']).returncode)\n";
+
+TEST(Programs, python_runs_within_a_million_kilobytes_of_address_space) {
+  Surroundings surroundings = with_limit(RLIMIT_AS, rlim_t{1000000} * 1024);
+  surroundings.environment = {"PYTHONMALLOC=malloc"};
+  const Outcome outcome = run({"python3", "-c", python_work}, Form::preload, surroundings);
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  EXPECT_EQ(outcome.output, "20000 0\n");
+}
+
+TEST(Programs, python_gets_a_memory_error_at_a_bound_and_goes_on) {
+  Surroundings surroundings = with_limit(RLIMIT_AS, rlim_t{400} << 20);
+  surroundings.environment = {"PYTHONMALLOC=malloc"};
+  const Outcome outcome = run({"python3", "-c",
+                               "blocks = []\n"
+                               "try:\n"
+                               "  while True: blocks.append(bytearray(1 << 20))\n"
+                               "except MemoryError: pass\n"
+                               "count = len(blocks); blocks = None\n"
+                               "print(count > 200, len(bytearray(100 << 20)) == 100 << 20)\n"},
+                              Form::preload, surroundings);
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  EXPECT_EQ(outcome.output, "True True\n");
+}
+
+// ---- options
+// -------------------------------------------------------------------------------------
+
+TEST(OptionsOfAProcess, a_summary_is_written_at_exit) {
+  const Outcome outcome = run_life("allocates_and_frees", Form::preload, with_options("stats"));
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  EXPECT_NE(outcome.errors.find("lifetime_program_preload"), std::string::npos) << outcome;
+  EXPECT_EQ(outcome.output, "");
+}
+
+TEST(OptionsOfAProcess, without_options_nothing_is_written) {
+  const Outcome outcome = run_life("allocates_and_frees", Form::preload);
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  EXPECT_EQ(outcome.errors + outcome.output, "");
+}
+
+TEST(OptionsOfAProcess, each_process_appends_one_line_to_the_file) {
+  const TemporaryPath file;
+  for (int count = 0; count < 2; ++count) {
+    const Outcome outcome =
+        run_life("forks", Form::preload, with_options("stats_file:" + file.path()));
+    EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+    EXPECT_EQ(outcome.errors, "");
+  }
+  const std::string text = file.contents();
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4) << text;
+  // The child counts its own calls only.
+  EXPECT_NE(text.find("\"allocations\":5,\"frees\":5,"), std::string::npos) << text;
+}
+
+TEST(OptionsOfAProcess, a_file_that_cannot_be_written_is_told_and_changes_no_exit_status) {
+  const Outcome outcome =
+      run_life("allocates_and_frees", Form::preload, with_options("stats_file:/nonexistent/file"));
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  EXPECT_NE(outcome.errors.find("/nonexistent/file"), std::string::npos);
+}
+
+TEST(OptionsOfAProcess, a_closed_stderr_changes_nothing) {
+  Surroundings surroundings = with_options("stats,nonsense,stats_file:/nonexistent/file");
+  surroundings.in_child = [] { close(2); };
+  const Outcome outcome = run_life("frees_after_main", Form::preload, surroundings);
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  EXPECT_EQ(outcome.output, "");
+}
+
+TEST(OptionsOfAProcess, what_is_not_known_is_told_and_the_program_runs) {
+  const Outcome outcome = run_life("allocates_and_frees", Form::preload, with_options("stast"));
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  EXPECT_NE(outcome.errors.find("did you mean 'stats'?"), std::string::npos) << outcome;
+}
+
+TEST(OptionsOfAProcess, set_user_id_programs_do_not_listen_to_their_caller) {
+  const TemporaryPath copy;
+  std::ofstream(copy.path(), std::ios::binary)
+      << std::ifstream(program("lifetime_program", Form::override), std::ios::binary).rdbuf();
+  const bool is_set_user_id = geteuid() == 0 && chown(copy.path().c_str(), 65534, 65534) == 0 &&
+                              chmod(copy.path().c_str(), 04755) == 0;
+  const Outcome outcome = run({copy.path(), "says_whether_its_caller_is_trusted"}, Form::override,
+                              with_options("stats,help"));
+  if (!is_set_user_id || outcome.output != "secure\n") {
+    GTEST_SKIP() << "set-user-id programs cannot be made here";
+  }
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  EXPECT_EQ(outcome.errors, "");
+}
+
+}  // namespace
+}  // namespace slabmalloc::test
