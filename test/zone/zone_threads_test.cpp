@@ -18,12 +18,22 @@
 #include <vector>
 
 #include "support/frames.hpp"
+#include "support/jitter_atomics.hpp"
 #include "support/misuse_recorder.hpp"
 #include "support/random.hpp"
 #include "zone/zone_configs.hpp"
 
 namespace slabmalloc::test {
 namespace {
+
+/// The default on base pages, with the steps of a free by others apart.
+struct JitterConfig : CommonConfig {
+  using Atomics = JitterAtomics;
+  using SizeClasses = SizeClassTable<SmallSpec>;
+  using BasePage = EmbeddedPage<4 * kibibyte, JitterAtomics>;
+  using Pages = PageKinds<PageKind<BasePage, 1024>>;
+  static constexpr std::uint32_t depot_pages = 0;
+};
 
 struct Block {
   std::uint64_t* words;
@@ -84,7 +94,7 @@ class ZoneThreads : public testing::Test {
   static constexpr std::size_t zone_count = 4;
 
   static Layout random_layout(Random& random) {
-    return layout_of(8 * random.between(1, random.one_in(20) ? 200 : 16), 8);
+    return layout_of(8 * random.between(1, random.one_in(20) ? 128 : 16), 8);
   }
 
   Block allocate(std::size_t zone, Layout layout, std::uint64_t key) {
@@ -124,7 +134,8 @@ class ZoneThreads : public testing::Test {
   MisuseRecorder misuse_;
 };
 
-using Configs = testing::Types<DefaultConfig, EagerConfig, HardenedConfig, BesideConfig>;
+using Configs =
+    testing::Types<DefaultConfig, EagerConfig, HardenedConfig, BesideConfig, JitterConfig>;
 TYPED_TEST_SUITE(ZoneThreads, Configs);
 
 TYPED_TEST(ZoneThreads, consumer_frees_what_a_producer_allocates) {
