@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The memory orders of the remote-free protocol. Two threads free one object each of a page; the
+ * owner absorbs and collects, uses the slots again, and gives the page back to be formatted by its
+ * next user. Each order is a switch; weakening any of them produces a counterexample.
+ *
+ * How weak memory is modelled. The shared words are changed by read-modify-writes only, which always
+ * read the latest value: so they interleave. What an order decides is who knows of what:
+ *   - every access to plain memory, and every access to the page, is an event, one bit;
+ *   - a thread knows the events that happen before its next step;
+ *   - a release adds what its thread knows to what the word carries, an acquire adds what the word
+ *     carries to what its thread knows; a relaxed read-modify-write carries on what was there (C++20
+ *     release sequences);
+ *   - an access to plain memory must know of every conflicting access made so far (else: data race);
+ *   - a relaxed load may miss a change that its thread does not know of.
+ * That covers every execution of C++20 in which no value is read before the write that it depends on
+ * was made (no cycle of program order and reads-from).
+ *
+ * What is asserted, by the names that a failed assertion shows:
+ *   knows_object      a slot's next use happens after the last use by who freed it
+ *   knows_link        inbox_next is read after it was written, and written again after it was read
+ *   knows_accesses    the page's next user formats it after every access of the freeing threads
+ *   knows_format      a freeing thread reads the header after it was formatted
+ *   knows_zone        a zone's next thread sees what the one before did to it
+ *   knows_setup       who sees what was published sees it whole
+ *   page_is_ours      no access to the page after it was given back
+ *   pending           pending >= 0: the bits of announced frees are seen when the announcement is
+ */
+
+#define RELAXED 0
+#define ACQUIRE 1
+#define RELEASE 2
+#define ACQ_REL 3
+
+/* The orders of the code: */
+#ifndef DELIVER_FETCH_OR
+#define DELIVER_FETCH_OR RELEASE       /* RemoteFree::deliver, on remote[w] */
+#endif
+#ifndef DELIVER_FETCH_ADD
+#define DELIVER_FETCH_ADD ACQ_REL      /* RemoteFree::deliver, on announced */
+#endif
+#ifndef PUSH
+#define PUSH RELEASE                   /* Owner::push, on inbox */
+#endif
+#ifndef TAKE
+#define TAKE ACQUIRE                   /* Owner::take, on inbox */
+#endif
+#ifndef ABSORB
+#define ABSORB ACQ_REL                 /* SizeClass::absorb, on announced */
+#endif
+#ifndef COLLECT
+#define COLLECT ACQUIRE                /* SizeClass::collect, on remote[w] */
+#endif
+#ifndef PUBLISH
+#define PUBLISH RELEASE                /* set_misuse_handler and all that publishes in its way */
+#endif
+#ifndef OBSERVE
+#define OBSERVE ACQUIRE                /* report_misuse and its like */
+#endif
+#ifndef UNLOCK
+#define UNLOCK RELEASE                 /* os::Mutex::unlock, where a zone or a frame changes hands */
+#endif
+#ifndef LOCK
+#define LOCK ACQUIRE                   /* os::Mutex::lock */
+#endif
+
+/* What the code relies on the client for: */
+#ifndef CLIENT
+#define CLIENT ACQ_REL                 /* where one thread passes an object to another */
+#endif
+
+/* Events. A freeing thread `t` is 0 or 1. */
+#define FORMAT 1
+#define ZONE 2                /* what the owner's thread did to the zone's own data */
+#define SETUP 4               /* what is published */
+#define OBJECT(t) (8 << (t))  /* the last use of the object */
+#define OR(t) (32 << (t))
+#define TAG(t) (128 << (t))
+#define ADD(t) (512 << (t))
+#define LINK(t) (2048 << (t)) /* inbox_next written */
+#define READ 8192             /* inbox_next read by the owner, the first time */
+#define READ_AGAIN 16384      /* and the second */
+
+int done;                     /* every event so far */
+int owner_knows;
+int freer_knows[2];
+int published_carries;
+int mutex_carries;
+int inbox_carries;
+int announced_carries;
+int remote_carries[2];
+
+#define accesses (OR(0) | OR(1) | TAG(0) | TAG(1) | ADD(0) | ADD(1) | LINK(0) | LINK(1))
+#define links (LINK(0) | LINK(1))
+#define link_reads (READ | READ_AGAIN)
+
+/* What the code has. Bit t of a remote word is the slot of thread t's object. */
+byte remote_word[2];
+byte announced;
+bool inbox;                   /* there is one page: queued or not */
+byte used = 2;
+byte pending;
+bool page_is_ours = true;
+bool published;
+
+inline does(knows, event) {
+  done = done | (event);
+  knows = knows | (event)
+}
+
+/* A read-modify-write of a word that carries `carries`. */
+inline synchronize(knows, carries, order) {
+  if
+  :: (order) & ACQUIRE -> knows = knows | carries
+  :: else
+  fi;
+  if
+  :: (order) & RELEASE -> carries = carries | knows
+  :: else
+  fi
+}
+
+/* True if `knows` has all of what was done of `events`. */
+#define knows_all(knows, events) ((done & (events) & ~(knows)) == 0)
+
+/* ---- The owner -------------------------------------------------------------------------------- */
+
+inline own_step() {
+  knows_zone = knows_all(owner_knows, ZONE);
+  assert(knows_zone)
+}
+
+/* What its owner knew goes to the next holder of the mutex, who knows nothing else. */
+inline hand_over() {
+  synchronize(owner_knows, mutex_carries, UNLOCK);
+  owner_knows = 0;
+  synchronize(owner_knows, mutex_carries, LOCK)
+}
+
+#define knows_bits(word) \
+  (((remote_word[word] & 1) && (owner_knows & OR(0))) || \
+   ((remote_word[word] & 2) && (owner_knows & OR(1))))
+
+/* SizeClass::collect on one word: looks with a relaxed load, then exchanges; the slots are used. */
+inline collect_word(word) {
+  own_step();
+  if
+  :: remote_word[word] == 0
+  :: remote_word[word] != 0 && !knows_bits(word) ->        /* the load misses what it may miss */
+     printf("owner: sees no bit in word %d\n", word)
+  :: remote_word[word] != 0 ->
+     printf("owner: collects %d of word %d, and issues it again\n", remote_word[word], word);
+     synchronize(owner_knows, remote_carries[word], COLLECT);
+     if
+     :: remote_word[word] & 1 ->
+        pending++;
+        knows_object = knows_all(owner_knows, OBJECT(0));
+        assert(knows_object)
+     :: else
+     fi;
+     if
+     :: remote_word[word] & 2 ->
+        pending++;
+        knows_object = knows_all(owner_knows, OBJECT(1));
+        assert(knows_object)
+     :: else
+     fi;
+     remote_word[word] = 0
+  fi
+}
+
+proctype Owner() {
+  byte count;
+  bool knows_zone, knows_object, knows_link, knows_accesses;
+  bool adopted;
+  do
+  :: inbox ->
+     /* Owner::take */
+     atomic {
+       own_step();
+       printf("owner: takes the inbox\n");
+       synchronize(owner_knows, inbox_carries, TAKE);
+       inbox = false
+     };
+     atomic {
+       printf("owner: reads the link\n");
+       assert(page_is_ours);
+       knows_link = knows_all(owner_knows, links);
+       assert(knows_link);
+       if
+       :: done & READ -> does(owner_knows, READ_AGAIN)
+       :: else -> does(owner_knows, READ)
+       fi
+     };
+     /* SizeClass::absorb */
+     atomic {
+       own_step();
+       synchronize(owner_knows, announced_carries, ABSORB);
+       count = announced;
+       announced = 0;
+       printf("owner: takes announced = %d\n", count)
+     };
+     atomic { collect_word(0) };
+     atomic {
+       collect_word(1);
+       assert(pending >= count);
+       pending = pending - count;
+       used = used - count;
+       count = 0
+     }
+  :: page_is_ours -> atomic { collect_word(0) }            /* at any time */
+  :: page_is_ours -> atomic { collect_word(1) }
+  :: !adopted ->
+     /* Another thread goes on with the zone, handed over under a mutex. */
+     atomic {
+       printf("owner: another thread adopts the zone\n");
+       does(owner_knows, ZONE);
+       hand_over();
+       adopted = true
+     }
+  :: used == 0 ->
+     /* The page goes through the pager, under a mutex, to its next user, who formats it. */
+     atomic {
+       printf("owner: gives the page back, to be formatted by someone else\n");
+       own_step();
+       page_is_ours = false;
+       hand_over();
+       knows_accesses = knows_all(owner_knows, accesses);
+       assert(knows_accesses);
+       break
+     }
+  od
+}
+
+/* ---- A freeing thread ------------------------------------------------------------------------- */
+
+inline access(event) {
+  assert(page_is_ours);
+  does(freer_knows[me], event)
+}
+
+proctype Freer(byte me) {
+  byte word;
+  bool first, knows_link, knows_format;
+  if
+  :: word = 0
+  :: word = 1
+  fi;
+  does(freer_knows[me], OBJECT(me));
+  /* RemoteFree::deliver */
+  atomic {
+    knows_format = knows_all(freer_knows[me], FORMAT);
+    assert(knows_format);
+    printf("thread %d: reads the header\n", me);
+    access(TAG(me))
+  };
+  atomic {
+    printf("thread %d: sets its bit in word %d\n", me, word);
+    access(OR(me));
+    synchronize(freer_knows[me], remote_carries[word], DELIVER_FETCH_OR);
+    remote_word[word] = remote_word[word] | (1 << me)
+  };
+  atomic {
+    printf("thread %d: announces\n", me);
+    access(ADD(me));
+    synchronize(freer_knows[me], announced_carries, DELIVER_FETCH_ADD);
+    first = (announced == 0);
+    announced++
+  };
+  if
+  :: first ->
+     /* Owner::push; its relaxed load of the inbox may be stale, then the compare fails and repeats */
+     atomic {
+       printf("thread %d: writes the link\n", me);
+       knows_link = knows_all(freer_knows[me], links | link_reads);
+       assert(knows_link);
+       access(LINK(me))
+     };
+     atomic {
+       printf("thread %d: pushes the page\n", me);
+       assert(!inbox);
+       synchronize(freer_knows[me], inbox_carries, PUSH);
+       inbox = true
+     }
+  :: else
+  fi
+}
+
+/* ---- Publication ------------------------------------------------------------------------------ */
+
+proctype Publisher() {
+  int knows;
+  does(knows, SETUP);
+  atomic { synchronize(knows, published_carries, PUBLISH); published = true }
+}
+
+proctype Observer() {
+  int knows;
+  bool knows_setup;
+  atomic {
+    published ->
+    synchronize(knows, published_carries, OBSERVE);
+    knows_setup = knows_all(knows, SETUP);
+    assert(knows_setup)
+  }
+}
+
+init {
+  atomic {
+    does(owner_knows, FORMAT);
+    freer_knows[0] = (CLIENT == ACQ_REL -> owner_knows : 0);
+    freer_knows[1] = (CLIENT == ACQ_REL -> owner_knows : 0);
+    run Owner();
+    run Freer(0);
+    run Freer(1);
+    run Publisher();
+    run Observer()
+  }
+}
