@@ -14,7 +14,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <unordered_map>
+#include <utility>
 
 #include "slabmalloc/base/atomics.hpp"
 
@@ -35,6 +37,10 @@ class HappensBefore {
   }
   /// Makes the next steps those of `thread`.
   static void become(std::size_t thread) noexcept { self().current = thread; }
+  /// Has `others` run by other threads once, right after the next fetch_or of the current one.
+  static void interrupt_after_next_mark(std::function<void()> others) {
+    self().others = std::move(others);
+  }
   /// A moment in the current thread's life.
   static std::uint64_t now() noexcept { return clock()[self().current]; }
   /// True if what `thread` did up to its moment `time` happened before the current thread's next
@@ -51,6 +57,13 @@ class HappensBefore {
   static void on_store(const void* cell, Order order) noexcept {
     self().cells[cell] = releases(order) ? clock() : Clock{};
     tick();
+  }
+  static void on_mark() {
+    if (const std::function<void()> others = std::exchange(self().others, nullptr)) {
+      const std::size_t interrupted = self().current;
+      others();
+      become(interrupted);
+    }
   }
   static void on_update(const void* cell, Order order) noexcept {
     const Clock found = self().cells[cell];
@@ -85,6 +98,7 @@ class HappensBefore {
 
   std::array<Clock, thread_count> clocks{};
   std::unordered_map<const void*, Clock> cells;
+  std::function<void()> others;
   std::size_t current = 0;
 };
 
@@ -123,9 +137,11 @@ struct HappensBeforeAtomics {
       HappensBefore::on_update(this, order);
       return cell_.fetch_sub(value, order);
     }
-    T fetch_or(T value, Order order) noexcept {
+    T fetch_or(T value, Order order) {
       HappensBefore::on_update(this, order);
-      return cell_.fetch_or(value, order);
+      const T before = cell_.fetch_or(value, order);
+      HappensBefore::on_mark();
+      return before;
     }
 
    private:

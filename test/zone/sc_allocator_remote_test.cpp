@@ -457,12 +457,19 @@ TEST(SCAllocatorOrder, a_slot_that_is_collected_before_its_announcement_was_rele
   }
   HappensBefore::become(1);
   const std::uint64_t last_use = HappensBefore::now();
-  SplitFree<Page>{Page::header_of(objects[0]), 0, Page::geometry(1024).words}.mark();
-  HappensBefore::become(2);
-  allocator.deallocate_remote(objects[1], layout);
+  HappensBefore::interrupt_after_next_mark([&] {
+    HappensBefore::become(2);
+    allocator.deallocate_remote(objects[1], layout);
+    HappensBefore::become(0);
+    EXPECT_EQ(allocator.allocate(layout).value_or(nullptr), objects[0]);
+    EXPECT_TRUE(HappensBefore::has_seen(1, last_use));
+    EXPECT_EQ(allocator.validate(), nullptr);
+  });
+  allocator.deallocate_remote(objects[0], layout);
   HappensBefore::become(0);
-  ASSERT_EQ(allocator.allocate(layout).value_or(nullptr), objects[0]);
-  EXPECT_TRUE(HappensBefore::has_seen(1, last_use));
+  allocator.collect();
+  EXPECT_EQ(allocator.validate(), nullptr);
+  EXPECT_EQ(allocator.statistics().used, objects.size() - 1);
 }
 
 TEST(SCAllocatorOrder, who_announces_next_has_seen_the_owner_take_the_page) {
