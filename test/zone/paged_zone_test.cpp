@@ -310,7 +310,7 @@ TEST(PagedZoneZeroes, fresh_memory_that_is_known_to_be_zero_is_not_written_again
     for (int count = 0; count < 200; ++count) {
       void* object = zone.allocate_zeroed(layout).value_or(nullptr);
       ASSERT_NE(object, nullptr);
-      fresh += holds_zeroes(object, size) ? 0 : 1;
+      fresh += holds_zeroes(object, size) ? 0u : 1u;
     }
     EXPECT_EQ(fresh, 200u) << size;
   }
@@ -382,8 +382,8 @@ TEST_F(PagedZoneTest, an_alignment_above_the_classes_is_a_run_too) {
 }
 
 TEST_F(PagedZoneTest, reallocate_moves_between_slots_and_runs_and_keeps_the_bytes) {
-  const Layout sizes[] = {layout_of(100),    layout_of(112),     layout_of(4000),
-                          layout_of(300000), layout_of(1 << 20), layout_of(50)};
+  const Layout sizes[] = {layout_of(100),    layout_of(112),          layout_of(4000),
+                          layout_of(300000), layout_of(1 * mebibyte), layout_of(50)};
   Layout layout = layout_of(40);
   void* block = zone_.allocate(layout).value_or(nullptr);
   fill_pattern(block, layout.size(), 1);

@@ -238,12 +238,13 @@ TYPED_TEST(ZoneMisuse, of_a_page_that_left_its_class_is_rejected) {
   if (!TestFixture::readable_after_give_back) {
     ASSERT_NE(this->zone_.statistics().depot_bytes, 0u) << "its meta-data can still be read";
   }
+  const Kinds only_foreign{MisuseKind::ForeignPointer};
   std::size_t foreign = 0;
   for (void* object : {first[0], second[0]}) {
     this->zone_.deallocate(object, this->layout);
-    foreign += this->misuse_.take_kinds() == Kinds{MisuseKind::ForeignPointer} ? 1 : 0;
+    foreign += static_cast<std::size_t>(this->misuse_.take_kinds() == only_foreign);
     TestFixture::Zone::deallocate_remote(object, this->layout);
-    foreign += this->misuse_.take_kinds() == Kinds{MisuseKind::ForeignPointer} ? 1 : 0;
+    foreign += static_cast<std::size_t>(this->misuse_.take_kinds() == only_foreign);
   }
   EXPECT_EQ(foreign, 2u) << "one page is idle and one in no class";
   EXPECT_EQ(this->zone_.validate(), nullptr);
