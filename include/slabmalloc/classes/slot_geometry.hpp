@@ -27,6 +27,8 @@ struct SlotGeometry {
 
   static constexpr std::uint32_t no_slot = ~std::uint32_t{0};
   static constexpr std::size_t minimum_object_size = 2;
+  /// A page header counts slots in 24 bits; a page of more than that leaves the rest unused.
+  static constexpr std::size_t maximum_slots = (std::size_t{1} << 24) - 1;
 
   /// Lays out as many slots of `object_size` bytes as fit `page_bytes`, of which `fixed_bytes` and
   /// two words for every `word_bits` slots are not for slots where `bitmaps_inside`.
@@ -37,6 +39,7 @@ struct SlotGeometry {
       return {};
     }
     std::size_t slots = room / object_size;
+    slots = slots < maximum_slots ? slots : maximum_slots;
     if (bitmaps_inside) {
       while (slots != 0 && slots * object_size + bitmap_bytes(slots) > room) {
         // Each step removes what the bitmaps exceed the room by, so there are few.

@@ -105,10 +105,26 @@ class alignas(64) SizeClass {
         word_base_ = Page::frame_of(page) +
                      std::size_t{word_index_} * word_bits * geometry_.object_size;
         used_at_word_ = page->used.load(Order::relaxed);
+        check_selected_word();
         return allocate_fast();
       }
     }
     return nullptr;
+  }
+
+  /// Collects the current page if someone else freed a slot that is free already and could be issued
+  /// next: that is reported, and the slot's next client keeps it. Done whenever a word is selected, and
+  /// by hardened zones before each allocation.
+  void check_selected_word() noexcept {
+    Header* page = current_.load(Order::relaxed);
+    if (page == nullptr) {
+      return;
+    }
+    const Word free = claimed_.load(Order::relaxed) | word_->load(Order::relaxed);
+    if ((free & page->remote(word_index_, geometry_.words).load(Order::relaxed)) != 0)
+        [[unlikely]] {
+      collect(page);
+    }
   }
 
   /// A slot from another page of this class, or null if none has one.
@@ -253,13 +269,20 @@ class alignas(64) SizeClass {
   }
 
   /// Takes an idle page out of the class, or null; its frame may then be used for anything.
+  /// A double free may be on its way into an idle page: its bit, once collected, counts as used until
+  /// it is announced, and keeps the page, which is then partial.
   Header* remove_idle_page() noexcept {
     bool fresh = false;
-    Header* page = take_from_idle(fresh);
-    if (page != nullptr) {
-      dissolve(page);
+    while (Header* page = take_from_idle(fresh)) {
+      collect(page);
+      if (page->used.load(Order::relaxed) == 0) {
+        dissolve(page);
+        return page;
+      }
+      page->tag.store(owner_->tag(), Order::relaxed);
+      partial_.push_back(page);
     }
-    return page;
+    return nullptr;
   }
 
   /// Makes the current page one of the others, so that it can be idle. Cost: the words of one page.

@@ -73,7 +73,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   /// As allocate(), of size class `index`. Pre: index < class_count.
   [[gnu::always_inline]] Result<void*> allocate_class(std::uint32_t index) noexcept {
     return this->banks_.with_class(index, [&](auto& bank, auto& size_class) -> Result<void*> {
-      if (void* object = size_class.allocate_fast()) [[likely]] {
+      if (void* object = Engine::issue(size_class)) [[likely]] {
         return object;
       }
       return this->allocate_slow(bank, size_class);
@@ -258,8 +258,8 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     this->banks_.for_each_bank([&](auto& bank) noexcept {
       for (auto& size_class : bank.classes) {
         size_class.leave_current();
-        while (size_class.idle_pages() != 0) {
-          this->give_back(bank, size_class.frame_bytes(), size_class.remove_idle_page());
+        while (auto* page = size_class.remove_idle_page()) {
+          this->give_back(bank, size_class.frame_bytes(), page);
         }
       }
       while (Header* page = bank.depot.pop()) {

@@ -69,7 +69,7 @@ class ZoneEngine {
   /// A block of class `index` from the selected word, or null. Thread: owner. Cost: constant, no call.
   [[gnu::always_inline]] void* allocate_class_fast(std::uint32_t index) noexcept {
     return banks_.with_class(
-        index, [](auto&, auto& size_class) { return size_class.allocate_fast(); });
+        index, [](auto&, auto& size_class) { return issue(size_class); });
   }
 
   /// True if the block of class `index` that was allocated last is known to be all zero.
@@ -146,6 +146,15 @@ class ZoneEngine {
         size_class.configure(bank.geometries.at[position++], index++, owner_);
       }
     });
+  }
+
+  /// A slot from the selected word, or null.
+  template <class Class>
+  [[gnu::always_inline]] static void* issue(Class& size_class) noexcept {
+    if constexpr (Config::hardened) {
+      size_class.check_selected_word();
+    }
+    return size_class.allocate_fast();
   }
 
   // ---- allocation's slow path ------------------------------------------------------------------
@@ -225,7 +234,9 @@ class ZoneEngine {
   static Header* borrow_idle(Bank& bank, std::size_t bytes) noexcept {
     for (auto& size_class : bank.classes) {
       if (size_class.idle_pages() != 0 && size_class.frame_bytes() == bytes) {
-        return size_class.remove_idle_page();
+        if (Header* page = size_class.remove_idle_page()) {
+          return page;
+        }
       }
     }
     return nullptr;
@@ -265,6 +276,9 @@ class ZoneEngine {
   template <class Bank, class Class>
   [[gnu::noinline]] void retire_one(Bank& bank, Class& size_class) noexcept {
     Header* page = size_class.remove_idle_page();
+    if (page == nullptr) {
+      return;
+    }
     if (has_depot<Bank> && (!is_paged || bank.depot.size() < Config::depot_pages)) {
       bank.depot.push(page, owner_.tag());
     } else {
