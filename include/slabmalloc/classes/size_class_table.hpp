@@ -148,7 +148,7 @@ struct SizeClassTable {
     if (!is_power_of_two(spec.linear_step) || !is_power_of_two(spec.linear_limit) ||
         !is_power_of_two(spec.steps_per_doubling) || !is_power_of_two(spec.largest) ||
         spec.smallest < 2 || spec.smallest > spec.linear_limit || spec.largest > (1u << 30) ||
-        spec.linear_limit / spec.steps_per_doubling < 1) {
+        spec.linear_limit < spec.linear_step * spec.steps_per_doubling) {
       return false;
     }
     if (size_of(0) != spec.smallest || size_of(count - 1) != spec.largest) {

@@ -45,7 +45,7 @@ struct RemoteFree {
   void deliver() const noexcept {
     // A live object pins the page's owner and keeps it from being idle.
     const std::uintptr_t tag = page->tag.load(Order::relaxed);
-    if ((tag & PageState::mask) == PageState::idle) [[unlikely]] {
+    if (tag == 0 || (tag & PageState::mask) == PageState::idle) [[unlikely]] {
       report_double_frees(mask);
       return;
     }

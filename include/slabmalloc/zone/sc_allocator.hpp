@@ -66,7 +66,7 @@ class SCAllocator {
     return allocate_slow();
   }
 
-  /// Frees an object of this allocator. Thread: owner.
+  /// Frees an object of this allocator; a null pointer is none. Thread: owner.
   /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook.
   void deallocate(void* object, Layout layout) noexcept {
     std::uint32_t slot = 0;
@@ -106,6 +106,7 @@ class SCAllocator {
   /// Hands at most `limit` wholly empty pages to `reclaim(Page*)`; returns how many. Thread: owner.
   template <class Reclaim>
   std::size_t try_reclaim_pages(std::size_t limit, Reclaim&& reclaim) noexcept {
+    collect();
     class_.leave_current();
     std::size_t count = 0;
     while (count < limit) {
@@ -148,6 +149,11 @@ class SCAllocator {
     if (void* object = class_.allocate_from_pages()) {
       return object;
     }
+    // The inbox may hold more than one slow path drains.
+    collect();
+    if (void* object = class_.allocate_from_pages()) {
+      return object;
+    }
     return AllocationError::OutOfMemory;
   }
 
@@ -160,8 +166,11 @@ class SCAllocator {
     return true;
   }
 
-  /// The page and slot of `object`; null after a report.
+  /// The page and slot of `object`; null for a null pointer and after a report.
   Header* find(void* object, Layout layout, std::uint32_t& slot) const noexcept {
+    if (object == nullptr) {
+      return nullptr;
+    }
     const SlotGeometry& geometry = class_.geometry();
     if (!serves(layout)) {
       report_misuse({MisuseKind::SizeMismatch, object, geometry.object_size, 0});

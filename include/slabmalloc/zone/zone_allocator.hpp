@@ -100,7 +100,8 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     return object;
   }
 
-  /// Frees a block of this zone or of any other zone of the same configuration. Thread: owner.
+  /// Frees a block of this zone or of any other zone of the same configuration; a null pointer is none.
+  /// Thread: owner.
   /// Pre: with embedded meta-data, the frame of `layout`'s page kind around `object` is readable.
   /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook.
   /// Cost: constant, and lock-free where the block is another zone's.

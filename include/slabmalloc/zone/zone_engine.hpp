@@ -132,6 +132,7 @@ class ZoneEngine {
  protected:
   using Banks = typename BanksFor<SizeClasses, typename Config::Pages>::Type;
   static_assert(class_count <= 256, "a page header has 8 bits for the class");
+  static_assert(SizeClasses::validate(), "the table of size classes is not sound");
 
   struct Run {
     Result<void*> address_or_error;
@@ -330,6 +331,9 @@ class ZoneEngine {
   template <class Bank, class Class>
   [[gnu::always_inline]] void deallocate_in(Bank& bank, Class& size_class, void* object) noexcept {
     using Page = typename Bank::Page;
+    if (object == nullptr) [[unlikely]] {
+      return;
+    }
     Header* page = Page::header_of(object);
     if (page->tag.load(Order::relaxed) == owner_.tag() &&
         page->class_index == size_class.index()) [[likely]] {
@@ -378,10 +382,13 @@ class ZoneEngine {
             Word{1} << (slot % word_bits)};
   }
 
-  /// The page and slot of `object` of the class at `position` of the bank; without a page after a
-  /// report.
+  /// The page and slot of `object` of the class at `position` of the bank; without a page for a
+  /// null pointer and after a report.
   template <class Bank>
   static RemoteFree<Atomics> find(void* object, std::uint32_t position) noexcept {
+    if (object == nullptr) {
+      return {};
+    }
     using Page = typename Bank::Page;
     const SlotGeometry& geometry = Bank::geometries.at[position];
     Header* page = Page::head_of(object);
@@ -438,6 +445,9 @@ class ZoneEngine {
   }
 
   [[gnu::noinline]] void deallocate_run(void* object, Layout layout) noexcept {
+    if (object == nullptr) {
+      return;
+    }
     if constexpr (has_runs) {
       pager_->deallocate_run(object, layout.size(), layout.align());
     } else {
