@@ -147,5 +147,29 @@ TEST(LateDoubleFree, of_a_slot_in_a_word_about_to_be_selected_is_reported_by_any
   EXPECT_EQ(zone.validate(), nullptr);
 }
 
+TEST(LateDoubleFree, gathered_by_another_zone_does_not_touch_a_page_that_was_given_to_another_class) {
+  test::FrameSource frames;
+  test::MisuseRecorder misuse;
+  ZoneAllocator owner;
+  ZoneAllocator other;
+  const Layout layout = Layout::from_size_align(64, 8).value();
+  const Layout other_layout = Layout::from_size_align(32, 8).value();
+  auto* page = frames.page<ObjectPage>();
+  ASSERT_TRUE(owner.refill(layout, page));
+  void* object = owner.allocate(layout).value();
+  other.deallocate(object, layout);
+  ASSERT_EQ(other.statistics().withheld_bytes, 64u);
+  owner.deallocate(object, layout);
+  ASSERT_EQ(owner.try_reclaim_base_pages(1, [](ObjectPage*) {}), 1u);
+  ASSERT_TRUE(owner.refill(other_layout, page));
+  void* next = owner.allocate(other_layout).value();
+  other.collect();
+  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
+  owner.collect();
+  EXPECT_EQ(owner.statistics().used_bytes, 32u);
+  owner.deallocate(next, other_layout);
+  EXPECT_EQ(owner.validate(), nullptr);
+}
+
 }  // namespace
 }  // namespace slabmalloc

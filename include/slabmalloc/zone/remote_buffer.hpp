@@ -43,9 +43,11 @@ struct RemoteFree {
   /// SizeClass::absorb(), lets the link be written after the owner read it.
   /// Post: the announcement, with the push if it was the first, was the last access to the page.
   void deliver() const noexcept {
-    // A live object pins the page's owner and keeps it from being idle.
+    // A live object pins its page: there is one, of this class, with an owner, and not idle. Otherwise the
+    // object was freed by someone else while this free was gathered or under way.
     const std::uintptr_t tag = page->tag.load(Order::relaxed);
-    if (tag == 0 || (tag & PageState::mask) == PageState::idle) [[unlikely]] {
+    if (tag == 0 || (tag & PageState::mask) == PageState::idle ||
+        page->seal.load(Order::relaxed) != page->seal_for(geometry->object_size)) [[unlikely]] {
       report_double_frees(mask);
       return;
     }

@@ -329,7 +329,7 @@ class alignas(64) SizeClass {
   /// A snapshot. Thread: the owner. Cost: O(pages of the class).
   ClassStatistics statistics() const noexcept;
 
-  /// Objects given out so far. Thread: any; exact for the owner, else it may lag by one page.
+  /// Objects given out so far, without those issued since the current page became it. Thread: any.
   std::size_t allocations() const noexcept { return allocations_.get(); }
   /// Slots claimed and not issued: free, although their page shows them as live. Thread: any.
   std::uint32_t claimed_slots() const noexcept {
