@@ -11,8 +11,8 @@ constexpr std::size_t chunks_for(std::size_t bytes) noexcept {
   return bytes == 0 ? 1 : (bytes - 1) / chunk_bytes + 1;
 }
 
-/// A mapping above this that the kernel refuses is refused. Reserved space would serve: the kernel does
-/// not count it, so that the program would be killed later instead of being told now.
+/// A mapping above this that the kernel refuses is refused. Reserved space would serve: the kernel
+/// does not count it, so that the program would be killed later instead of being told now.
 constexpr std::size_t largest_run_bytes = std::size_t{1} << 30;
 
 }  // namespace

@@ -112,6 +112,28 @@ TEST_F(RunMapTest, a_rest_keeps_the_age_of_the_whole) {
   EXPECT_TRUE(map_.validate());
 }
 
+TEST_F(RunMapTest, a_merged_run_is_as_old_as_its_oldest_part) {
+  for (const bool left_is_older : {false, true}) {
+    SCOPED_TRACE(left_is_older);
+    const std::uint32_t start = map_.end();
+    map_.append(5, RunState::Clean);
+    std::uint32_t runs[5];
+    for (std::uint32_t& run : runs) {
+      run = take(1);
+    }
+    ASSERT_EQ(runs[0], start);
+    const std::uint32_t stamp = 100 * start;
+    map_.release(left_is_older ? runs[1] : runs[3], stamp + 10);
+    map_.release(left_is_older ? runs[3] : runs[1], stamp + 20);
+    map_.release(runs[2], stamp + 30);
+    EXPECT_EQ(map_.stamp_of(runs[1]), stamp + 10);
+    EXPECT_EQ(map_.run_chunks(runs[1]), 3u);
+    EXPECT_TRUE(map_.validate());
+    map_.clean(runs[1], 3);
+    map_.take({runs[1], runs[1]}, 3);
+  }
+}
+
 TEST_F(RunMapTest, a_run_can_be_cleaned_piece_by_piece) {
   map_.append(10, RunState::Clean);
   map_.release(take(10), 5);

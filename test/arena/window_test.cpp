@@ -95,6 +95,15 @@ TEST(Window, works_without_any_reservation) {
   expect_usable(window, 0, growth.added);
 }
 
+TEST(Window, reserves_nothing_where_address_space_is_bounded_however_generously) {
+  test::FaultyOs os;
+  os.limit_address_space(500 * gibibyte);
+  Window window;
+  ASSERT_TRUE(window.grow(1));
+  EXPECT_TRUE(window.is_limited());
+  EXPECT_EQ(os.reserved_bytes(), 0u);
+}
+
 TEST(Window, grows_by_little_where_address_space_is_bounded) {
   test::FaultyOs os;
   os.limit_address_space(gibibyte);
