@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <thread>
 #include <vector>
@@ -62,6 +63,37 @@ TEST(Mutex, sleepers_are_woken) {
   for (std::thread& sleeper : sleepers) {
     sleeper.join();
   }
+}
+
+std::atomic<int> waits{0};
+std::atomic<int> wakes{0};
+
+TEST(Mutex, enters_the_kernel_only_to_sleep_and_to_wake_sleepers) {
+  Interface counting = linux_interface;
+  counting.wait = [](const std::uint32_t* word, std::uint32_t expected) {
+    ++waits;
+    linux_interface.wait(word, expected);
+  };
+  counting.wake = [](const std::uint32_t* word, std::uint32_t count) {
+    ++wakes;
+    linux_interface.wake(word, count);
+  };
+  const Interface& before = replace_interface(counting);
+  Mutex mutex;
+  mutex.lock();
+  mutex.unlock();
+  EXPECT_EQ(waits + wakes, 0);
+  mutex.lock();
+  std::thread sleeper([&] { const Lock lock(mutex); });
+  while (waits == 0) {
+    std::this_thread::yield();
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  EXPECT_LT(waits, 10) << "it sleeps rather than ask again and again";
+  mutex.unlock();
+  sleeper.join();
+  EXPECT_GE(wakes, 1);
+  replace_interface(before);
 }
 
 TEST(Mutex, held_at_a_fork_it_can_be_made_free_in_the_child) {
