@@ -141,6 +141,9 @@ void Arena::adopt(const Growth& growth) noexcept {
   runs_.append(growth.added, RunState::Clean);
   data_base_.store(reinterpret_cast<std::uintptr_t>(window_.data()), Order::relaxed);
   records_.store(window_.records(), Order::relaxed);
+  if (window_.is_limited()) {
+    direct_threshold_.store(limited_direct_threshold_bytes, Order::relaxed);
+  }
   // Release, with the acquire in chunk_of(): who sees the size sees base and records, too.
   window_bytes_.store(std::size_t{runs_.end()} * chunk_bytes, Order::release);
 }

@@ -3,7 +3,8 @@
 // Arena: where the process heap's memory comes from and goes back to.
 //
 //     page of slots   --allocate(chunks)------->  a run of 64 KiB chunks in one window of space
-//     large object    --allocate_large(bytes)-->  such a run; from 32 MiB on its own mapping
+//     large object    --allocate_large(bytes)-->  such a run; from 32 MiB on its own mapping, and
+//                                                 from 1 MiB on where address space is bounded
 //
 //     process_arena
 //     | mutex | Window: place and growth | RunMap: who has which chunks | DirectMap: own mappings |
@@ -82,6 +83,8 @@ class Arena {
  public:
   /// From here on a large object gets a mapping of its own.
   static constexpr std::size_t direct_threshold_bytes = std::size_t{32} << 20;
+  /// The same where address space is bounded: the window keeps its share of that, mappings do not.
+  static constexpr std::size_t limited_direct_threshold_bytes = std::size_t{1} << 20;
   /// From an alignment above this too, since a run would leave as much unused before it.
   static constexpr std::size_t run_alignment_bytes = std::size_t{4} << 20;
   static constexpr std::uint32_t decay_milliseconds = 250;
@@ -205,6 +208,7 @@ class Arena {
   alignas(64) HardwareAtomics::Cell<std::size_t> window_bytes_;
   HardwareAtomics::Cell<std::uintptr_t> data_base_;
   HardwareAtomics::Cell<Chunk*> records_;
+  HardwareAtomics::Cell<std::size_t> direct_threshold_{direct_threshold_bytes};
 
   alignas(64) os::Mutex mutex_;
   Window window_;

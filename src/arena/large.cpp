@@ -18,7 +18,8 @@ constexpr std::size_t largest_run_bytes = std::size_t{1} << 30;
 }  // namespace
 
 Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
-  const bool by_run = bytes < direct_threshold_bytes && alignment <= run_alignment_bytes;
+  const bool by_run =
+      bytes < direct_threshold_.load(Order::relaxed) && alignment <= run_alignment_bytes;
   Extent extent = by_run ? allocate_large_run(bytes, alignment) : allocate_direct(bytes, alignment);
   if (!extent) {
     // One may be refused what the other still has: reserved space, or room under a bound.
@@ -116,7 +117,7 @@ LargeFree Arena::deallocate_direct(void* address) noexcept {
 bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
   const std::size_t wanted = chunks_for(bytes);
   const std::uint32_t had = head->snapshot().large_chunks();
-  if (wanted > had && bytes >= direct_threshold_bytes) {
+  if (wanted > had && bytes >= direct_threshold_.load(Order::relaxed)) {
     // Moved once to a mapping of its own it can grow further without copying.
     return false;
   }

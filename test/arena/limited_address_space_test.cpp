@@ -90,6 +90,24 @@ TEST(LimitedAddressSpace, large_objects_are_served_and_given_back) {
             0);
 }
 
+TEST(LimitedAddressSpace, what_large_objects_took_serves_a_larger_one_afterwards) {
+  EXPECT_EQ(in_bounded_child(400 * mebibyte,
+                             [](Arena& arena) {
+                               static void* objects[1000];
+                               std::size_t count = 0;
+                               while (const Extent object = arena.allocate_large(mebibyte, 16)) {
+                                 objects[count++] = object.address;
+                                 // Pages in between, which stay.
+                                 arena.allocate(1);
+                               }
+                               for (std::size_t object = 0; object < count; ++object) {
+                                 arena.deallocate_large(objects[object]);
+                               }
+                               return arena.allocate_large(300 * mebibyte, 16) ? 0 : 1;
+                             }),
+            0);
+}
+
 TEST(LimitedAddressSpace, exhaustion_is_null_and_passes_when_memory_is_freed) {
   EXPECT_EQ(in_bounded_child(200 * mebibyte,
                              [](Arena& arena) {
