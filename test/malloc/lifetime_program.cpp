@@ -206,7 +206,9 @@ void says_whether_its_caller_is_trusted() {
 }
 
 void forks() {
-  free(malloc(10));
+  for (int count = 0; count < 1000; ++count) {
+    free(malloc(10));
+  }
   const pid_t child = fork();
   if (child == 0) {
     for (int count = 0; count < 5; ++count) {

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+//
+// Fork seen from inside: what the handlers that start-up registers hold back and put right. The
+// program links all of the heap, so that it has these handlers. See process_test.cpp for whole
+// programs.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "malloc/heap.hpp"
+#include "os/os.hpp"
+
+namespace slabmalloc {
+namespace {
+
+constexpr std::size_t mebibyte = std::size_t{1} << 20;
+
+/// Runs `work` in a child and returns its exit status; -1 if a signal, its alarm's say, ended it.
+template <class Work>
+int status_of_child(Work work) {
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    _exit(work());
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+int allocate_and_free() {
+  for (const std::size_t bytes :
+       {std::size_t{16}, std::size_t{3000}, std::size_t{100000}, mebibyte, 40 * mebibyte}) {
+    void* blocks[50];
+    for (void*& block : blocks) {
+      block = heap::allocate(bytes);
+      if (block == nullptr) {
+        return 1;
+      }
+      *static_cast<char*>(block) = 'x';
+    }
+    for (void* block : blocks) {
+      heap::deallocate(block);
+    }
+  }
+  return 0;
+}
+
+std::atomic<bool> is_committing{false};
+
+TEST(Fork, waits_for_what_other_threads_have_under_way_in_the_arena) {
+  static os::Interface slow = os::linux_interface;
+  slow.commit = [](void* address, std::size_t bytes) {
+    is_committing = true;
+    usleep(10000);
+    const bool done = os::linux_interface.commit(address, bytes);
+    is_committing = false;
+    return done;
+  };
+  const os::Interface& before = os::replace_interface(slow);
+  for (int round = 0; round < 3; ++round) {
+    std::thread grower([] { (void)heap::allocate(30 * mebibyte); });
+    while (!is_committing) {
+    }
+    EXPECT_EQ(status_of_child([] { return is_committing ? 2 : allocate_and_free(); }), 0);
+    grower.join();
+  }
+  os::replace_interface(before);
+}
+
+TEST(Fork, waits_while_another_thread_opens_the_heap) {
+  if (process_arena.committed_chunks() != 0) {
+    GTEST_SKIP() << "the heap is in use already";
+  }
+  static os::Interface slow = os::linux_interface;
+  slow.reserve = [](std::size_t bytes) {
+    is_committing = true;
+    usleep(10000);
+    void* address = os::linux_interface.reserve(bytes);
+    is_committing = false;
+    return address;
+  };
+  const os::Interface& before = os::replace_interface(slow);
+  std::thread first([] { (void)heap::allocate(1); });
+  while (!is_committing) {
+  }
+  EXPECT_EQ(status_of_child([] { return is_committing ? 2 : allocate_and_free(); }), 0);
+  first.join();
+  os::replace_interface(before);
+}
+
+TEST(Fork, the_child_frees_blocks_of_threads_that_it_does_not_have) {
+  std::atomic<bool> done{false};
+  std::vector<void*> of_others[3];
+  std::atomic<int> ready{0};
+  std::vector<std::thread> threads;
+  for (std::vector<void*>& blocks : of_others) {
+    threads.emplace_back([&] {
+      for (int count = 0; count < 500; ++count) {
+        blocks.push_back(heap::allocate(static_cast<std::size_t>(count) * 20));
+      }
+      ++ready;
+      while (!done) {
+        allocate_and_free();
+      }
+    });
+  }
+  while (ready != 3) {
+  }
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_EQ(status_of_child([&] {
+                for (const std::vector<void*>& blocks : of_others) {
+                  for (void* block : blocks) {
+                    heap::deallocate(block);
+                  }
+                }
+                const int status = allocate_and_free();
+                heap::trim();
+                return status;
+              }),
+              0);
+  }
+  done = true;
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+}
+
+TEST(Fork, the_child_has_its_own_zone_and_gives_others_up) {
+  std::atomic<bool> done{false};
+  std::thread other([&] {
+    void* block = heap::allocate(100);
+    while (!done) {
+      usleep(100);
+    }
+    heap::deallocate(block);
+  });
+  heap::deallocate(heap::allocate(100));
+  EXPECT_EQ(status_of_child([] {
+              ArenaZone* const mine = thread_zone;
+              const bool works = allocate_and_free() == 0 && thread_zone == mine;
+              return works && mine->validate() == nullptr ? 0 : 1;
+            }),
+            0);
+  done = true;
+  other.join();
+}
+
+}  // namespace
+}  // namespace slabmalloc
