@@ -31,6 +31,7 @@ class RemoteBufferTest : public testing::Test {
   Header* add_page() {
     Header* page = Page::header_of(frames_.page<Page>());
     page->tag.store(owner_.tag(), Order::relaxed);
+    page->seal.store(page->seal_for(object_bytes), Order::relaxed);
     page->announced.store(0, Order::relaxed);
     for (std::uint32_t word = 0; word < geometry.words; ++word) {
       page->remote(word, geometry.words).store(0, Order::relaxed);

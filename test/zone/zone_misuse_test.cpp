@@ -274,7 +274,6 @@ TYPED_TEST(ZoneMisuse, of_foreign_addresses_is_rejected) {
   } else {
     int on_the_stack = 0;
     auto* arena = TypeParam::Table::arena();
-    this->expect_each_rejects("null", MisuseKind::ForeignPointer, nullptr, this->layout);
     this->expect_each_rejects("stack", MisuseKind::ForeignPointer, &on_the_stack, this->layout);
     this->expect_each_rejects("below", MisuseKind::ForeignPointer, arena - 64, this->layout);
     this->expect_each_rejects("unused", MisuseKind::ForeignPointer,
