@@ -200,7 +200,7 @@ TEST(HeapModel, blocks_that_travel_between_threads_stay_whole_and_none_is_lost) 
     for (int number = 0; number < 4; ++number) {
       threads.emplace_back([&exchange, random = random.fork()]() mutable {
         std::vector<Block> own;
-        for (int step = 0; step < 6000; ++step) {
+        for (int step = 0; step < 3000; ++step) {
           Block block{};
           const std::size_t choice = random.below(8);
           if (choice < 3) {
