@@ -117,8 +117,9 @@ typedef enum slabmalloc_misuse_kind {
 typedef void (*slabmalloc_misuse_handler)(slabmalloc_misuse_kind kind, const void *address);
 
 /* Replaces what hears of bad calls, for the process heap and all zones; null restores the default, which
- * writes a line on stderr and aborts. The handler may return: the bad call then does nothing. Returns the
- * one before, null for the default. */
+ * writes a line on stderr and aborts. The handler may return: the bad call then does nothing. It must
+ * not allocate or free: it may be called in the middle of either. Returns the one before, null for the
+ * default. */
 slabmalloc_misuse_handler slabmalloc_set_misuse_handler(slabmalloc_misuse_handler handler);
 
 /* "MAJOR.MINOR.PATCH" */

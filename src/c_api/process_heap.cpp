@@ -89,12 +89,15 @@ void* slabmalloc_reallocate(void* block, size_t old_bytes, size_t new_bytes, siz
   if (alignment <= heap::minimum_alignment) {
     return heap::reallocate(block, new_bytes != 0 ? new_bytes : 1);
   }
-  if (new_bytes <= old_bytes && new_bytes > old_bytes / 2) {
-    return block;
+  const size_t usable_bytes = heap::usable_bytes(block);
+  if (usable_bytes == 0 || (new_bytes <= usable_bytes && new_bytes > usable_bytes / 2)) {
+    // Misuse, which was reported, or nothing to do.
+    return usable_bytes == 0 ? nullptr : block;
   }
   void* moved = heap::allocate_aligned(new_bytes, alignment);
   if (moved != nullptr) {
-    __builtin_memcpy(moved, block, old_bytes < new_bytes ? old_bytes : new_bytes);
+    const size_t common = old_bytes < new_bytes ? old_bytes : new_bytes;
+    __builtin_memcpy(moved, block, common < usable_bytes ? common : usable_bytes);
     heap::deallocate(block);
   }
   return moved;

@@ -178,6 +178,7 @@ std::size_t trim() noexcept {
   if (thread_zone != &empty_zone) {
     thread_zone->trim();
   }
+  thread_zones.trim_late();
   thread_zones.drain_all();
   return process_arena.trim();
 }

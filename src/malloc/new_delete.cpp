@@ -85,49 +85,85 @@ void* allocate_or_null(std::size_t bytes, std::size_t alignment) noexcept {
 
 }  // namespace
 
+/// The operators of this library under names that nothing replaces.
+extern "C" {
+[[gnu::visibility("hidden")]] void* slabmalloc_own_new(std::size_t bytes);
+[[gnu::visibility("hidden")]] void* slabmalloc_own_aligned_new(std::size_t bytes,
+                                                               std::align_val_t alignment);
+}
+__asm__(
+    ".globl slabmalloc_own_new\n"
+    ".hidden slabmalloc_own_new\n"
+    ".set slabmalloc_own_new, _Znwm\n"
+    ".globl slabmalloc_own_aligned_new\n"
+    ".hidden slabmalloc_own_aligned_new\n"
+    ".set slabmalloc_own_aligned_new, _ZnwmSt11align_val_t\n");
+
+namespace {
+
+/// True if the program brings an operator new of its own, which the nothrow form must then use. What that
+/// throws ends the program: it cannot be caught here.
+bool is_replaced() noexcept {
+  void* (*const current)(std::size_t) = &::operator new;
+  return current != &slabmalloc_own_new;
+}
+bool is_aligned_replaced() noexcept {
+  void* (*const current)(std::size_t, std::align_val_t) = &::operator new;
+  return current != &slabmalloc_own_aligned_new;
+}
+
+}  // namespace
+
 #pragma GCC visibility push(default)
 
+// A program may replace some of these. The language has every other form go through the one it replaced,
+// so all but the first of each kind call by the public name, which the loader binds to the replacement.
+
 void* operator new(std::size_t bytes) { return allocate_or_throw(bytes); }
-void* operator new[](std::size_t bytes) { return allocate_or_throw(bytes); }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return allocate_aligned_or_throw(bytes, alignment);
 }
+void* operator new[](std::size_t bytes) { return ::operator new(bytes); }
 void* operator new[](std::size_t bytes, std::align_val_t alignment) {
-  return allocate_aligned_or_throw(bytes, alignment);
+  return ::operator new(bytes, alignment);
 }
 void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  return allocate_or_null(bytes, heap::minimum_alignment);
-}
-void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
-  return allocate_or_null(bytes, heap::minimum_alignment);
+  return is_replaced() ? ::operator new(bytes)
+                       : allocate_or_null(bytes, heap::minimum_alignment);
 }
 void* operator new(std::size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
-  return allocate_or_null(bytes, static_cast<std::size_t>(alignment));
+  return is_aligned_replaced() ? ::operator new(bytes, alignment)
+                               : allocate_or_null(bytes, static_cast<std::size_t>(alignment));
+}
+void* operator new[](std::size_t bytes, const std::nothrow_t& nothrow) noexcept {
+  return ::operator new(bytes, nothrow);
 }
 void* operator new[](std::size_t bytes, std::align_val_t alignment,
-                     const std::nothrow_t&) noexcept {
-  return allocate_or_null(bytes, static_cast<std::size_t>(alignment));
+                     const std::nothrow_t& nothrow) noexcept {
+  return ::operator new(bytes, alignment, nothrow);
 }
 
 void operator delete(void* block) noexcept { heap::deallocate(block); }
-void operator delete[](void* block) noexcept { heap::deallocate(block); }
-void operator delete(void* block, std::size_t) noexcept { heap::deallocate(block); }
-void operator delete[](void* block, std::size_t) noexcept { heap::deallocate(block); }
 void operator delete(void* block, std::align_val_t) noexcept { heap::deallocate(block); }
-void operator delete[](void* block, std::align_val_t) noexcept { heap::deallocate(block); }
-void operator delete(void* block, std::size_t, std::align_val_t) noexcept {
-  heap::deallocate(block);
+void operator delete[](void* block) noexcept { ::operator delete(block); }
+void operator delete[](void* block, std::align_val_t alignment) noexcept {
+  ::operator delete(block, alignment);
 }
-void operator delete[](void* block, std::size_t, std::align_val_t) noexcept {
-  heap::deallocate(block);
+void operator delete(void* block, std::size_t) noexcept { ::operator delete(block); }
+void operator delete[](void* block, std::size_t) noexcept { ::operator delete[](block); }
+void operator delete(void* block, std::size_t, std::align_val_t alignment) noexcept {
+  ::operator delete(block, alignment);
 }
-void operator delete(void* block, const std::nothrow_t&) noexcept { heap::deallocate(block); }
-void operator delete[](void* block, const std::nothrow_t&) noexcept { heap::deallocate(block); }
-void operator delete(void* block, std::align_val_t, const std::nothrow_t&) noexcept {
-  heap::deallocate(block);
+void operator delete[](void* block, std::size_t, std::align_val_t alignment) noexcept {
+  ::operator delete[](block, alignment);
 }
-void operator delete[](void* block, std::align_val_t, const std::nothrow_t&) noexcept {
-  heap::deallocate(block);
+void operator delete(void* block, const std::nothrow_t&) noexcept { ::operator delete(block); }
+void operator delete[](void* block, const std::nothrow_t&) noexcept { ::operator delete[](block); }
+void operator delete(void* block, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  ::operator delete(block, alignment);
+}
+void operator delete[](void* block, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  ::operator delete[](block, alignment);
 }
 
 #pragma GCC visibility pop

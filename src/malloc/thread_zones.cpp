@@ -29,7 +29,7 @@ ArenaZone* ThreadZones::acquire() noexcept {
   {
     const os::Lock lock(mutex_);
     has_key = has_exit_key_ || make_exit_key();
-    mine = unpark();
+    mine = pop_parked();
     if (mine == nullptr) {
       mine = create();
     }
@@ -64,17 +64,24 @@ void ThreadZones::thread_ends(void* zone) noexcept {
 
 void ThreadZones::park(ThreadZone& ended) noexcept {
   ended.zone.trim();
+  process_arena.decay();
   const os::Lock lock(mutex_);
-  ended.state = ThreadZone::State::parked;
-  ended.next_parked = parked_;
-  parked_ = &ended;
+  push_parked(ended);
+}
+
+void ThreadZones::push_parked(ThreadZone& one) noexcept {
+  one.state = ThreadZone::State::parked;
+  one.next_parked = nullptr;
+  (last_parked_ != nullptr ? last_parked_->next_parked : first_parked_) = &one;
+  last_parked_ = &one;
   parked_count_.fetch_add(1, Order::relaxed);
 }
 
-ThreadZone* ThreadZones::unpark() noexcept {
-  ThreadZone* one = parked_;
+ThreadZone* ThreadZones::pop_parked() noexcept {
+  ThreadZone* one = first_parked_;
   if (one != nullptr) {
-    parked_ = one->next_parked;
+    first_parked_ = one->next_parked;
+    last_parked_ = first_parked_ != nullptr ? last_parked_ : nullptr;
     one->state = ThreadZone::State::owned;
     parked_count_.fetch_sub(1, Order::relaxed);
   }
@@ -107,33 +114,41 @@ bool ThreadZones::make_exit_key() noexcept {
   return has_exit_key_;
 }
 
+/// Drains the zone that was parked or drained longest ago; the bytes that went back to the arena. No
+/// mutex is held meanwhile, since what is found may have to be reported.
+std::size_t ThreadZones::drain_one() noexcept {
+  ThreadZone* one = nullptr;
+  {
+    const os::Lock lock(mutex_);
+    one = pop_parked();
+  }
+  if (one == nullptr) {
+    return 0;
+  }
+  const std::size_t freed_bytes = one->zone.has_mail() ? one->zone.trim() : 0;
+  const os::Lock lock(mutex_);
+  push_parked(*one);
+  return freed_bytes;
+}
+
 void ThreadZones::drain_some() noexcept {
-  if (parked_count_.load(Order::relaxed) == 0 ||
-      requests_.fetch_add(1, Order::relaxed) % requests_per_drain != 0 || !mutex_.try_lock()) {
-    return;
+  if (parked_count_.load(Order::relaxed) != 0 &&
+      requests_.fetch_add(1, Order::relaxed) % requests_per_drain == 0) {
+    drain_one();
   }
-  // The zone at the front goes to the back, so that all have their turn.
-  if (ThreadZone* one = parked_; one != nullptr) {
-    one->zone.trim();
-    ThreadZone** end = &parked_;
-    if (one->next_parked != nullptr) {
-      parked_ = one->next_parked;
-      for (end = &parked_; *end != nullptr; end = &(*end)->next_parked) {
-      }
-      one->next_parked = nullptr;
-      *end = one;
-    }
-  }
-  mutex_.unlock();
 }
 
 bool ThreadZones::drain_all() noexcept {
-  const os::Lock lock(mutex_);
   std::size_t freed_bytes = 0;
-  for (ThreadZone* one = parked_; one != nullptr; one = one->next_parked) {
-    freed_bytes += one->zone.trim();
+  for (std::size_t count = parked_count_.load(Order::relaxed); count != 0; --count) {
+    freed_bytes += drain_one();
   }
   return freed_bytes != 0;
+}
+
+void ThreadZones::trim_late() noexcept {
+  const os::Lock lock(late_mutex_);
+  late_.zone.trim();
 }
 
 void ThreadZones::prepare_fork() noexcept {

@@ -17,8 +17,8 @@
 //
 // Zones are never destroyed: pages and remote frees lead to their owners by address.
 //
-// Locks, in this order: late mutex, registry mutex, the arena's. A parked zone is touched only with the
-// registry mutex held. Across a fork all are held, so the child finds them whole; zones of threads that
+// Locks, in this order: late mutex, registry mutex, the arena's, the direct map's. A parked zone is
+// touched by whoever took it off the list under the registry mutex. Across a fork all are held, so the child finds them whole; zones of threads that
 // the child does not have are abandoned: frees to them stay safe, their free slots are lost.
 #pragma once
 
@@ -60,6 +60,8 @@ class ThreadZones {
   void drain_some() noexcept;
   /// Takes in what was freed to every parked zone; true if memory went back to the arena.
   bool drain_all() noexcept;
+  /// Gives the empty pages of the late zone back to the arena.
+  void trim_late() noexcept;
 
   /// Calls `visitor(const ArenaZone&)` for every zone there ever was. Thread: any. What the visitor may
   /// read of a zone that it does not own is what is said to be readable from any thread.
@@ -82,7 +84,9 @@ class ThreadZones {
  private:
   static void thread_ends(void* zone) noexcept;
 
-  ThreadZone* unpark() noexcept;
+  ThreadZone* pop_parked() noexcept;
+  void push_parked(ThreadZone& one) noexcept;
+  std::size_t drain_one() noexcept;
   ThreadZone* create() noexcept;
   void park(ThreadZone& ended) noexcept;
   bool make_exit_key() noexcept;
@@ -91,7 +95,8 @@ class ThreadZones {
 
   os::Mutex late_mutex_;
   os::Mutex mutex_;
-  ThreadZone* parked_ = nullptr;
+  ThreadZone* first_parked_ = nullptr;
+  ThreadZone* last_parked_ = nullptr;
   HardwareAtomics::Cell<ThreadZone*> registered_{nullptr};
   HardwareAtomics::Cell<std::size_t> parked_count_{0};
   HardwareAtomics::Cell<std::size_t> threads_{0};

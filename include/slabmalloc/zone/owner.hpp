@@ -63,7 +63,7 @@ class alignas(64) Owner {
     return page;
   }
 
-  /// True if a page is queued, as far as the caller can see. Thread: any, if taken_ is quiescent.
+  /// True if a page is queued that take() has not seen yet. Thread: any; a hint.
   bool has_mail() const noexcept { return inbox_.load(Order::relaxed) != nullptr; }
 
  private:

@@ -55,7 +55,8 @@ class SCAllocator {
   /// An object of at most usable_size() bytes.
   /// Fails: InvalidLayout if the layout's size or alignment is more than every slot has, or if not one
   /// object fits a page; OutOfMemory if nothing is free: refill() and try again.
-  /// Cost: constant; at most the words of two pages and the absorption of `drain_pages` pages.
+  /// Cost: constant; at most the words of two pages and the absorption of `drain_pages` pages; before it says
+  /// OutOfMemory, O(queued pages).
   Result<void*> allocate(Layout layout) noexcept {
     if (!serves(layout)) [[unlikely]] {
       return AllocationError::InvalidLayout;

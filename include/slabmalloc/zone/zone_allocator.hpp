@@ -61,7 +61,8 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   /// A block for `layout`; a size of 0 counts as 1. Thread: owner.
   /// Fails: OutOfMemory where nothing is free (without a pager: refill and try again); InvalidLayout
   /// above MAX_ALLOC_SIZE (size or alignment) unless the pager gives runs.
-  /// Cost: constant in the number of pages and objects; the pager's call apart.
+  /// Cost: constant in the number of pages and objects, the pager's call apart; before it says OutOfMemory,
+  /// O(queued pages + size classes).
   [[gnu::always_inline]] Result<void*> allocate(Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) [[unlikely]] {
@@ -134,12 +135,21 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   }
 
   /// Makes a block of `old_layout` one of `new_layout`, moved where the slot does not allow it. The
-  /// first min(old, new) bytes stay. Thread: owner. Fails: as allocate(); then the block is untouched.
+  /// first min(old, new) bytes stay. A null pointer is allocated anew. Thread: owner.
+  /// Fails: as allocate(), the block is then untouched; InvalidLayout after misuse was reported, as by
+  /// deallocate().
   Result<void*> reallocate(void* object, Layout old_layout, Layout new_layout) noexcept {
+    if (object == nullptr) {
+      return allocate(new_layout);
+    }
     const std::uint32_t old_class = class_for(old_layout);
-    const std::uint32_t new_class = class_for(new_layout);
-    if (old_class == new_class && old_class != SizeClasses::no_class) {
-      return object;
+    if (old_class != SizeClasses::no_class) {
+      if (!is_live(object, old_class)) {
+        return AllocationError::InvalidLayout;
+      }
+      if (old_class == class_for(new_layout)) {
+        return object;
+      }
     }
     const Result<void*> moved = allocate(new_layout);
     if (moved) {
@@ -229,13 +239,23 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     this->banks_.for_each_bank([&](auto& bank) noexcept {
       using Bank = typename std::remove_reference_t<decltype(bank)>;
       if constexpr (std::same_as<typename Bank::Page, Page>) {
-        while (count < limit) {
-          Header* page = this->take_empty(bank);
-          if (page == nullptr) {
-            break;
-          }
+        const auto hand_over = [&](Header* page, std::size_t bytes) noexcept {
+          this->frame_bytes_.subtract(bytes);
           reclaim(reinterpret_cast<Page*>(Page::frame_of(page)));
           ++count;
+        };
+        while (count < limit && bank.depot.size() != 0) {
+          hand_over(bank.depot.pop(), Engine::uniform_frame_bytes(bank));
+        }
+        for (auto& size_class : bank.classes) {
+          size_class.leave_current();
+          while (count < limit) {
+            Header* page = size_class.remove_idle_page();
+            if (page == nullptr) {
+              break;
+            }
+            hand_over(page, size_class.frame_bytes());
+          }
         }
       }
     });
@@ -361,6 +381,24 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
       broken = "Z1: frame bytes = pages of all classes + depots";
     }
     return broken;
+  }
+ private:
+  /// True if `object` is a live object of class `index`. Fails: misuse is reported; then false.
+  bool is_live(void* object, std::uint32_t index) noexcept {
+    return this->banks_.with_class(index, [&](auto& bank, auto& size_class) {
+      using Bank = typename std::remove_reference_t<decltype(bank)>;
+      const RemoteFree<Atomics> place =
+          Engine::template find<Bank>(object, index - Bank::first);
+      if (place.page == nullptr) {
+        return false;
+      }
+      const std::uint32_t slot = place.word * word_bits + lowest_bit(place.mask);
+      if (size_class.is_free(place.page, slot)) {
+        report_misuse({MisuseKind::DoubleFree, object, size_class.geometry().object_size, slot});
+        return false;
+      }
+      return true;
+    });
   }
 };
 

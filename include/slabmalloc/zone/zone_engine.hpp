@@ -49,8 +49,8 @@ class ZoneEngine {
     }
   }
 
-  /// Parks: delivers gathered frees and settles the counts of current pages, so that another thread
-  /// can adopt the zone, or look at it, without a rest. Thread: owner.
+  /// As collect(), and makes every current page one of the others, so that the empty ones are idle and
+  /// all counts are told. Thread: owner. Cost: O(queued pages + size classes).
   void settle() noexcept {
     collect();
     banks_.for_each_bank([&](auto& bank) noexcept {
@@ -60,6 +60,9 @@ class ZoneEngine {
       }
     });
   }
+
+  /// True if another thread has announced frees that wait here. Thread: any; a hint.
+  bool has_mail() const noexcept { return owner_.has_mail(); }
 
   // ---- for allocators built on a zone whose pages describe themselves ----------------------------
 
@@ -291,23 +294,6 @@ class ZoneEngine {
   void give_back(Bank&, std::size_t bytes, Header* page) noexcept {
     frame_bytes_.subtract(bytes);
     pager_->deallocate_frame(Bank::Page::frame_of(page), bytes);
-  }
-
-  /// Takes an empty page of the bank out of the zone, from its depot or its classes, or null.
-  template <class Bank>
-  Header* take_empty(Bank& bank) noexcept {
-    if (Header* page = bank.depot.pop()) {
-      frame_bytes_.subtract(uniform_frame_bytes(bank));
-      return page;
-    }
-    for (auto& size_class : bank.classes) {
-      size_class.leave_current();
-      if (Header* page = size_class.remove_idle_page()) {
-        frame_bytes_.subtract(size_class.frame_bytes());
-        return page;
-      }
-    }
-    return nullptr;
   }
 
   template <class Class, class Page>
