@@ -35,7 +35,8 @@ void *slabmalloc_allocate_zeroed(size_t bytes, size_t alignment);
  * A null `block` is allocated anew. */
 void *slabmalloc_reallocate(void *block, size_t old_bytes, size_t new_bytes, size_t alignment);
 
-/* Frees a block; a null pointer is none. `bytes` and `alignment` are those it was asked for with. */
+/* Frees a block; a null pointer is none. `bytes` and `alignment` are those it was asked for with; they are
+ * not checked: the block's address tells. */
 void slabmalloc_deallocate(void *block, size_t bytes, size_t alignment);
 
 /* The bytes that may be used of a live block; 0 for a null pointer. */

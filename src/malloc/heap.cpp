@@ -77,12 +77,16 @@ Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
   return extent;
 }
 
-/// A new block with the first `kept_bytes` of `block`, which is freed. Null if memory is exhausted.
+/// A new block with the first `kept_bytes` of `block`, which is freed. If memory is exhausted, the block itself
+/// where it is large enough, else null.
 void* move(void* block, std::size_t kept_bytes, std::size_t bytes) noexcept {
   void* moved = allocate(bytes);
   if (moved != nullptr) {
     __builtin_memcpy(moved, block, kept_bytes < bytes ? kept_bytes : bytes);
     deallocate(block);
+  } else if (bytes <= kept_bytes) {
+    // Programs take it for granted that making a block smaller works.
+    return block;
   }
   return moved;
 }

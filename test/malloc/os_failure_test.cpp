@@ -245,6 +245,28 @@ TEST(OsFailure, giving_back_may_fail_without_anyone_noticing) {
   }
 }
 
+TEST(OsFailure, making_a_block_smaller_works_when_memory_is_exhausted) {
+  EXPECT_TRUE(passes_in_child([] {
+    FaultyOs os;
+    for (const std::size_t bytes : {std::size_t{600}, std::size_t{5000}, 200 * kibibyte}) {
+      os.heal();
+      void* block = heap::allocate(bytes);
+      ASSERT_NE(block, nullptr);
+      test::fill_pattern(block, 40, bytes);
+      os.fail_every(OsCall::Commit);
+      os.fail_every(OsCall::Map);
+      for (const std::size_t each : {mebibyte, std::size_t{65536}, std::size_t{40}}) {
+        while (heap::allocate(each) != nullptr) {
+        }
+      }
+      void* smaller = heap::reallocate(block, 40);
+      ASSERT_NE(smaller, nullptr) << bytes;
+      EXPECT_TRUE(test::holds_pattern(smaller, 40, bytes));
+      EXPECT_EQ(heap::reallocate(smaller, 4 * mebibyte), nullptr);
+    }
+  }));
+}
+
 TEST(OsFailure, memory_that_could_not_be_purged_is_cleared_where_zeros_are_asked_for) {
   EXPECT_TRUE(passes_in_child([] {
     FaultyOs os;

@@ -30,7 +30,7 @@ concept Pager = requires(P& pager, void* frame, std::size_t bytes) {
 };
 
 /// A pager that also gives runs of frames, for requests above the largest size class.
-///   allocate_run(bytes, alignment)     `bytes` is any size; aligned to `alignment`, a power of two
+///   allocate_run(bytes, alignment)     `bytes` is at least 1; aligned to `alignment`, a power of two
 ///   deallocate_run(run, bytes, alignment)   takes back what allocate_run gave for the same figures
 template <class P>
 concept RunPager =

@@ -418,9 +418,14 @@ class ZoneEngine {
 
   // ---- runs ------------------------------------------------------------------------------------
 
+  /// A size of 0 counts as 1.
+  static constexpr std::size_t run_bytes(Layout layout) noexcept {
+    return layout.size() != 0 ? layout.size() : 1;
+  }
+
   [[gnu::noinline]] Run allocate_run(Layout layout) noexcept {
     if constexpr (has_runs) {
-      const Frame run = pager_->allocate_run(layout.size(), layout.align());
+      const Frame run = pager_->allocate_run(run_bytes(layout), layout.align());
       if (run.address != nullptr) {
         return {run.address, run.zeroed};
       }
@@ -435,7 +440,7 @@ class ZoneEngine {
       return;
     }
     if constexpr (has_runs) {
-      pager_->deallocate_run(object, layout.size(), layout.align());
+      pager_->deallocate_run(object, run_bytes(layout), layout.align());
     } else {
       report_misuse({MisuseKind::SizeMismatch, object, 0, 0});
     }
