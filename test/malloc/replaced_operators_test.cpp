@@ -25,12 +25,12 @@ struct Pool {
 
 }  // namespace
 
-void* operator new(std::size_t size) {
+[[gnu::noinline]] void* operator new(std::size_t size) {
   void* block = Pool::bytes + Pool::used;
   Pool::used += (size + 15) / 16 * 16;
   return Pool::used <= Pool::capacity ? block : throw std::bad_alloc();
 }
-void operator delete(void* block) noexcept {
+[[gnu::noinline]] void operator delete(void* block) noexcept {
   if (Pool::holds(block)) {
     ++Pool::frees;
   } else {
