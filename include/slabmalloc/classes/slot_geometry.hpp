@@ -52,7 +52,7 @@ struct SlotGeometry {
       return {};
     }
     return {static_cast<std::uint32_t>(object_size),
-            static_cast<std::uint32_t>(((std::uint64_t{1} << 32) + object_size - 1) / object_size),
+            reciprocal_of(static_cast<std::uint32_t>(object_size)),
             static_cast<std::uint32_t>(slots),
             static_cast<std::uint32_t>((slots + word_bits - 1) / word_bits)};
   }
@@ -73,6 +73,12 @@ struct SlotGeometry {
   friend constexpr bool operator==(const SlotGeometry&, const SlotGeometry&) = default;
 
  private:
+  /// ceil(2^32 / size) for a size of 2 or more, without a division of 64 bits, which 32-bit processors
+  /// leave to a library.
+  static constexpr std::uint32_t reciprocal_of(std::uint32_t size) noexcept {
+    return ~std::uint32_t{0} / size + 1;
+  }
+
   /// Bytes of the two bitmaps (local and remote) of `slots` slots.
   static constexpr std::size_t bitmap_bytes(std::size_t slots) noexcept {
     return 2 * sizeof(Word) * ((slots + word_bits - 1) / word_bits);

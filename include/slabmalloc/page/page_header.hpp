@@ -65,9 +65,11 @@ struct PageHeader {
   std::uint32_t class_index : 8;        ///< Size class within the owner.
   Cell<std::uint32_t> seal;             ///< Proves that this is a page of slots of a given size.
 
-  Cell<Word>& local(std::uint32_t word) noexcept { return bitmap()[-1 - std::ptrdiff_t{word}]; }
+  Cell<Word>& local(std::uint32_t word) noexcept {
+    return bitmap()[-1 - static_cast<std::ptrdiff_t>(word)];
+  }
   Cell<Word>& remote(std::uint32_t word, std::uint32_t words) noexcept {
-    return bitmap()[-1 - std::ptrdiff_t{words} - std::ptrdiff_t{word}];
+    return bitmap()[-1 - static_cast<std::ptrdiff_t>(words + word)];
   }
 
   /// The value of `seal` for a header here over slots of `object_size` bytes. Never 0.
