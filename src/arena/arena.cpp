@@ -95,7 +95,7 @@ Placement Arena::find_or_grow(RunRequest& request) noexcept {
     return placement;
   }
   const bool has_dirty = runs_.oldest_dirty_run() != no_chunk;
-  if (has_dirty && window_.is_limited()) {
+  if (has_dirty && window_.is_bounded()) {
     purge_all(now());
     if (const Placement placement = runs_.find(request, SearchEffort::Bounded)) {
       return placement;
@@ -141,9 +141,9 @@ void Arena::adopt(const Growth& growth) noexcept {
   runs_.append(growth.added, RunState::Clean);
   data_base_.store(reinterpret_cast<std::uintptr_t>(window_.data()), Order::relaxed);
   records_.store(window_.records(), Order::relaxed);
-  if (window_.is_limited()) {
-    direct_threshold_.store(limited_direct_threshold_bytes, Order::relaxed);
-  }
+  direct_threshold_.store(
+      window_.is_bounded() ? bounded_direct_threshold_bytes : direct_threshold_bytes,
+      Order::relaxed);
   // Release, with the acquire in chunk_of(): who sees the size sees base and records, too.
   window_bytes_.store(std::size_t{runs_.end()} * chunk_bytes, Order::release);
 }

@@ -84,7 +84,7 @@ class Arena {
   /// From here on a large object gets a mapping of its own.
   static constexpr std::size_t direct_threshold_bytes = std::size_t{32} << 20;
   /// The same where address space is bounded: the window keeps its share of that, mappings do not.
-  static constexpr std::size_t limited_direct_threshold_bytes = std::size_t{1} << 20;
+  static constexpr std::size_t bounded_direct_threshold_bytes = std::size_t{1} << 20;
   /// From an alignment above this too, since a run would leave as much unused before it.
   static constexpr std::size_t run_alignment_bytes = std::size_t{4} << 20;
   static constexpr std::uint32_t decay_milliseconds = 250;

@@ -11,8 +11,8 @@ constexpr std::size_t chunks_for(std::size_t bytes) noexcept {
   return bytes == 0 ? 1 : (bytes - 1) / chunk_bytes + 1;
 }
 
-/// A mapping above this that the kernel refuses is refused. Reserved space would serve: the kernel
-/// does not count it, so that the program would be killed later instead of being told now.
+/// A mapping above this that the kernel refuses is refused: growing the window by as much would
+/// only ask the same again.
 constexpr std::size_t largest_run_bytes = std::size_t{1} << 30;
 
 }  // namespace
@@ -22,7 +22,7 @@ Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment) noexcept 
       bytes < direct_threshold_.load(Order::relaxed) && alignment <= run_alignment_bytes;
   Extent extent = by_run ? allocate_large_run(bytes, alignment) : allocate_direct(bytes, alignment);
   if (!extent) {
-    // One may be refused what the other still has: reserved space, or room under a bound.
+    // One may be refused what the other still has: free runs, or the address space of the window's next step.
     if (by_run) {
       extent = allocate_direct(bytes, alignment);
     } else if (bytes <= largest_run_bytes) {

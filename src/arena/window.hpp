@@ -2,22 +2,22 @@
 //
 // Window: the part of the address space that the arena lives in, and how it grows.
 //
-//     data_base                                  records_base            tags_base
-//     | chunk 0 | chunk 1 | … (data_limit) |guard| Chunk records … |guard| RunTags … |
-//     '-- usable --'- not yet -------------'     '-usable-'-not yet-'    '-usable-'--'
+//     records_base             tags_base          data_base
+//     | Chunk records … |guard | RunTags … |guard | chunk 0 | chunk 1 | …             (limit) |
+//     '-usable-'-not yet-'     '-usable-'-not yet-'  '-- usable --'------- not yet ------------'
+//
+// Nothing of the picture is reserved: it is laid over empty address space, and growth maps further
+// pieces at their exact places. So what the process has mapped is what the arena has use for, and a
+// bound on its address space or a lock on all its memory meets no more than that.
 //
 // All three parts grow upwards from their bases, the records and tags first: for every chunk whose
-// data is usable, record and tag are usable too. The guards, never made usable, stop an overflow of
-// the last chunk.
+// data is usable, record and tag are usable too. The guards are never mapped by the window. If
+// something else is mapped in the way of the data, the gap is skipped; its chunks are reported so
+// that they are never handed out.
 //
-// Two modes, told apart once, when it first grows:
-//   Reserved  the whole picture is one reservation without access; growth makes more of it usable.
-//             The rule wherever address space is free.
-//   Limited   where address space is bounded (RLIMIT_AS) or the reservation is refused: nothing is
-//             reserved. The picture is laid over a part of the address space that programs leave
-//             empty, and growth maps further pieces at their exact places. If something else is
-//             mapped in the way of the data, the gap is skipped; its chunks are reported so that
-//             they are never handed out.
+// The place is one that the system proposes, high in the address space; its own later mappings come
+// down from the picture's far end. Where it proposes none, because the address space is bounded,
+// the place is one of a few that programs leave empty.
 #pragma once
 
 #include <cstddef>
@@ -43,12 +43,13 @@ class Window {
   constexpr Window() noexcept = default;
 
   /// Makes at least `minimum` chunks more usable, more than that if memory allows. The first call
-  /// chooses mode and place.
+  /// chooses the place.
   /// Fails: nothing added, all usable chunks as before; it may be tried again.
   Growth grow(std::uint32_t minimum) noexcept;
 
-  /// True if address space is scarce: reuse comes before growth.
-  bool is_limited() const noexcept { return mode_ == Mode::Limited; }
+  /// True if address space was bounded when the window last grew: reuse comes before growth then,
+  /// and growth is by little.
+  bool is_bounded() const noexcept { return is_bounded_; }
 
   std::byte* data() const noexcept { return reinterpret_cast<std::byte*>(data_base_); }
   Chunk* records() const noexcept { return reinterpret_cast<Chunk*>(records_base_); }
@@ -59,25 +60,23 @@ class Window {
   std::size_t metadata_bytes() const noexcept { return records_bytes_ + tags_bytes_; }
 
  private:
-  enum class Mode : std::uint8_t { Unopened, Reserved, Limited };
-
-  bool open_reserved() noexcept;
-  Growth open_limited(std::uint32_t minimum) noexcept;
-  Growth open_limited_at(std::uintptr_t base, std::size_t data_bytes,
-                         std::uint32_t minimum) noexcept;
+  Growth open(std::uint32_t minimum) noexcept;
+  Growth open_at(std::uintptr_t base, std::size_t data_bytes, std::uint32_t minimum) noexcept;
+  Growth open_at_known_place(std::uint32_t minimum) noexcept;
   std::size_t place(std::uintptr_t base, std::size_t data_bytes) noexcept;
+  Growth grow_by_step(std::uint32_t minimum) noexcept;
   std::uint32_t preferred_step() const noexcept;
   Growth grow_by(std::uint32_t chunks) noexcept;
-  os::MapOutcome make_usable(std::uintptr_t address, std::size_t bytes, const char* label) noexcept;
   bool cover(std::uintptr_t base, std::size_t& usable, std::size_t wanted,
              const char* label) noexcept;
   bool uncover(std::uintptr_t base, std::size_t& usable) noexcept;
   bool cover_metadata(std::uint64_t chunks) noexcept;
 
-  Mode mode_ = Mode::Unopened;
-  std::uintptr_t data_base_ = 0;
+  bool is_open_ = false;  ///< The place is chosen for good.
+  bool is_bounded_ = false;
   std::uintptr_t records_base_ = 0;
   std::uintptr_t tags_base_ = 0;
+  std::uintptr_t data_base_ = 0;
   std::uint32_t limit_ = 0;        ///< Chunks that the picture has room for.
   std::uint32_t end_ = 0;          ///< Chunks whose data is usable or skipped.
   std::size_t data_bytes_ = 0;     ///< Usable data.

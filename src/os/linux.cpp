@@ -32,15 +32,16 @@ class ErrnoKeeper {
 constexpr int anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
 constexpr int read_write = PROT_READ | PROT_WRITE;
 
-void* reserve(std::size_t bytes) {
+std::uintptr_t find_space(std::size_t bytes) {
+  // The kernel chooses the highest gap that fits, and the high end of it: a random place where
+  // addresses are randomised. Given back, it is the gap that later mappings are taken from, again
+  // from the high end.
   const ErrnoKeeper keeper;
   void* const address = mmap(nullptr, bytes, PROT_NONE, anonymous | MAP_NORESERVE, -1, 0);
-  return address == MAP_FAILED ? nullptr : address;
-}
-
-bool commit(void* address, std::size_t bytes) {
-  const ErrnoKeeper keeper;
-  return mprotect(address, bytes, read_write) == 0;
+  if (address == MAP_FAILED || munmap(address, bytes) != 0) {
+    return 0;
+  }
+  return reinterpret_cast<std::uintptr_t>(address);
 }
 
 MapOutcome map_at(void* address, std::size_t bytes) {
@@ -161,8 +162,7 @@ std::uint32_t thread_id() { return static_cast<std::uint32_t>(syscall(SYS_gettid
 }  // namespace
 
 constinit const Interface linux_interface = {
-    .reserve = reserve,
-    .commit = commit,
+    .find_space = find_space,
     .map_at = map_at,
     .map = map,
     .unmap = unmap,

@@ -5,16 +5,16 @@
 // Everything goes through a table of functions, so that a test can put a table of its own in front
 // and let any call fail:
 //
-//     arena, mutex, report  --->  os::interface()  --->  { reserve, commit, purge, … }
+//     arena, mutex, report  --->  os::interface()  --->  { map_at, purge, … }
 //                                                         linux_interface, or a test's
 //
 // What the memory calls do to a range of address space:
 //
-//     (nothing) --reserve--> reserved --commit--> usable, zero
-//         |                                        |      ^
-//         +--map, map_at-------------------------->+      | (stays usable)
-//         ^                                        +-purge+
-//         +------------------unmap-----------------+
+//     (nothing) --map, map_at--> usable, zero
+//         ^                       |      ^
+//         |                       |      | (stays usable)
+//         |                       +-purge+
+//         +--------unmap----------+
 //
 // Every function preserves errno, allocates nothing, and may be called before the C library has
 // finished starting, after it has begun to finish, and in the child of a fork.
@@ -40,12 +40,10 @@ inline constexpr std::size_t unlimited = ~std::size_t{0};
 /// The operating system as this library uses it. Addresses and byte counts of the memory functions
 /// are multiples of page_bytes(), except where a range of names or of output is meant.
 struct Interface {
-  /// Sets aside address space without access and without commit charge; null if refused.
-  void* (*reserve)(std::size_t bytes);
-
-  /// Makes reserved space readable and writable. False under strict overcommit, a data limit or the
-  /// limit on the number of mappings; the range is then as before.
-  bool (*commit)(void* address, std::size_t bytes);
+  /// The address of `bytes` of space that nothing is mapped in now, a multiple of page_bytes(), such
+  /// that the system's own choices for later mappings come to its far end first; 0 if there is none
+  /// or the process may not have so much.
+  std::uintptr_t (*find_space)(std::size_t bytes);
 
   /// Maps readable and writable zeros at exactly `address`, never over an existing mapping.
   MapOutcome (*map_at)(void* address, std::size_t bytes);

@@ -179,14 +179,14 @@ TEST_F(LargeTest, runs_stand_in_where_mappings_are_refused) {
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(LargeTest, reserved_space_does_not_stand_in_for_what_the_kernel_counts_as_too_much) {
+TEST_F(LargeTest, runs_do_not_stand_in_for_more_than_a_gibibyte) {
   os_.fail_every(test::OsCall::Map);
   EXPECT_EQ(allocate(2 * gibibyte), nullptr);
   EXPECT_EQ(arena_->committed_chunks(), 0u);
 }
 
 TEST_F(LargeTest, mappings_stand_in_where_growth_is_refused) {
-  os_.fail_every(test::OsCall::Commit);
+  os_.fail_every(test::OsCall::MapAt);
   std::byte* const object = allocate(mebibyte);
   ASSERT_NE(object, nullptr);
   EXPECT_FALSE(in_window(object));

@@ -29,21 +29,29 @@ TEST(Window, opens_on_first_growth_with_at_least_what_was_asked) {
   const Growth growth = window.grow(3);
   EXPECT_EQ(growth.skipped, 0u);
   EXPECT_GE(growth.added, 3u);
-  EXPECT_FALSE(window.is_limited());
+  EXPECT_FALSE(window.is_bounded());
   expect_usable(window, 0, growth.added);
 }
 
-TEST(Window, parts_do_not_overlap) {
+TEST(Window, parts_do_not_overlap_however_far_they_grow) {
   test::FaultyOs os;
   Window window;
   ASSERT_TRUE(window.grow(1));
   const auto data = reinterpret_cast<std::uintptr_t>(window.data());
   const auto records = reinterpret_cast<std::uintptr_t>(window.records());
   const auto tags = reinterpret_cast<std::uintptr_t>(window.tags());
-  const std::size_t chunks = (records - data) / chunk_bytes - 1;
+  const std::size_t chunks = (tags - records - chunk_bytes) / sizeof(Chunk);
   EXPECT_GE(chunks * chunk_bytes, gibibyte);
-  EXPECT_GE(tags, records + chunks * sizeof(Chunk) + chunk_bytes);
-  EXPECT_LE(tags + chunks * sizeof(RunTag) - data, os.reserved_bytes());
+  EXPECT_GE(data, tags + chunks * sizeof(RunTag));
+  EXPECT_EQ(data % (2 * mebibyte), 0u);
+}
+
+TEST(Window, maps_no_more_than_it_makes_usable) {
+  test::FaultyOs os;
+  Window window;
+  ASSERT_TRUE(window.grow(1));
+  EXPECT_EQ(os.usable_bytes(), window.data_bytes() + window.metadata_bytes());
+  EXPECT_LE(os.usable_bytes(), 5 * mebibyte);
 }
 
 TEST(Window, growth_continues_where_it_ended) {
@@ -60,21 +68,23 @@ TEST(Window, growth_continues_where_it_ended) {
   }
 }
 
-TEST(Window, takes_a_smaller_reservation_where_a_large_one_is_refused) {
+TEST(Window, takes_a_smaller_space_where_a_large_one_is_not_to_be_had) {
   for (const std::size_t largest : {20 * gibibyte, 5 * gibibyte, 2 * gibibyte}) {
     test::FaultyOs os;
-    os.limit_reservation(largest);
+    os.limit_space(largest);
     Window window;
     EXPECT_TRUE(window.grow(1));
-    EXPECT_FALSE(window.is_limited());
-    EXPECT_LE(os.reserved_bytes(), largest);
-    EXPECT_GE(os.reserved_bytes(), gibibyte);
+    const auto records = reinterpret_cast<std::uintptr_t>(window.records());
+    const auto tags = reinterpret_cast<std::uintptr_t>(window.tags());
+    const std::size_t chunks = (tags - records - chunk_bytes) / sizeof(Chunk);
+    EXPECT_LE(chunks * chunk_bytes, largest);
+    EXPECT_GE(chunks * chunk_bytes, largest / 5);
   }
 }
 
-TEST(Window, ends_with_its_reservation) {
+TEST(Window, ends_with_its_space) {
   test::FaultyOs os;
-  os.limit_reservation(2 * gibibyte);
+  os.limit_space(2 * gibibyte);
   Window window;
   std::uint32_t end = 0;
   while (const Growth growth = window.grow(1024)) {
@@ -85,23 +95,36 @@ TEST(Window, ends_with_its_reservation) {
   EXPECT_FALSE(window.grow(gibibyte / chunk_bytes));
 }
 
-TEST(Window, works_without_any_reservation) {
+TEST(Window, opens_where_programs_leave_room_if_no_space_is_proposed) {
   test::FaultyOs os;
-  os.limit_reservation(0);
+  os.limit_space(0);
   Window window;
   const Growth growth = window.grow(3);
-  EXPECT_TRUE(window.is_limited());
-  EXPECT_EQ(os.reserved_bytes(), 0u);
+  EXPECT_FALSE(window.is_bounded());
   expect_usable(window, 0, growth.added);
 }
 
-TEST(Window, reserves_nothing_where_address_space_is_bounded_however_generously) {
+TEST(Window, opens_where_address_space_is_bounded_however_generously) {
   test::FaultyOs os;
   os.limit_address_space(500 * gibibyte);
   Window window;
   ASSERT_TRUE(window.grow(1));
-  EXPECT_TRUE(window.is_limited());
-  EXPECT_EQ(os.reserved_bytes(), 0u);
+  EXPECT_TRUE(window.is_bounded());
+}
+
+TEST(Window, heeds_a_bound_that_comes_and_goes) {
+  test::FaultyOs os;
+  Window window;
+  std::uint32_t end = window.grow(1).added;
+  for (const std::size_t bound : {gibibyte, os::unlimited, 2 * gibibyte}) {
+    os.limit_address_space(bound);
+    const Growth growth = window.grow(1);
+    ASSERT_TRUE(growth);
+    EXPECT_EQ(window.is_bounded(), bound != os::unlimited);
+    EXPECT_EQ(growth.added * chunk_bytes < 4 * mebibyte, bound != os::unlimited);
+    expect_usable(window, end, growth.added);
+    end += growth.added;
+  }
 }
 
 TEST(Window, grows_by_little_where_address_space_is_bounded) {

@@ -52,23 +52,23 @@ int allocate_and_free() {
   return 0;
 }
 
-std::atomic<bool> is_committing{false};
+std::atomic<bool> is_mapping{false};
 
 TEST(Fork, waits_for_what_other_threads_have_under_way_in_the_arena) {
   static os::Interface slow = os::linux_interface;
-  slow.commit = [](void* address, std::size_t bytes) {
-    is_committing = true;
+  slow.map_at = [](void* address, std::size_t bytes) {
+    is_mapping = true;
     usleep(10000);
-    const bool done = os::linux_interface.commit(address, bytes);
-    is_committing = false;
-    return done;
+    const os::MapOutcome outcome = os::linux_interface.map_at(address, bytes);
+    is_mapping = false;
+    return outcome;
   };
   const os::Interface& before = os::replace_interface(slow);
   for (int round = 0; round < 3; ++round) {
     std::thread grower([] { (void)heap::allocate(30 * mebibyte); });
-    while (!is_committing) {
+    while (!is_mapping) {
     }
-    EXPECT_EQ(status_of_child([] { return is_committing ? 2 : allocate_and_free(); }), 0);
+    EXPECT_EQ(status_of_child([] { return is_mapping ? 2 : allocate_and_free(); }), 0);
     grower.join();
   }
   os::replace_interface(before);
@@ -79,18 +79,18 @@ TEST(Fork, waits_while_another_thread_opens_the_heap) {
     GTEST_SKIP() << "the heap is in use already";
   }
   static os::Interface slow = os::linux_interface;
-  slow.reserve = [](std::size_t bytes) {
-    is_committing = true;
+  slow.find_space = [](std::size_t bytes) {
+    is_mapping = true;
     usleep(10000);
-    void* address = os::linux_interface.reserve(bytes);
-    is_committing = false;
-    return address;
+    const std::uintptr_t space = os::linux_interface.find_space(bytes);
+    is_mapping = false;
+    return space;
   };
   const os::Interface& before = os::replace_interface(slow);
   std::thread first([] { (void)heap::allocate(1); });
-  while (!is_committing) {
+  while (!is_mapping) {
   }
-  EXPECT_EQ(status_of_child([] { return is_committing ? 2 : allocate_and_free(); }), 0);
+  EXPECT_EQ(status_of_child([] { return is_mapping ? 2 : allocate_and_free(); }), 0);
   first.join();
   os::replace_interface(before);
 }

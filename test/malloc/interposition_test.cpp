@@ -176,7 +176,7 @@ TEST(Interposition, sizes_up_to_the_address_space_may_be_asked_for) {
       free(block);
     }
   }
-  // What the kernel refused was not taken from reserved space, which it does not count.
+  // What the kernel refused was not taken by growing the window instead.
   EXPECT_LT(mallinfo2().arena, std::size_t{4} << 30);
   expect_usable(malloc(10), 10);
 }

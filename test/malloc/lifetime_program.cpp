@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -179,6 +181,37 @@ void allocates_until_refused() {
   }
 }
 
+/// The first number of /proc/self/statm, in bytes: what is mapped.
+size_t mapped_bytes() {
+  FILE* file = fopen("/proc/self/statm", "r");
+  expect(file != nullptr, "/proc/self/statm can be read");
+  unsigned long pages = 0;
+  expect(fscanf(file, "%lu", &pages) == 1, "/proc/self/statm starts with a number");
+  fclose(file);
+  return pages * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+}
+
+[[gnu::noinline]] size_t use_stack(size_t bytes) {
+  volatile char frame[4096];
+  frame[0] = 1;
+  return static_cast<size_t>(frame[0]) +
+         (bytes > sizeof(frame) ? use_stack(bytes - sizeof(frame)) : 0);
+}
+
+void bounds_its_own_address_space() {
+  allocate_and_free();
+  const size_t mapped = mapped_bytes();
+  expect(mapped < size_t{512} << 20, "no more is mapped than has a use");
+  const rlimit limit{mapped + (size_t{300} << 20), RLIM_INFINITY};
+  expect(setrlimit(RLIMIT_AS, &limit) == 0, "the address space can be bounded");
+  expect(use_stack(size_t{6} << 20) > 1000, "the stack can grow");
+  std::thread(allocate_and_free).join();
+  void* mapping = mmap(nullptr, size_t{64} << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  expect(mapping != MAP_FAILED, "the program can map");
+  munmap(mapping, size_t{64} << 20);
+  allocates_until_refused();
+}
+
 // ---- misuse seen by the program
 // ------------------------------------------------------------------
 
@@ -234,6 +267,7 @@ constexpr Program programs[] = {
      frees_what_a_library_allocated_before_the_start},
     {"runs_on_a_wrapped_malloc", runs_on_a_wrapped_malloc},
     {"starts_threads_at_once", starts_threads_at_once},
+    {"bounds_its_own_address_space", bounds_its_own_address_space},
     {"allocates_until_refused", allocates_until_refused},
     {"allocates_and_forks_in_its_handler_of_sigabrt",
      allocates_and_forks_in_its_handler_of_sigabrt},

@@ -105,6 +105,11 @@ TEST_P(Life, a_bound_on_the_address_space_is_lived_with) {
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
 }
 
+TEST_P(Life, a_bound_that_the_program_sets_itself_leaves_room_for_its_stack_and_mappings) {
+  const Outcome outcome = run_life("bounds_its_own_address_space", GetParam());
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+}
+
 TEST_P(Life, a_bound_on_writable_memory_is_lived_with) {
   const Outcome outcome =
       run_life("allocates_until_refused", GetParam(), with_limit(RLIMIT_DATA, 150 * mebibyte));

@@ -12,9 +12,8 @@
 //   os.set_page_bytes(65536);
 //   os.advance_clock(300);        // the clock stands still otherwise
 //
-// It passes calls on to the kernel, checks that they are in order (aligned, committed once, inside
-// a reservation), keeps count of what is mapped, and unmaps all of it at its end: an arena needs no
-// destructor.
+// It passes calls on to the kernel, checks that they are in order (aligned, nothing mapped twice),
+// keeps count of what is mapped, and unmaps all of it at its end: an arena needs no destructor.
 #pragma once
 
 #include <errno.h>
@@ -34,13 +33,13 @@
 namespace slabmalloc::test {
 
 /// The calls that can be made to fail.
-enum class OsCall : std::size_t { Reserve, Commit, MapAt, Map, Unmap, Purge, Remap, Count };
+enum class OsCall : std::size_t { FindSpace, MapAt, Map, Unmap, Purge, Remap, Count };
 
 /// Ranges of address space that do not overlap.
 class Ranges {
  public:
   void add(std::uintptr_t start, std::size_t bytes) {
-    EXPECT_FALSE(overlaps(start, bytes)) << "a range is made usable or reserved twice";
+    EXPECT_FALSE(overlaps(start, bytes)) << "a range is mapped twice";
     ranges_[start] = bytes;
     bytes_ += bytes;
   }
@@ -99,8 +98,7 @@ class FaultyOs {
  public:
   FaultyOs() : table_(os::linux_interface) {
     active_ = this;
-    table_.reserve = &on_reserve;
-    table_.commit = &on_commit;
+    table_.find_space = &on_find_space;
     table_.map_at = &on_map_at;
     table_.map = &on_map;
     table_.unmap = &on_unmap;
@@ -120,7 +118,6 @@ class FaultyOs {
   ~FaultyOs() {
     os::replace_interface(*previous_);
     usable_.unmap_all();
-    reserved_.unmap_all();
     active_ = nullptr;
   }
 
@@ -137,7 +134,7 @@ class FaultyOs {
 
   void limit_commit(std::size_t bytes) { commit_limit_ = bytes; }
   void limit_address_space(std::size_t bytes) { address_space_limit_ = bytes; }
-  void limit_reservation(std::size_t bytes) { reservation_limit_ = bytes; }
+  void limit_space(std::size_t bytes) { space_limit_ = bytes; }
   void set_page_bytes(std::size_t bytes) { page_bytes_ = bytes; }
   std::size_t page_bytes() const { return page_bytes_; }
   void advance_clock(std::uint64_t milliseconds) {
@@ -151,7 +148,6 @@ class FaultyOs {
   std::size_t purges() const { return purges_; }
   /// Bytes that are readable and writable now.
   std::size_t usable_bytes() const { return usable_.bytes(); }
-  std::size_t reserved_bytes() const { return reserved_.bytes(); }
 
  private:
   void fail_between(std::size_t first, std::size_t last) {
@@ -171,43 +167,27 @@ class FaultyOs {
     failures_ += failing ? 1 : 0;
     return failing;
   }
-  /// True if `bytes` more may be made usable, of which `fresh` are new address space.
-  bool allowed(std::size_t bytes, std::size_t fresh) const {
+  /// True if `bytes` more may be mapped.
+  bool allowed(std::size_t bytes) const {
     return usable_.bytes() + bytes <= commit_limit_ &&
-           reserved_.bytes() + usable_.bytes() + fresh <= address_space_limit_;
+           usable_.bytes() + bytes <= address_space_limit_;
   }
 
   static std::uintptr_t number(void* address) { return reinterpret_cast<std::uintptr_t>(address); }
 
-  static void* on_reserve(std::size_t bytes) {
+  static std::uintptr_t on_find_space(std::size_t bytes) {
     const std::lock_guard lock(active_->mutex_);
-    if (active_->fails(OsCall::Reserve, nullptr, bytes) || bytes > active_->reservation_limit_ ||
-        !active_->allowed(0, bytes)) {
-      return nullptr;
-    }
-    void* const address = active_->aligned(os::linux_interface.reserve, bytes);
-    if (address != nullptr) {
-      active_->reserved_.add(number(address), bytes);
-    }
-    return address;
-  }
-
-  static bool on_commit(void* address, std::size_t bytes) {
-    const std::lock_guard lock(active_->mutex_);
-    EXPECT_TRUE(active_->reserved_.contains(number(address), bytes));
-    if (active_->fails(OsCall::Commit, address, bytes) || !active_->allowed(bytes, 0)) {
-      return false;
-    }
-    const bool done = os::linux_interface.commit(address, bytes);
-    if (done) {
-      active_->usable_.add(number(address), bytes);
-    }
-    return done;
+    const bool refused = active_->fails(OsCall::FindSpace, nullptr, bytes) ||
+                         bytes > active_->space_limit_ ||
+                         active_->usable_.bytes() + bytes > active_->address_space_limit_;
+    const std::size_t slack = active_->page_bytes_ - os::linux_interface.page_bytes();
+    const std::uintptr_t space = refused ? 0 : os::linux_interface.find_space(bytes + slack);
+    return align_up(space, active_->page_bytes_);
   }
 
   static os::MapOutcome on_map_at(void* address, std::size_t bytes) {
     const std::lock_guard lock(active_->mutex_);
-    if (active_->fails(OsCall::MapAt, address, bytes) || !active_->allowed(bytes, bytes)) {
+    if (active_->fails(OsCall::MapAt, address, bytes) || !active_->allowed(bytes)) {
       return os::MapOutcome::Exhausted;
     }
     const os::MapOutcome outcome = map_exactly(address, bytes);
@@ -219,7 +199,7 @@ class FaultyOs {
 
   static void* on_map(std::size_t bytes) {
     const std::lock_guard lock(active_->mutex_);
-    if (active_->fails(OsCall::Map, nullptr, bytes) || !active_->allowed(bytes, bytes)) {
+    if (active_->fails(OsCall::Map, nullptr, bytes) || !active_->allowed(bytes)) {
       return nullptr;
     }
     void* const address = active_->aligned(os::linux_interface.map, bytes);
@@ -253,7 +233,7 @@ class FaultyOs {
     const std::lock_guard lock(active_->mutex_);
     EXPECT_TRUE(active_->usable_.contains(number(address), old_bytes));
     const std::size_t more = new_bytes > old_bytes ? new_bytes - old_bytes : 0;
-    if (active_->fails(OsCall::Remap, address, new_bytes) || !active_->allowed(more, more)) {
+    if (active_->fails(OsCall::Remap, address, new_bytes) || !active_->allowed(more)) {
       return nullptr;
     }
     // Where OS pages are pretended to be larger the kernel would move to a place that is
@@ -303,13 +283,12 @@ class FaultyOs {
   std::mutex mutex_;
   os::Interface table_;
   const os::Interface* previous_ = nullptr;
-  Ranges reserved_;
   Ranges usable_;
   std::size_t page_bytes_ = os::linux_interface.page_bytes();
   std::size_t address_space_limit_ = os::unlimited;
   std::size_t commit_limit_ = os::unlimited;
   /// Small enough for a sanitizer's idea of the address space.
-  std::size_t reservation_limit_ = std::size_t{80} << 30;
+  std::size_t space_limit_ = std::size_t{80} << 30;
   std::uint64_t clock_ = 1000;
   std::size_t calls_ = 0;
   std::size_t failures_ = 0;

@@ -30,21 +30,24 @@ void* own_page() {
 
 TEST(LinuxOs, is_what_is_in_force_unless_replaced) { EXPECT_EQ(&interface(), &linux_interface); }
 
-TEST(LinuxOs, reserved_space_becomes_usable_by_commit) {
-  auto* const space = static_cast<std::byte*>(system_interface.reserve(64 * page()));
-  ASSERT_NE(space, nullptr);
-  ASSERT_TRUE(system_interface.commit(space + page(), 2 * page()));
-  EXPECT_TRUE(test::holds_zeroes(space + page(), 2 * page()));
-  test::fill_pattern(space + page(), 2 * page(), 1);
-  EXPECT_TRUE(test::holds_pattern(space + page(), 2 * page(), 1));
-  EXPECT_TRUE(system_interface.unmap(space, 64 * page()));
+TEST(LinuxOs, space_that_is_found_is_empty_and_can_be_mapped) {
+  const std::uintptr_t space = system_interface.find_space(64 * page());
+  ASSERT_NE(space, 0u);
+  auto* const memory = reinterpret_cast<std::byte*>(space) + page();
+  ASSERT_EQ(system_interface.map_at(memory, 2 * page()), MapOutcome::Mapped);
+  EXPECT_TRUE(test::holds_zeroes(memory, 2 * page()));
+  EXPECT_TRUE(system_interface.unmap(memory, 2 * page()));
 }
 
-TEST(LinuxOs, reserved_space_may_not_be_touched) {
-  auto* const space = static_cast<volatile char*>(system_interface.reserve(page()));
-  ASSERT_NE(space, nullptr);
-  EXPECT_DEATH(*space = 1, "");
-  EXPECT_TRUE(system_interface.unmap(const_cast<char*>(space), page()));
+TEST(LinuxOs, mappings_made_later_come_to_found_space_from_its_far_end) {
+  constexpr std::size_t space_bytes = std::size_t{1} << (sizeof(void*) == 8 ? 36 : 28);
+  const std::uintptr_t space = system_interface.find_space(space_bytes);
+  ASSERT_NE(space, 0u);
+  void* const later = system_interface.map(page());
+  ASSERT_NE(later, nullptr);
+  const std::uintptr_t distance = reinterpret_cast<std::uintptr_t>(later) - space;
+  EXPECT_TRUE(distance >= space_bytes || distance > space_bytes / 2) << distance;
+  EXPECT_TRUE(system_interface.unmap(later, page()));
 }
 
 TEST(LinuxOs, purged_memory_reads_as_zero) {
@@ -81,9 +84,8 @@ TEST(LinuxOs, remapping_keeps_the_contents) {
 
 TEST(LinuxOs, impossible_requests_are_refused) {
   constexpr std::size_t impossible = std::size_t{1} << (sizeof(void*) * 8 - 2);
-  EXPECT_EQ(system_interface.reserve(impossible), nullptr);
+  EXPECT_EQ(system_interface.find_space(impossible), 0u);
   EXPECT_EQ(system_interface.map(impossible), nullptr);
-  EXPECT_FALSE(system_interface.commit(null_page(), page()));
   EXPECT_FALSE(system_interface.purge(null_page(), page()));
 }
 
@@ -91,8 +93,7 @@ TEST(LinuxOs, errno_is_as_before_whatever_fails) {
   constexpr std::size_t impossible = std::size_t{1} << (sizeof(void*) * 8 - 2);
   static std::uint32_t word = 7;
   const std::function<void()> failing_calls[] = {
-      [] { system_interface.reserve(impossible); },
-      [] { system_interface.commit(null_page(), page()); },
+      [] { system_interface.find_space(impossible); },
       [] { system_interface.map_at(own_page(), page()); },
       [] { system_interface.map(impossible); },
       [] { system_interface.unmap(reinterpret_cast<void*>(1), page()); },
