@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // The replaceable operators new and delete over the process heap. This library needs libc alone, so what
-// the C++ runtime supplies is looked up weakly: a program without it never throws.
+// the C++ runtime supplies is looked up weakly, that which compiled code needs for `catch` included: a
+// program without it never throws.
 #include <errno.h>
 #include <stdlib.h>
 
@@ -17,6 +18,11 @@ extern "C" {
 [[gnu::weak]] std::new_handler _ZSt15get_new_handlerv();
 [[gnu::weak, noreturn]] void _ZSt17__throw_bad_allocv();
 }
+__asm__(
+    ".weak __gxx_personality_v0\n"
+    ".weak __cxa_begin_catch\n"
+    ".weak __cxa_end_catch\n"
+    ".weak _ZSt9terminatev\n");
 
 namespace {
 
@@ -77,10 +83,19 @@ void* allocate_aligned_or_throw(std::size_t bytes, std::align_val_t alignment) {
   throw_bad_alloc();
 }
 
-/// A handler that throws would end the program here: the nothrow forms may not let it pass, and without
-/// exceptions they cannot catch it. So they fail without asking the handler.
+/// The nothrow forms ask the handler too; that it gives up by throwing is null to their callers.
+[[gnu::noinline, gnu::cold]] void* retry_with_handler_or_null(std::size_t bytes,
+                                                              std::size_t alignment) noexcept {
+  try {
+    return retry_with_handler(bytes, alignment);
+  } catch (...) {
+    return nullptr;
+  }
+}
+
 void* allocate_or_null(std::size_t bytes, std::size_t alignment) noexcept {
-  return heap::allocate_aligned(bytes, alignment);
+  void* block = heap::allocate_aligned(bytes, alignment);
+  return block != nullptr ? block : retry_with_handler_or_null(bytes, alignment);
 }
 
 }  // namespace
@@ -101,8 +116,7 @@ __asm__(
 
 namespace {
 
-/// True if the program brings an operator new of its own, which the nothrow form must then use. What that
-/// throws ends the program: it cannot be caught here.
+/// True if the program brings an operator new of its own, which the nothrow form must then use.
 bool is_replaced() noexcept {
   void* (*const current)(std::size_t) = &::operator new;
   return current != &slabmalloc_own_new;
@@ -110,6 +124,16 @@ bool is_replaced() noexcept {
 bool is_aligned_replaced() noexcept {
   void* (*const current)(std::size_t, std::align_val_t) = &::operator new;
   return current != &slabmalloc_own_aligned_new;
+}
+
+/// Calls the program's own operator new for a nothrow form.
+template <class... Alignment>
+void* replaced_new_or_null(std::size_t bytes, Alignment... alignment) noexcept {
+  try {
+    return ::operator new(bytes, alignment...);
+  } catch (...) {
+    return nullptr;
+  }
 }
 
 }  // namespace
@@ -128,11 +152,11 @@ void* operator new[](std::size_t bytes, std::align_val_t alignment) {
   return ::operator new(bytes, alignment);
 }
 void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  return is_replaced() ? ::operator new(bytes)
+  return is_replaced() ? replaced_new_or_null(bytes)
                        : allocate_or_null(bytes, heap::minimum_alignment);
 }
 void* operator new(std::size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
-  return is_aligned_replaced() ? ::operator new(bytes, alignment)
+  return is_aligned_replaced() ? replaced_new_or_null(bytes, alignment)
                                : allocate_or_null(bytes, static_cast<std::size_t>(alignment));
 }
 void* operator new[](std::size_t bytes, const std::nothrow_t& nothrow) noexcept {

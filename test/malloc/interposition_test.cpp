@@ -483,6 +483,34 @@ TEST(Operators, the_new_handler_is_called_until_it_gives_up) {
   EXPECT_THROW((void)operator new(opaque(most / 2), wide), std::bad_alloc);
 }
 
+TEST(Operators, nothrow_forms_call_the_new_handler_too) {
+  const auto give_up_at_the_third_call = [] {
+    if (++handler_calls == 3) {
+      std::set_new_handler(nullptr);
+    }
+  };
+  const std::size_t bytes = opaque(most / 2);
+  for (void* (*allocate)(std::size_t) :
+       {+[](std::size_t n) { return operator new(n, std::nothrow); },
+        +[](std::size_t n) { return operator new[](n, std::nothrow); },
+        +[](std::size_t n) { return operator new(n, wide, std::nothrow); },
+        +[](std::size_t n) { return operator new[](n, wide, std::nothrow); }}) {
+    handler_calls = 0;
+    std::set_new_handler(give_up_at_the_third_call);
+    EXPECT_EQ(allocate(bytes), nullptr);
+    EXPECT_EQ(handler_calls, 3);
+  }
+}
+
+TEST(Operators, a_handler_that_throws_is_null_to_nothrow_forms) {
+  std::set_new_handler([] { throw std::bad_alloc(); });
+  EXPECT_EQ(operator new(opaque(most / 2), std::nothrow), nullptr);
+  EXPECT_EQ(operator new[](opaque(most / 2), wide, std::nothrow), nullptr);
+  std::set_new_handler([] { throw 1; });
+  EXPECT_EQ(operator new(opaque(most / 2), std::nothrow), nullptr);
+  std::set_new_handler(nullptr);
+}
+
 struct alignas(1024) Wide {
   char bytes[3000];
 };

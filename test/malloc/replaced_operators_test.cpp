@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A program that replaces the plain operators new and delete alone, as the language allows, and runs on
-// slabmalloc by preload: every other form must go through them.
+// A program that replaces the plain operators new and delete alone, as the language allows, and
+// runs on slabmalloc by preload: every other form must go through them.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -49,9 +49,16 @@ TEST(ReplacedOperators, every_form_of_new_goes_through_the_replaced_one) {
   EXPECT_TRUE(Pool::holds(quiet_array));
 }
 
+TEST(ReplacedOperators, what_the_replaced_one_throws_is_null_to_nothrow_forms) {
+  const std::size_t used = Pool::used;
+  EXPECT_EQ(::operator new(2 * Pool::capacity, std::nothrow), nullptr);
+  EXPECT_EQ(::operator new[](2 * Pool::capacity, std::nothrow), nullptr);
+  Pool::used = used;
+}
+
 TEST(ReplacedOperators, every_form_of_delete_goes_through_the_replaced_one) {
   const std::size_t before = Pool::frees;
-  ::operator delete(::operator new(40), std::size_t{40});
+  ::operator delete (::operator new(40), std::size_t{40});
   ::operator delete[](::operator new[](40));
   ::operator delete[](::operator new[](40), std::size_t{40});
   ::operator delete(::operator new(40), std::nothrow);
