@@ -1,0 +1,29 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# Builds in this checkout, by the presets of CMakePresets.json, one script at a time.
+# Source it; it defines functions and runs nothing.
+#
+#   build_targets release slabmalloc_malloc core_benchmark
+#
+# The folder is build/PRESET. Its output is the build's own; that of cmake's configuring is shown only when it fails.
+
+build_root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
+
+# Builds the targets named after preset $1, which it configures unless that was done since the presets changed.
+# A script that is building keeps others waiting, since two builds of one folder destroy each other's files.
+build_targets() (
+  cd -- "$build_root" && mkdir -p build && exec 9>build/run.lock && flock 9 &&
+    configure_if_needed "$1" && cmake --build --preset "$1" --parallel "$(nproc)" --target "${@:2}"
+)
+
+# Configures preset $1 of the current folder's checkout.
+configure_if_needed() {
+  local folder=build/$1 log status=0
+  [[ -e $folder/build.ninja && ! CMakePresets.json -nt $folder/CMakeCache.txt ]] && return 0
+  printf 'Configuring %s\n' "$folder"
+  log=$(mktemp) || return
+  cmake --preset "$1" >"$log" 2>&1 || status=$?
+  ((status == 0)) || cat -- "$log" >&2
+  rm -f -- "$log"
+  return "$status"
+}
