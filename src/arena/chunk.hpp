@@ -76,8 +76,10 @@ struct alignas(64) Chunk {
     return reinterpret_cast<Chunk*>(reinterpret_cast<std::byte*>(page) - bitmap_bytes);
   }
 
-  /// The record of the first chunk of the page whose further chunk this is. Pre: kind is SlabTail.
-  Chunk* head() noexcept { return this - info.chunks_to_head; }
+  /// The record of the first chunk of the page whose further chunk this is. It takes the snapshot()
+  /// by which the caller knows that, since the record may have changed meanwhile.
+  /// Pre: the snapshot's kind is SlabTail.
+  Chunk* head(const ChunkInfo& snapshot) noexcept { return this - snapshot.chunks_to_head; }
 
   /// Writes `info` so that snapshot() may read at the same time.
   void publish(ChunkInfo value) noexcept {

@@ -45,7 +45,7 @@ struct ArenaTable {
     // A copy, since whoever frees the block twice at the same time may be ending what is there.
     const ChunkInfo info = chunk->snapshot();
     if (info.kind == ChunkKind::SlabTail) {
-      chunk -= info.chunks_to_head;
+      chunk = chunk->head(info);
       return chunk->snapshot().kind == ChunkKind::SlabHead ? &chunk->header : nullptr;
     }
     return info.kind == ChunkKind::SlabHead ? &chunk->header : nullptr;

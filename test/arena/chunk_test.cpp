@@ -48,8 +48,16 @@ TEST(Chunk, bitmaps_of_the_smallest_slots_fit_below_the_header) {
 
 TEST(Chunk, tail_leads_to_head) {
   const auto chunks = std::make_unique<Chunk[]>(4);
-  chunks[3].info = ChunkInfo::slab_tail(2);
-  EXPECT_EQ(chunks[3].head(), &chunks[1]);
+  chunks[3].publish(ChunkInfo::slab_tail(2));
+  EXPECT_EQ(chunks[3].head(chunks[3].snapshot()), &chunks[1]);
+}
+
+TEST(Chunk, head_is_that_of_the_snapshot_though_the_page_has_ended) {
+  const auto chunks = std::make_unique<Chunk[]>(4);
+  chunks[3].publish(ChunkInfo::slab_tail(2));
+  const ChunkInfo snapshot = chunks[3].snapshot();
+  chunks[3].clear();
+  EXPECT_EQ(chunks[3].head(snapshot), &chunks[1]);
 }
 
 TEST(Chunk, headers_of_successive_chunks_use_every_cache_set) {
