@@ -144,9 +144,9 @@ class Arena {
 
   /// Makes the large object at `address` hold at least `bytes` without copying, in place or by
   /// moving its mapping; excess is given back. Its new address, or null if that cannot be: then it
-  /// is as before. A mapping that moves keeps no alignment beyond the OS page.
-  /// Pre: a large object starts at `address`.
-  void* resize_large(void* address, std::size_t bytes) noexcept;
+  /// is as before.
+  /// Pre: a large object starts at `address`, a multiple of `alignment`, and stays at one.
+  void* resize_large(void* address, std::size_t bytes, std::size_t alignment = 1) noexcept;
 
   /// What deallocate_large() would say of `address`; Freed if it would free. Cost: O(runs); for
   /// diagnosis.
@@ -200,7 +200,7 @@ class Arena {
   LargeFree deallocate_direct(void* address) noexcept;
   LargeFree deallocate_large_run(Chunk* chunk, void* address) noexcept;
   bool resize_large_run(Chunk* head, std::size_t bytes) noexcept;
-  void* resize_direct(void* address, std::size_t bytes) noexcept;
+  void* resize_direct(void* address, std::size_t bytes, std::size_t alignment) noexcept;
   void note_large(std::size_t bytes) noexcept;
   void note_large_gone(std::size_t bytes) noexcept;
 

@@ -81,7 +81,7 @@ bool DirectMap::is_inside(const void* address) noexcept {
   return false;
 }
 
-void* DirectMap::resize(void* address, std::size_t bytes) noexcept {
+void* DirectMap::resize(void* address, std::size_t bytes, std::size_t alignment) noexcept {
   Record record;
   {
     const os::Lock lock(mutex_);
@@ -92,9 +92,10 @@ void* DirectMap::resize(void* address, std::size_t bytes) noexcept {
   const std::size_t head = record.address - record.mapping_base;
   void* moved = nullptr;
   if (bytes <= largest_size / 2) {
-    const std::size_t total =
-        align_up(head + (bytes != 0 ? bytes : 1), os::interface().page_bytes());
-    moved = os::interface().remap(at(record.mapping_base), record.mapping_bytes, total, true);
+    const std::size_t os_page_bytes = os::interface().page_bytes();
+    const std::size_t total = align_up(head + (bytes != 0 ? bytes : 1), os_page_bytes);
+    moved = os::interface().remap(at(record.mapping_base), record.mapping_bytes, total,
+                                  alignment <= os_page_bytes);
     if (moved != nullptr) {
       note_mapped(record.mapping_bytes, total);
       record = {number(moved) + head, total - head, number(moved), total};

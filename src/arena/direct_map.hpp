@@ -55,9 +55,9 @@ class DirectMap {
   bool is_inside(const void* address) noexcept;
 
   /// Resizes the object at `address`, moving it if it must; its new address, or null if refused,
-  /// the object then being as before. After a move only OS-page alignment is kept. A smaller size
-  /// is never refused.
-  void* resize(void* address, std::size_t bytes) noexcept;
+  /// the object then being as before. A smaller size is never refused. Objects aligned beyond the
+  /// OS page do not move. Pre: `address` is a multiple of `alignment`, and stays one.
+  void* resize(void* address, std::size_t bytes, std::size_t alignment = 1) noexcept;
 
   /// Gives back what could not be given back when it was freed; the bytes given back.
   std::size_t give_back_retired() noexcept;

@@ -47,10 +47,10 @@ std::size_t Arena::large_usable_bytes(const void* address) noexcept {
   return starts_here ? info.large_chunks() * chunk_bytes : 0;
 }
 
-void* Arena::resize_large(void* address, std::size_t bytes) noexcept {
+void* Arena::resize_large(void* address, std::size_t bytes, std::size_t alignment) noexcept {
   Chunk* const chunk = chunk_of(address);
   if (chunk == nullptr) {
-    return resize_direct(address, bytes);
+    return resize_direct(address, bytes, alignment);
   }
   return resize_large_run(chunk, bytes) ? address : nullptr;
 }
@@ -142,9 +142,9 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
   return true;
 }
 
-void* Arena::resize_direct(void* address, std::size_t bytes) noexcept {
+void* Arena::resize_direct(void* address, std::size_t bytes, std::size_t alignment) noexcept {
   const std::size_t before = direct_.usable_bytes(address);
-  void* const moved = direct_.resize(address, bytes);
+  void* const moved = direct_.resize(address, bytes, alignment);
   if (moved != nullptr) {
     const std::size_t after = direct_.usable_bytes(moved);
     in_use_.change(before, after);

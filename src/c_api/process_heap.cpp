@@ -79,28 +79,14 @@ void* slabmalloc_allocate_zeroed(size_t bytes, size_t alignment) {
   return is_alignment(alignment) ? heap::allocate_zeroed(bytes, alignment) : nullptr;
 }
 
-void* slabmalloc_reallocate(void* block, size_t old_bytes, size_t new_bytes, size_t alignment) {
+void* slabmalloc_reallocate(void* block, size_t, size_t new_bytes, size_t alignment) {
   if (!is_alignment(alignment)) {
     return nullptr;
   }
   if (block == nullptr) {
     return heap::allocate_aligned(new_bytes, alignment);
   }
-  if (alignment <= heap::minimum_alignment) {
-    return heap::reallocate(block, new_bytes != 0 ? new_bytes : 1);
-  }
-  const size_t usable_bytes = heap::usable_bytes(block);
-  if (usable_bytes == 0 || (new_bytes <= usable_bytes && new_bytes > usable_bytes / 2)) {
-    // Misuse, which was reported, or nothing to do.
-    return usable_bytes == 0 ? nullptr : block;
-  }
-  void* moved = heap::allocate_aligned(new_bytes, alignment);
-  if (moved != nullptr) {
-    const size_t common = old_bytes < new_bytes ? old_bytes : new_bytes;
-    __builtin_memcpy(moved, block, common < usable_bytes ? common : usable_bytes);
-    heap::deallocate(block);
-  }
-  return moved;
+  return heap::reallocate(block, new_bytes != 0 ? new_bytes : 1, alignment);
 }
 
 void slabmalloc_deallocate(void* block, size_t, size_t) { heap::deallocate(block); }

@@ -77,10 +77,11 @@ Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
   return extent;
 }
 
-/// A new block with the first `kept_bytes` of `block`, which is freed. If memory is exhausted, the block itself
-/// where it is large enough, else null.
-void* move(void* block, std::size_t kept_bytes, std::size_t bytes) noexcept {
-  void* moved = allocate(bytes);
+/// A new block at a multiple of `alignment` with the first `kept_bytes` of `block`, which is freed. If memory is
+/// exhausted, the block itself where it is large enough, else null.
+void* move(void* block, std::size_t kept_bytes, std::size_t bytes, std::size_t alignment) noexcept {
+  void* moved =
+      alignment <= minimum_alignment ? allocate(bytes) : allocate_aligned(bytes, alignment);
   if (moved != nullptr) {
     __builtin_memcpy(moved, block, kept_bytes < bytes ? kept_bytes : bytes);
     deallocate(block);
@@ -154,26 +155,24 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   thread_zone->finish_free(outcome, page, place.head->info.class_index, place.slot, block);
 }
 
-void* reallocate(void* block, std::size_t bytes) noexcept {
+void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept {
   const Place place = find_live(block);
-  switch (place.kind) {
-    case Place::Kind::slot:
-      if (bytes <= max_class_bytes &&
-          SizeClasses::index_for(bytes) == place.head->info.class_index) {
-        return block;
-      }
-      return move(block, place.usable_bytes, bytes);
-    case Place::Kind::large:
-      if (bytes > max_class_bytes) {
-        if (void* resized = process_arena.resize_large(block, bytes)) {
-          return resized;
-        }
-      }
-      return move(block, place.usable_bytes, bytes);
-    case Place::Kind::invalid:
-      break;
+  if (place.kind == Place::Kind::invalid) {
+    return nullptr;
   }
-  return nullptr;
+  const std::uint32_t index = alignment <= minimum_alignment
+                                  ? SizeClasses::index_for(bytes)
+                                  : SizeClasses::index_for(bytes, alignment);
+  if (place.kind == Place::Kind::slot) {
+    if (index == place.head->info.class_index) {
+      return block;
+    }
+  } else if (index == SizeClasses::no_class) {
+    if (void* resized = process_arena.resize_large(block, bytes, alignment)) {
+      return resized;
+    }
+  }
+  return move(block, place.usable_bytes, bytes, alignment);
 }
 
 std::size_t usable_bytes(const void* block) noexcept { return find_live(block).usable_bytes; }

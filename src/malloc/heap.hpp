@@ -70,8 +70,9 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
 }
 
 /// Makes a block one of `bytes`, moved if need be; null if memory is exhausted: then it is untouched.
-/// Pre: neither a null pointer nor 0 bytes. Fails: misuse of `block`, reported; then null.
-void* reallocate(void* block, std::size_t bytes) noexcept;
+/// Pre: neither a null pointer nor 0 bytes; the block is at a multiple of `alignment`, a power of two, and stays
+/// at one. Fails: misuse of `block`, reported; then null.
+void* reallocate(void* block, std::size_t bytes, std::size_t alignment = minimum_alignment) noexcept;
 
 /// The bytes that may be used of a block. Fails: misuse of `block`, reported; then 0.
 std::size_t usable_bytes(const void* block) noexcept;

@@ -2,6 +2,7 @@
 #include "arena/direct_map.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <map>
 #include <vector>
@@ -104,6 +105,22 @@ TEST_F(DirectMapTest, resizing_keeps_the_contents) {
   EXPECT_EQ(map_.resize(&object, 5000), nullptr);
   EXPECT_EQ(map_.deallocate(object), 8192u);
   EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(DirectMapTest, an_object_aligned_beyond_the_os_page_is_resized_where_it_is_or_not_at_all) {
+  const std::size_t alignment = 2 * os_.page_bytes();
+  void* const object = allocate(8 * os_.page_bytes(), alignment);
+  auto* const next = static_cast<std::byte*>(object) + 7 * os_.page_bytes();
+  EXPECT_EQ(map_.resize(object, 7 * os_.page_bytes(), alignment), object);
+  // Whatever lies behind the object now, it is in the way.
+  void* const obstacle = mmap(next, os_.page_bytes(), PROT_NONE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  EXPECT_EQ(map_.resize(object, 8 * os_.page_bytes(), alignment), nullptr);
+  EXPECT_EQ(map_.usable_bytes(object), 7 * os_.page_bytes());
+  EXPECT_NE(map_.resize(object, 8 * os_.page_bytes()), nullptr);
+  if (obstacle != MAP_FAILED) {
+    munmap(obstacle, os_.page_bytes());
+  }
 }
 
 TEST_F(DirectMapTest, an_object_that_cannot_be_resized_is_as_before) {

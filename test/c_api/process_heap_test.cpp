@@ -64,7 +64,7 @@ TEST_F(CProcessHeap, zeroed_blocks_are_zero_after_their_memory_was_dirty) {
 }
 
 TEST_F(CProcessHeap, reallocation_keeps_contents_and_alignment) {
-  for (std::size_t alignment : {std::size_t{8}, std::size_t{64}, std::size_t{4096}}) {
+  for (std::size_t alignment : {std::size_t{8}, std::size_t{64}, std::size_t{4096}, std::size_t{1} << 20}) {
     std::size_t bytes = 10;
     auto* block = static_cast<unsigned char*>(slabmalloc_reallocate(nullptr, 0, bytes, alignment));
     ASSERT_NE(block, nullptr);

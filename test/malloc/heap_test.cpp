@@ -138,6 +138,24 @@ TEST(Heap, over_aligned_blocks_can_be_reallocated) {
   expect_sound();
 }
 
+TEST(Heap, reallocation_keeps_the_alignment_that_is_asked_for) {
+  for (std::size_t alignment = 32; alignment <= 64 * mebibyte; alignment *= 2) {
+    void* block = heap::allocate_aligned(100, alignment);
+    ASSERT_NE(block, nullptr);
+    fill_pattern(block, 100, alignment);
+    for (const std::size_t bytes : {std::size_t{5000}, 3 * mebibyte, 40 * mebibyte, 300 * mebibyte,
+                                    40 * mebibyte, std::size_t{150000}, std::size_t{100}}) {
+      block = heap::reallocate(block, bytes, alignment);
+      ASSERT_NE(block, nullptr);
+      ASSERT_TRUE(is_aligned(block, alignment)) << bytes << " at " << alignment;
+      ASSERT_GE(heap::usable_bytes(block), bytes);
+      ASSERT_TRUE(holds_pattern(block, 100, alignment)) << bytes << " at " << alignment;
+    }
+    heap::deallocate(block);
+  }
+  expect_sound();
+}
+
 TEST(Heap, sizes_that_no_address_space_has_are_refused) {
   constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
   for (const std::size_t bytes : {most, most - 7, most - 4096, most / 2 + 1, most / 2, most / 4}) {
@@ -231,6 +249,15 @@ TEST(Heap, reallocation_within_a_class_stays_in_place) {
     void* block = heap::allocate(Sizes::size_of(index - 1) + 1);
     EXPECT_EQ(heap::reallocate(block, Sizes::size_of(index)), block);
     EXPECT_EQ(heap::reallocate(block, Sizes::size_of(index - 1) + 1), block);
+    heap::deallocate(block);
+  }
+}
+
+TEST(Heap, over_aligned_blocks_stay_in_place_where_size_and_alignment_have_the_same_class) {
+  for (const std::size_t alignment : {std::size_t{64}, std::size_t{4096}, 256 * kibibyte}) {
+    void* block = heap::allocate_aligned(1, alignment);
+    EXPECT_EQ(heap::reallocate(block, alignment, alignment), block);
+    EXPECT_EQ(heap::reallocate(block, 10, alignment), block);
     heap::deallocate(block);
   }
 }
