@@ -92,7 +92,7 @@ void* DirectMap::resize(void* address, std::size_t bytes, std::size_t alignment)
   const std::size_t head = record.address - record.mapping_base;
   void* moved = nullptr;
   if (bytes <= largest_size / 2) {
-    const std::size_t os_page_bytes = os::interface().page_bytes();
+    const std::size_t os_page_bytes = os::interface().os_page_bytes();
     const std::size_t total = align_up(head + (bytes != 0 ? bytes : 1), os_page_bytes);
     moved = os::interface().remap(at(record.mapping_base), record.mapping_bytes, total,
                                   alignment <= os_page_bytes);
@@ -126,12 +126,12 @@ std::size_t DirectMap::give_back_retired() noexcept {
 
 /// Maps an object and cuts off what was mapped only to find an aligned place.
 bool DirectMap::map(std::size_t bytes, std::size_t alignment, Record& record) noexcept {
-  const std::size_t page = os::interface().page_bytes();
-  const std::size_t slack = alignment > page ? alignment - page : 0;
+  const std::size_t os_page_bytes = os::interface().os_page_bytes();
+  const std::size_t slack = alignment > os_page_bytes ? alignment - os_page_bytes : 0;
   if (bytes > largest_size / 2 || slack > largest_size / 2) {
     return false;
   }
-  const std::size_t size = align_up(bytes != 0 ? bytes : 1, page);
+  const std::size_t size = align_up(bytes != 0 ? bytes : 1, os_page_bytes);
   void* const got = os::interface().map(size + slack);
   if (got == nullptr) {
     return false;
@@ -154,7 +154,7 @@ bool DirectMap::map(std::size_t bytes, std::size_t alignment, Record& record) no
 }
 
 std::size_t DirectMap::slot_for(std::uintptr_t address) const noexcept {
-  // Fibonacci hashing of the page number: Knuth, The Art of Computer Programming 3, 6.4.
+  // Fibonacci hashing of the OS page's number: Knuth, The Art of Computer Programming 3, 6.4.
   const std::uint64_t mixed = std::uint64_t{address >> 12} * 0x9E3779B97F4A7C15u;
   return static_cast<std::size_t>(mixed >> 32) & (capacity_ - 1);
 }
@@ -185,7 +185,7 @@ bool DirectMap::promise_room() noexcept {
 bool DirectMap::enlarge() noexcept {
   const std::size_t old_capacity = capacity_;
   const std::size_t capacity =
-      old_capacity != 0 ? old_capacity * 2 : os::interface().page_bytes() / sizeof(Record);
+      old_capacity != 0 ? old_capacity * 2 : os::interface().os_page_bytes() / sizeof(Record);
   void* const room = os::interface().map(capacity * sizeof(Record));
   if (room == nullptr) {
     return false;
@@ -239,7 +239,7 @@ bool DirectMap::reuse_retired(std::size_t bytes, std::size_t alignment, Record& 
   if (bytes > largest_size / 2 || alignment > largest_size / 2) {
     return false;
   }
-  const std::size_t size = align_up(bytes != 0 ? bytes : 1, os::interface().page_bytes());
+  const std::size_t size = align_up(bytes != 0 ? bytes : 1, os::interface().os_page_bytes());
   for (std::size_t slot = 0; slot < capacity_; ++slot) {
     const Record& candidate = records_[slot];
     const std::size_t head = align_up(candidate.mapping_base, alignment) - candidate.mapping_base;

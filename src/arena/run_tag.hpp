@@ -9,7 +9,7 @@
 //
 // Tags are an array of their own, apart from the chunk records: they are written under the arena's
 // mutex and nowhere else, whereas a record belongs to whoever holds the chunk. They are also dense,
-// so that keeping a run costs 32 bytes of memory and no page of records.
+// so that keeping a run costs 32 bytes of memory and no OS page of records.
 #pragma once
 
 #include <cstdint>

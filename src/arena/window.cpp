@@ -13,7 +13,7 @@ constexpr std::size_t mebibyte = std::size_t{1} << 20;
 /// Size costs nothing; the picture must only fit between what is mapped.
 constexpr std::size_t largest_window = std::size_t{1} << (wide ? 40 : 30);
 constexpr std::size_t smallest_window = std::size_t{1} << (wide ? 30 : 28);
-/// The data starts where a huge page could.
+/// The data starts where a huge OS page could.
 constexpr std::size_t data_alignment = 2 * mebibyte;
 
 /// Room for data at the known places. The large one is for programs whose bound says that they are
@@ -63,7 +63,7 @@ os::MapOutcome map_at(std::uintptr_t address, std::size_t bytes, const char* lab
 }  // namespace
 
 Growth Window::grow(std::uint32_t minimum) noexcept {
-  if (os::interface().page_bytes() > chunk_bytes) {
+  if (os::interface().os_page_bytes() > chunk_bytes) {
     return {};
   }
   // A program may bound itself at any time.
@@ -181,7 +181,7 @@ bool Window::cover_metadata(std::uint64_t chunks) noexcept {
 /// Makes the part at `base` usable for `wanted` bytes, of which `usable` are so already.
 bool Window::cover(std::uintptr_t base, std::size_t& usable, std::size_t wanted,
                    const char* label) noexcept {
-  const std::size_t total = align_up(wanted, os::interface().page_bytes());
+  const std::size_t total = align_up(wanted, os::interface().os_page_bytes());
   if (total > usable) {
     if (map_at(base + usable, total - usable, label) != os::MapOutcome::Mapped) {
       return false;

@@ -111,16 +111,17 @@ void* memalign(size_t alignment, size_t bytes) noexcept {
 }
 
 void* valloc(size_t bytes) noexcept {
-  return aligned_or_enomem(slabmalloc::os::interface().page_bytes(), bytes);
+  return aligned_or_enomem(slabmalloc::os::interface().os_page_bytes(), bytes);
 }
 
 void* pvalloc(size_t bytes) noexcept {
-  const size_t page = slabmalloc::os::interface().page_bytes();
-  if (bytes > SIZE_MAX - page) {
+  const size_t os_page_bytes = slabmalloc::os::interface().os_page_bytes();
+  if (bytes > SIZE_MAX - os_page_bytes) {
     errno = ENOMEM;
     return nullptr;
   }
-  return aligned_or_enomem(page, slabmalloc::align_up(bytes == 0 ? 1 : bytes, page));
+  return aligned_or_enomem(os_page_bytes,
+                           slabmalloc::align_up(bytes == 0 ? 1 : bytes, os_page_bytes));
 }
 
 size_t malloc_usable_size(void* block) noexcept {

@@ -95,7 +95,7 @@ void name(void* address, std::size_t bytes, const char* label) {
   prctl(set_vma, anonymous_name, address, bytes, label);
 }
 
-std::size_t page_bytes() {
+std::size_t os_page_bytes() {
   // getauxval rather than sysconf: it is ready before the C library's own start-up code has run.
   const ErrnoKeeper keeper;
   const unsigned long bytes = getauxval(AT_PAGESZ);
@@ -169,7 +169,7 @@ constinit const Interface linux_interface = {
     .purge = purge,
     .remap = remap,
     .name = name,
-    .page_bytes = page_bytes,
+    .os_page_bytes = os_page_bytes,
     .address_space_limit = address_space_limit,
     .now_milliseconds = now_milliseconds,
     .random_bits = random_bits,

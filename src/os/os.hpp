@@ -38,11 +38,11 @@ enum class MapOutcome : std::uint8_t {
 inline constexpr std::size_t unlimited = ~std::size_t{0};
 
 /// The operating system as this library uses it. Addresses and byte counts of the memory functions
-/// are multiples of page_bytes(), except where a range of names or of output is meant.
+/// are multiples of os_page_bytes(), except where a range of names or of output is meant.
 struct Interface {
-  /// The address of `bytes` of space that nothing is mapped in now, a multiple of page_bytes(), such
-  /// that the system's own choices for later mappings come to its far end first; 0 if there is none
-  /// or the process may not have so much.
+  /// The address of `bytes` of space that nothing is mapped in now, a multiple of os_page_bytes(),
+  /// such that the system's own choices for later mappings come to its far end first; 0 if there is
+  /// none or the process may not have so much.
   std::uintptr_t (*find_space)(std::size_t bytes);
 
   /// Maps readable and writable zeros at exactly `address`, never over an existing mapping.
@@ -68,7 +68,7 @@ struct Interface {
   void (*name)(void* address, std::size_t bytes, const char* label);
 
   /// The unit of mapping: a power of two.
-  std::size_t (*page_bytes)();
+  std::size_t (*os_page_bytes)();
 
   /// The bound on the process's address space (RLIMIT_AS) in bytes, or `unlimited`.
   std::size_t (*address_space_limit)();

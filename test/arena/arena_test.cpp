@@ -138,9 +138,9 @@ TEST_F(ArenaTest, impossible_runs_are_refused) {
 }
 
 TEST_F(ArenaTest, works_with_each_size_of_os_page) {
-  for (const std::size_t page : {16384u, 65536u}) {
+  for (const std::size_t os_page_bytes : {16384u, 65536u}) {
     test::FaultyOs os;
-    os.set_page_bytes(page);
+    os.set_os_page_bytes(os_page_bytes);
     Arena arena;
     std::vector<void*> runs;
     for (int count = 0; count < 300; ++count) {

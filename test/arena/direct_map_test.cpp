@@ -108,18 +108,18 @@ TEST_F(DirectMapTest, resizing_keeps_the_contents) {
 }
 
 TEST_F(DirectMapTest, an_object_aligned_beyond_the_os_page_is_resized_where_it_is_or_not_at_all) {
-  const std::size_t alignment = 2 * os_.page_bytes();
-  void* const object = allocate(8 * os_.page_bytes(), alignment);
-  auto* const next = static_cast<std::byte*>(object) + 7 * os_.page_bytes();
-  EXPECT_EQ(map_.resize(object, 7 * os_.page_bytes(), alignment), object);
+  const std::size_t alignment = 2 * os_.os_page_bytes();
+  void* const object = allocate(8 * os_.os_page_bytes(), alignment);
+  auto* const next = static_cast<std::byte*>(object) + 7 * os_.os_page_bytes();
+  EXPECT_EQ(map_.resize(object, 7 * os_.os_page_bytes(), alignment), object);
   // Whatever lies behind the object now, it is in the way.
-  void* const obstacle = mmap(next, os_.page_bytes(), PROT_NONE,
+  void* const obstacle = mmap(next, os_.os_page_bytes(), PROT_NONE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-  EXPECT_EQ(map_.resize(object, 8 * os_.page_bytes(), alignment), nullptr);
-  EXPECT_EQ(map_.usable_bytes(object), 7 * os_.page_bytes());
-  EXPECT_NE(map_.resize(object, 8 * os_.page_bytes()), nullptr);
+  EXPECT_EQ(map_.resize(object, 8 * os_.os_page_bytes(), alignment), nullptr);
+  EXPECT_EQ(map_.usable_bytes(object), 7 * os_.os_page_bytes());
+  EXPECT_NE(map_.resize(object, 8 * os_.os_page_bytes()), nullptr);
   if (obstacle != MAP_FAILED) {
-    munmap(obstacle, os_.page_bytes());
+    munmap(obstacle, os_.os_page_bytes());
   }
 }
 
@@ -140,7 +140,7 @@ TEST_F(DirectMapTest, slack_that_cannot_be_cut_off_goes_with_the_object) {
   os_.fail_every(test::OsCall::Unmap);
   void* object = allocate(mebibyte, 64 * mebibyte);
   ASSERT_NE(object, nullptr);
-  EXPECT_EQ(os_.usable_bytes() - before, 65 * mebibyte - os_.page_bytes());
+  EXPECT_EQ(os_.usable_bytes() - before, 65 * mebibyte - os_.os_page_bytes());
   os_.heal();
   test::fill_pattern(object, mebibyte, 3);
   object = map_.resize(object, 3 * mebibyte);

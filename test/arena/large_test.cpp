@@ -72,10 +72,10 @@ TEST_F(LargeTest, wrong_frees_are_told_apart_and_harmless) {
   std::byte* const run = allocate(mebibyte);
   std::byte* const direct = allocate(threshold);
   const Extent page = arena_->allocate(2);
-  auto* const page_bytes = static_cast<std::byte*>(page.address);
+  auto* const page_start = static_cast<std::byte*>(page.address);
   int here = 0;
   for (std::byte* const inside : {run + 1, run + chunk_bytes, run + mebibyte - 1, direct + 1,
-                                  direct + threshold - 1, page_bytes, page_bytes + chunk_bytes}) {
+                                  direct + threshold - 1, page_start, page_start + chunk_bytes}) {
     EXPECT_EQ(arena_->classify(inside), LargeFree::Inside);
     EXPECT_EQ(arena_->deallocate_large(inside), LargeFree::Inside);
     EXPECT_EQ(arena_->large_usable_bytes(inside), 0u);

@@ -22,12 +22,12 @@ constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
 std::size_t mapped_bytes() {
   std::FILE* const file = std::fopen("/proc/self/statm", "r");
-  unsigned long pages = 0;
-  if (file == nullptr || std::fscanf(file, "%lu", &pages) != 1) {
+  unsigned long os_pages = 0;
+  if (file == nullptr || std::fscanf(file, "%lu", &os_pages) != 1) {
     return 0;
   }
   std::fclose(file);
-  return pages * os::linux_interface.page_bytes();
+  return os_pages * os::linux_interface.os_page_bytes();
 }
 
 /// Runs `work` with room for `bytes` more; it returns 0 for success or the number of the line that

@@ -19,12 +19,12 @@ constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
 /// Bytes of a range that are in memory.
 std::size_t resident_bytes(void* start, std::size_t bytes) {
-  const std::size_t page = os::linux_interface.page_bytes();
-  std::vector<unsigned char> pages(bytes / page);
-  EXPECT_EQ(mincore(start, bytes, pages.data()), 0);
-  const auto in_memory = std::count_if(pages.begin(), pages.end(),
+  const std::size_t os_page_bytes = os::linux_interface.os_page_bytes();
+  std::vector<unsigned char> os_pages(bytes / os_page_bytes);
+  EXPECT_EQ(mincore(start, bytes, os_pages.data()), 0);
+  const auto in_memory = std::count_if(os_pages.begin(), os_pages.end(),
                                        [](unsigned char flags) { return (flags & 1) != 0; });
-  return static_cast<std::size_t>(in_memory) * page;
+  return static_cast<std::size_t>(in_memory) * os_page_bytes;
 }
 
 class PurgeTest : public testing::Test {

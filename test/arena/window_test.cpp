@@ -222,16 +222,16 @@ TEST(Window, failed_growth_leaves_it_as_it_was) {
 
 TEST(Window, refuses_os_pages_larger_than_a_chunk) {
   test::FaultyOs os;
-  os.set_page_bytes(2 * chunk_bytes);
+  os.set_os_page_bytes(2 * chunk_bytes);
   Window window;
   EXPECT_FALSE(window.grow(1));
 }
 
 TEST(Window, works_with_each_size_of_os_page) {
-  for (const std::size_t page : {4096u, 16384u, 65536u}) {
+  for (const std::size_t os_page_bytes : {4096u, 16384u, 65536u}) {
     for (const std::size_t address_space : {os::unlimited, gibibyte}) {
       test::FaultyOs os;
-      os.set_page_bytes(page);
+      os.set_os_page_bytes(os_page_bytes);
       os.limit_address_space(address_space);
       Window window;
       std::uint32_t end = 0;

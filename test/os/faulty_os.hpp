@@ -9,7 +9,7 @@
 //   os.heal();
 //   os.limit_commit(64 << 20);    // strict overcommit: no more than this is ever usable
 //   os.limit_address_space(1 << 30);
-//   os.set_page_bytes(65536);
+//   os.set_os_page_bytes(65536);
 //   os.advance_clock(300);        // the clock stands still otherwise
 //
 // It passes calls on to the kernel, checks that they are in order (aligned, nothing mapped twice),
@@ -104,7 +104,7 @@ class FaultyOs {
     table_.unmap = &on_unmap;
     table_.purge = &on_purge;
     table_.remap = &on_remap;
-    table_.page_bytes = [] { return active_->page_bytes_; };
+    table_.os_page_bytes = [] { return active_->os_page_bytes_; };
     table_.address_space_limit = [] { return active_->address_space_limit_; };
     table_.now_milliseconds = [] {
       const std::lock_guard lock(active_->mutex_);
@@ -135,8 +135,8 @@ class FaultyOs {
   void limit_commit(std::size_t bytes) { commit_limit_ = bytes; }
   void limit_address_space(std::size_t bytes) { address_space_limit_ = bytes; }
   void limit_space(std::size_t bytes) { space_limit_ = bytes; }
-  void set_page_bytes(std::size_t bytes) { page_bytes_ = bytes; }
-  std::size_t page_bytes() const { return page_bytes_; }
+  void set_os_page_bytes(std::size_t bytes) { os_page_bytes_ = bytes; }
+  std::size_t os_page_bytes() const { return os_page_bytes_; }
   void advance_clock(std::uint64_t milliseconds) {
     const std::lock_guard lock(mutex_);
     clock_ += milliseconds;
@@ -158,8 +158,8 @@ class FaultyOs {
 
   /// Counts a call, with the mutex held; true if it is to fail.
   bool fails(OsCall call, const void* address, std::size_t bytes) {
-    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(address) % page_bytes_, 0u);
-    EXPECT_EQ(bytes % page_bytes_, 0u);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(address) % os_page_bytes_, 0u);
+    EXPECT_EQ(bytes % os_page_bytes_, 0u);
     EXPECT_NE(bytes, 0u);
     ++calls_;
     const bool failing = (first_failing_ <= calls_ && calls_ <= last_failing_) ||
@@ -180,9 +180,9 @@ class FaultyOs {
     const bool refused = active_->fails(OsCall::FindSpace, nullptr, bytes) ||
                          bytes > active_->space_limit_ ||
                          active_->usable_.bytes() + bytes > active_->address_space_limit_;
-    const std::size_t slack = active_->page_bytes_ - os::linux_interface.page_bytes();
+    const std::size_t slack = active_->os_page_bytes_ - os::linux_interface.os_page_bytes();
     const std::uintptr_t space = refused ? 0 : os::linux_interface.find_space(bytes + slack);
-    return align_up(space, active_->page_bytes_);
+    return align_up(space, active_->os_page_bytes_);
   }
 
   static os::MapOutcome on_map_at(void* address, std::size_t bytes) {
@@ -238,7 +238,7 @@ class FaultyOs {
     }
     // Where OS pages are pretended to be larger the kernel would move to a place that is
     // misaligned.
-    const bool real_pages = active_->page_bytes_ == os::linux_interface.page_bytes();
+    const bool real_pages = active_->os_page_bytes_ == os::linux_interface.os_page_bytes();
     void* const moved =
         os::linux_interface.remap(address, old_bytes, new_bytes, may_move && real_pages);
     if (moved != nullptr) {
@@ -262,12 +262,12 @@ class FaultyOs {
 
   /// A mapping aligned to what the OS page is said to be.
   void* aligned(void* (*map)(std::size_t), std::size_t bytes) const {
-    const std::size_t slack = page_bytes_ - os::linux_interface.page_bytes();
+    const std::size_t slack = os_page_bytes_ - os::linux_interface.os_page_bytes();
     void* const got = map(bytes + slack);
     if (got == nullptr || slack == 0) {
       return got;
     }
-    const std::uintptr_t start = align_up(number(got), page_bytes_);
+    const std::uintptr_t start = align_up(number(got), os_page_bytes_);
     const std::size_t head = start - number(got);
     if (head != 0) {
       munmap(got, head);
@@ -284,7 +284,7 @@ class FaultyOs {
   os::Interface table_;
   const os::Interface* previous_ = nullptr;
   Ranges usable_;
-  std::size_t page_bytes_ = os::linux_interface.page_bytes();
+  std::size_t os_page_bytes_ = os::linux_interface.os_page_bytes();
   std::size_t address_space_limit_ = os::unlimited;
   std::size_t commit_limit_ = os::unlimited;
   /// Small enough for a sanitizer's idea of the address space.

@@ -18,75 +18,77 @@ namespace {
 
 const Interface& system_interface = linux_interface;
 
-std::size_t page() { return system_interface.page_bytes(); }
+std::size_t os_page_bytes() { return system_interface.os_page_bytes(); }
 
 void* null_page() { return nullptr; }
 
 /// An OS page of this program's.
 void* own_page() {
   static char byte;
-  return reinterpret_cast<void*>(align_down(reinterpret_cast<std::uintptr_t>(&byte), page()));
+  return reinterpret_cast<void*>(
+      align_down(reinterpret_cast<std::uintptr_t>(&byte), os_page_bytes()));
 }
 
 TEST(LinuxOs, is_what_is_in_force_unless_replaced) { EXPECT_EQ(&interface(), &linux_interface); }
 
 TEST(LinuxOs, space_that_is_found_is_empty_and_can_be_mapped) {
-  const std::uintptr_t space = system_interface.find_space(64 * page());
+  const std::uintptr_t space = system_interface.find_space(64 * os_page_bytes());
   ASSERT_NE(space, 0u);
-  auto* const memory = reinterpret_cast<std::byte*>(space) + page();
-  ASSERT_EQ(system_interface.map_at(memory, 2 * page()), MapOutcome::Mapped);
-  EXPECT_TRUE(test::holds_zeroes(memory, 2 * page()));
-  EXPECT_TRUE(system_interface.unmap(memory, 2 * page()));
+  auto* const memory = reinterpret_cast<std::byte*>(space) + os_page_bytes();
+  ASSERT_EQ(system_interface.map_at(memory, 2 * os_page_bytes()), MapOutcome::Mapped);
+  EXPECT_TRUE(test::holds_zeroes(memory, 2 * os_page_bytes()));
+  EXPECT_TRUE(system_interface.unmap(memory, 2 * os_page_bytes()));
 }
 
 TEST(LinuxOs, mappings_made_later_come_to_found_space_from_its_far_end) {
   constexpr std::size_t space_bytes = std::size_t{1} << (sizeof(void*) == 8 ? 36 : 28);
   const std::uintptr_t space = system_interface.find_space(space_bytes);
   ASSERT_NE(space, 0u);
-  void* const later = system_interface.map(page());
+  void* const later = system_interface.map(os_page_bytes());
   ASSERT_NE(later, nullptr);
   const std::uintptr_t distance = reinterpret_cast<std::uintptr_t>(later) - space;
   EXPECT_TRUE(distance >= space_bytes || distance > space_bytes / 2) << distance;
-  EXPECT_TRUE(system_interface.unmap(later, page()));
+  EXPECT_TRUE(system_interface.unmap(later, os_page_bytes()));
 }
 
 TEST(LinuxOs, purged_memory_reads_as_zero) {
-  void* const memory = system_interface.map(8 * page());
+  void* const memory = system_interface.map(8 * os_page_bytes());
   ASSERT_NE(memory, nullptr);
-  test::fill_pattern(memory, 8 * page(), 2);
-  ASSERT_TRUE(system_interface.purge(memory, 8 * page()));
-  EXPECT_TRUE(test::holds_zeroes(memory, 8 * page()));
-  EXPECT_TRUE(system_interface.unmap(memory, 8 * page()));
+  test::fill_pattern(memory, 8 * os_page_bytes(), 2);
+  ASSERT_TRUE(system_interface.purge(memory, 8 * os_page_bytes()));
+  EXPECT_TRUE(test::holds_zeroes(memory, 8 * os_page_bytes()));
+  EXPECT_TRUE(system_interface.unmap(memory, 8 * os_page_bytes()));
 }
 
 TEST(LinuxOs, exact_places_are_never_taken_from_others) {
-  auto* const memory = static_cast<std::byte*>(system_interface.map(3 * page()));
+  auto* const memory = static_cast<std::byte*>(system_interface.map(3 * os_page_bytes()));
   ASSERT_NE(memory, nullptr);
-  test::fill_pattern(memory, page(), 3);
-  EXPECT_EQ(system_interface.map_at(memory, page()), MapOutcome::Occupied);
-  EXPECT_TRUE(test::holds_pattern(memory, page(), 3));
-  ASSERT_TRUE(system_interface.unmap(memory + page(), page()));
-  EXPECT_EQ(system_interface.map_at(memory + page(), page()), MapOutcome::Mapped);
-  EXPECT_TRUE(test::holds_zeroes(memory + page(), page()));
-  EXPECT_TRUE(system_interface.unmap(memory, 3 * page()));
+  test::fill_pattern(memory, os_page_bytes(), 3);
+  EXPECT_EQ(system_interface.map_at(memory, os_page_bytes()), MapOutcome::Occupied);
+  EXPECT_TRUE(test::holds_pattern(memory, os_page_bytes(), 3));
+  ASSERT_TRUE(system_interface.unmap(memory + os_page_bytes(), os_page_bytes()));
+  EXPECT_EQ(system_interface.map_at(memory + os_page_bytes(), os_page_bytes()), MapOutcome::Mapped);
+  EXPECT_TRUE(test::holds_zeroes(memory + os_page_bytes(), os_page_bytes()));
+  EXPECT_TRUE(system_interface.unmap(memory, 3 * os_page_bytes()));
 }
 
 TEST(LinuxOs, remapping_keeps_the_contents) {
-  void* const memory = system_interface.map(4 * page());
+  void* const memory = system_interface.map(4 * os_page_bytes());
   ASSERT_NE(memory, nullptr);
-  test::fill_pattern(memory, 4 * page(), 4);
-  void* const moved = system_interface.remap(memory, 4 * page(), 4096 * page(), true);
+  test::fill_pattern(memory, 4 * os_page_bytes(), 4);
+  void* const moved =
+      system_interface.remap(memory, 4 * os_page_bytes(), 4096 * os_page_bytes(), true);
   ASSERT_NE(moved, nullptr);
-  EXPECT_TRUE(test::holds_pattern(moved, 4 * page(), 4));
-  EXPECT_EQ(system_interface.remap(moved, 4096 * page(), page(), false), moved);
-  EXPECT_TRUE(system_interface.unmap(moved, page()));
+  EXPECT_TRUE(test::holds_pattern(moved, 4 * os_page_bytes(), 4));
+  EXPECT_EQ(system_interface.remap(moved, 4096 * os_page_bytes(), os_page_bytes(), false), moved);
+  EXPECT_TRUE(system_interface.unmap(moved, os_page_bytes()));
 }
 
 TEST(LinuxOs, impossible_requests_are_refused) {
   constexpr std::size_t impossible = std::size_t{1} << (sizeof(void*) * 8 - 2);
   EXPECT_EQ(system_interface.find_space(impossible), 0u);
   EXPECT_EQ(system_interface.map(impossible), nullptr);
-  EXPECT_FALSE(system_interface.purge(null_page(), page()));
+  EXPECT_FALSE(system_interface.purge(null_page(), os_page_bytes()));
 }
 
 TEST(LinuxOs, errno_is_as_before_whatever_fails) {
@@ -94,13 +96,13 @@ TEST(LinuxOs, errno_is_as_before_whatever_fails) {
   static std::uint32_t word = 7;
   const std::function<void()> failing_calls[] = {
       [] { system_interface.find_space(impossible); },
-      [] { system_interface.map_at(own_page(), page()); },
+      [] { system_interface.map_at(own_page(), os_page_bytes()); },
       [] { system_interface.map(impossible); },
-      [] { system_interface.unmap(reinterpret_cast<void*>(1), page()); },
-      [] { system_interface.purge(null_page(), page()); },
-      [] { system_interface.remap(null_page(), page(), impossible, true); },
-      [] { system_interface.name(null_page(), page(), "nothing"); },
-      [] { system_interface.page_bytes(); },
+      [] { system_interface.unmap(reinterpret_cast<void*>(1), os_page_bytes()); },
+      [] { system_interface.purge(null_page(), os_page_bytes()); },
+      [] { system_interface.remap(null_page(), os_page_bytes(), impossible, true); },
+      [] { system_interface.name(null_page(), os_page_bytes(), "nothing"); },
+      [] { system_interface.os_page_bytes(); },
       [] { system_interface.address_space_limit(); },
       [] { system_interface.now_milliseconds(); },
       [] { system_interface.random_bits(); },
