@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+//
+// Objects with mappings of their own: mapping, resizing, giving back; the table that knows them.
 #include "arena/direct_map.hpp"
 
 #include <cstdint>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+//
+// Who has which chunks: handing out, merging what was freed, the order of age, and invariants.
 #include "arena/run_map.hpp"
 
 namespace slabmalloc {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+//
+// Where the arena lies: choosing its place, and mapping it piece by piece.
 #include "arena/window.hpp"
 
 #include "slabmalloc/base/bits.hpp"

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+//
+// Opening a page in the chunk records, and asking the arena, then ended threads, for memory.
 #include "malloc/arena_zone.hpp"
 
 #include "malloc/thread_zones.hpp"

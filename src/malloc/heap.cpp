@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+//
+// The process heap's slow paths: whatever the calling thread's zone cannot do at once.
 #include "malloc/heap.hpp"
 
 namespace slabmalloc::heap {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+//
+// Reading SLABMALLOC_OPTIONS, and telling what was not understood.
 #include "malloc/options.hpp"
 
 #include <string.h>

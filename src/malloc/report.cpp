@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+//
+// Counting the process heap and putting the numbers into words; the line that ends a misuse.
 #include "malloc/report.hpp"
 
 #include <errno.h>

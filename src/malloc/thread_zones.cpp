@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+//
+// The life of the zones: made, parked, drained, adopted, and carried across a fork.
 #include "malloc/thread_zones.hpp"
 
 #include <pthread.h>
