@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+//
+// Workload: one allocation pattern, its name and how it runs. `workloads()` is their one list.
+//
+// Every pattern does an amount of work that depends on its job alone, from fixed seeds, however its
+// threads are scheduled; so its checksum is the same under every allocator that is right.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace slabmalloc::benchmark {
+
+/// What to do: on how many threads, and how much of the usual work.
+struct Job {
+  unsigned threads = 1;
+  unsigned percent = 100;
+
+  /// Each thread's part of `total` steps, at least one.
+  [[nodiscard]] std::size_t share(std::size_t total) const {
+    const std::size_t part = total / 100 * percent / threads;
+    return part == 0 ? 1 : part;
+  }
+};
+
+/// What was done: a sum over blocks, the same in whatever order they are counted.
+struct Result {
+  std::uint64_t operations = 0;
+  std::uint64_t checksum = 0;
+
+  Result& operator+=(const Result& other) {
+    operations += other.operations;
+    checksum += other.checksum;
+    return *this;
+  }
+};
+
+/// A pattern and the numbers of threads at which it says something.
+struct Workload {
+  const char* name;
+  const char* description;
+  Result (*run)(const Job&);
+  std::span<const unsigned> threads;
+};
+
+/// Every pattern, in the order of the report.
+std::span<const Workload> workloads();
+
+Result run_short_lived(const Job& job);
+Result run_bleeding(const Job& job);
+Result run_producer_consumer(const Job& job);
+Result run_power_law(const Job& job);
+Result run_bulk_lifo(const Job& job);
+Result run_bulk_reversed(const Job& job);
+Result run_thread_churn(const Job& job);
+Result run_migrating(const Job& job);
+Result run_growing(const Job& job);
+Result run_large(const Job& job);
+Result run_zeroed(const Job& job);
+Result run_fragmentation(const Job& job);
+Result run_aligned(const Job& job);
+Result run_sized_delete(const Job& job);
+Result run_pair_16(const Job& job);
+Result run_pair_64(const Job& job);
+Result run_pair_512(const Job& job);
+Result run_pair_4096(const Job& job);
+Result run_pair_mixed(const Job& job);
+
+}  // namespace slabmalloc::benchmark
