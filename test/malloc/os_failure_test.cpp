@@ -363,14 +363,14 @@ TEST(OsFailure, a_bound_on_the_address_space_leaves_room_for_the_program) {
 }
 
 TEST(OsFailure, larger_pages_of_the_operating_system_are_respected) {
-  for (const std::size_t page_bytes : {16 * kibibyte, 64 * kibibyte}) {
-    EXPECT_TRUE(passes_in_child([page_bytes] {
+  for (const std::size_t os_page_bytes : {16 * kibibyte, 64 * kibibyte}) {
+    EXPECT_TRUE(passes_in_child([os_page_bytes] {
       FaultyOs os;
-      os.set_page_bytes(page_bytes);
+      os.set_os_page_bytes(os_page_bytes);
       Workload workload;
       EXPECT_EQ(workload.run(), 0u);
       workload.free_all();
-    })) << page_bytes;
+    })) << os_page_bytes;
   }
 }
 
