@@ -158,6 +158,9 @@ class Arena {
   /// Purges everything dirty; returns the bytes given back to the operating system.
   std::size_t trim() noexcept;
 
+  /// Bytes of chunks given back to the operating system since the start, by whichever call.
+  std::size_t purged_bytes() const noexcept { return purged_bytes_.load(Order::relaxed); }
+
   /// Dirty bytes that are kept for reuse when `in_use` bytes are in use; more is purged at once.
   static constexpr std::size_t dirty_allowance(std::size_t in_use) noexcept {
     constexpr std::size_t least = std::size_t{8} << 20;
@@ -225,7 +228,7 @@ class Arena {
   HardwareAtomics::Cell<std::size_t> large_bytes_;
   HardwareAtomics::Cell<std::uintptr_t> large_allocations_;
   HardwareAtomics::Cell<std::uintptr_t> large_frees_;
-  HardwareAtomics::Cell<std::uintptr_t> purged_bytes_;
+  HardwareAtomics::Cell<std::size_t> purged_bytes_;
 };
 
 /// The process's arena.

@@ -18,7 +18,7 @@ ArenaStatistics Arena::statistics() const noexcept {
   statistics.large_bytes = large_bytes_.load(Order::relaxed);
   statistics.large_allocations = large_allocations_.load(Order::relaxed);
   statistics.large_frees = large_frees_.load(Order::relaxed);
-  statistics.purged_bytes = purged_bytes_.load(Order::relaxed);
+  statistics.purged_bytes = purged_bytes();
   return statistics;
 }
 

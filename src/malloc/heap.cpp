@@ -180,12 +180,15 @@ void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept
 std::size_t usable_bytes(const void* block) noexcept { return find_live(block).usable_bytes; }
 
 std::size_t trim() noexcept {
+  const std::size_t purged_before = process_arena.purged_bytes();
   if (thread_zone != &empty_zone) {
     thread_zone->trim();
   }
   thread_zones.trim_late();
   thread_zones.drain_all();
-  return process_arena.trim();
+  // The arena may purge while it takes pages back: then its own trim() has that much less to do.
+  const std::size_t purged_bytes = process_arena.purged_bytes() - purged_before;
+  return purged_bytes + process_arena.trim();
 }
 
 }  // namespace slabmalloc::heap

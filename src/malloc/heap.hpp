@@ -78,7 +78,7 @@ void* reallocate(void* block, std::size_t bytes, std::size_t alignment = minimum
 std::size_t usable_bytes(const void* block) noexcept;
 
 /// Delivers and takes in remote frees, and gives what is empty back to the operating system; the bytes
-/// given back.
+/// given back, what other threads gave back meanwhile included.
 std::size_t trim() noexcept;
 
 }  // namespace slabmalloc::heap

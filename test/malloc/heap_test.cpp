@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "malloc/report.hpp"
+#include "os/os.hpp"
 #include "support/misuse_recorder.hpp"
 #include "support/pattern.hpp"
 
@@ -328,6 +329,24 @@ TEST(Heap, freed_memory_is_used_again) {
     }
     EXPECT_LE(process_arena.statistics().committed_bytes, committed + mebibyte) << bytes;
   }
+}
+
+TEST(Heap, trim_tells_all_that_went_back_though_most_went_while_the_zone_was_trimmed) {
+  // An empty page that the zone keeps, and free memory that is old enough to go at the arena's next call.
+  heap::deallocate(heap::allocate(5000));
+  heap::deallocate(heap::allocate(mebibyte));
+  static os::Interface later = os::linux_interface;
+  later.now_milliseconds = [] {
+    return os::linux_interface.now_milliseconds() + Arena::decay_milliseconds;
+  };
+  const os::Interface& before = os::replace_interface(later);
+  const std::size_t purged_before = process_arena.purged_bytes();
+  const std::size_t told_bytes = heap::trim();
+  const std::size_t purged_bytes = process_arena.purged_bytes() - purged_before;
+  os::replace_interface(before);
+  EXPECT_EQ(told_bytes, purged_bytes);
+  EXPECT_GE(told_bytes, mebibyte);
+  EXPECT_EQ(heap::trim(), 0u) << "there is nothing left";
 }
 
 TEST(Heap, the_first_call_of_a_thread_may_be_any) {
