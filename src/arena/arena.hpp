@@ -55,7 +55,8 @@ struct Extent {
 /// What a request to free a large object came to.
 enum class LargeFree : std::uint8_t {
   Freed,
-  AlreadyFree,  ///< The address lies in free memory of the window.
+  AlreadyFree,  ///< In free memory of the window, or where one of the last mapped objects to end
+                ///< began.
   Inside,       ///< Within something in use, but not the first byte of a large object.
   Foreign,      ///< The address is nothing of this arena's.
 };

@@ -54,6 +54,7 @@ std::size_t DirectMap::deallocate(const void* address) noexcept {
     if (!take(address, record)) {
       return 0;
     }
+    remember_end(record.address);
   }
   const std::size_t bytes = record.bytes;
   if (os::interface().unmap(at(record.mapping_base), record.mapping_bytes)) {
@@ -83,6 +84,16 @@ bool DirectMap::is_inside(const void* address) noexcept {
   return false;
 }
 
+bool DirectMap::has_ended(const void* address) noexcept {
+  const os::Lock lock(mutex_);
+  for (const std::uintptr_t ended : ended_) {
+    if (ended != 0 && ended == number(address)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void* DirectMap::resize(void* address, std::size_t bytes, std::size_t alignment) noexcept {
   Record record;
   {
@@ -101,6 +112,10 @@ void* DirectMap::resize(void* address, std::size_t bytes, std::size_t alignment)
     if (moved != nullptr) {
       note_mapped(record.mapping_bytes, total);
       record = {number(moved) + head, total - head, number(moved), total};
+      if (record.address != number(address)) {
+        const os::Lock lock(mutex_);
+        remember_end(number(address));
+      }
     }
   }
   const bool refused = moved == nullptr && bytes > record.bytes;
@@ -270,6 +285,11 @@ bool DirectMap::take(const void* address, Record& record) noexcept {
   live_count_.fetch_sub(1, Order::relaxed);
   live_bytes_.fetch_sub(record.bytes, Order::relaxed);
   return true;
+}
+
+void DirectMap::remember_end(std::uintptr_t address) noexcept {
+  ended_[ends_ % remembered_ends] = address;
+  ++ends_;
 }
 
 /// Registers an object in promised room.

@@ -17,6 +17,10 @@
 // The register is a hash table with linear probing, at most half full, and removal by shifting back
 // (Knuth, The Art of Computer Programming 3, 6.4, algorithm R), so that there are no tombstones.
 //
+// The addresses of the objects that ended last are remembered in a ring, so that a second free is
+// told from a free of what never was an object. Nothing takes an address out of it: one that is an
+// object's again is found in the register first.
+//
 // Invariants, checked by validate():
 //   D1  every record is found by its address, and no address is there twice
 //   D2  count() and bytes() are the number and the object bytes of the records that are not retired
@@ -54,6 +58,10 @@ class DirectMap {
   /// diagnosis.
   bool is_inside(const void* address) noexcept;
 
+  /// True if an object at that very address was one of the last to end, by deallocate() or by
+  /// moving away. It may be an object again. Cost: O(remembered_ends); for diagnosis.
+  bool has_ended(const void* address) noexcept;
+
   /// Resizes the object at `address`, moving it if it must; its new address, or null if refused,
   /// the object then being as before. A smaller size is never refused. Objects aligned beyond the
   /// OS page do not move. Pre: `address` is a multiple of `alignment`, and stays one.
@@ -65,6 +73,9 @@ class DirectMap {
   /// The objects now, and their bytes.
   std::size_t count() const noexcept { return live_count_.load(Order::relaxed); }
   std::size_t bytes() const noexcept { return live_bytes_.load(Order::relaxed); }
+
+  /// How many ends of objects has_ended() knows of.
+  static constexpr std::size_t remembered_ends = 64;
 
   /// Holds the mutex across a fork. In the child what other threads had under way is forgotten.
   void prepare_fork() noexcept { mutex_.lock(); }
@@ -96,6 +107,7 @@ class DirectMap {
   void remove(Record* record) noexcept;
   bool reuse_retired(std::size_t bytes, std::size_t alignment, Record& record) noexcept;
   bool take(const void* address, Record& record) noexcept;
+  void remember_end(std::uintptr_t address) noexcept;
 
   // These without.
   void put(const Record& record) noexcept;
@@ -112,6 +124,8 @@ class DirectMap {
   HardwareAtomics::Cell<std::size_t> live_count_;
   HardwareAtomics::Cell<std::size_t> live_bytes_;
   HardwareAtomics::Cell<std::size_t> mapped_bytes_;
+  std::uintptr_t ended_[remembered_ends] = {};  ///< 0 where fewer have ended.
+  std::size_t ends_ = 0;                        ///< So many in all; the next goes to this place.
 };
 
 }  // namespace slabmalloc

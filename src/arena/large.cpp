@@ -167,7 +167,10 @@ LargeFree Arena::classify_in_window(const void* address) const noexcept {
 }
 
 LargeFree Arena::classify_outside(const void* address) noexcept {
-  return direct_.is_inside(address) ? LargeFree::Inside : LargeFree::Foreign;
+  if (direct_.is_inside(address)) {
+    return LargeFree::Inside;
+  }
+  return direct_.has_ended(address) ? LargeFree::AlreadyFree : LargeFree::Foreign;
 }
 
 void Arena::note_large(std::size_t bytes) noexcept {

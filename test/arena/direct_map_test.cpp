@@ -16,6 +16,24 @@ namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
+/// Sees to it that something is mapped at an address, so that what ends there cannot grow.
+class Obstacle {
+ public:
+  explicit Obstacle(std::byte* address)
+      : mapped_(mmap(address, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+                     -1, 0)) {}
+  Obstacle(const Obstacle&) = delete;
+  Obstacle& operator=(const Obstacle&) = delete;
+  ~Obstacle() {
+    if (mapped_ != MAP_FAILED) {
+      munmap(mapped_, 4096);
+    }
+  }
+
+ private:
+  void* mapped_;  ///< MAP_FAILED if there was something already.
+};
+
 class DirectMapTest : public testing::Test {
  protected:
   void* allocate(std::size_t bytes, std::size_t alignment = 16) {
@@ -89,6 +107,36 @@ TEST_F(DirectMapTest, the_register_grows_with_the_number_of_objects) {
   EXPECT_TRUE(map_.validate());
 }
 
+TEST_F(DirectMapTest, the_last_objects_to_end_are_remembered_and_no_more) {
+  void* const never = allocate(mebibyte);
+  std::vector<void*> ended;
+  for (std::size_t number = 0; number <= DirectMap::remembered_ends; ++number) {
+    ended.push_back(allocate(mebibyte));
+  }
+  EXPECT_FALSE(map_.has_ended(ended[0]));
+  for (void* const object : ended) {
+    map_.deallocate(object);
+    EXPECT_TRUE(map_.has_ended(object));
+  }
+  EXPECT_FALSE(map_.has_ended(ended[0])) << "as many ended after it as are remembered";
+  EXPECT_TRUE(map_.has_ended(ended[1]));
+  EXPECT_FALSE(map_.has_ended(static_cast<std::byte*>(ended[1]) + 1));
+  EXPECT_FALSE(map_.has_ended(never));
+}
+
+TEST_F(DirectMapTest, what_has_no_address_never_ended) { EXPECT_FALSE(map_.has_ended(nullptr)); }
+
+TEST_F(DirectMapTest, an_object_that_moves_ends_where_it_was) {
+  void* const object = allocate(2 * mebibyte);
+  ASSERT_EQ(map_.resize(object, mebibyte), object);
+  const Obstacle obstacle(static_cast<std::byte*>(object) + mebibyte);
+  EXPECT_FALSE(map_.has_ended(object));
+  void* const moved = map_.resize(object, 2 * mebibyte);
+  ASSERT_NE(moved, object);
+  EXPECT_TRUE(map_.has_ended(object));
+  EXPECT_FALSE(map_.has_ended(moved));
+}
+
 TEST_F(DirectMapTest, resizing_keeps_the_contents) {
   void* object = allocate(mebibyte);
   test::fill_pattern(object, mebibyte, 1);
@@ -110,17 +158,11 @@ TEST_F(DirectMapTest, resizing_keeps_the_contents) {
 TEST_F(DirectMapTest, an_object_aligned_beyond_the_os_page_is_resized_where_it_is_or_not_at_all) {
   const std::size_t alignment = 2 * os_.os_page_bytes();
   void* const object = allocate(8 * os_.os_page_bytes(), alignment);
-  auto* const next = static_cast<std::byte*>(object) + 7 * os_.os_page_bytes();
   EXPECT_EQ(map_.resize(object, 7 * os_.os_page_bytes(), alignment), object);
-  // Whatever lies behind the object now, it is in the way.
-  void* const obstacle = mmap(next, os_.os_page_bytes(), PROT_NONE,
-                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  const Obstacle obstacle(static_cast<std::byte*>(object) + 7 * os_.os_page_bytes());
   EXPECT_EQ(map_.resize(object, 8 * os_.os_page_bytes(), alignment), nullptr);
   EXPECT_EQ(map_.usable_bytes(object), 7 * os_.os_page_bytes());
   EXPECT_NE(map_.resize(object, 8 * os_.os_page_bytes()), nullptr);
-  if (obstacle != MAP_FAILED) {
-    munmap(obstacle, os_.os_page_bytes());
-  }
 }
 
 TEST_F(DirectMapTest, an_object_that_cannot_be_resized_is_as_before) {

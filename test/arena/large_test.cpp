@@ -93,13 +93,27 @@ TEST_F(LargeTest, wrong_frees_are_told_apart_and_harmless) {
   EXPECT_TRUE(arena_->validate());
 }
 
+TEST_F(LargeTest, an_address_that_is_mapped_anew_is_no_longer_called_free) {
+  std::byte* const before = allocate(threshold);
+  // What cannot be unmapped is used for the next object.
+  os_.fail_every(test::OsCall::Unmap);
+  EXPECT_EQ(arena_->deallocate_large(before), LargeFree::Freed);
+  EXPECT_EQ(arena_->classify(before), LargeFree::AlreadyFree);
+  std::byte* const after = allocate(threshold);
+  ASSERT_EQ(after, before);
+  EXPECT_EQ(arena_->classify(after), LargeFree::Freed);
+  EXPECT_EQ(arena_->deallocate_large(after), LargeFree::Freed);
+  EXPECT_EQ(arena_->classify(after), LargeFree::AlreadyFree);
+}
+
 TEST_F(LargeTest, freeing_twice_is_told) {
   std::byte* const run = allocate(mebibyte);
   std::byte* const direct = allocate(threshold);
   EXPECT_EQ(arena_->deallocate_large(run), LargeFree::Freed);
   EXPECT_EQ(arena_->deallocate_large(run), LargeFree::AlreadyFree);
   EXPECT_EQ(arena_->deallocate_large(direct), LargeFree::Freed);
-  EXPECT_EQ(arena_->deallocate_large(direct), LargeFree::Foreign);
+  EXPECT_EQ(arena_->deallocate_large(direct), LargeFree::AlreadyFree);
+  EXPECT_EQ(arena_->classify(direct), LargeFree::AlreadyFree);
   EXPECT_EQ(arena_->statistics().large_frees, 2u);
   EXPECT_TRUE(arena_->validate());
 }
