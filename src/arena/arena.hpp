@@ -78,6 +78,37 @@ struct ArenaStatistics {
   std::uint64_t purged_bytes = 0;  ///< Since the start.
 };
 
+/// The arena's window as far as it reached at some moment, for one thread to keep and to ask without
+/// touching shared memory.
+class WindowView {
+ public:
+  constexpr WindowView() noexcept = default;
+  WindowView(std::uintptr_t base, std::size_t bytes, Chunk* records) noexcept
+      : base_(base), bytes_(bytes), first_header_(reinterpret_cast<std::byte*>(&records->header)) {}
+
+  /// The record of the chunk that holds `address`; null if this view does not reach it.
+  [[gnu::always_inline]] Chunk* chunk_of(const void* address) const noexcept {
+    const std::uintptr_t offset = reinterpret_cast<std::uintptr_t>(address) - base_;
+    if (offset >= bytes_) [[unlikely]] {
+      return nullptr;
+    }
+    // Counted from header to header, and with a stride that the compiler does not know, this is one
+    // multiplication and one addition.
+    std::byte* const header = first_header_ + (offset >> chunk_shift) * record_bytes_;
+    Chunk* const chunk = Chunk::of(reinterpret_cast<Chunk::Header*>(header));
+    if (chunk == nullptr) {
+      __builtin_unreachable();
+    }
+    return chunk;
+  }
+
+ private:
+  std::uintptr_t base_ = 0;
+  std::size_t bytes_ = 0;
+  std::byte* first_header_ = nullptr;
+  std::size_t record_bytes_ = sizeof(Chunk);
+};
+
 /// The arena. Usable from its constant initialisation on; it sets itself up on first use.
 /// Thread: every function from any thread, except the fork functions as said there.
 class Arena {
@@ -105,6 +136,15 @@ class Arena {
       return nullptr;
     }
     return records_.load(Order::relaxed) + (offset >> chunk_shift);
+  }
+
+  /// The window as it is now.
+  /// Order: acquire, with the release in adopt(), as in chunk_of().
+  WindowView view() const noexcept {
+    const std::size_t window_bytes = window_bytes_.load(Order::acquire);
+    return window_bytes == 0 ? WindowView{}
+                             : WindowView{data_base_.load(Order::relaxed), window_bytes,
+                                          records_.load(Order::relaxed)};
   }
 
   /// The first byte of the chunk that `chunk` describes. Pre: it is a record of this arena.

@@ -43,18 +43,39 @@ enum class ChunkKind : std::uint8_t { Unclaimed = 0, SlabHead, SlabTail, LargeHe
 /// What an address in the chunk means, apart from what the page's header says.
 /// Thread: written by whoever holds the run of chunks; read by whoever holds an object in it.
 struct ChunkInfo {
-  std::uint32_t reciprocal = 0;   ///< SlabHead: as in SlotGeometry.
-  std::uint32_t object_size = 0;  ///< SlabHead: bytes of a slot.
-  std::uint32_t slots = 0;        ///< SlabHead: slots of the page. LargeHead: chunks of the object.
+  std::uint64_t reciprocal = 0;      ///< SlabHead: ceil(2^64 / bytes of a slot).
+  std::uint32_t slots = 0;           ///< SlabHead: slots of the page. LargeHead: chunks of the object.
   ChunkKind kind = ChunkKind::Unclaimed;
   std::uint8_t class_index = 0;      ///< SlabHead: for the page's owner to use.
   std::uint16_t chunks_to_head = 0;  ///< SlabTail: the head is so many chunks before this one.
 
+  static constexpr std::uint32_t no_slot = ~std::uint32_t{0};
+
+  /// Of a page of `slots` slots of `slot_bytes`, from 2 on, which is class `class_index` to its owner.
+  static constexpr ChunkInfo slab_head(std::uint32_t slot_bytes, std::uint32_t slots,
+                                       std::uint8_t class_index) noexcept {
+    return {~std::uint64_t{0} / slot_bytes + 1, slots, ChunkKind::SlabHead, class_index, 0};
+  }
+
+  /// The slot that starts at `offset` bytes into the page, or no_slot. Pre: kind is SlabHead.
+  ///
+  /// With m the reciprocal of s bytes and offset n = k * s + r, n * m = k * 2^64 + k * e + r * m for an
+  /// e < s. The lower half of that is below m if and only if r = 0, since offset * s is far below 2^64,
+  /// and the upper half is k. (Lemire, Kaser and Kurz, "Faster Remainder by Direct Computation",
+  /// Software: Practice and Experience 49, 2019, section 3.2.)
+  [[gnu::always_inline]] constexpr std::uint32_t slot_at(std::uint32_t offset) const noexcept {
+    __extension__ using Product = unsigned __int128;
+    const Product product = Product{offset} * reciprocal;
+    const auto slot = static_cast<std::uint32_t>(product >> 64);
+    const bool starts_here = static_cast<std::uint64_t>(product) < reciprocal;
+    return starts_here && slot < slots ? slot : no_slot;
+  }
+
   static constexpr ChunkInfo large_head(std::uint32_t chunks) noexcept {
-    return {0, 0, chunks, ChunkKind::LargeHead, 0, 0};
+    return {0, chunks, ChunkKind::LargeHead, 0, 0};
   }
   static constexpr ChunkInfo slab_tail(std::uint16_t chunks_to_head) noexcept {
-    return {0, 0, 0, ChunkKind::SlabTail, 0, chunks_to_head};
+    return {0, 0, ChunkKind::SlabTail, 0, chunks_to_head};
   }
   /// Pre: kind is LargeHead.
   constexpr std::uint32_t large_chunks() const noexcept { return slots; }

@@ -13,8 +13,8 @@ void ArenaTable::open(Header* header, const SlotGeometry& geometry) noexcept {
   for (std::size_t number = 1; number < chunks; ++number) {
     head[number].publish(ChunkInfo::slab_tail(static_cast<std::uint16_t>(number)));
   }
-  head->publish({geometry.reciprocal, geometry.object_size, geometry.slots, ChunkKind::SlabHead,
-                 static_cast<std::uint8_t>(header->class_index), 0});
+  head->publish(ChunkInfo::slab_head(geometry.object_size, geometry.slots,
+                                     static_cast<std::uint8_t>(header->class_index)));
 }
 
 Frame ArenaPager::allocate_frame(std::size_t bytes) noexcept {

@@ -81,7 +81,8 @@ struct ArenaPager {
   }
 };
 
-/// The zone of a thread.
+/// The zone of a thread, and the type of all its classes.
 using ArenaZone = PagedZone<ArenaPager, MallocConfig>;
+using ArenaClass = SizeClass<ArenaPage>;
 
 }  // namespace slabmalloc

@@ -18,7 +18,7 @@ struct Place {
 
 /// The calling thread's zone, made if need be; null where it can have none.
 ArenaZone* own_zone() noexcept {
-  return thread_zone != &empty_zone ? thread_zone : thread_zones.acquire();
+  return thread_heap.zone != &empty_zone ? thread_heap.zone : thread_zones.acquire();
 }
 
 /// Reports an address that is not the first byte of a large object.
@@ -42,14 +42,14 @@ ArenaZone* own_zone() noexcept {
 Place slot_place(ArenaTable::Header* page, const void* address) noexcept {
   Chunk* head = Chunk::of(page);
   const ChunkInfo info = head->snapshot();
-  const SlotGeometry geometry{info.object_size, info.reciprocal, info.slots, 0};
-  const std::uint32_t slot = geometry.slot_at(static_cast<std::size_t>(
+  const std::size_t slot_bytes = SizeClasses::size_of(info.class_index);
+  const std::uint32_t slot = info.slot_at(static_cast<std::uint32_t>(
       static_cast<const std::byte*>(address) - process_arena.address_of(head)));
-  if (slot == SlotGeometry::no_slot) {
-    report_misuse({MisuseKind::MisalignedFree, address, info.object_size, 0});
+  if (slot == ChunkInfo::no_slot) {
+    report_misuse({MisuseKind::MisalignedFree, address, slot_bytes, 0});
     return {Place::Kind::invalid};
   }
-  return {Place::Kind::slot, head, slot, info.object_size};
+  return {Place::Kind::slot, head, slot, slot_bytes};
 }
 
 /// Finds what is live at `address`. Fails: anything else is reported; then kind is invalid.
@@ -57,7 +57,7 @@ Place find_live(const void* address) noexcept {
   if (ArenaTable::Header* page = ArenaTable::head_of(address)) {
     Place place = slot_place(page, address);
     if (place.kind == Place::Kind::slot &&
-        thread_zone->is_free(page, place.head->info.class_index, place.slot)) {
+        thread_heap.zone->is_free(page, place.head->info.class_index, place.slot)) {
       report_misuse({MisuseKind::DoubleFree, address, place.usable_bytes, place.slot});
       return {Place::Kind::invalid};
     }
@@ -139,13 +139,16 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
     report_no_large_object(block, process_arena.deallocate_large(block));
     return;
   }
+  if (thread_heap.window.chunk_of(block) == nullptr) {
+    thread_heap.window = process_arena.view();
+  }
   const Place place = slot_place(page, block);
   if (place.kind == Place::Kind::invalid) {
     return;
   }
   const std::uint32_t index = place.head->info.class_index;
-  if (thread_zone != &empty_zone) {
-    thread_zone->deallocate_slot(page, index, place.slot, block);
+  if (thread_heap.zone != &empty_zone) {
+    thread_heap.zone->deallocate_slot(page, index, place.slot, block);
   } else {
     ArenaZone::deallocate_slot_remote(page, index, place.slot);
   }
@@ -154,7 +157,7 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
 [[gnu::noinline]] void finish_deallocate(void* block, FreeOutcome outcome) noexcept {
   ArenaTable::Header* page = ArenaTable::head_of(block);
   const Place place = slot_place(page, block);
-  thread_zone->finish_free(outcome, page, place.head->info.class_index, place.slot, block);
+  thread_heap.zone->finish_free(outcome, page, place.head->info.class_index, place.slot, block);
 }
 
 void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept {
@@ -181,8 +184,8 @@ std::size_t usable_bytes(const void* block) noexcept { return find_live(block).u
 
 std::size_t trim() noexcept {
   const std::size_t purged_before = process_arena.purged_bytes();
-  if (thread_zone != &empty_zone) {
-    thread_zone->trim();
+  if (thread_heap.zone != &empty_zone) {
+    thread_heap.zone->trim();
   }
   thread_zones.trim_late();
   thread_zones.drain_all();

@@ -31,8 +31,12 @@ void finish_deallocate(void* block, FreeOutcome outcome) noexcept;
 
 /// A block of `bytes` if the calling thread's zone has one at hand, else null.
 [[gnu::always_inline]] inline void* allocate_fast(std::size_t bytes) noexcept {
+  if (bytes <= ThreadHeap::direct_bytes) [[likely]] {
+    constexpr std::size_t step = ThreadHeap::direct_step;
+    return thread_heap.classes[(bytes + step - 1) / step]->allocate_fast();
+  }
   const std::uint32_t index = SizeClasses::index_for(bytes);
-  return index != SizeClasses::no_class ? thread_zone->allocate_class_fast(index) : nullptr;
+  return index != SizeClasses::no_class ? thread_heap.zone->class_at(index).allocate_fast() : nullptr;
 }
 
 /// A block of `bytes`, aligned to minimum_alignment; null if memory is exhausted. Of 0 bytes, too.
@@ -49,17 +53,13 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
 
 /// Frees a block; a null pointer is none. Misuse is reported to the hook.
 [[gnu::always_inline]] inline void deallocate(void* block) noexcept {
-  Chunk* chunk = process_arena.chunk_of(block);
-  ArenaZone* zone = thread_zone;
-  if (chunk != nullptr && chunk->header.tag.load(Order::relaxed) == zone->tag()) [[likely]] {
-    const ChunkInfo& info = chunk->info;
-    const SlotGeometry geometry{info.object_size, info.reciprocal, info.slots,
-                                (info.slots + word_bits - 1) / word_bits};
-    const std::uint32_t slot =
-        geometry.slot_at(reinterpret_cast<std::uintptr_t>(block) & (chunk_bytes - 1));
-    if (slot != SlotGeometry::no_slot) [[likely]] {
-      const FreeOutcome outcome =
-          zone->free_open_slot(&chunk->header, info.class_index, geometry, slot);
+  const ThreadHeap& mine = thread_heap;
+  Chunk* chunk = mine.window.chunk_of(block);
+  if (chunk != nullptr && chunk->header.tag.load(Order::relaxed) == mine.zone->tag()) [[likely]] {
+    const std::uint32_t slot = chunk->info.slot_at(
+        static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(block) % chunk_bytes));
+    if (slot != ChunkInfo::no_slot) [[likely]] {
+      const FreeOutcome outcome = ArenaClass::free_slot<false>(&chunk->header, 0, slot);
       if (outcome != FreeOutcome::freed) [[unlikely]] {
         finish_deallocate(block, outcome);
       }

@@ -57,7 +57,7 @@ void add_pages(ProcessStatistics& sum) noexcept {
 
 void add_zones(ProcessStatistics& sum) noexcept {
   thread_zones.for_each([&](const ArenaZone& zone) noexcept {
-    const bool mine = &zone == thread_zone;
+    const bool mine = &zone == thread_heap.zone;
     for (std::uint32_t index = 0; index < class_count; ++index) {
       ProcessClass& one = sum.classes[index];
       one.allocations +=

@@ -20,7 +20,7 @@ constinit thread_local bool zone_was_parked = false;
 
 constinit ThreadZones thread_zones{pager};
 constinit ArenaZone empty_zone{pager};
-constinit thread_local ArenaZone* thread_zone = &empty_zone;
+constinit thread_local ThreadHeap thread_heap{empty_zone};
 
 ArenaZone* ThreadZones::acquire() noexcept {
   if (zone_was_parked) {
@@ -41,11 +41,11 @@ ArenaZone* ThreadZones::acquire() noexcept {
   }
   threads_.fetch_add(1, Order::relaxed);
   // From here on the thread has a zone: pthread_setspecific may allocate.
-  thread_zone = &mine->zone;
+  thread_heap.serve_from(mine->zone);
   if (has_key) {
     pthread_setspecific(exit_key_, mine);
   }
-  return thread_zone;
+  return &mine->zone;
 }
 
 void* ThreadZones::allocate_late(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept {
@@ -59,7 +59,7 @@ void* ThreadZones::allocate_late(std::uint32_t index, std::size_t bytes, bool ze
 
 /// Runs at the end of a thread, possibly before other destructors of thread-local data.
 void ThreadZones::thread_ends(void* zone) noexcept {
-  thread_zone = &empty_zone;
+  thread_heap.serve_from(empty_zone);
   zone_was_parked = true;
   thread_zones.park(*static_cast<ThreadZone*>(zone));
 }
@@ -166,7 +166,7 @@ void ThreadZones::parent_after_fork() noexcept {
 void ThreadZones::child_after_fork() noexcept {
   for (ThreadZone* one = registered_.load(Order::relaxed); one != nullptr;
        one = one->next_registered) {
-    if (one->state == ThreadZone::State::owned && &one->zone != thread_zone) {
+    if (one->state == ThreadZone::State::owned && &one->zone != thread_heap.zone) {
       one->state = ThreadZone::State::abandoned;
     }
   }

@@ -8,7 +8,7 @@
 //                                       ▲                         │  │ drained by whoever
 //                                       └──── next new thread ────┘  └ needs memory
 //
-// A thread's zone is found through `thread_zone`. It is never null: a thread without a zone has the
+// A thread's zone is found through `thread_heap`. It is never null: a thread without a zone has the
 // empty zone, which owns no page, so that both fast paths fall through to their slow ones. A thread
 // that only frees never gets a zone: its frees are remote.
 //
@@ -113,7 +113,27 @@ class ThreadZones {
 /// The zone of threads that have none. It owns nothing and never will.
 [[gnu::visibility("hidden")]] extern constinit ArenaZone empty_zone;
 
-/// The calling thread's zone, or the empty zone.
-[[gnu::visibility("hidden")]] extern constinit thread_local ArenaZone* thread_zone;
+/// What the fast paths read, as the calling thread knows it: in one place, and written by no other thread.
+struct ThreadHeap {
+  /// Sizes up to here lead to their class by a look-up, the others by arithmetic.
+  static constexpr std::size_t direct_bytes = 1024;
+  static constexpr std::size_t direct_step = 16;
+
+  ArenaZone* zone;  ///< Never null.
+  WindowView window;  ///< As far as it reached when this thread last met a block outside of it.
+  /// The class of every multiple of direct_step bytes.
+  ArenaClass* classes[direct_bytes / direct_step + 1] = {};
+
+  constexpr explicit ThreadHeap(ArenaZone& empty) noexcept : zone(&empty) { serve_from(empty); }
+
+  constexpr void serve_from(ArenaZone& one) noexcept {
+    zone = &one;
+    for (std::size_t step = 0; step * direct_step <= direct_bytes; ++step) {
+      classes[step] = &one.class_at(MallocConfig::SizeClasses::index_for(step * direct_step));
+    }
+  }
+};
+
+[[gnu::visibility("hidden")]] extern constinit thread_local ThreadHeap thread_heap;
 
 }  // namespace slabmalloc

@@ -143,8 +143,8 @@ TEST(Fork, the_child_has_its_own_zone_and_gives_others_up) {
   });
   heap::deallocate(heap::allocate(100));
   EXPECT_EQ(status_of_child([] {
-              ArenaZone* const mine = thread_zone;
-              const bool works = allocate_and_free() == 0 && thread_zone == mine;
+              ArenaZone* const mine = thread_heap.zone;
+              const bool works = allocate_and_free() == 0 && thread_heap.zone == mine;
               return works && mine->validate() == nullptr ? 0 : 1;
             }),
             0);

@@ -146,7 +146,7 @@ TEST(HeapModel, random_calls_agree_with_the_reference) {
       model.add(now);
     }
     if (step % 3000 == 0) {
-      ASSERT_EQ(thread_zone->validate(), nullptr);
+      ASSERT_EQ(thread_heap.zone->validate(), nullptr);
       ASSERT_TRUE(process_arena.validate());
     }
     if (HasFatalFailure()) {

@@ -59,7 +59,7 @@ std::vector<std::size_t> edge_sizes() {
 }
 
 void expect_sound() {
-  EXPECT_EQ(thread_zone->validate(), nullptr);
+  EXPECT_EQ(thread_heap.zone->validate(), nullptr);
   EXPECT_TRUE(process_arena.validate());
 }
 

@@ -77,8 +77,8 @@ class Workload {
     heap::trim();
     EXPECT_EQ(process_statistics().live_objects, 0u);
     EXPECT_TRUE(process_arena.validate());
-    if (thread_zone != &empty_zone) {
-      EXPECT_EQ(thread_zone->validate(), nullptr);
+    if (thread_heap.zone != &empty_zone) {
+      EXPECT_EQ(thread_heap.zone->validate(), nullptr);
     }
   }
 

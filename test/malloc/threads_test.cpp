@@ -94,7 +94,7 @@ TEST(ThreadZones, a_thread_that_only_frees_gets_no_zone) {
   const std::size_t threads = thread_zones.threads();
   run_thread([&] {
     free_all(blocks);
-    EXPECT_EQ(thread_zone, &empty_zone);
+    EXPECT_EQ(thread_heap.zone, &empty_zone);
   });
   EXPECT_EQ(zone_count(), zones);
   EXPECT_EQ(thread_zones.threads(), threads);
@@ -215,7 +215,7 @@ TEST(RemoteFrees, the_last_free_of_a_page_may_race_with_the_owners) {
     free_all(mine);
     both.arrive_and_wait();
     if (round % 100 == 0) {
-      EXPECT_EQ(thread_zone->validate(), nullptr);
+      EXPECT_EQ(thread_heap.zone->validate(), nullptr);
     }
   }
   done = true;
@@ -258,7 +258,7 @@ TEST(RemoteFrees, of_two_threads_that_free_the_same_blocks_one_is_told_for_each)
       EXPECT_TRUE(distinct.insert(keep.back()).second);
     }
     free_all(keep);
-    EXPECT_EQ(thread_zone->validate(), nullptr);
+    EXPECT_EQ(thread_heap.zone->validate(), nullptr);
     EXPECT_EQ(process_statistics().live_objects, 0u);
   }
 }
@@ -305,7 +305,7 @@ thread_local int late_calls = 0;
 pthread_key_t late_key = 0;
 
 void allocate_and_free_late(void* first) {
-  const bool is_parked = thread_zone == &empty_zone;
+  const bool is_parked = thread_heap.zone == &empty_zone;
   EXPECT_TRUE(is_parked) << "the test wants the heap's destructor to have run";
   heap::deallocate(first);
   for (const std::size_t bytes : {1u, 100u, 5000u, 100000u, 1000000u}) {
@@ -319,7 +319,7 @@ void allocate_and_free_late(void* first) {
     __builtin_memset(zeroed, 0xFF, bytes);
     heap::deallocate(zeroed);
   }
-  EXPECT_EQ(thread_zone, &empty_zone) << "a zone for the rest of a thread would stay behind";
+  EXPECT_EQ(thread_heap.zone, &empty_zone) << "a zone for the rest of a thread would stay behind";
   if (++late_calls < 3) {
     // The C library runs it again: up to four times, the last of which is too late for sanitizers.
     pthread_setspecific(late_key, heap::allocate(10));

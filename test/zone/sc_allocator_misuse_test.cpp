@@ -121,10 +121,11 @@ TYPED_TEST(SCAllocatorMisuseTest,
            slots_next_to_be_given_out_stay_protected_however_many_frees_came) {
   this->add_page();
   void* object = this->allocate();
-  // As after 2^31 - 3 pairs of calls on this page.
+  // As after 2^30 pairs of calls on this page.
   auto* header = TypeParam::header_of(object);
-  header->used.store(TypeParam::Header::current_mark + 2, Order::relaxed);
-  for (int round = 0; round < 4; ++round) {
+  header->used.store(TypeParam::Header::current_mark + TypeParam::Header::current_mark / 2,
+                     Order::relaxed);
+  for (int round = 0; round < 200; ++round) {
     this->allocator_.deallocate(object, this->layout);
     ASSERT_EQ(this->allocator_.validate(), nullptr);
     EXPECT_TRUE(this->is_reported_and_harmless(MisuseKind::DoubleFree, [&] {

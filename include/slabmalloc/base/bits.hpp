@@ -69,6 +69,25 @@ constexpr std::uint32_t highest_bit(Word word) noexcept {
   }
 }
 
+/// True if bit `number` of `word`, counted modulo word_bits, is set.
+constexpr bool is_set(Word word, std::uint32_t number) noexcept {
+  return ((word >> (number % word_bits)) & 1) != 0;
+}
+
+/// Sets bit `number` of `word`, counted modulo word_bits; true if it was set already.
+[[gnu::always_inline]] inline bool test_and_set(Word& word, std::uint32_t number) noexcept {
+#if defined(__x86_64__) && defined(__GCC_ASM_FLAG_OUTPUTS__)
+  // One instruction, which compilers do not find by themselves.
+  bool was_set;
+  __asm__("btsq %2, %0" : "+r"(word), "=@ccc"(was_set) : "r"(Word{number}));
+  return was_set;
+#else
+  const Word before = word;
+  word |= Word{1} << (number % word_bits);
+  return word == before;
+#endif
+}
+
 constexpr bool is_power_of_two(std::size_t value) noexcept {
   return value != 0 && (value & (value - 1)) == 0;
 }

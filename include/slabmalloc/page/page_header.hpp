@@ -52,12 +52,12 @@ struct PageHeader {
   /// Set in `used` of the current page, and of no other.
   static constexpr std::uint32_t current_mark = std::uint32_t{1} << 31;
   /// `used` of the current page starts here: frees count down from it, and it is told exactly when
-  /// the page stops being current. It starts again before a free would take the mark away.
+  /// the page stops being current. It starts again long before frees could take the mark away.
   static constexpr std::uint32_t current_bias = ~std::uint32_t{0};
 
   Cell<std::uintptr_t> tag;       ///< Owner's address | PageState; 0: in no size class.
   PageHeader* next = nullptr;     ///< Owner's lists.
-  PageHeader* previous = nullptr;
+  PageHeader* previous = nullptr;       ///< Of the current page: its size class.
   PageHeader* inbox_next = nullptr;     ///< Written by whoever pushes the page on an inbox.
   Cell<std::uint32_t> used;             ///< Slots not known free; written by the owner alone.
   Cell<std::uint32_t> announced;        ///< Remote frees told to the owner, not yet taken.

@@ -18,7 +18,7 @@
 // Free by the owner sets the bit and counts `used` down. `used` of the current page is not exact: it
 // starts at a bias on entry and is told from the bitmap on leaving, so that allocation need not count.
 // The bias shows in its sign, which tells the current page, where a slot that is claimed but not issued
-// is free although its bit is clear.
+// is free although its bit is clear. That page is in no list, so its `previous` link leads to its class.
 //
 // Invariants, each with its line in validate():
 //   I1  pages = |current| + |partial| + |full| + |idle|
@@ -48,7 +48,7 @@ namespace slabmalloc {
 /// What a free by the owner led to.
 enum class FreeOutcome : std::uint8_t {
   freed,     ///< The slot is free.
-  emptied,   ///< The slot is free and `used` is 0 but for the mark: the caller calls page_emptied().
+  emptied,   ///< The slot is free and `used` is 0: the caller calls page_emptied().
   rejected,  ///< The slot was free already; nothing changed.
 };
 
@@ -88,9 +88,14 @@ class alignas(64) SizeClass {
         return nullptr;
       }
       word_->store(0, Order::relaxed);
+      renew_bias();
     }
     claimed_.store(free & (free - 1), Order::relaxed);
-    return word_base_ + std::size_t{lowest_bit(free)} * geometry_.object_size;
+    std::byte* const object = word_base_ + lowest_bit(free) * geometry_.object_size;
+    if (object == nullptr) {
+      __builtin_unreachable();  // The compiler need not test what it was not told.
+    }
+    return object;
   }
 
   /// A slot from a later word of the current page, or null. Cost: at most the words of one page.
@@ -154,29 +159,36 @@ class alignas(64) SizeClass {
 
   // ---- free by the owner -----------------------------------------------------------------------
 
-  /// Frees slot `slot` of an open page of this class, laid out by `geometry`. Cost: constant, no call.
+  /// Frees slot `slot` of an open page of the owner's, laid out in `words` words. Cost: constant, no call.
   /// Fails: rejected if the slot is free; free_in_any_state() then reports it.
   template <bool Hardened>
-  [[gnu::always_inline]] FreeOutcome free_slot(Header* page, const SlotGeometry& geometry,
-                                               std::uint32_t slot) noexcept {
+  [[gnu::always_inline]] static FreeOutcome free_slot(Header* page, std::uint32_t words,
+                                                      std::uint32_t slot) noexcept {
     Cell& word = page->local(slot / word_bits);
-    const Word mask = Word{1} << (slot % word_bits);
-    const Word before = word.load(Order::relaxed);
-    const std::uint32_t used = page->used.load(Order::relaxed) - 1;
-    Word free = before;
-    if (static_cast<std::int32_t>(used) < 0) {
-      free |= claimed_in(word);
+    Word free = word.load(Order::relaxed);
+    if (test_and_set(free, slot)) [[unlikely]] {
+      return FreeOutcome::rejected;
     }
     if constexpr (Hardened) {
       // A bit here that this owner has not collected: someone else freed the slot first.
-      free |= page->remote(slot / word_bits, geometry.words).load(Order::relaxed);
+      if (is_set(page->remote(slot / word_bits, words).load(Order::relaxed), slot)) [[unlikely]] {
+        return FreeOutcome::rejected;
+      }
     }
-    if ((free & mask) != 0) [[unlikely]] {
-      return FreeOutcome::rejected;
+    const std::uint32_t used = page->used.load(Order::relaxed) - 1;
+    if (static_cast<std::int32_t>(used) <= 0) [[unlikely]] {
+      if (used == 0) {
+        word.store(free, Order::relaxed);
+        page->used.store(0, Order::relaxed);
+        return FreeOutcome::emptied;
+      }
+      if (is_set(of_current(page)->claimed_in(word), slot)) [[unlikely]] {
+        return FreeOutcome::rejected;
+      }
     }
-    word.store(before | mask, Order::relaxed);
+    word.store(free, Order::relaxed);
     page->used.store(used, Order::relaxed);
-    return (used & ~Header::current_mark) == 0 ? FreeOutcome::emptied : FreeOutcome::freed;
+    return FreeOutcome::freed;
   }
 
   /// Frees slot `slot` of a page of this class in whatever state.
@@ -187,7 +199,7 @@ class alignas(64) SizeClass {
       report_misuse({MisuseKind::DoubleFree, address, geometry_.object_size, slot});
       return;
     }
-    const FreeOutcome outcome = free_slot<Hardened>(page, geometry_, slot);
+    const FreeOutcome outcome = free_slot<Hardened>(page, geometry_.words, slot);
     if (outcome == FreeOutcome::rejected) {
       report_misuse({MisuseKind::DoubleFree, address, geometry_.object_size, slot});
     } else if (state == PageState::full) {
@@ -200,13 +212,6 @@ class alignas(64) SizeClass {
 
   /// Settles a page whose `used` a free brought to 0.
   void page_emptied(Header* page) noexcept {
-    if (page == current_.load(Order::relaxed)) {
-      // The bias ran out: 2^31 - 1 frees on one page without a sweep.
-      frees_while_current_ += Header::current_bias - page->used.load(Order::relaxed);
-      page->used.store(Header::current_bias, Order::relaxed);
-      fresh_ = false;
-      return;
-    }
     // A free by someone else of an object that the owner freed too may be under way: its bit, once
     // collected, counts as used until its announcement, and so pins the page.
     collect(page);
@@ -361,8 +366,26 @@ class alignas(64) SizeClass {
     return &word == word_ ? claimed_.load(Order::relaxed) : 0;
   }
 
+  /// The class whose current page `page` is. Such a page is in no list, so its link is free to say.
+  [[gnu::always_inline]] static const SizeClass* of_current(const Header* page) noexcept {
+    return reinterpret_cast<const SizeClass*>(page->previous);
+  }
+
+  /// Starts `used` of the current page anew before frees can take its mark away. Between two claims of a
+  /// word there are fewer frees than a page has slots.
+  [[gnu::always_inline]] void renew_bias() noexcept {
+    Header* page = current_.load(Order::relaxed);
+    const std::uint32_t used = page->used.load(Order::relaxed);
+    if (used < Header::current_bias - Header::current_mark / 2) [[unlikely]] {
+      frees_while_current_ += Header::current_bias - used;
+      page->used.store(Header::current_bias, Order::relaxed);
+      fresh_ = false;
+    }
+  }
+
   void enter(Header* page, bool fresh) noexcept {
     page->tag.store(owner_->tag(), Order::relaxed);
+    page->previous = reinterpret_cast<Header*>(this);
     free_on_entry_ = geometry_.slots - page->used.load(Order::relaxed) + page->pending;
     frees_while_current_ = 0;
     collected_while_current_ = 0;

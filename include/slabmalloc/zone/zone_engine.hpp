@@ -69,26 +69,15 @@ class ZoneEngine {
   /// The tag of this zone's open pages.
   [[gnu::always_inline]] std::uintptr_t tag() const noexcept { return owner_.tag(); }
 
-  /// A block of class `index` from the selected word, or null. Thread: owner. Cost: constant, no call.
-  [[gnu::always_inline]] void* allocate_class_fast(std::uint32_t index) noexcept {
-    return banks_.with_class(
-        index, [](auto&, auto& size_class) { return issue(size_class); });
-  }
-
   /// True if the block of class `index` that was allocated last is known to be all zero.
   bool last_allocation_is_zero(std::uint32_t index) noexcept {
     return banks_.with_class(
         index, [](auto&, auto& size_class) { return size_class.last_allocation_is_zero(); });
   }
 
-  /// Frees slot `slot` of a page of class `index` whose tag is tag(). Thread: owner.
-  /// Post: if the outcome is not `freed`, finish_free() follows.
-  [[gnu::always_inline]] FreeOutcome free_open_slot(Header* page, std::uint32_t index,
-                                                    const SlotGeometry& geometry,
-                                                    std::uint32_t slot) noexcept {
-    return banks_.with_class(index, [&](auto&, auto& size_class) {
-      return size_class.template free_slot<Config::hardened>(page, geometry, slot);
-    });
+  /// The class numbered `index`. Thread: owner.
+  [[gnu::always_inline]] constexpr auto& class_at(std::uint32_t index) noexcept {
+    return banks_.with_class(index, [](auto&, auto& one) -> auto& { return one; });
   }
 
   /// What is left to do if free_open_slot() of the slot at `object` did not simply free it. Thread: owner.
@@ -327,7 +316,7 @@ class ZoneEngine {
           static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::frame_of(page)));
       if (slot != SlotGeometry::no_slot) [[likely]] {
         const FreeOutcome outcome =
-            size_class.template free_slot<Config::hardened>(page, size_class.geometry(), slot);
+            size_class.template free_slot<Config::hardened>(page, size_class.geometry().words, slot);
         if (outcome != FreeOutcome::freed) [[unlikely]] {
           finish_free(outcome, page, size_class.index(), slot, object);
         }
