@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Which malloc a run of a workload uses, as the environment its programs get."""
+"""Which malloc a run of a workload uses: it starts the workload's programs."""
 
 import os
+
+import process
 
 BASE = {b"LC_ALL": b"C.UTF-8", b"TZ": b"UTC", b"TERM": b"dumb"}
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -25,3 +27,8 @@ class MallocChoice:
         if self._preload is None:
             return result
         return self._preload.environment(result, self.records_path)
+
+    def start(self, path, command, further, folder, files):
+        """Starts a program of the workload in a session of its own; see process.start."""
+        return process.start(path, command, self.environment(further), new_session=True,
+                             folder=folder, files=files)

@@ -8,7 +8,7 @@ A workload is an object with
     run(folder, malloc) -> Measurement
                                     does the work once with `folder` as the current folder; what
                                     must not depend on the malloc goes to files in folder/compared
-`malloc` (see malloc_choice.py) supplies the environment that selects the malloc.
+`malloc` (see malloc_choice.py) starts programs on the malloc that was chosen.
 """
 
 from workloads.compiler import COMPILER

@@ -49,10 +49,9 @@ class CommandWorkload:
         with (open(os.path.join(folder, self.standard_input), "rb") as source,
               open(os.path.join(compared, "stdout"), "wb") as output,
               open(os.path.join(compared, "stderr"), "wb") as errors):
-            child = process.start(
-                find_program(self.command[0]), self.command, malloc.environment(self.environment),
-                new_session=True, folder=folder,
-                files=(source.fileno(), output.fileno(), errors.fileno()))
+            child = malloc.start(
+                find_program(self.command[0]), self.command, self.environment, folder,
+                (source.fileno(), output.fileno(), errors.fileno()))
             outcome = wait_for(child)
         if outcome.wait_status != 0:
             raise WorkloadFailed(f"{outcome.describe_end()}{last_line(compared, 'stderr')}")

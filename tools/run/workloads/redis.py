@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import time
 
-import process
 from workloads.command import Measurement, WorkloadFailed, find_program, last_line, wait_for
 
 START_SECONDS = 20
@@ -96,13 +95,12 @@ class Redis:
         os.mkdir(compared)
         with (open(os.devnull, "rb") as nothing,
               open(os.path.join(folder, "server.log"), "wb") as log):
-            server = process.start(
+            server = malloc.start(
                 find_server(),
                 ["redis-server", "--port", "0", "--unixsocket", "socket", "--save", "",
                  "--io-threads", "2", "--io-threads-do-reads", "yes", "--enable-debug-command",
                  "local", "--lazyfree-lazy-user-flush", "yes", "--daemonize", "no"],
-                malloc.environment({}), new_session=True, folder=folder,
-                files=(nothing.fileno(), log.fileno(), log.fileno()))
+                {}, folder, (nothing.fileno(), log.fileno(), log.fileno()))
         try:
             self._await_start(folder)
             started = time.monotonic()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""The allocators that are compared: where each library is, what it is, and what came out of it."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+
+SLABMALLOC, GLIBC = "slabmalloc", "glibc"
+# Debian's packages and the names their libraries are loaded by.
+PEER_LIBRARIES = (("jemalloc", "libjemalloc2", "libjemalloc.so.2"),
+                  ("mimalloc", "libmimalloc2.0", "libmimalloc.so.2"),
+                  ("tcmalloc", "libtcmalloc-minimal4", "libtcmalloc_minimal.so.4"))
+
+
+@dataclass
+class Allocator:
+    """`library` is preloaded into the programs; glibc's malloc needs no preload."""
+
+    name: str
+    library: str = None
+    version: str = ""
+
+    def environment(self, base):
+        """`base` with the library preloaded."""
+        if self.library is None:
+            return base
+        return {**base, b"LD_PRELOAD": os.fsencode(self.library)}
+
+    def serves(self, origin):
+        """Whether `origin`, the file that a process got its malloc from, is this allocator's."""
+        if self.library is None:
+            return os.path.basename(origin).startswith("libc.so")
+        return os.path.realpath(origin) == os.path.realpath(self.library)
+
+
+class NoAllocator(Exception):
+    """An allocator cannot be used; the message says why."""
+
+
+def installed_peers():
+    """glibc and the peers that Debian packages. Fails: NoAllocator if a library is missing."""
+    peers = [Allocator(GLIBC, version=os.confstr("CS_GNU_LIBC_VERSION"))]
+    known = _loader_cache()
+    for name, package, library in PEER_LIBRARIES:
+        if library not in known:
+            raise NoAllocator(f"{name}: there is no {library}; its Debian package is {package}")
+        peers.append(Allocator(name, known[library], _package_version(package)))
+    return peers
+
+
+def further_allocator(text):
+    """The allocator of `--allocator NAME=PATH`. Fails: NoAllocator."""
+    name, separator, path = text.partition("=")
+    if not separator or not name.replace("-", "").replace(".", "").isalnum():
+        raise NoAllocator(f"`{text}` is not NAME=PATH")
+    if not os.path.isfile(path):
+        raise NoAllocator(f"{name}: there is no file {path}")
+    path = os.path.realpath(path)
+    # ld.so(8) splits LD_PRELOAD at these.
+    if any(character in path for character in " \t\n:$"):
+        raise NoAllocator(f"{name}: a path with a blank, `:` or `$` cannot be preloaded: {path}")
+    return Allocator(name, path, "given by --allocator")
+
+
+def libc_library():
+    """The path of the C library that this process has loaded."""
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            path = line.rstrip("\n").partition("/")[2]
+            if os.path.basename(path).startswith("libc.so"):
+                return f"/{path}"
+    raise NoAllocator("this process has no C library of its own")
+
+
+def _loader_cache():
+    """The libraries that the dynamic loader knows by name: the first of each is for this machine."""
+    ldconfig = "/sbin/ldconfig"
+    listing = subprocess.run([ldconfig, "-p"], stdout=subprocess.PIPE, check=True).stdout.decode()
+    entries = (line.split(" => ") for line in listing.splitlines() if " => " in line)
+    found = {}
+    for left, path in entries:
+        found.setdefault(left.split()[0], path)
+    return found
+
+
+def _package_version(package):
+    try:
+        done = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}", package],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    except OSError:
+        return "unknown version"
+    return done.stdout.decode() or "unknown version"

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""The command line of scripts/bench."""
+
+import argparse
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Arguments:
+    """What to run and how."""
+
+    names: list = field(default_factory=list)
+    rounds: int = 5
+    percent: int = 100
+    settle_milliseconds: int = 1000
+    limit_seconds: float = None
+    further: list = field(default_factory=list)
+    library: str = None
+    output: str = None
+    list: bool = False
+    packages: bool = False
+    report: str = None
+
+
+class UsageError(Exception):
+    """The command line is wrong; the message says how."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError(message)
+
+
+def parse(words):
+    """The Arguments of a command line. Fails: UsageError."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--rounds", type=_number(1, 1000))
+    parser.add_argument("--percent", type=_number(1, 10000))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--allocator", action="append", default=[])
+    parser.add_argument("--library")
+    parser.add_argument("--output")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--packages", action="store_true")
+    parser.add_argument("--report")
+    given = parser.parse_intermixed_args(words)
+    result = Arguments(names=given.names, further=given.allocator, library=given.library,
+                       output=given.output)
+    if given.quick:
+        result.rounds, result.percent, result.settle_milliseconds = 3, 10, 100
+        result.limit_seconds = QUICK_SECONDS
+    result.rounds = given.rounds or result.rounds
+    result.percent = given.percent or result.percent
+    result.list, result.packages, result.report = given.list, given.packages, given.report
+    return result
+
+
+# A round more is not begun if it would end later than this.
+QUICK_SECONDS = 150
+
+
+def _number(least, most):
+    def parse_number(text):
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"`{text}` is not a number from {least} to {most}")
+        return int(text)
+    return parse_number
+
+
+def choose(names, rows):
+    """The rows that `names` select: rows, patterns at every number of threads, groups; all if none.
+
+    Fails: UsageError for a name that is none.
+    """
+    chosen = set()
+    for name in names:
+        matching = [row.name for row in rows
+                    if name in (row.name, row.group, row.name.partition("/")[0])]
+        if not matching:
+            raise UsageError(f"there is no row or group `{name}`; see scripts/bench --list")
+        chosen.update(matching)
+    return [row for row in rows if not names or row.name in chosen]

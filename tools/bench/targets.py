@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""What slabmalloc is to reach, as limits that the report marks where they are passed."""
+
+MIB = 1 << 20
+ROW_RATIO = 1.10
+MEAN_RATIOS = {"wall_seconds": 0.95, "peak_bytes": 1.00}
+START_ROW, START_RATIO, START_FURTHER_BYTES = "start", 1.05, 300 << 10
+
+
+def time_limit(row, values):
+    """The most a row may take, in the unit of `values` (the peers' figures by name).
+
+    A pair may take as long as under the best peer; producers and consumers must be 1.4 times faster
+    than under the best of two; a start is measured against one without any preload.
+    """
+    if row.startswith("pair-"):
+        return min(values.values())
+    if row.startswith("producer-consumer/"):
+        rivals = [values[name] for name in ("jemalloc", "mimalloc") if name in values]
+        return min(rivals) / 1.4 if rivals else None
+    if row == START_ROW:
+        return values["glibc"] * START_RATIO if "glibc" in values else None
+    return min(values.values()) * ROW_RATIO
+
+
+def peak_limit(row, values):
+    """The most memory a row may have at its peak."""
+    if row == START_ROW:
+        return values["glibc"] + START_FURTHER_BYTES if "glibc" in values else None
+    return min(values.values()) * ROW_RATIO
+
+
+def after_limit(peak_bytes):
+    """What may be resident a second after everything was freed."""
+    return 1.5 * MIB + 0.05 * peak_bytes
