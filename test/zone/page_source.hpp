@@ -7,12 +7,11 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
-#include <set>
 
 #include "slabmalloc/page/beside_page.hpp"
 #include "slabmalloc/page/embedded_page.hpp"
 #include "slabmalloc/zone/sc_allocator.hpp"
-#include "support/frame_table.hpp"
+#include "support/chunk_table.hpp"
 #include "support/frames.hpp"
 
 namespace slabmalloc::test {
@@ -29,11 +28,11 @@ class PageSource {
   FrameSource frames_;
 };
 
-/// The frames of a table that is in static memory: one source at a time.
+/// The frames of a table, which all sources share: one at a time.
 template <class Atomics>
-class PageSource<BesidePage<SmallFrameTable<Atomics>>> {
+class PageSource<BesidePage<SmallChunkTable<Atomics>>> {
  public:
-  using Table = SmallFrameTable<Atomics>;
+  using Table = SmallChunkTable<Atomics>;
   using Page = BesidePage<Table>;
 
   PageSource() { Table::reset(); }
@@ -41,27 +40,18 @@ class PageSource<BesidePage<SmallFrameTable<Atomics>>> {
   PageSource& operator=(const PageSource&) = delete;
   ~PageSource() { Table::reset(); }
 
-  Page* page() {
-    for (std::size_t index = 0; index < Table::frame_count; ++index) {
-      if (live_.insert(Table::frame(index)).second) {
-        return reinterpret_cast<Page*>(Table::frame(index));
-      }
-    }
-    return nullptr;
-  }
-  void take_back(Page* page) {
-    EXPECT_EQ(live_.erase(reinterpret_cast<std::byte*>(page)), 1u) << "given back twice";
-  }
-  std::size_t live_pages() const { return live_.size(); }
+  Page* page() { return static_cast<Page*>(frames_.allocate_frame(Table::chunk_bytes).address); }
+  void take_back(Page* page) { frames_.deallocate_frame(page, Table::chunk_bytes); }
+  std::size_t live_pages() const { return frames_.live_bytes() / Table::chunk_bytes; }
 
  private:
-  std::set<std::byte*> live_;
+  ChunkPager<Table> frames_;
 };
 
 /// Every placement of meta-data, granule and atomics policy.
 using PageTypes = testing::Types<
     ObjectPage, ObjectPage16K, ObjectPage64K, EmbeddedPage<4 * kibibyte, SingleCpuAtomics>,
-    BesidePage<SmallFrameTable<HardwareAtomics>>, BesidePage<SmallFrameTable<SingleCpuAtomics>>>;
+    BesidePage<SmallChunkTable<HardwareAtomics>>, BesidePage<SmallChunkTable<SingleCpuAtomics>>>;
 
 /// Gives `allocator` so many pages.
 template <class Page>

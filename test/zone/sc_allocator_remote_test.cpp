@@ -284,7 +284,7 @@ TYPED_TEST(SCAllocatorRemoteTest, a_free_that_is_not_announced_yet_pins_its_page
 template <class Page>
 class SCAllocatorThreadsTest : public SCAllocatorRemoteTest<Page> {};
 using SharedPageTypes =
-    testing::Types<ObjectPage, ObjectPage64K, BesidePage<test::SmallFrameTable<HardwareAtomics>>>;
+    testing::Types<ObjectPage, ObjectPage64K, BesidePage<test::SmallChunkTable<HardwareAtomics>>>;
 TYPED_TEST_SUITE(SCAllocatorThreadsTest, SharedPageTypes);
 
 TYPED_TEST(SCAllocatorThreadsTest, of_several_frees_of_an_object_at_once_all_but_one_are_reported) {

@@ -24,7 +24,7 @@ using test::layout_of;
 
 constinit SCAllocator<ObjectPage> static_allocator(64);
 constinit SCAllocator<LargeObjectPage> static_large_allocator(4096, 4096);
-constinit SCAllocator<BesidePage<test::SmallFrameTable<HardwareAtomics>>> static_beside(48);
+constinit SCAllocator<BesidePage<test::SmallChunkTable<HardwareAtomics>>> static_beside(48);
 
 template <class Page>
 class SCAllocatorTest : public testing::Test {

@@ -436,11 +436,11 @@ TEST_F(SeedDefect, no_shared_word_is_wider_than_a_pointer_and_pages_are_exact) {
 // ---------------------------------------------------
 
 TEST_F(SeedDefect, meta_data_beside_the_pages_spreads_over_the_cache) {
-  using Table = test::SmallFrameTable<HardwareAtomics>;
+  using Table = test::SmallChunkTable<HardwareAtomics>;
   using Page = BesidePage<Table>;
   std::set<std::uintptr_t> sets;
-  for (std::size_t index = 0; index < Table::frame_count; ++index) {
-    const auto address = reinterpret_cast<std::uintptr_t>(Page::header_of(Table::frame(index)));
+  for (std::size_t index = 0; index < Table::chunk_count; ++index) {
+    const auto address = reinterpret_cast<std::uintptr_t>(Page::header_of(Table::chunk(index)));
     sets.insert(address / 64 % 64);
   }
   EXPECT_GE(sets.size(), 48u) << "of 64 sets, for 64 pages";

@@ -6,9 +6,9 @@
 #include <cstring>
 #include <vector>
 
+#include "support/chunk_table.hpp"
 #include "support/misuse_recorder.hpp"
 #include "support/pattern.hpp"
-#include "zone/chunk_table.hpp"
 #include "zone/zone_configs.hpp"
 
 namespace slabmalloc::test {

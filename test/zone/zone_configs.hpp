@@ -9,8 +9,8 @@
 #include <type_traits>
 
 #include "slabmalloc/slabmalloc.hpp"
+#include "support/chunk_table.hpp"
 #include "support/frames.hpp"
-#include "zone/chunk_table.hpp"
 
 namespace slabmalloc::test {
 
@@ -42,7 +42,7 @@ struct EagerConfig : DefaultConfig {
 
 /// Meta-data beside the pages; one page kind with frames of two sizes.
 struct BesideConfig : CommonConfig {
-  using Table = ChunkTable<Atomics>;
+  using Table = TwoSizeChunkTable<Atomics>;
   using BasePage = BesidePage<Table>;
   using Pages = PageKinds<PageKind<BasePage, 128 * kibibyte>>;
 };
