@@ -273,7 +273,7 @@ TYPED_TEST(ZoneMisuse, of_foreign_addresses_is_rejected) {
     this->expect_each_rejects("static", MisuseKind::ForeignPointer, not_a_page + 64, this->layout);
   } else {
     int on_the_stack = 0;
-    auto* arena = TypeParam::Table::arena();
+    auto* arena = TypeParam::Table::chunk(0);
     this->expect_each_rejects("stack", MisuseKind::ForeignPointer, &on_the_stack, this->layout);
     this->expect_each_rejects("below", MisuseKind::ForeignPointer, arena - 64, this->layout);
     this->expect_each_rejects("unused", MisuseKind::ForeignPointer,
