@@ -12,39 +12,22 @@
 #include "os/faulty_os.hpp"
 #include "support/pattern.hpp"
 #include "support/random.hpp"
+#include "support/run_threads.hpp"
 
 namespace slabmalloc {
 namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
-constexpr int thread_count = 4;
-
-/// Runs `work` on every thread at once.
-template <class Work>
-void on_all_threads(Work work) {
-  std::atomic<int> waiting{thread_count};
-  std::vector<std::thread> threads;
-  for (int thread = 0; thread < thread_count; ++thread) {
-    threads.emplace_back([&, thread] {
-      --waiting;
-      while (waiting.load() != 0) {
-        std::this_thread::yield();
-      }
-      work(thread);
-    });
-  }
-  for (std::thread& thread : threads) {
-    thread.join();
-  }
-}
+constexpr std::size_t thread_count = 4;
 
 TEST(ArenaThreads, concurrent_first_use_sets_up_one_window) {
   for (int round = 0; round < 50; ++round) {
     test::FaultyOs os;
     const auto arena = std::make_unique<Arena>();
     std::byte* runs[thread_count] = {};
-    on_all_threads(
-        [&](int thread) { runs[thread] = static_cast<std::byte*>(arena->allocate(1).address); });
+    test::run_threads(thread_count, [&](std::size_t thread) {
+      runs[thread] = static_cast<std::byte*>(arena->allocate(1).address);
+    });
     for (std::byte* const run : runs) {
       ASSERT_NE(run, nullptr);
       ASSERT_NE(arena->chunk_of(run), nullptr);
@@ -63,7 +46,7 @@ TEST(ArenaThreads, what_one_thread_holds_no_other_gets) {
   for (std::uint64_t& seed : seeds) {
     seed = random.next();
   }
-  on_all_threads([&](int thread) {
+  test::run_threads(thread_count, [&](std::size_t thread) {
     test::Random own(seeds[thread]);
     struct Block {
       std::byte* address;
@@ -125,8 +108,9 @@ TEST(ArenaThreads, of_several_that_free_one_object_exactly_one_succeeds) {
     for (int round = 0; round < 100; ++round) {
       void* const object = arena->allocate_large(bytes, 16).address;
       std::atomic<int> freed{0};
-      on_all_threads(
-          [&](int) { freed += arena->deallocate_large(object) == LargeFree::Freed ? 1 : 0; });
+      test::run_threads(thread_count, [&](std::size_t) {
+        freed += arena->deallocate_large(object) == LargeFree::Freed ? 1 : 0;
+      });
       ASSERT_EQ(freed.load(), 1);
     }
     EXPECT_TRUE(arena->validate());

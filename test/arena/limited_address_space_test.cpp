@@ -5,8 +5,6 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <memory>
@@ -14,6 +12,7 @@
 
 #include "arena/arena.hpp"
 #include "os/os.hpp"
+#include "support/child.hpp"
 
 namespace slabmalloc {
 namespace {
@@ -30,22 +29,17 @@ std::size_t mapped_bytes() {
   return os_pages * os::linux_interface.os_page_bytes();
 }
 
-/// Runs `work` with room for `bytes` more; it returns 0 for success or the number of the line that
-/// failed.
+/// Runs `work` with room for `bytes` more; what it returns, 0 for success.
 template <class Work>
 int in_bounded_child(std::size_t bytes, Work work) {
-  const pid_t child = fork();
-  if (child == 0) {
+  return test::status_of_child([&] {
     const std::size_t bound = mapped_bytes() + bytes;
     const rlimit limit{bound, bound};
     setrlimit(RLIMIT_AS, &limit);
     // Not on a heap that is bounded too.
     alignas(Arena) static std::byte place[sizeof(Arena)];
-    _exit(work(*new (place) Arena) == 0 ? 0 : 1);
-  }
-  int status = 1;
-  EXPECT_EQ(waitpid(child, &status, 0), child);
-  return status;
+    return work(*new (place) Arena);
+  });
 }
 
 TEST(LimitedAddressSpace, most_of_what_there_is_can_be_used) {

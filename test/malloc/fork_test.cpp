@@ -4,8 +4,6 @@
 // program links all of the heap, so that it has these handlers. See process_test.cpp for whole
 // programs.
 #include <gtest/gtest.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -14,25 +12,12 @@
 
 #include "malloc/heap.hpp"
 #include "os/os.hpp"
+#include "support/child.hpp"
 
 namespace slabmalloc {
 namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
-
-/// Runs `work` in a child and returns its exit status; -1 if a signal, its alarm's say, ended it.
-template <class Work>
-int status_of_child(Work work) {
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(20);
-    // Not by _exit(), where ThreadSanitizer asks after the threads that the child does not have.
-    syscall(SYS_exit_group, work());
-  }
-  int status = 0;
-  EXPECT_EQ(waitpid(child, &status, 0), child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 int allocate_and_free() {
   for (const std::size_t bytes :
@@ -68,7 +53,7 @@ TEST(Fork, waits_for_what_other_threads_have_under_way_in_the_arena) {
     std::thread grower([] { (void)heap::allocate(30 * mebibyte); });
     while (!is_mapping) {
     }
-    EXPECT_EQ(status_of_child([] { return is_mapping ? 2 : allocate_and_free(); }), 0);
+    EXPECT_EQ(test::status_of_child([] { return is_mapping ? 2 : allocate_and_free(); }), 0);
     grower.join();
   }
   os::replace_interface(before);
@@ -90,7 +75,7 @@ TEST(Fork, waits_while_another_thread_opens_the_heap) {
   std::thread first([] { (void)heap::allocate(1); });
   while (!is_mapping) {
   }
-  EXPECT_EQ(status_of_child([] { return is_mapping ? 2 : allocate_and_free(); }), 0);
+  EXPECT_EQ(test::status_of_child([] { return is_mapping ? 2 : allocate_and_free(); }), 0);
   first.join();
   os::replace_interface(before);
 }
@@ -114,7 +99,7 @@ TEST(Fork, the_child_frees_blocks_of_threads_that_it_does_not_have) {
   while (ready != 3) {
   }
   for (int round = 0; round < 20; ++round) {
-    EXPECT_EQ(status_of_child([&] {
+    EXPECT_EQ(test::status_of_child([&] {
                 for (const std::vector<void*>& blocks : of_others) {
                   for (void* block : blocks) {
                     heap::deallocate(block);
@@ -142,7 +127,7 @@ TEST(Fork, the_child_has_its_own_zone_and_gives_others_up) {
     heap::deallocate(block);
   });
   heap::deallocate(heap::allocate(100));
-  EXPECT_EQ(status_of_child([] {
+  EXPECT_EQ(test::status_of_child([] {
               ArenaZone* const mine = thread_heap.zone;
               const bool works = allocate_and_free() == 0 && thread_heap.zone == mine;
               return works && mine->validate() == nullptr ? 0 : 1;

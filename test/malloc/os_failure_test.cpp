@@ -4,17 +4,16 @@
 // is run with the k-th call refused, for every k, once and from k on. Each run is a process of its
 // own, since the heap under test is the process's.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdint>
-#include <cstdio>
 #include <functional>
 #include <vector>
 
 #include "malloc/heap.hpp"
 #include "malloc/report.hpp"
 #include "os/faulty_os.hpp"
+#include "support/child.hpp"
 #include "support/pattern.hpp"
 
 namespace slabmalloc {
@@ -28,16 +27,11 @@ constexpr std::size_t mebibyte = std::size_t{1} << 20;
 /// Runs `work` in a child, whose heap is as this process's was: unused. True if no check failed in
 /// it.
 bool passes_in_child(const std::function<void()>& work) {
-  std::fflush(nullptr);
-  const pid_t child = fork();
-  if (child == 0) {
+  const auto and_pass = [&work] {
     work();
-    std::fflush(nullptr);
-    _exit(testing::Test::HasFailure() ? 1 : 0);
-  }
-  int status = 0;
-  EXPECT_EQ(waitpid(child, &status, 0), child);
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return 0;
+  };
+  return test::status_of_child(and_pass, 60) == 0;
 }
 
 struct Block {

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -11,6 +10,7 @@
 
 #include "os/os.hpp"
 #include "slabmalloc/base/bits.hpp"
+#include "support/child.hpp"
 #include "support/pattern.hpp"
 
 namespace slabmalloc::os {
@@ -120,16 +120,12 @@ TEST(LinuxOs, errno_is_as_before_whatever_fails) {
 }
 
 TEST(LinuxOs, tells_the_bound_on_address_space) {
-  const pid_t child = fork();
-  ASSERT_NE(child, -1);
-  if (child == 0) {
+  const auto is_told = [] {
     const rlimit limit{std::size_t{1} << 45, RLIM_INFINITY};
     setrlimit(RLIMIT_AS, &limit);
-    _exit(system_interface.address_space_limit() == std::size_t{1} << 45 ? 0 : 1);
-  }
-  int status = 0;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
+    return system_interface.address_space_limit() == std::size_t{1} << 45 ? 0 : 1;
+  };
+  EXPECT_EQ(test::status_of_child(is_told), 0);
 }
 
 TEST(LinuxOs, clock_never_goes_back) {

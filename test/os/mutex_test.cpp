@@ -2,13 +2,13 @@
 #include "os/mutex.hpp"
 
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <thread>
 #include <vector>
+
+#include "support/child.hpp"
 
 namespace slabmalloc::os {
 namespace {
@@ -99,18 +99,14 @@ TEST(Mutex, enters_the_kernel_only_to_sleep_and_to_wake_sleepers) {
 TEST(Mutex, held_at_a_fork_it_can_be_made_free_in_the_child) {
   Mutex mutex;
   mutex.lock();
-  const pid_t child = fork();
-  ASSERT_NE(child, -1);
-  if (child == 0) {
+  const auto locks = [&mutex] {
     mutex.reinitialise_after_fork();
     mutex.lock();
     mutex.unlock();
-    _exit(0);
-  }
+    return 0;
+  };
+  EXPECT_EQ(test::status_of_child(locks), 0);
   mutex.unlock();
-  int status = 1;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
 }
 
 }  // namespace

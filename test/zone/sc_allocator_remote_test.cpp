@@ -18,6 +18,7 @@
 #include "support/misuse_recorder.hpp"
 #include "support/pattern.hpp"
 #include "support/random.hpp"
+#include "support/run_threads.hpp"
 #include "zone/page_source.hpp"
 #include "zone/zone_configs.hpp"
 
@@ -25,27 +26,9 @@ namespace slabmalloc {
 namespace {
 
 using test::layout_of;
+using test::run_threads;
 
 constexpr std::size_t object_bytes = 64;
-
-/// Runs `work(thread)` on so many threads, all of which start together.
-template <class Work>
-void run_threads(std::size_t count, Work work) {
-  std::atomic<std::size_t> ready = 0;
-  std::vector<std::thread> threads;
-  for (std::size_t thread = 0; thread < count; ++thread) {
-    threads.emplace_back([&, thread] {
-      ready.fetch_add(1);
-      while (ready.load() != count) {
-        std::this_thread::yield();
-      }
-      work(thread);
-    });
-  }
-  for (std::thread& thread : threads) {
-    thread.join();
-  }
-}
 
 template <class Page>
 class SCAllocatorRemoteTest : public testing::Test {

@@ -10,7 +10,6 @@
 #include <barrier>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <mutex>
 #include <thread>
 #include <type_traits>
@@ -21,6 +20,7 @@
 #include "support/jitter_atomics.hpp"
 #include "support/misuse_recorder.hpp"
 #include "support/random.hpp"
+#include "support/run_threads.hpp"
 #include "zone/zone_configs.hpp"
 
 namespace slabmalloc::test {
@@ -75,16 +75,6 @@ class Mailbox {
   std::mutex mutex_;
   std::vector<Block> blocks_;
 };
-
-void run_threads(std::size_t count, const std::function<void(std::size_t)>& body) {
-  std::vector<std::thread> threads;
-  for (std::size_t number = 0; number < count; ++number) {
-    threads.emplace_back(body, number);
-  }
-  for (std::thread& thread : threads) {
-    thread.join();
-  }
-}
 
 template <class Config>
 class ZoneThreads : public testing::Test {
