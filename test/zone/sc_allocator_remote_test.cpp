@@ -395,84 +395,69 @@ TYPED_TEST(SCAllocatorThreadsTest, objects_freed_by_other_threads_are_reused_and
   EXPECT_EQ(test::reclaim_all(this->allocator_, this->source_), 3u);
 }
 
-TEST(SCAllocatorOrder, what_the_freeing_thread_did_happened_before_the_next_use) {
-  using test::HappensBefore;
-  using Page = EmbeddedPage<4 * kibibyte, test::HappensBeforeAtomics>;
-  HappensBefore::reset();
-  test::PageSource<Page> source;
-  SCAllocator<Page> allocator(1024);
-  test::refill(allocator, source, 1);
-  const Layout layout = layout_of(1024);
-  std::vector<void*> objects;
-  while (const Result<void*> object = allocator.allocate(layout)) {
-    objects.push_back(*object);
+using OrderPage = EmbeddedPage<4 * kibibyte, test::HappensBeforeAtomics>;
+class SCAllocatorOrder : public SCAllocatorRemoteTest<OrderPage> {
+ protected:
+  using HappensBefore = test::HappensBefore;
+
+  SCAllocatorOrder() {
+    HappensBefore::reset();
+    test::refill(allocator_, source_, 1);
   }
+};
+
+TEST_F(SCAllocatorOrder, what_the_freeing_thread_did_happened_before_the_next_use) {
+  const std::vector<void*> objects = allocate_all();
   ASSERT_GE(objects.size(), 3u);
   std::uint64_t last_use[HappensBefore::thread_count] = {};
   for (const std::size_t thread : {1u, 2u, 3u}) {
     HappensBefore::become(thread);
     last_use[thread] = HappensBefore::now();
-    allocator.deallocate_remote(objects[thread - 1], layout);
+    allocator_.deallocate_remote(objects[thread - 1], layout);
   }
   HappensBefore::become(0);
   for (const std::size_t thread : {1u, 2u, 3u}) {
     EXPECT_FALSE(HappensBefore::has_seen(thread, last_use[thread])) << "nothing was acquired yet";
   }
   for (int count = 0; count < 3; ++count) {
-    ASSERT_TRUE(allocator.allocate(layout));
+    ASSERT_NE(allocate(), nullptr);
   }
   for (const std::size_t thread : {1u, 2u, 3u}) {
     EXPECT_TRUE(HappensBefore::has_seen(thread, last_use[thread])) << thread;
   }
 }
 
-TEST(SCAllocatorOrder, a_slot_that_is_collected_before_its_announcement_was_released_by_its_mark) {
-  using test::HappensBefore;
-  using Page = EmbeddedPage<4 * kibibyte, test::HappensBeforeAtomics>;
-  HappensBefore::reset();
-  test::PageSource<Page> source;
-  SCAllocator<Page> allocator(1024);
-  test::refill(allocator, source, 1);
-  const Layout layout = layout_of(1024);
-  std::vector<void*> objects;
-  while (const Result<void*> object = allocator.allocate(layout)) {
-    objects.push_back(*object);
-  }
+TEST_F(SCAllocatorOrder,
+       a_slot_that_is_collected_before_its_announcement_was_released_by_its_mark) {
+  const std::vector<void*> objects = allocate_all();
   HappensBefore::become(1);
   const std::uint64_t last_use = HappensBefore::now();
   HappensBefore::interrupt_after_next_mark([&] {
     HappensBefore::become(2);
-    allocator.deallocate_remote(objects[1], layout);
+    allocator_.deallocate_remote(objects[1], layout);
     HappensBefore::become(0);
-    EXPECT_EQ(allocator.allocate(layout).value_or(nullptr), objects[0]);
+    EXPECT_EQ(allocate(), objects[0]);
     EXPECT_TRUE(HappensBefore::has_seen(1, last_use));
-    EXPECT_EQ(allocator.validate(), nullptr);
+    EXPECT_EQ(allocator_.validate(), nullptr);
   });
-  allocator.deallocate_remote(objects[0], layout);
+  allocator_.deallocate_remote(objects[0], layout);
   HappensBefore::become(0);
-  allocator.collect();
-  EXPECT_EQ(allocator.validate(), nullptr);
-  EXPECT_EQ(allocator.statistics().used, objects.size() - 1);
+  allocator_.collect();
+  EXPECT_EQ(allocator_.validate(), nullptr);
+  EXPECT_EQ(allocator_.statistics().used, objects.size() - 1);
 }
 
-TEST(SCAllocatorOrder, who_announces_next_has_seen_the_owner_take_the_page) {
-  using test::HappensBefore;
-  using Page = EmbeddedPage<4 * kibibyte, test::HappensBeforeAtomics>;
-  HappensBefore::reset();
-  test::PageSource<Page> source;
-  SCAllocator<Page> allocator(1024);
-  test::refill(allocator, source, 1);
-  const Layout layout = layout_of(1024);
-  void* first = allocator.allocate(layout).value_or(nullptr);
-  void* second = allocator.allocate(layout).value_or(nullptr);
+TEST_F(SCAllocatorOrder, who_announces_next_has_seen_the_owner_take_the_page) {
+  void* first = allocate();
+  void* second = allocate();
   HappensBefore::become(1);
-  allocator.deallocate_remote(first, layout);
+  allocator_.deallocate_remote(first, layout);
   HappensBefore::become(0);
   const std::uint64_t before_taking = HappensBefore::now();
-  allocator.collect();
+  allocator_.collect();
   HappensBefore::become(1);
   EXPECT_FALSE(HappensBefore::has_seen(0, before_taking));
-  allocator.deallocate_remote(second, layout);
+  allocator_.deallocate_remote(second, layout);
   EXPECT_TRUE(HappensBefore::has_seen(0, before_taking)) << "so it may write the link again";
 }
 
