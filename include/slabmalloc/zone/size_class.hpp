@@ -20,6 +20,11 @@
 // The bias shows in its sign, which tells the current page, where a slot that is claimed but not issued
 // is free although its bit is clear. That page is in no list, so its `previous` link leads to its class.
 //
+// A free into a full page while nothing is claimed passes the slot on: it is claimed at once, by itself,
+// for the next allocation, and the page stays full. So where single objects of a full heap are replaced,
+// no page is written or moves between lists. Until that allocation the slot is free, although its bit
+// is clear and `used` of its page counts it.
+//
 // Invariants, each with its line in validate():
 //   I1  pages = |current| + |partial| + |full| + |idle|
 //   I2  partial: state = open, 0 < ones(local), used > 0
@@ -28,7 +33,7 @@
 //   I5  partial, full, idle: used = slots - ones(local) + pending
 //   I6  every page: no bit of either bitmap at or above `slots`; seal is right; class is right
 //   I7  current: state = open, mark < used <= bias, claimed & local = 0 in the selected word
-//   I8  no current page: claimed = 0
+//   I8  claimed = 0, or of the selected word, or one slot that was passed on of a full page
 // pending counts bits that were collected before their announcement was taken (page_header.hpp).
 #pragma once
 
@@ -104,12 +109,11 @@ class alignas(64) SizeClass {
     if (page == nullptr) {
       return nullptr;
     }
-    while (++word_index_ < geometry_.words) {
-      if (page->local(word_index_).load(Order::relaxed) != 0) {
-        word_ = &page->local(word_index_);
-        word_base_ = Page::frame_of(page) +
-                     std::size_t{word_index_} * word_bits * geometry_.object_size;
-        used_at_word_ = page->used.load(Order::relaxed);
+    // A word that was deselected to pass slots on may have gained bits since.
+    std::uint32_t index = word_ == &no_free_slots ? word_index_ : word_index_ + 1;
+    for (; index < geometry_.words; ++index) {
+      if (page->local(index).load(Order::relaxed) != 0) {
+        select(page, index);
         check_selected_word();
         return allocate_fast();
       }
@@ -191,21 +195,34 @@ class alignas(64) SizeClass {
     return FreeOutcome::freed;
   }
 
-  /// Frees slot `slot` of a page of this class in whatever state.
+  /// Frees `object`, in a slot of a full page of this class, by claiming the slot for the next
+  /// allocation. False, and nothing changed, unless slots are passed on and that one has none, or if the
+  /// page has an announced free that may be of this slot. Cost: constant, no call.
+  [[gnu::always_inline]] bool pass_on(Header* page, void* object) noexcept {
+    if (passed_page_ == nullptr || claimed_.load(Order::relaxed) != 0 ||
+        page->announced.load(Order::relaxed) != 0) {
+      return false;
+    }
+    passed_page_ = page;
+    word_base_ = static_cast<std::byte*>(object);
+    claimed_.store(1, Order::relaxed);
+    allocations_.add(1);
+    return true;
+  }
+
+  /// Frees slot `slot`, at `object`, of a page of this class in whatever state.
   template <bool Hardened>
-  void free_in_any_state(Header* page, std::uint32_t slot, const void* address) noexcept {
+  void free_in_any_state(Header* page, std::uint32_t slot, void* object) noexcept {
     const std::uintptr_t state = page->tag.load(Order::relaxed) & PageState::mask;
-    if (state == PageState::idle) {
-      report_misuse({MisuseKind::DoubleFree, address, geometry_.object_size, slot});
-      return;
-    }
-    const FreeOutcome outcome = free_slot<Hardened>(page, geometry_.words, slot);
-    if (outcome == FreeOutcome::rejected) {
-      report_misuse({MisuseKind::DoubleFree, address, geometry_.object_size, slot});
+    FreeOutcome outcome = FreeOutcome::rejected;
+    if (state == PageState::open) {
+      outcome = free_slot<Hardened>(page, geometry_.words, slot);
     } else if (state == PageState::full) {
-      relist(page);
+      outcome = free_in_full_page<Hardened>(page, slot, object);
     }
-    if (outcome == FreeOutcome::emptied) {
+    if (outcome == FreeOutcome::rejected) {
+      report_misuse({MisuseKind::DoubleFree, object, geometry_.object_size, slot});
+    } else if (outcome == FreeOutcome::emptied) {
       page_emptied(page);
     }
   }
@@ -224,9 +241,9 @@ class alignas(64) SizeClass {
   /// True if slot `slot` of a page laid out as this class's is free as far as can be seen: the slots that
   /// another owner has claimed and not issued look live. Thread: the owner, for any owner's page.
   bool is_free(Header* page, std::uint32_t slot) const noexcept {
-    const Cell& word = page->local(slot / word_bits);
-    const Word free = word.load(Order::relaxed) | claimed_in(word) |
-                      page->remote(slot / word_bits, geometry_.words).load(Order::relaxed);
+    const std::uint32_t index = slot / word_bits;
+    const Word free = page->local(index).load(Order::relaxed) | claimed_in(page, index) |
+                      page->remote(index, geometry_.words).load(Order::relaxed);
     return ((free >> (slot % word_bits)) & 1) != 0;
   }
 
@@ -244,8 +261,7 @@ class alignas(64) SizeClass {
     if (page == current_.load(Order::relaxed)) {
       return;
     }
-    const std::uint32_t used = page->used.load(Order::relaxed) - announced;
-    page->used.store(used, Order::relaxed);
+    page->used.store(page->used.load(Order::relaxed) - announced, Order::relaxed);
     const std::uintptr_t state = page->tag.load(Order::relaxed) & PageState::mask;
     if (state == PageState::idle) {
       return;  // Double frees alone, begun before the page was idle: it is where it belongs.
@@ -253,7 +269,7 @@ class alignas(64) SizeClass {
     if (state == PageState::full && found_some) {
       relist(page);
     }
-    if (used == 0) {
+    if (page->used.load(Order::relaxed) == 0) {
       partial_.remove(page);
       retire(page);
     }
@@ -290,14 +306,18 @@ class alignas(64) SizeClass {
     return nullptr;
   }
 
-  /// Makes the current page one of the others, so that it can be idle. Cost: the words of one page.
+  /// Makes the current page one of the others, so that it can be idle, and takes back a slot that was
+  /// passed on. Cost: the words of one page.
   void leave_current() noexcept {
+    take_back_passed_slot();
     Header* page = current_.load(Order::relaxed);
     if (page == nullptr) {
       return;
     }
-    word_->store(word_->load(Order::relaxed) | claimed_.load(Order::relaxed), Order::relaxed);
-    claimed_.store(0, Order::relaxed);
+    if (const Word claimed = claimed_.load(Order::relaxed); claimed != 0) {
+      word_->store(word_->load(Order::relaxed) | claimed, Order::relaxed);
+      claimed_.store(0, Order::relaxed);
+    }
     const std::uint32_t free = count_free(page);
     allocations_.add(issued_while_current(page, free));
     current_.store(nullptr, Order::relaxed);
@@ -358,12 +378,79 @@ class alignas(64) SizeClass {
  private:
   using Cell = typename Atomics::template Cell<Word>;
 
-  /// What `word_` points to while there is no current page. Never written but with 0.
+  /// What `word_` points to while no word is selected. Never written.
   static inline constinit Cell no_free_slots{};
 
-  /// The bits of `word` that are free, but not in it: claimed and not issued.
+  /// The bits of `word`, of the current page, that are free, but not in it: claimed and not issued.
   [[gnu::always_inline]] Word claimed_in(const Cell& word) const noexcept {
     return &word == word_ ? claimed_.load(Order::relaxed) : 0;
+  }
+  /// The same for word `index` of any page.
+  Word claimed_in(Header* page, std::uint32_t index) const noexcept {
+    if (page != passed_page_ || claimed_.load(Order::relaxed) == 0) {
+      return claimed_in(page->local(index));
+    }
+    const std::uint32_t slot = passed_slot();
+    return index == slot / word_bits ? Word{1} << (slot % word_bits) : 0;
+  }
+
+  /// The slot that was passed on. Pre: passed_page_ is not null, something is claimed.
+  std::uint32_t passed_slot() const noexcept {
+    return geometry_.slot_at(static_cast<std::size_t>(word_base_ - Page::frame_of(passed_page_)));
+  }
+
+  /// Selects word `index` of the current page.
+  void select(Header* page, std::uint32_t index) noexcept {
+    word_ = &page->local(index);
+    word_base_ = Page::frame_of(page) + std::size_t{index} * word_bits * geometry_.object_size;
+    word_index_ = index;
+    used_at_word_ = page->used.load(Order::relaxed);
+    passed_page_ = nullptr;
+  }
+
+  /// Frees slot `slot` of a full page, which is then partial unless the slot was passed on.
+  template <bool Hardened>
+  FreeOutcome free_in_full_page(Header* page, std::uint32_t slot, void* object) noexcept {
+    if constexpr (!Hardened) {
+      start_passing_on(page);
+      if (pass_on(page, object)) {
+        return FreeOutcome::freed;
+      }
+    }
+    const std::uint32_t index = slot / word_bits;
+    const Word mask = Word{1} << (slot % word_bits);
+    Word free = claimed_in(page, index);
+    if constexpr (Hardened) {
+      free |= page->remote(index, geometry_.words).load(Order::relaxed);
+    }
+    if ((free & mask) != 0) {
+      return FreeOutcome::rejected;
+    }
+    page->local(index).store(mask, Order::relaxed);
+    page->used.store(page->used.load(Order::relaxed) - 1, Order::relaxed);
+    relist(page);
+    return page->used.load(Order::relaxed) == 0 ? FreeOutcome::emptied : FreeOutcome::freed;
+  }
+
+  /// Deselects the current page's word, if it is empty, so that slots are passed on from now on. Not on a
+  /// page's first sweep, whose zeroed slots are worth more, nor where a free empties a page.
+  void start_passing_on(Header* page) noexcept {
+    if ((claimed_.load(Order::relaxed) | word_->load(Order::relaxed)) == 0 && !fresh_ &&
+        geometry_.slots != 1) {
+      word_ = &no_free_slots;
+      passed_page_ = page;
+    }
+  }
+
+  /// Frees a slot that was passed on and not issued in its page, which is then not full any more.
+  void take_back_passed_slot() noexcept {
+    Header* page = passed_page_;
+    if (page != nullptr && claimed_.load(Order::relaxed) != 0) {
+      relist(page);
+      if (page->used.load(Order::relaxed) == 0) {
+        page_emptied(page);
+      }
+    }
   }
 
   /// The class whose current page `page` is. Such a page is in no list, so its link is free to say.
@@ -390,7 +477,7 @@ class alignas(64) SizeClass {
     frees_while_current_ = 0;
     collected_while_current_ = 0;
     page->used.store(Header::current_bias, Order::relaxed);
-    word_index_ = ~std::uint32_t{0};
+    word_index_ = 0;
     fresh_ = fresh;
     current_.store(page, Order::relaxed);
   }
@@ -426,7 +513,7 @@ class alignas(64) SizeClass {
       }
       const Word collected = remote.exchange(0, Order::acquire);
       auto& local = page->local(index);
-      const Word before = local.load(Order::relaxed) | claimed_in(local);
+      const Word before = local.load(Order::relaxed) | claimed_in(page, index);
       const Word twice = collected & before;
       local.store(local.load(Order::relaxed) | (collected & ~before), Order::relaxed);
       page->pending = (page->pending + count_ones(collected)) & 0xFFFFFFu;
@@ -446,8 +533,17 @@ class alignas(64) SizeClass {
     return found_some;
   }
 
-  /// A full page that has a free slot again.
+  /// Makes a full page partial that has a free slot again. A slot of it that was passed on and not issued
+  /// is freed, too.
   void relist(Header* page) noexcept {
+    if (page == passed_page_ && claimed_.load(Order::relaxed) != 0) {
+      const std::uint32_t slot = passed_slot();
+      auto& local = page->local(slot / word_bits);
+      local.store(local.load(Order::relaxed) | Word{1} << (slot % word_bits), Order::relaxed);
+      page->used.store(page->used.load(Order::relaxed) - 1, Order::relaxed);
+      claimed_.store(0, Order::relaxed);
+      allocations_.subtract(1);
+    }
     page->tag.store(owner_->tag(), Order::relaxed);
     full_.remove(page);
     partial_.push_back(page);
@@ -501,11 +597,12 @@ class alignas(64) SizeClass {
   const char* validate_page(Header* page, std::uintptr_t state, bool exact) const noexcept;
 
   // The allocation's line.
-  Cell claimed_{};                  ///< Bits taken out of *word_ and not issued yet.
+  Cell claimed_{};                  ///< Bits taken out of *word_, or a slot passed on; not issued yet.
   Cell* word_ = &no_free_slots;     ///< The selected word of the current page.
-  std::byte* word_base_ = nullptr;  ///< The slot of its bit 0.
+  std::byte* word_base_ = nullptr;  ///< The slot of bit 0 of claimed_.
   SlotGeometry geometry_{};
-  std::uint32_t word_index_ = 0;
+  Header* passed_page_ = nullptr;   ///< While slots are passed on: the page of the last one.
+  std::uint32_t word_index_ = 0;    ///< The word of the current page that was selected last.
   std::uint32_t used_at_word_ = 0;  ///< `used` of the current page when the word was selected.
   bool fresh_ = false;              ///< The current page came zeroed and is on its first sweep.
 

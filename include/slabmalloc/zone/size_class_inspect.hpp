@@ -17,15 +17,19 @@ ClassStatistics SizeClass<Page>::statistics() const noexcept {
   result.pages_high_water = pages_high_water_.get();
   result.slots = result.pages * geometry_.slots;
   result.allocations = allocations_.get();
+  const std::uint32_t claimed = claimed_slots();
+  const std::uint32_t passed_on = passed_page_ != nullptr ? claimed : 0;
   for_each_page([&](Header* page) noexcept {
     if (page == current_.load(Order::relaxed)) {
-      const std::uint32_t free = count_free(page) + count_ones(claimed_.load(Order::relaxed));
+      const std::uint32_t free = count_free(page) + claimed - passed_on;
       result.allocations += issued_while_current(page, free);
       result.used += geometry_.slots - free + page->pending;
     } else {
       result.used += page->used.load(Order::relaxed);
     }
   });
+  result.allocations -= passed_on;
+  result.used -= passed_on;
   result.frees = result.allocations - result.used;
   result.remote_frees = remote_frees_.get();
   result.refills = refills_.get();
@@ -55,7 +59,7 @@ void SizeClass<Page>::visit_live(Visitor&& visitor) const noexcept {
     for (std::uint32_t word = 0; word < geometry_.words; ++word) {
       Word live = geometry_.word_mask(word) & ~page->local(word).load(Order::relaxed) &
                   ~page->remote(word, geometry_.words).load(Order::relaxed) &
-                  ~claimed_in(page->local(word));
+                  ~claimed_in(page, word);
       for (; live != 0; live &= live - 1) {
         const std::size_t slot = std::size_t{word} * word_bits + lowest_bit(live);
         visitor(static_cast<void*>(frame + slot * geometry_.object_size),
@@ -105,8 +109,12 @@ const char* SizeClass<Page>::validate() const noexcept {
   if ((claimed & word_->load(Order::relaxed)) != 0) {
     return "I7: claimed & local = 0 in the selected word";
   }
-  if (claimed != 0 && current_.load(Order::relaxed) == nullptr) {
-    return "I8: without a current page nothing is claimed";
+  const bool passed_on =
+      passed_page_ != nullptr && claimed == 1 &&
+      passed_page_->tag.load(Order::relaxed) == (owner_->tag() | PageState::full) &&
+      passed_slot() != SlotGeometry::no_slot;
+  if (claimed != 0 && (passed_page_ != nullptr ? !passed_on : word_ == &no_free_slots)) {
+    return "I8: what is claimed is of the selected word, or one slot of a full page";
   }
   for (Header* page = partial_.front(); page != nullptr; page = page->next, ++pages) {
     if (const char* broken = validate_page(page, PageState::open, true)) {

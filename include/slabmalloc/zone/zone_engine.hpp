@@ -326,8 +326,24 @@ class ZoneEngine {
     deallocate_slow(bank, size_class, object);
   }
 
+  /// Frees an object whose page is not an open one of this owner: most often a full one.
   template <class Bank, class Class>
   [[gnu::noinline]] void deallocate_slow(Bank& bank, Class& size_class, void* object) noexcept {
+    using Page = typename Bank::Page;
+    Header* page = Page::header_of(object);
+    if (!Config::hardened && page->tag.load(Order::relaxed) == (owner_.tag() | PageState::full) &&
+        page->class_index == size_class.index()) [[likely]] {
+      const std::uint32_t slot = size_class.geometry().slot_at(
+          static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::frame_of(page)));
+      if (slot != SlotGeometry::no_slot && size_class.pass_on(page, object)) [[likely]] {
+        return;
+      }
+    }
+    deallocate_anywhere(bank, size_class, object);
+  }
+
+  template <class Bank, class Class>
+  [[gnu::noinline]] void deallocate_anywhere(Bank& bank, Class& size_class, void* object) noexcept {
     const RemoteFree<Atomics> free = find<Bank>(object, size_class.index() - Bank::first);
     if (free.page == nullptr) {
       return;
