@@ -26,12 +26,16 @@ import patterns
 import programs
 import sample
 import tables
-from allocators import SLABMALLOC, Allocator, NoAllocator, further_allocator, installed_peers
+from allocators import (SLABMALLOC, Allocator, NoAllocator, choose_peers, further_allocator,
+                        installed_peers, peer_packages)
 from preload import temporary_folder
 from progress import Progress
 from report import Report
 from schedule import Schedule
 from terminal import standard_output
+
+
+FIGURE = os.path.join("docs", "malloc-benchmark.svg")
 
 
 def main(words):
@@ -41,17 +45,18 @@ def main(words):
         given = arguments.parse(words)
         if given.report:
             return show(given.report)
-        rows = all_rows(build, given)
-        chosen = arguments.choose(given.names, rows)
+        if given.figure:
+            return draw(given.figure, given.output or os.path.join(root, FIGURE))
+        peers = choose_peers(given.against)
+        rows = arguments.choose(given.names, all_rows(build, given))
         if given.packages:
-            print(*sorted({package for row in chosen for package in row.packages}), sep="\n")
-            return 0
+            return list_packages(rows, peers)
         if given.list:
-            return list_rows(chosen)
-        library = os.path.realpath(given.library or os.path.join(build, "libslabmalloc.so"))
-        allocators = [Allocator(SLABMALLOC, library, "this tree"), *installed_peers(),
+            return list_rows(rows)
+        library = os.path.realpath(os.path.join(build, "libslabmalloc.so"))
+        allocators = [Allocator(SLABMALLOC, library, "this tree"), *installed_peers(peers),
                       *map(further_allocator, given.further)]
-        return run(given, words, root, chosen, allocators)
+        return run(given, words, root, rows, allocators)
     except (arguments.UsageError, NoAllocator, OSError, ValueError) as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 2
@@ -70,7 +75,13 @@ def list_rows(rows):
     print(f"{'NAME':28}group")
     for row in rows:
         print(f"{row.name:28}{row.group}")
-    print(f"{'core':28}core")
+    return 0
+
+
+def list_packages(rows, peers):
+    """Prints what must be installed for a run, as words for ensure_packages."""
+    print(*sorted({package for row in rows for package in row.packages}), *peer_packages(peers),
+          sep="\n")
     return 0
 
 
@@ -109,6 +120,15 @@ def show(path):
     terminal = standard_output()
     terminal.write(*(f"# {comment}" for comment in comments))
     terminal.write(*tables.lines(Report(samples), max(terminal.width, tables.WIDTH)))
+    return 0
+
+
+def draw(path, output):
+    """Draws the figure of a file of raw figures."""
+    # Imported here, since only this needs matplotlib.
+    import figure  # pylint: disable=import-outside-toplevel
+    _, samples = sample.read(path)
+    figure.draw(Report(samples), output)
     return 0
 
 

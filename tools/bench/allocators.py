@@ -10,6 +10,7 @@ SLABMALLOC, GLIBC = "slabmalloc", "glibc"
 PEER_LIBRARIES = (("jemalloc", "libjemalloc2", "libjemalloc.so.2"),
                   ("mimalloc", "libmimalloc2.0", "libmimalloc.so.2"),
                   ("tcmalloc", "libtcmalloc-minimal4", "libtcmalloc_minimal.so.4"))
+PEER_NAMES = (GLIBC, *(name for name, _, _ in PEER_LIBRARIES))
 
 
 @dataclass
@@ -37,11 +38,28 @@ class NoAllocator(Exception):
     """An allocator cannot be used; the message says why."""
 
 
-def installed_peers():
-    """glibc and the peers that Debian packages. Fails: NoAllocator if a library is missing."""
-    peers = [Allocator(GLIBC, version=os.confstr("CS_GNU_LIBC_VERSION"))]
+def choose_peers(names):
+    """PEER_NAMES or those of them in `names`. Fails: NoAllocator for a name that is none."""
+    unknown = [name for name in names or () if name not in PEER_NAMES]
+    if unknown:
+        raise NoAllocator(f"no peer `{unknown[0]}`: there are {', '.join(PEER_NAMES)}")
+    return [name for name in PEER_NAMES if names is None or name in names]
+
+
+def peer_packages(names):
+    """The Debian packages of these peers."""
+    return [package for name, package, _ in PEER_LIBRARIES if name in names]
+
+
+def installed_peers(names):
+    """These peers, as Debian packages them. Fails: NoAllocator if a library is missing."""
+    peers = []
+    if GLIBC in names:
+        peers.append(Allocator(GLIBC, version=os.confstr("CS_GNU_LIBC_VERSION")))
     known = _loader_cache()
     for name, package, library in PEER_LIBRARIES:
+        if name not in names:
+            continue
         if library not in known:
             raise NoAllocator(f"{name}: there is no {library}; its Debian package is {package}")
         peers.append(Allocator(name, known[library], _package_version(package)))

@@ -2,24 +2,31 @@
 """The command line of scripts/bench."""
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+
+# A round more is not begun if it would end later than this.
+QUICK_SECONDS = 150
+# What takes long whatever the share of the work is left out.
+QUICK_NAMES = ("workloads", "start")
 
 
 @dataclass
 class Arguments:
     """What to run and how."""
 
-    names: list = field(default_factory=list)
+    names: tuple = ()
     rounds: int = 5
     percent: int = 100
     settle_milliseconds: int = 1000
     limit_seconds: float = None
-    further: list = field(default_factory=list)
-    library: str = None
+    against: tuple = None
+    further: tuple = ()
     output: str = None
     list: bool = False
     packages: bool = False
     report: str = None
+    figure: str = None
 
 
 class UsageError(Exception):
@@ -35,29 +42,30 @@ def parse(words):
     """The Arguments of a command line. Fails: UsageError."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=_number(1, 1000))
     parser.add_argument("--percent", type=_number(1, 10000))
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--settle", type=_number(0, 60000))
+    parser.add_argument("--against", type=lambda text: tuple(text.split(",")))
     parser.add_argument("--allocator", action="append", default=[])
-    parser.add_argument("--library")
     parser.add_argument("--output")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--packages", action="store_true")
     parser.add_argument("--report")
+    parser.add_argument("--figure")
     given = parser.parse_intermixed_args(words)
-    result = Arguments(names=given.names, further=given.allocator, library=given.library,
-                       output=given.output)
+    result = Arguments(tuple(given.names), against=given.against, further=tuple(given.allocator),
+                       output=given.output, list=given.list, packages=given.packages,
+                       report=given.report, figure=given.figure)
     if given.quick:
         result.rounds, result.percent, result.settle_milliseconds = 3, 10, 100
         result.limit_seconds = QUICK_SECONDS
-    result.rounds = given.rounds or result.rounds
-    result.percent = given.percent or result.percent
-    result.list, result.packages, result.report = given.list, given.packages, given.report
+        result.names = result.names or QUICK_NAMES
+    for name, value in (("rounds", given.rounds), ("percent", given.percent),
+                        ("settle_milliseconds", given.settle)):
+        if value is not None:
+            setattr(result, name, value)
     return result
-
-
-# A round more is not begun if it would end later than this.
-QUICK_SECONDS = 150
 
 
 def _number(least, most):
