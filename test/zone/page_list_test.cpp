@@ -25,7 +25,6 @@ std::vector<Header*> pages_of(const List& list) {
     EXPECT_EQ(page->previous, last);
     forward.push_back(last = page);
   }
-  EXPECT_EQ(forward.size(), list.size());
   return forward;
 }
 
@@ -38,7 +37,7 @@ TEST(PageList, is_empty_at_first) {
   constexpr List compile_time;
   EXPECT_EQ(compile_time.front(), nullptr);
   List list;
-  EXPECT_EQ(list.size(), 0u);
+  EXPECT_EQ(list.front(), nullptr);
   EXPECT_EQ(list.pop_front(), nullptr);
 }
 
@@ -63,7 +62,7 @@ TEST(PageList, any_page_can_be_removed) {
       list.push_back(&page);
     }
     list.remove(&pages[removed]);
-    EXPECT_EQ(list.size(), 2u);
+    EXPECT_EQ(pages_of(list).size(), 2u);
     for (std::size_t index = 0; index < 3; ++index) {
       EXPECT_EQ(contains(list, pages[index]), index != removed);
     }

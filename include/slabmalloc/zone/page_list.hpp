@@ -3,8 +3,6 @@
 // PageList: a doubly linked FIFO of pages through their headers. Owner only.
 #pragma once
 
-#include <cstdint>
-
 namespace slabmalloc {
 
 /// Pages in the order in which they came; any page can be taken out in constant time.
@@ -14,14 +12,12 @@ class PageList {
   constexpr PageList() noexcept = default;
 
   Header* front() const noexcept { return front_; }
-  std::uint32_t size() const noexcept { return size_; }
 
   void push_back(Header* page) noexcept {
     page->next = nullptr;
     page->previous = back_;
     (back_ != nullptr ? back_->next : front_) = page;
     back_ = page;
-    ++size_;
   }
 
   /// Pre: `page` is in this list.
@@ -29,7 +25,6 @@ class PageList {
     (page->previous != nullptr ? page->previous->next : front_) = page->next;
     (page->next != nullptr ? page->next->previous : back_) = page->previous;
     page->next = page->previous = nullptr;
-    --size_;
   }
 
   /// Takes the page that came first, or null.
@@ -44,7 +39,6 @@ class PageList {
  private:
   Header* front_ = nullptr;
   Header* back_ = nullptr;
-  std::uint32_t size_ = 0;
 };
 
 }  // namespace slabmalloc
