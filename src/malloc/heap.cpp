@@ -9,10 +9,10 @@ namespace {
 
 /// What an address is.
 struct Place {
-  enum class Kind : std::uint8_t { slot, large, invalid };
+  enum class Kind : std::uint8_t { Slot, Large, Invalid };
   Kind kind;
-  Chunk* head = nullptr;         ///< slot: the record of its page's first chunk.
-  std::uint32_t slot = 0;        ///< slot: its number.
+  Chunk* head = nullptr;         ///< Slot: the record of its page's first chunk.
+  std::uint32_t slot = 0;        ///< Slot: its number.
   std::size_t usable_bytes = 0;  ///< Not for what is invalid.
 };
 
@@ -38,7 +38,7 @@ ArenaZone* own_zone() noexcept {
   }
 }
 
-/// The slot that `address` is the first byte of. Fails: MisalignedFree, reported; then kind is invalid.
+/// The slot that `address` is the first byte of. Fails: MisalignedFree, reported; then kind is Invalid.
 Place slot_place(ArenaTable::Header* page, const void* address) noexcept {
   Chunk* head = Chunk::of(page);
   const ChunkInfo info = head->snapshot();
@@ -47,28 +47,28 @@ Place slot_place(ArenaTable::Header* page, const void* address) noexcept {
       static_cast<const std::byte*>(address) - process_arena.address_of(head)));
   if (slot == ChunkInfo::no_slot) {
     report_misuse({MisuseKind::MisalignedFree, address, slot_bytes, 0});
-    return {Place::Kind::invalid};
+    return {Place::Kind::Invalid};
   }
-  return {Place::Kind::slot, head, slot, slot_bytes};
+  return {Place::Kind::Slot, head, slot, slot_bytes};
 }
 
-/// Finds what is live at `address`. Fails: anything else is reported; then kind is invalid.
+/// Finds what is live at `address`. Fails: anything else is reported; then kind is Invalid.
 Place find_live(const void* address) noexcept {
   if (ArenaTable::Header* page = ArenaTable::head_of(address)) {
     Place place = slot_place(page, address);
-    if (place.kind == Place::Kind::slot &&
+    if (place.kind == Place::Kind::Slot &&
         thread_heap.zone->is_free(page, place.head->info.class_index, place.slot)) {
       report_misuse({MisuseKind::DoubleFree, address, place.usable_bytes, place.slot});
-      return {Place::Kind::invalid};
+      return {Place::Kind::Invalid};
     }
     return place;
   }
   const std::size_t bytes = process_arena.large_usable_bytes(address);
   if (bytes == 0) {
     report_no_large_object(address, process_arena.classify(address));
-    return {Place::Kind::invalid};
+    return {Place::Kind::Invalid};
   }
-  return {Place::Kind::large, nullptr, 0, bytes};
+  return {Place::Kind::Large, nullptr, 0, bytes};
 }
 
 Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
@@ -143,7 +143,7 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
     thread_heap.window = process_arena.view();
   }
   const Place place = slot_place(page, block);
-  if (place.kind == Place::Kind::invalid) {
+  if (place.kind == Place::Kind::Invalid) {
     return;
   }
   const std::uint32_t index = place.head->info.class_index;
@@ -162,13 +162,13 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
 
 void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept {
   const Place place = find_live(block);
-  if (place.kind == Place::Kind::invalid) {
+  if (place.kind == Place::Kind::Invalid) {
     return nullptr;
   }
   const std::uint32_t index = alignment <= minimum_alignment
                                   ? SizeClasses::index_for(bytes)
                                   : SizeClasses::index_for(bytes, alignment);
-  if (place.kind == Place::Kind::slot) {
+  if (place.kind == Place::Kind::Slot) {
     if (index == place.head->info.class_index) {
       return block;
     }

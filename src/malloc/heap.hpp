@@ -60,7 +60,7 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
         static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(block) % chunk_bytes));
     if (slot != ChunkInfo::no_slot) [[likely]] {
       const FreeOutcome outcome = ArenaClass::free_slot<false>(&chunk->header, 0, slot);
-      if (outcome != FreeOutcome::freed) [[unlikely]] {
+      if (outcome != FreeOutcome::Freed) [[unlikely]] {
         finish_deallocate(block, outcome);
       }
       return;

@@ -72,7 +72,7 @@ void ThreadZones::park(ThreadZone& ended) noexcept {
 }
 
 void ThreadZones::push_parked(ThreadZone& one) noexcept {
-  one.state = ThreadZone::State::parked;
+  one.state = ThreadZone::State::Parked;
   one.next_parked = nullptr;
   (last_parked_ != nullptr ? last_parked_->next_parked : first_parked_) = &one;
   last_parked_ = &one;
@@ -84,7 +84,7 @@ ThreadZone* ThreadZones::pop_parked() noexcept {
   if (one != nullptr) {
     first_parked_ = one->next_parked;
     last_parked_ = first_parked_ != nullptr ? last_parked_ : nullptr;
-    one->state = ThreadZone::State::owned;
+    one->state = ThreadZone::State::Owned;
     parked_count_.fetch_sub(1, Order::relaxed);
   }
   return one;
@@ -166,8 +166,8 @@ void ThreadZones::parent_after_fork() noexcept {
 void ThreadZones::child_after_fork() noexcept {
   for (ThreadZone* one = registered_.load(Order::relaxed); one != nullptr;
        one = one->next_registered) {
-    if (one->state == ThreadZone::State::owned && &one->zone != thread_heap.zone) {
-      one->state = ThreadZone::State::abandoned;
+    if (one->state == ThreadZone::State::Owned && &one->zone != thread_heap.zone) {
+      one->state = ThreadZone::State::Abandoned;
     }
   }
   mutex_.reinitialise_after_fork();

@@ -32,14 +32,14 @@ namespace slabmalloc {
 
 /// A zone and its place in the registry.
 struct ThreadZone {
-  enum class State : std::uint8_t { owned, parked, abandoned };
+  enum class State : std::uint8_t { Owned, Parked, Abandoned };
 
   constexpr explicit ThreadZone(ArenaPager& pager) noexcept : zone(pager) {}
 
   ArenaZone zone;
   ThreadZone* next_registered = nullptr;  ///< Written once, before the zone is published.
   ThreadZone* next_parked = nullptr;      ///< Registry mutex.
-  State state = State::owned;             ///< Registry mutex.
+  State state = State::Owned;             ///< Registry mutex.
 };
 
 /// All zones of the process.

@@ -52,9 +52,9 @@ namespace slabmalloc {
 
 /// What a free by the owner led to.
 enum class FreeOutcome : std::uint8_t {
-  freed,     ///< The slot is free.
-  emptied,   ///< The slot is free and `used` is 0: the caller calls page_emptied().
-  rejected,  ///< The slot was free already; nothing changed.
+  Freed,     ///< The slot is free.
+  Emptied,   ///< The slot is free and `used` is 0: the caller calls page_emptied().
+  Rejected,  ///< The slot was free already; nothing changed.
 };
 
 /// One size class of one owner over pages of type `Page`.
@@ -164,19 +164,19 @@ class alignas(64) SizeClass {
   // ---- free by the owner -----------------------------------------------------------------------
 
   /// Frees slot `slot` of an open page of the owner's, laid out in `words` words. Cost: constant, no call.
-  /// Fails: rejected if the slot is free; free_in_any_state() then reports it.
+  /// Fails: Rejected if the slot is free; free_in_any_state() then reports it.
   template <bool Hardened>
   [[gnu::always_inline]] static FreeOutcome free_slot(Header* page, std::uint32_t words,
                                                       std::uint32_t slot) noexcept {
     Cell& word = page->local(slot / word_bits);
     Word free = word.load(Order::relaxed);
     if (test_and_set(free, slot)) [[unlikely]] {
-      return FreeOutcome::rejected;
+      return FreeOutcome::Rejected;
     }
     if constexpr (Hardened) {
       // A bit here that this owner has not collected: someone else freed the slot first.
       if (is_set(page->remote(slot / word_bits, words).load(Order::relaxed), slot)) [[unlikely]] {
-        return FreeOutcome::rejected;
+        return FreeOutcome::Rejected;
       }
     }
     const std::uint32_t used = page->used.load(Order::relaxed) - 1;
@@ -184,15 +184,15 @@ class alignas(64) SizeClass {
       if (used == 0) {
         word.store(free, Order::relaxed);
         page->used.store(0, Order::relaxed);
-        return FreeOutcome::emptied;
+        return FreeOutcome::Emptied;
       }
       if (is_set(of_current(page)->claimed_in(word), slot)) [[unlikely]] {
-        return FreeOutcome::rejected;
+        return FreeOutcome::Rejected;
       }
     }
     word.store(free, Order::relaxed);
     page->used.store(used, Order::relaxed);
-    return FreeOutcome::freed;
+    return FreeOutcome::Freed;
   }
 
   /// Frees `object`, in a slot of a full page of this class, by claiming the slot for the next
@@ -214,15 +214,15 @@ class alignas(64) SizeClass {
   template <bool Hardened>
   void free_in_any_state(Header* page, std::uint32_t slot, void* object) noexcept {
     const std::uintptr_t state = page->tag.load(Order::relaxed) & PageState::mask;
-    FreeOutcome outcome = FreeOutcome::rejected;
+    FreeOutcome outcome = FreeOutcome::Rejected;
     if (state == PageState::open) {
       outcome = free_slot<Hardened>(page, geometry_.words, slot);
     } else if (state == PageState::full) {
       outcome = free_in_full_page<Hardened>(page, slot, object);
     }
-    if (outcome == FreeOutcome::rejected) {
+    if (outcome == FreeOutcome::Rejected) {
       report_misuse({MisuseKind::DoubleFree, object, geometry_.object_size, slot});
-    } else if (outcome == FreeOutcome::emptied) {
+    } else if (outcome == FreeOutcome::Emptied) {
       page_emptied(page);
     }
   }
@@ -414,7 +414,7 @@ class alignas(64) SizeClass {
     if constexpr (!Hardened) {
       start_passing_on(page);
       if (pass_on(page, object)) {
-        return FreeOutcome::freed;
+        return FreeOutcome::Freed;
       }
     }
     const std::uint32_t index = slot / word_bits;
@@ -424,12 +424,12 @@ class alignas(64) SizeClass {
       free |= page->remote(index, geometry_.words).load(Order::relaxed);
     }
     if ((free & mask) != 0) {
-      return FreeOutcome::rejected;
+      return FreeOutcome::Rejected;
     }
     page->local(index).store(mask, Order::relaxed);
     page->used.store(page->used.load(Order::relaxed) - 1, Order::relaxed);
     relist(page);
-    return page->used.load(Order::relaxed) == 0 ? FreeOutcome::emptied : FreeOutcome::freed;
+    return page->used.load(Order::relaxed) == 0 ? FreeOutcome::Emptied : FreeOutcome::Freed;
   }
 
   /// Deselects the current page's word, if it is empty, so that slots are passed on from now on. Not on a

@@ -83,7 +83,7 @@ class ZoneEngine {
   /// What is left to do if free_open_slot() of the slot at `object` did not simply free it. Thread: owner.
   [[gnu::noinline]] void finish_free(FreeOutcome outcome, Header* page, std::uint32_t index,
                                      std::uint32_t slot, void* object) noexcept {
-    if (outcome == FreeOutcome::rejected) {
+    if (outcome == FreeOutcome::Rejected) {
       deallocate_slot(page, index, slot, object);
       return;
     }
@@ -317,7 +317,7 @@ class ZoneEngine {
       if (slot != SlotGeometry::no_slot) [[likely]] {
         const FreeOutcome outcome =
             size_class.template free_slot<Config::hardened>(page, size_class.geometry().words, slot);
-        if (outcome != FreeOutcome::freed) [[unlikely]] {
+        if (outcome != FreeOutcome::Freed) [[unlikely]] {
           finish_free(outcome, page, size_class.index(), slot, object);
         }
         return;
