@@ -494,7 +494,10 @@ class alignas(64) SizeClass {
   std::uint32_t count_free(Header* page) const noexcept {
     std::uint32_t free = 0;
     for (std::uint32_t word = 0; word < geometry_.words; ++word) {
-      free += count_ones(page->local(word).load(Order::relaxed));
+      // Most words of a page that is left are empty.
+      if (const Word bits = page->local(word).load(Order::relaxed); bits != 0) {
+        free += count_ones(bits);
+      }
     }
     return free;
   }

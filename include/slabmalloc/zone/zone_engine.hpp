@@ -105,8 +105,7 @@ class ZoneEngine {
     banks_.with_class(index, [&](auto& bank, auto& size_class) {
       using Bank = typename std::remove_reference_t<decltype(bank)>;
       if (Owner<Atomics>::of(page->tag.load(Order::relaxed)) == &owner_) {
-        size_class.template free_in_any_state<Config::hardened>(page, slot, object);
-        retire_excess(bank, size_class);
+        free_own(bank, size_class, page, slot, object);
       } else {
         gather(remote_free<Bank>(page, index - Bank::first, slot));
       }
@@ -335,11 +334,22 @@ class ZoneEngine {
         page->class_index == size_class.index()) [[likely]] {
       const std::uint32_t slot = size_class.geometry().slot_at(
           static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::frame_of(page)));
-      if (slot != SlotGeometry::no_slot && size_class.pass_on(page, object)) [[likely]] {
+      if (slot != SlotGeometry::no_slot) [[likely]] {
+        if (!size_class.pass_on(page, object)) {
+          free_own(bank, size_class, page, slot, object);
+        }
         return;
       }
     }
     deallocate_anywhere(bank, size_class, object);
+  }
+
+  /// Frees slot `slot`, at `object`, of a page of this owner in whatever state.
+  template <class Bank, class Class>
+  [[gnu::noinline]] void free_own(Bank& bank, Class& size_class, Header* page, std::uint32_t slot,
+                                  void* object) noexcept {
+    size_class.template free_in_any_state<Config::hardened>(page, slot, object);
+    retire_excess(bank, size_class);
   }
 
   template <class Bank, class Class>
@@ -349,9 +359,7 @@ class ZoneEngine {
       return;
     }
     if (Owner<Atomics>::of(free.page->tag.load(Order::relaxed)) == &owner_) {
-      size_class.template free_in_any_state<Config::hardened>(
-          free.page, free.word * word_bits + lowest_bit(free.mask), object);
-      retire_excess(bank, size_class);
+      free_own(bank, size_class, free.page, free.word * word_bits + lowest_bit(free.mask), object);
     } else {
       gather(free);
     }
