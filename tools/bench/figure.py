@@ -17,8 +17,8 @@ OWN_STYLE = {"color": "#c2185b", "marker": "D", "s": 34, "zorder": 4}
 PEER_STYLES = (("#607d8b", "o"), ("#ef8a17", "s"), ("#1e88e5", "^"), ("#43a047", "v"),
                ("#8e24aa", "P"), ("#6d4c41", "X"), ("#00838f", "*"))
 MOST = 4.0
-LEAST = 0.25
-TICKS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4)
+LEAST = 0.5
+TICKS = (0.5, 0.75, 1, 1.5, 2, 3, 4)
 MEAN_LABEL = "geometric mean"
 ROW_INCHES = 0.19
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The report as text: one table a metric, then what failed."""
+"""The report as text: one table a metric, their geometric means once more, then what failed."""
 
 from allocators import SLABMALLOC
 from table import Group, render, wrap
@@ -24,7 +24,15 @@ def lines(report, width):
     for metric in TITLES:
         if report.rows_with(metric):
             result += ["", *_metric_lines(report, metric, width)]
-    return result + _failure_lines(report)
+    return [*result, "", *_summary_lines(report, width), *_failure_lines(report)]
+
+
+def _summary_lines(report, width):
+    """All geometric means in one table."""
+    rows = [[TITLES[metric], *_mean_cells(report, metric)] for metric in TITLES
+            if report.rows_with(metric)]
+    names = [_with_mark_space(name) if name == SLABMALLOC else name for name in report.allocators]
+    return render("geometric mean", [Group("relative to the best peer", names)], rows, width)
 
 
 def _metric_lines(report, metric, width):
@@ -35,8 +43,9 @@ def _metric_lines(report, metric, width):
               Group("least of the rounds", [f"{SLABMALLOC} {unit}", f"best peer {unit}", "which"]),
               Group("spread", [SLABMALLOC, "best peer"])]
     beyond = [row for row in report.rows_with(metric) if report.beyond(row, metric)]
-    body = render("row", groups, [*rows, _mean_row(report, metric)], width)
-    sentence = f"{len(beyond)} of {plural(len(rows), 'row')} beyond the target ({MARK})"
+    rows.append(["geometric mean", *_mean_cells(report, metric), *[""] * 5])
+    body = render("row", groups, rows, width)
+    sentence = f"{len(beyond)} of {plural(len(rows) - 1, 'row')} beyond the target ({MARK})"
     return [TITLES[metric].upper(), *body, *wrap(": ".join([sentence, ", ".join(beyond)])
                                                  if beyond else sentence, width)]
 
@@ -54,14 +63,14 @@ def _row(report, row, metric):
         + [f"{100 * figure.spread:.0f} %" if figure else MISSING for figure in shown]
 
 
-def _mean_row(report, metric):
-    cells = ["geometric mean"]
+def _mean_cells(report, metric):
+    cells = []
     for name in report.allocators:
         cell = _ratio_text(report.geometric_mean(metric, name))
         if name == SLABMALLOC:
             cell = cell + MARK if report.mean_beyond(metric) else _with_mark_space(cell)
         cells.append(cell)
-    return cells + [""] * 5
+    return cells
 
 
 def _with_mark_space(text):

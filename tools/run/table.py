@@ -38,7 +38,7 @@ def render(label, groups, rows, width):
 
 def wrap(sentence, width):
     """The lines of a sentence that stands below a table."""
-    return textwrap.wrap(sentence, width, subsequent_indent=GAP)
+    return textwrap.wrap(sentence, width, subsequent_indent=GAP, break_on_hyphens=False)
 
 
 def _block(group, rows):

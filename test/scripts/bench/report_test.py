@@ -97,6 +97,7 @@ class Tables(unittest.TestCase):
         text = self.text(samples("a/1", slabmalloc=[3.0, 2.4], glibc=[2.0, 2.2], jemalloc=[4.0]))
         self.assertRegex(text, r"\na/1 +1\.20! +1\.00 +2\.00 +2\.400 +2\.000 +glibc +25 % +10 %")
         self.assertRegex(text, r"\ngeometric mean +1\.20! +1\.00 +2\.00")
+        self.assertRegex(text, r"\nwall time +1\.20! +1\.00 +2\.00\n")
         self.assertIn("1 of 1 row beyond the target (!): a/1", text)
         self.assertIn("Every run succeeded", text)
         self.assertNotIn("PEAK MEMORY", text)
