@@ -130,7 +130,10 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   return block;
 }
 
-[[gnu::noinline]] void deallocate_slow(void* block) noexcept {
+namespace {
+
+/// Frees any block.
+[[gnu::noinline]] void deallocate_any(void* block) noexcept {
   if (block == nullptr) {
     return;
   }
@@ -152,6 +155,33 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   } else {
     ArenaZone::deallocate_slot_remote(page, index, place.slot);
   }
+}
+
+}  // namespace
+
+/// Frees what is not to be merged with frees of its neighbours.
+[[gnu::noinline]] void deallocate_apart(void* block, Chunk* chunk) noexcept {
+  if (chunk != nullptr && thread_heap.zone != &empty_zone) {
+    const ChunkInfo info = chunk->snapshot();
+    const std::uint32_t slot = info.slot_at(offset_in_chunk(block));
+    if (slot != ChunkInfo::no_slot) [[likely]] {
+      thread_heap.zone->deallocate_slot(&chunk->header, info.class_index, slot, block);
+      return;
+    }
+  }
+  deallocate_any(block);
+}
+
+/// A free that is no plain one of the calling thread's own. `chunk` holds the block, or is null if the thread
+/// does not know.
+[[gnu::noinline]] void deallocate_slow(void* block, Chunk* chunk) noexcept {
+  if (chunk != nullptr) [[likely]] {
+    const std::uint32_t slot = chunk->snapshot().slot_at(offset_in_chunk(block));
+    if (slot != ChunkInfo::no_slot && thread_heap.zone->merge_remote(&chunk->header, slot)) {
+      return;
+    }
+  }
+  deallocate_apart(block, chunk);
 }
 
 [[gnu::noinline]] void finish_deallocate(void* block, FreeOutcome outcome) noexcept {

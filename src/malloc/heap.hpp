@@ -24,7 +24,7 @@ inline constexpr std::size_t minimum_alignment = 16;
 
 // The slow paths, in heap.cpp.
 void* allocate_slow(std::size_t bytes) noexcept;
-void deallocate_slow(void* block) noexcept;
+void deallocate_slow(void* block, Chunk* chunk) noexcept;
 /// After a free by the owner that did more or less than free a slot. It finds the page again, so that the
 /// fast path has little to keep.
 void finish_deallocate(void* block, FreeOutcome outcome) noexcept;
@@ -51,13 +51,16 @@ void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept;
 /// As allocate_aligned(), all zero.
 void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignment) noexcept;
 
+[[gnu::always_inline]] inline std::uint32_t offset_in_chunk(const void* block) noexcept {
+  return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(block) % chunk_bytes);
+}
+
 /// Frees a block; a null pointer is none. Misuse is reported to the hook.
 [[gnu::always_inline]] inline void deallocate(void* block) noexcept {
   const ThreadHeap& mine = thread_heap;
   Chunk* chunk = mine.window.chunk_of(block);
   if (chunk != nullptr && chunk->header.tag.load(Order::relaxed) == mine.zone->tag()) [[likely]] {
-    const std::uint32_t slot = chunk->info.slot_at(
-        static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(block) % chunk_bytes));
+    const std::uint32_t slot = chunk->info.slot_at(offset_in_chunk(block));
     if (slot != ChunkInfo::no_slot) [[likely]] {
       const FreeOutcome outcome = ArenaClass::free_slot<false>(&chunk->header, 0, slot);
       if (outcome != FreeOutcome::Freed) [[unlikely]] {
@@ -66,7 +69,7 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
       return;
     }
   }
-  deallocate_slow(block);
+  deallocate_slow(block, chunk);
 }
 
 /// Makes a block one of `bytes`, moved if need be; null if memory is exhausted: then it is untouched.

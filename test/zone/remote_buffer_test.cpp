@@ -104,6 +104,36 @@ TEST_F(RemoteBufferTest, frees_of_one_word_become_one_announcement) {
   EXPECT_EQ(owner_.take(), nullptr);
 }
 
+TEST_F(RemoteBufferTest, a_free_merges_with_those_of_its_word_alone) {
+  Header* page = add_page();
+  RemoteBuffer<HardwareAtomics, 4> buffer;
+  EXPECT_FALSE(buffer.merge(page, 3)) << "nothing is gathered yet";
+  buffer.add(free_of(page, 3), no_limit);
+  EXPECT_TRUE(buffer.merge(page, 4));
+  EXPECT_FALSE(buffer.merge(page, 4)) << "it is there already";
+  EXPECT_FALSE(buffer.merge(page, 3));
+  EXPECT_FALSE(buffer.merge(page, word_bits + 4));
+  EXPECT_FALSE(buffer.merge(add_page(), 4));
+  EXPECT_EQ(buffer.withheld_bytes(), 2 * object_bytes);
+  buffer.flush_all();
+  EXPECT_FALSE(buffer.merge(page, 5)) << "what was delivered is gathered no more";
+  EXPECT_EQ(remote(page, 0), Word{0b11000});
+  EXPECT_EQ(announced(page), 2u);
+}
+
+TEST_F(RemoteBufferTest, a_word_is_delivered_when_its_share_of_the_bytes_is_used_up) {
+  Header* page = add_page();
+  RemoteBuffer<HardwareAtomics, 2> buffer;
+  buffer.add(free_of(page, 0), 6 * object_bytes);
+  EXPECT_TRUE(buffer.merge(page, 1));
+  EXPECT_TRUE(buffer.merge(page, 2));
+  EXPECT_FALSE(buffer.merge(page, 3)) << "three of six are for the other entry";
+  EXPECT_EQ(announced(page), 0u);
+  buffer.add(free_of(page, 3), 6 * object_bytes);
+  EXPECT_EQ(announced(page), 4u);
+  EXPECT_EQ(buffer.withheld_bytes(), 0u);
+}
+
 TEST_F(RemoteBufferTest, flushing_twice_delivers_once) {
   Header* page = add_page();
   RemoteBuffer<HardwareAtomics, 4> buffer;

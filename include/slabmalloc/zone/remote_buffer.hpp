@@ -66,64 +66,115 @@ struct RemoteFree {
 };
 
 /// A direct-mapped table of `Entries` words' frees. Thread: the zone's owner.
+/// Invariant: key = 0 and mask = 0, or key = key_of(page, word) and ones(mask) + room = slots_allowed().
 template <class Atomics, std::size_t Entries>
 class RemoteBuffer {
-  static_assert(is_power_of_two(Entries), "entries are selected by a mask");
+  static_assert(is_power_of_two(Entries), "entries are selected by a hash");
 
  public:
+  using Header = PageHeader<Atomics>;
+
   constexpr RemoteBuffer() noexcept = default;
 
-  std::size_t withheld_bytes() const noexcept { return withheld_bytes_; }
-
-  /// Gathers `free`, of one slot; delivers what was in its place. A second free of a slot that is
-  /// still gathered here is reported.
-  void add(const RemoteFree<Atomics>& free, std::size_t limit_bytes) noexcept {
-    Gathered& entry = entries_[index_of(free)];
-    if (entry.page == free.page && entry.word == free.word) {
-      if ((entry.mask & free.mask) != 0) [[unlikely]] {
-        free.report_double_frees(free.mask);
-        return;
-      }
-      entry.mask |= free.mask;
-    } else {
-      flush(entry);
-      entry = free;
+  std::size_t withheld_bytes() const noexcept {
+    std::size_t bytes = 0;
+    for (const Entry& entry : entries_) {
+      bytes += entry.free.mask != 0
+                   ? std::size_t{count_ones(entry.free.mask)} * entry.free.geometry->object_size
+                   : 0;
     }
-    withheld_bytes_ += free.geometry->object_size;
-    if (withheld_bytes_ > limit_bytes) {
-      flush_all();
+    return bytes;
+  }
+
+  /// Gathers the free of slot `slot` of `page` if frees of its word are being gathered and there is room
+  /// for more; false if not, or if the slot is among them: then nothing is done. Cost: constant, no call.
+  [[gnu::always_inline]] bool merge(const Header* page, std::uint32_t slot) noexcept {
+    const std::uintptr_t key = key_of(page, slot / word_bits);
+    Entry& entry = entry_of(key);
+    if (entry.key != key || entry.room == 0) [[unlikely]] {
+      return false;
+    }
+    Word mask = entry.free.mask;
+    if (test_and_set(mask, slot)) [[unlikely]] {
+      return false;
+    }
+    entry.free.mask = mask;
+    --entry.room;
+    return true;
+  }
+
+  /// Gathers `free`, of one slot; delivers what was in its place, or all of its word if there is no more
+  /// room. Never withholds more than `limit_bytes`. A second free of a slot that is still gathered here is
+  /// reported.
+  void add(const RemoteFree<Atomics>& free, std::size_t limit_bytes) noexcept {
+    const std::uintptr_t key = key_of(free.page, free.word);
+    Entry& entry = entry_of(key);
+    if (entry.key != key) {
+      flush(entry);
+      const std::uint32_t slots = slots_allowed(limit_bytes, free.geometry->object_size);
+      if (slots == 0) {
+        free.deliver();
+      } else {
+        entry = {key, slots - 1, free};
+      }
+      return;
+    }
+    if ((entry.free.mask & free.mask) != 0) [[unlikely]] {
+      free.report_double_frees(free.mask);
+      return;
+    }
+    entry.free.mask |= free.mask;
+    if (entry.room == 0) {
+      flush(entry);
+    } else {
+      --entry.room;
     }
   }
 
   /// Delivers everything.
   void flush_all() noexcept {
-    if (withheld_bytes_ != 0) {
-      for (Gathered& entry : entries_) {
-        flush(entry);
-      }
+    for (Entry& entry : entries_) {
+      flush(entry);
     }
   }
 
  private:
-  using Gathered = RemoteFree<Atomics>;
+  struct alignas(64) Entry {
+    std::uintptr_t key = 0;
+    std::uint32_t room = 0;  ///< Slots that may be added.
+    RemoteFree<Atomics> free;
+  };
 
-  static std::size_t index_of(const Gathered& free) noexcept {
-    const auto address = reinterpret_cast<std::uintptr_t>(free.page);
-    const std::uintptr_t mixed = (address >> 6) ^ (address >> 12) ^ (address >> 16) ^ free.word;
-    return mixed & (Entries - 1);
+  /// Slots of one word that may be withheld: an equal share of the bytes for every entry.
+  static std::uint32_t slots_allowed(std::size_t limit_bytes, std::uint32_t object_size) noexcept {
+    const std::size_t slots = limit_bytes / Entries / object_size;
+    return slots < word_bits ? static_cast<std::uint32_t>(slots) : word_bits;
   }
 
-  void flush(Gathered& entry) noexcept {
-    if (entry.page != nullptr) {
-      const Gathered free = entry;
-      entry = Gathered{};
-      withheld_bytes_ -= std::size_t{count_ones(free.mask)} * free.geometry->object_size;
+  /// Unlike for every word of every page: the bitmaps of two pages do not overlap.
+  static std::uintptr_t key_of(const Header* page, std::uint32_t word) noexcept {
+    return reinterpret_cast<std::uintptr_t>(page) - word * sizeof(Word);
+  }
+  /// Fibonacci hashing: Knuth, The Art of Computer Programming 3, 6.4.
+  [[gnu::always_inline]] Entry& entry_of(std::uintptr_t key) noexcept {
+    constexpr auto golden = static_cast<std::uintptr_t>(0x9E3779B97F4A7C15u);
+    constexpr std::uint32_t bits = lowest_bit(Entries);
+    if constexpr (bits == 0) {
+      return entries_[0];
+    } else {
+      return entries_[key * golden >> (sizeof(key) * 8 - bits)];
+    }
+  }
+
+  static void flush(Entry& entry) noexcept {
+    if (entry.key != 0) {
+      const RemoteFree<Atomics> free = entry.free;
+      entry = Entry{};
       free.deliver();
     }
   }
 
-  Gathered entries_[Entries] = {};
-  std::size_t withheld_bytes_ = 0;
+  Entry entries_[Entries] = {};
 };
 
 }  // namespace slabmalloc

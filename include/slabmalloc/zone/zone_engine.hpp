@@ -112,6 +112,12 @@ class ZoneEngine {
     });
   }
 
+  /// Frees slot `slot` of another owner's page along with others of its word; false if there are none,
+  /// and then nothing is done. Thread: owner. Cost: constant, no call.
+  [[gnu::always_inline]] bool merge_remote(const Header* page, std::uint32_t slot) noexcept {
+    return remote_.merge(page, slot);
+  }
+
   /// Frees slot `slot` of a page of class `index` of any zone. Thread: any.
   static void deallocate_slot_remote(Header* page, std::uint32_t index,
                                      std::uint32_t slot) noexcept {
