@@ -165,7 +165,12 @@ namespace {
     const ChunkInfo info = chunk->snapshot();
     const std::uint32_t slot = info.slot_at(offset_in_chunk(block));
     if (slot != ChunkInfo::no_slot) [[likely]] {
-      thread_heap.zone->deallocate_slot(&chunk->header, info.class_index, slot, block);
+      ArenaZone& zone = *thread_heap.zone;
+      const std::uintptr_t tag = chunk->header.tag.load(Order::relaxed);
+      if (tag != (zone.tag() | PageState::full) ||
+          !zone.class_at(info.class_index).pass_on(&chunk->header, block)) {
+        zone.deallocate_slot(&chunk->header, info.class_index, slot, block);
+      }
       return;
     }
   }
