@@ -228,15 +228,7 @@ class alignas(64) SizeClass {
   }
 
   /// Settles a page whose `used` a free brought to 0.
-  void page_emptied(Header* page) noexcept {
-    // A free by someone else of an object that the owner freed too may be under way: its bit, once
-    // collected, counts as used until its announcement, and so pins the page.
-    collect(page);
-    if (page->used.load(Order::relaxed) == 0) {
-      partial_.remove(page);
-      retire(page);
-    }
-  }
+  void page_emptied(Header* page) noexcept;
 
   /// True if slot `slot` of a page laid out as this class's is free as far as can be seen: the slots that
   /// another owner has claimed and not issued look live. Thread: the owner, for any owner's page.
@@ -253,101 +245,25 @@ class alignas(64) SizeClass {
   /// Order: the exchange's acquire is paired with the release of fetch_add in RemoteFree::deliver():
   /// every announced bit is visible to collect(); its release with the acquire there: the next to
   /// announce writes the link after this owner read it.
-  void absorb(Header* page) noexcept {
-    const std::uint32_t announced = page->announced.exchange(0, Order::acq_rel);
-    const bool found_some = collect(page);
-    page->pending = (page->pending - announced) & 0xFFFFFFu;
-    remote_frees_.add(announced);
-    if (page == current_.load(Order::relaxed)) {
-      return;
-    }
-    page->used.store(page->used.load(Order::relaxed) - announced, Order::relaxed);
-    const std::uintptr_t state = page->tag.load(Order::relaxed) & PageState::mask;
-    if (state == PageState::idle) {
-      return;  // Double frees alone, begun before the page was idle: it is where it belongs.
-    }
-    if (state == PageState::full && found_some) {
-      relist(page);
-    }
-    if (page->used.load(Order::relaxed) == 0) {
-      partial_.remove(page);
-      retire(page);
-    }
-  }
+  void absorb(Header* page) noexcept;
 
   // ---- pages in and out ------------------------------------------------------------------------
 
   /// Makes the frame of `page` an idle page of this class. Cost: the words of one page.
-  void add_page(Header* page, bool zeroed) noexcept {
-    format(page);
-    Page::open(page, geometry_);
-    page->tag.store(owner_->tag() | PageState::idle, Order::relaxed);
-    pages_.add(1);
-    pages_high_water_.raise_to(pages_.get());
-    refills_.add(1);
-    push_idle(page);
-    fresh_idle_ = zeroed ? page : nullptr;
-  }
+  void add_page(Header* page, bool zeroed) noexcept;
 
   /// Takes an idle page out of the class, or null; its frame may then be used for anything.
   /// A double free may be on its way into an idle page: its bit, once collected, counts as used until
   /// it is announced, and keeps the page, which is then partial.
-  Header* remove_idle_page() noexcept {
-    bool fresh = false;
-    while (Header* page = take_from_idle(fresh)) {
-      collect(page);
-      if (page->used.load(Order::relaxed) == 0) {
-        dissolve(page);
-        return page;
-      }
-      page->tag.store(owner_->tag(), Order::relaxed);
-      partial_.push_back(page);
-    }
-    return nullptr;
-  }
+  Header* remove_idle_page() noexcept;
 
   /// Makes the current page one of the others, so that it can be idle, and takes back a slot that was
   /// passed on. Cost: the words of one page.
-  void leave_current() noexcept {
-    take_back_passed_slot();
-    Header* page = current_.load(Order::relaxed);
-    if (page == nullptr) {
-      return;
-    }
-    if (const Word claimed = claimed_.load(Order::relaxed); claimed != 0) {
-      word_->store(word_->load(Order::relaxed) | claimed, Order::relaxed);
-      claimed_.store(0, Order::relaxed);
-    }
-    const std::uint32_t free = count_free(page);
-    allocations_.add(issued_while_current(page, free));
-    current_.store(nullptr, Order::relaxed);
-    word_ = &no_free_slots;
-    fresh_ = false;
-    const std::uint32_t used = geometry_.slots - free + page->pending;
-    page->used.store(used, Order::relaxed);
-    if (free == 0) {
-      page->tag.store(owner_->tag() | PageState::full, Order::relaxed);
-      full_.push_back(page);
-      return;
-    }
-    partial_.push_back(page);
-    if (used == 0) {
-      page_emptied(page);
-    }
-  }
+  void leave_current() noexcept;
 
   /// Calls `give(Header*)` for every page, whatever lives in it, and forgets them all.
   template <class Give>
-  void remove_all_pages(Give&& give) noexcept {
-    leave_current();
-    while (Header* page = partial_.front() != nullptr ? partial_.pop_front() : full_.pop_front()) {
-      dissolve(page);
-      give(page);
-    }
-    while (Header* page = remove_idle_page()) {
-      give(page);
-    }
-  }
+  void remove_all_pages(Give&& give) noexcept;
 
   // ---- looking ---------------------------------------------------------------------------------
 
@@ -443,15 +359,7 @@ class alignas(64) SizeClass {
   }
 
   /// Frees a slot that was passed on and not issued in its page, which is then not full any more.
-  void take_back_passed_slot() noexcept {
-    Header* page = passed_page_;
-    if (page != nullptr && claimed_.load(Order::relaxed) != 0) {
-      relist(page);
-      if (page->used.load(Order::relaxed) == 0) {
-        page_emptied(page);
-      }
-    }
-  }
+  void take_back_passed_slot() noexcept;
 
   /// The class whose current page `page` is. Such a page is in no list, so its link is free to say.
   [[gnu::always_inline]] static const SizeClass* of_current(const Header* page) noexcept {
@@ -506,96 +414,22 @@ class alignas(64) SizeClass {
   /// Order: the exchange's acquire is paired with the release of fetch_or in RemoteFree::deliver().
   /// A bit that is free locally already is a double free found at the merge: its slot counts as used
   /// once more, until its announcement is taken, which then leaves the count right.
-  bool collect(Header* page) noexcept {
-    bool found_some = false;
-    const bool is_current = page == current_.load(Order::relaxed);
-    for (std::uint32_t index = 0; index < geometry_.words; ++index) {
-      auto& remote = page->remote(index, geometry_.words);
-      if (remote.load(Order::relaxed) == 0) {
-        continue;
-      }
-      const Word collected = remote.exchange(0, Order::acquire);
-      auto& local = page->local(index);
-      const Word before = local.load(Order::relaxed) | claimed_in(page, index);
-      const Word twice = collected & before;
-      local.store(local.load(Order::relaxed) | (collected & ~before), Order::relaxed);
-      page->pending = (page->pending + count_ones(collected)) & 0xFFFFFFu;
-      found_some = found_some || (collected & ~before) != 0;
-      if (is_current) {
-        collected_while_current_ += count_ones(collected & ~before);
-        fresh_ = false;
-      }
-      if (twice != 0) [[unlikely]] {
-        if (!is_current) {
-          page->used.store(page->used.load(Order::relaxed) + count_ones(twice), Order::relaxed);
-        }
-        RemoteFree<Atomics>{page, Page::frame_of(page), &geometry_, index, twice}
-            .report_double_frees(twice);
-      }
-    }
-    return found_some;
-  }
+  bool collect(Header* page) noexcept;
 
   /// Makes a full page partial that has a free slot again. A slot of it that was passed on and not issued
   /// is freed, too.
-  void relist(Header* page) noexcept {
-    if (page == passed_page_ && claimed_.load(Order::relaxed) != 0) {
-      const std::uint32_t slot = passed_slot();
-      auto& local = page->local(slot / word_bits);
-      local.store(local.load(Order::relaxed) | Word{1} << (slot % word_bits), Order::relaxed);
-      page->used.store(page->used.load(Order::relaxed) - 1, Order::relaxed);
-      claimed_.store(0, Order::relaxed);
-      allocations_.subtract(1);
-    }
-    page->tag.store(owner_->tag(), Order::relaxed);
-    full_.remove(page);
-    partial_.push_back(page);
-  }
+  void relist(Header* page) noexcept;
 
   /// A page without live objects, in no list.
-  void retire(Header* page) noexcept {
-    page->tag.store(owner_->tag() | PageState::idle, Order::relaxed);
-    push_idle(page);
-  }
+  void retire(Header* page) noexcept;
 
-  void push_idle(Header* page) noexcept {
-    page->next = idle_;
-    idle_ = page;
-    ++idle_count_;
-  }
+  void push_idle(Header* page) noexcept;
 
-  Header* take_from_idle(bool& fresh) noexcept {
-    Header* page = idle_;
-    if (page != nullptr) {
-      idle_ = page->next;
-      page->next = nullptr;
-      --idle_count_;
-      fresh = page == fresh_idle_;
-      fresh_idle_ = nullptr;
-    }
-    return page;
-  }
+  Header* take_from_idle(bool& fresh) noexcept;
 
-  void format(Header* page) noexcept {
-    page->next = page->previous = page->inbox_next = nullptr;
-    page->used.store(0, Order::relaxed);
-    page->announced.store(0, Order::relaxed);
-    page->pending = 0;
-    page->class_index = index_ & 0xFFu;
-    for (std::uint32_t word = 0; word < geometry_.words; ++word) {
-      page->local(word).store(geometry_.word_mask(word), Order::relaxed);
-      page->remote(word, geometry_.words).store(0, Order::relaxed);
-    }
-    page->seal.store(page->seal_for(geometry_.object_size), Order::relaxed);
-  }
+  void format(Header* page) noexcept;
 
-  void dissolve(Header* page) noexcept {
-    page->tag.store(0, Order::relaxed);
-    page->seal.store(0, Order::relaxed);
-    Page::close(page, geometry_);
-    pages_.subtract(1);
-    reclaims_.add(1);
-  }
+  void dissolve(Header* page) noexcept;
 
   const char* validate_page(Header* page, std::uintptr_t state, bool exact) const noexcept;
 
@@ -634,3 +468,5 @@ class alignas(64) SizeClass {
 }  // namespace slabmalloc
 
 #include "slabmalloc/zone/size_class_inspect.hpp"
+#include "slabmalloc/zone/size_class_pages.hpp"
+#include "slabmalloc/zone/size_class_remote.hpp"

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+//
+// The members of SizeClass that move pages: into the class and out of it, and between its lists.
+#pragma once
+
+#include "slabmalloc/zone/size_class.hpp"
+
+namespace slabmalloc {
+
+template <AllocablePage Page>
+void SizeClass<Page>::add_page(Header* page, bool zeroed) noexcept {
+  format(page);
+  Page::open(page, geometry_);
+  page->tag.store(owner_->tag() | PageState::idle, Order::relaxed);
+  pages_.add(1);
+  pages_high_water_.raise_to(pages_.get());
+  refills_.add(1);
+  push_idle(page);
+  fresh_idle_ = zeroed ? page : nullptr;
+}
+
+template <AllocablePage Page>
+typename SizeClass<Page>::Header* SizeClass<Page>::remove_idle_page() noexcept {
+  bool fresh = false;
+  while (Header* page = take_from_idle(fresh)) {
+    collect(page);
+    if (page->used.load(Order::relaxed) == 0) {
+      dissolve(page);
+      return page;
+    }
+    page->tag.store(owner_->tag(), Order::relaxed);
+    partial_.push_back(page);
+  }
+  return nullptr;
+}
+
+template <AllocablePage Page>
+void SizeClass<Page>::leave_current() noexcept {
+  take_back_passed_slot();
+  Header* page = current_.load(Order::relaxed);
+  if (page == nullptr) {
+    return;
+  }
+  if (const Word claimed = claimed_.load(Order::relaxed); claimed != 0) {
+    word_->store(word_->load(Order::relaxed) | claimed, Order::relaxed);
+    claimed_.store(0, Order::relaxed);
+  }
+  const std::uint32_t free = count_free(page);
+  allocations_.add(issued_while_current(page, free));
+  current_.store(nullptr, Order::relaxed);
+  word_ = &no_free_slots;
+  fresh_ = false;
+  const std::uint32_t used = geometry_.slots - free + page->pending;
+  page->used.store(used, Order::relaxed);
+  if (free == 0) {
+    page->tag.store(owner_->tag() | PageState::full, Order::relaxed);
+    full_.push_back(page);
+    return;
+  }
+  partial_.push_back(page);
+  if (used == 0) {
+    page_emptied(page);
+  }
+}
+
+template <AllocablePage Page>
+template <class Give>
+void SizeClass<Page>::remove_all_pages(Give&& give) noexcept {
+  leave_current();
+  while (Header* page = partial_.front() != nullptr ? partial_.pop_front() : full_.pop_front()) {
+    dissolve(page);
+    give(page);
+  }
+  while (Header* page = remove_idle_page()) {
+    give(page);
+  }
+}
+
+template <AllocablePage Page>
+void SizeClass<Page>::page_emptied(Header* page) noexcept {
+  // A free by someone else of an object that the owner freed too may be under way: its bit, once
+  // collected, counts as used until its announcement, and so pins the page.
+  collect(page);
+  if (page->used.load(Order::relaxed) == 0) {
+    partial_.remove(page);
+    retire(page);
+  }
+}
+
+template <AllocablePage Page>
+void SizeClass<Page>::take_back_passed_slot() noexcept {
+  Header* page = passed_page_;
+  if (page != nullptr && claimed_.load(Order::relaxed) != 0) {
+    relist(page);
+    if (page->used.load(Order::relaxed) == 0) {
+      page_emptied(page);
+    }
+  }
+}
+
+template <AllocablePage Page>
+void SizeClass<Page>::relist(Header* page) noexcept {
+  if (page == passed_page_ && claimed_.load(Order::relaxed) != 0) {
+    const std::uint32_t slot = passed_slot();
+    auto& local = page->local(slot / word_bits);
+    local.store(local.load(Order::relaxed) | Word{1} << (slot % word_bits), Order::relaxed);
+    page->used.store(page->used.load(Order::relaxed) - 1, Order::relaxed);
+    claimed_.store(0, Order::relaxed);
+    allocations_.subtract(1);
+  }
+  page->tag.store(owner_->tag(), Order::relaxed);
+  full_.remove(page);
+  partial_.push_back(page);
+}
+
+template <AllocablePage Page>
+void SizeClass<Page>::retire(Header* page) noexcept {
+  page->tag.store(owner_->tag() | PageState::idle, Order::relaxed);
+  push_idle(page);
+}
+
+template <AllocablePage Page>
+void SizeClass<Page>::push_idle(Header* page) noexcept {
+  page->next = idle_;
+  idle_ = page;
+  ++idle_count_;
+}
+
+template <AllocablePage Page>
+typename SizeClass<Page>::Header* SizeClass<Page>::take_from_idle(bool& fresh) noexcept {
+  Header* page = idle_;
+  if (page != nullptr) {
+    idle_ = page->next;
+    page->next = nullptr;
+    --idle_count_;
+    fresh = page == fresh_idle_;
+    fresh_idle_ = nullptr;
+  }
+  return page;
+}
+
+template <AllocablePage Page>
+void SizeClass<Page>::format(Header* page) noexcept {
+  page->next = page->previous = page->inbox_next = nullptr;
+  page->used.store(0, Order::relaxed);
+  page->announced.store(0, Order::relaxed);
+  page->pending = 0;
+  page->class_index = index_ & 0xFFu;
+  for (std::uint32_t word = 0; word < geometry_.words; ++word) {
+    page->local(word).store(geometry_.word_mask(word), Order::relaxed);
+    page->remote(word, geometry_.words).store(0, Order::relaxed);
+  }
+  page->seal.store(page->seal_for(geometry_.object_size), Order::relaxed);
+}
+
+template <AllocablePage Page>
+void SizeClass<Page>::dissolve(Header* page) noexcept {
+  page->tag.store(0, Order::relaxed);
+  page->seal.store(0, Order::relaxed);
+  Page::close(page, geometry_);
+  pages_.subtract(1);
+  reclaims_.add(1);
+}
+
+}  // namespace slabmalloc

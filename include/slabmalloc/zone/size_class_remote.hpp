@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+//
+// The members of SizeClass that take in what others freed: the owner's side of the protocol that
+// page_header.hpp draws and RemoteFree begins.
+#pragma once
+
+#include "slabmalloc/zone/size_class.hpp"
+
+namespace slabmalloc {
+
+template <AllocablePage Page>
+void SizeClass<Page>::absorb(Header* page) noexcept {
+  const std::uint32_t announced = page->announced.exchange(0, Order::acq_rel);
+  const bool found_some = collect(page);
+  page->pending = (page->pending - announced) & 0xFFFFFFu;
+  remote_frees_.add(announced);
+  if (page == current_.load(Order::relaxed)) {
+    return;
+  }
+  page->used.store(page->used.load(Order::relaxed) - announced, Order::relaxed);
+  const std::uintptr_t state = page->tag.load(Order::relaxed) & PageState::mask;
+  if (state == PageState::idle) {
+    return;  // Double frees alone, begun before the page was idle: it is where it belongs.
+  }
+  if (state == PageState::full && found_some) {
+    relist(page);
+  }
+  if (page->used.load(Order::relaxed) == 0) {
+    partial_.remove(page);
+    retire(page);
+  }
+}
+
+template <AllocablePage Page>
+bool SizeClass<Page>::collect(Header* page) noexcept {
+  bool found_some = false;
+  const bool is_current = page == current_.load(Order::relaxed);
+  for (std::uint32_t index = 0; index < geometry_.words; ++index) {
+    auto& remote = page->remote(index, geometry_.words);
+    if (remote.load(Order::relaxed) == 0) {
+      continue;
+    }
+    const Word collected = remote.exchange(0, Order::acquire);
+    auto& local = page->local(index);
+    const Word before = local.load(Order::relaxed) | claimed_in(page, index);
+    const Word twice = collected & before;
+    local.store(local.load(Order::relaxed) | (collected & ~before), Order::relaxed);
+    page->pending = (page->pending + count_ones(collected)) & 0xFFFFFFu;
+    found_some = found_some || (collected & ~before) != 0;
+    if (is_current) {
+      collected_while_current_ += count_ones(collected & ~before);
+      fresh_ = false;
+    }
+    if (twice != 0) [[unlikely]] {
+      if (!is_current) {
+        page->used.store(page->used.load(Order::relaxed) + count_ones(twice), Order::relaxed);
+      }
+      RemoteFree<Atomics>{page, Page::frame_of(page), &geometry_, index, twice}
+          .report_double_frees(twice);
+    }
+  }
+  return found_some;
+}
+
+}  // namespace slabmalloc
