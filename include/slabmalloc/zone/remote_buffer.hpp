@@ -26,6 +26,9 @@ struct RemoteFree {
   std::uint32_t word = 0;
   Word mask = 0;
 
+  /// The slot, where it is one. Pre: mask is not 0.
+  std::uint32_t slot() const noexcept { return word * word_bits + lowest_bit(mask); }
+
   /// Reports each slot of `slots` in this word as freed twice.
   void report_double_frees(Word slots) const noexcept {
     for (; slots != 0; slots &= slots - 1) {

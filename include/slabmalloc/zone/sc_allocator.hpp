@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "slabmalloc/base/layout.hpp"
+#include "slabmalloc/zone/lookup.hpp"
 #include "slabmalloc/zone/size_class.hpp"
 
 namespace slabmalloc {
@@ -70,22 +71,23 @@ class SCAllocator {
   /// Frees an object of this allocator; a null pointer is none. Thread: owner.
   /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook.
   void deallocate(void* object, Layout layout) noexcept {
-    std::uint32_t slot = 0;
-    if (Header* page = find(object, layout, slot)) {
-      if (Owner<Atomics>::of(page->tag.load(Order::relaxed)) == &owner_) {
-        class_.template free_in_any_state<false>(page, slot, object);
-      } else {
-        deliver(page, slot);
-      }
+    const RemoteFree<Atomics> free = find(object, layout);
+    if (free.page == nullptr) {
+      return;
+    }
+    if (Owner<Atomics>::of(free.page->tag.load(Order::relaxed)) == &owner_) {
+      class_.template free_in_any_state<false>(free.page, free.slot(), object);
+    } else {
+      free.deliver();
     }
   }
 
   /// Frees an object of this or any other SCAllocator of the same page type and slot size.
   /// Thread: any; lock-free and without a wait, callable in interrupt handlers.
   void deallocate_remote(void* object, Layout layout) noexcept {
-    std::uint32_t slot = 0;
-    if (Header* page = find(object, layout, slot)) {
-      deliver(page, slot);
+    const RemoteFree<Atomics> free = find(object, layout);
+    if (free.page != nullptr) {
+      free.deliver();
     }
   }
 
@@ -94,10 +96,12 @@ class SCAllocator {
   /// Fails: InvalidLayout, with InvalidPage to the misuse hook, if `page` is null, misaligned or in use
   /// here already: nothing was written. InvalidLayout alone if no object fits such a page.
   Result<void> refill(Page* page) noexcept {
-    if (class_.geometry().slots == 0) {
-      return AllocationError::InvalidLayout;
-    }
-    if (!accept_frame(page)) {
+    const std::size_t object_size = class_.geometry().object_size;
+    const auto is_held = [object_size](const Header* header) {
+      return header->seal.load(Order::relaxed) == header->seal_for(object_size);
+    };
+    if (class_.geometry().slots == 0 ||
+        !accept_frame(page, class_.frame_bytes(), object_size, owner_, is_held)) {
       return AllocationError::InvalidLayout;
     }
     class_.add_page(Page::header_of(page), false);
@@ -167,49 +171,14 @@ class SCAllocator {
     return true;
   }
 
-  /// The page and slot of `object`; null for a null pointer and after a report.
-  Header* find(void* object, Layout layout, std::uint32_t& slot) const noexcept {
-    if (object == nullptr) {
-      return nullptr;
-    }
+  /// The free of `object`; without a page for a null pointer and after a report.
+  RemoteFree<Atomics> find(void* object, Layout layout) const noexcept {
     const SlotGeometry& geometry = class_.geometry();
-    if (!serves(layout)) {
+    if (object != nullptr && !serves(layout)) {
       report_misuse({MisuseKind::SizeMismatch, object, geometry.object_size, 0});
-      return nullptr;
+      return {};
     }
-    Header* page = Page::head_of(object);
-    if (page == nullptr ||
-        page->seal.load(Order::relaxed) != page->seal_for(geometry.object_size)) {
-      report_misuse({MisuseKind::ForeignPointer, object, 0, 0});
-      return nullptr;
-    }
-    slot = geometry.slot_at(static_cast<std::size_t>(static_cast<std::byte*>(object) -
-                                                     Page::frame_of(page)));
-    if (slot == SlotGeometry::no_slot) {
-      report_misuse({MisuseKind::MisalignedFree, object, geometry.object_size, 0});
-      return nullptr;
-    }
-    return page;
-  }
-
-  void deliver(Header* page, std::uint32_t slot) const noexcept {
-    RemoteFree<Atomics>{page, Page::frame_of(page), &class_.geometry(), slot / word_bits,
-                        Word{1} << (slot % word_bits)}
-        .deliver();
-  }
-
-  bool accept_frame(const Page* page) const noexcept {
-    const auto address = reinterpret_cast<std::uintptr_t>(page);
-    bool sound = page != nullptr && (address & (class_.frame_bytes() - 1)) == 0;
-    if (sound) {
-      const Header* header = Page::header_of(page);
-      sound = Owner<Atomics>::of(header->tag.load(Order::relaxed)) != &owner_ ||
-              header->seal.load(Order::relaxed) != header->seal_for(class_.geometry().object_size);
-    }
-    if (!sound) {
-      report_misuse({MisuseKind::InvalidPage, page, class_.geometry().object_size, 0});
-    }
-    return sound;
+    return find_object<Page>(object, geometry, [](const Header*) { return false; });
   }
 
   Owner<Atomics> owner_;

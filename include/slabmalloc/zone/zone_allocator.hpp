@@ -392,7 +392,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
       if (place.page == nullptr) {
         return false;
       }
-      const std::uint32_t slot = place.word * word_bits + lowest_bit(place.mask);
+      const std::uint32_t slot = place.slot();
       if (size_class.is_free(place.page, slot)) {
         report_misuse({MisuseKind::DoubleFree, object, size_class.geometry().object_size, slot});
         return false;

@@ -19,6 +19,7 @@
 
 #include "slabmalloc/base/layout.hpp"
 #include "slabmalloc/zone/class_banks.hpp"
+#include "slabmalloc/zone/lookup.hpp"
 #include "slabmalloc/zone/pager.hpp"
 #include "slabmalloc/zone/remote_buffer.hpp"
 
@@ -292,18 +293,11 @@ class ZoneEngine {
 
   template <class Class, class Page>
   bool accept_frame(const Class& size_class, const Page* page) const noexcept {
-    const auto address = reinterpret_cast<std::uintptr_t>(page);
-    bool sound = page != nullptr && (address & (size_class.frame_bytes() - 1)) == 0;
-    if (sound) {
-      const Header* header = Page::header_of(page);
-      if (Owner<Atomics>::of(header->tag.load(Order::relaxed)) == &owner_) {
-        sound = !Depot<Header>::is_marked(header) && !has_seal_of_any_class<Page>(header);
-      }
-    }
-    if (!sound) {
-      report_misuse({MisuseKind::InvalidPage, page, size_class.geometry().object_size, 0});
-    }
-    return sound;
+    return slabmalloc::accept_frame(
+        page, size_class.frame_bytes(), size_class.geometry().object_size, owner_,
+        [](const Header* header) {
+          return Depot<Header>::is_marked(header) || has_seal_of_any_class<Page>(header);
+        });
   }
 
   // ---- free ------------------------------------------------------------------------------------
@@ -365,7 +359,7 @@ class ZoneEngine {
       return;
     }
     if (Owner<Atomics>::of(free.page->tag.load(Order::relaxed)) == &owner_) {
-      free_own(bank, size_class, free.page, free.word * word_bits + lowest_bit(free.mask), object);
+      free_own(bank, size_class, free.page, free.slot(), object);
     } else {
       gather(free);
     }
@@ -383,34 +377,15 @@ class ZoneEngine {
   template <class Bank>
   static RemoteFree<Atomics> remote_free(Header* page, std::uint32_t position,
                                          std::uint32_t slot) noexcept {
-    return {page, Bank::Page::frame_of(page), &Bank::geometries.at[position], slot / word_bits,
-            Word{1} << (slot % word_bits)};
+    return free_of_slot<typename Bank::Page>(page, Bank::geometries.at[position], slot);
   }
 
-  /// The page and slot of `object` of the class at `position` of the bank; without a page for a
-  /// null pointer and after a report.
+  /// The free of `object` of the class at `position` of the bank; without a page for a null pointer
+  /// and after a report.
   template <class Bank>
   static RemoteFree<Atomics> find(void* object, std::uint32_t position) noexcept {
-    if (object == nullptr) {
-      return {};
-    }
     using Page = typename Bank::Page;
-    const SlotGeometry& geometry = Bank::geometries.at[position];
-    Header* page = Page::head_of(object);
-    if (page == nullptr ||
-        page->seal.load(Order::relaxed) != page->seal_for(geometry.object_size)) [[unlikely]] {
-      const bool other_class = page != nullptr && has_seal_of_any_class<Page>(page);
-      report_misuse({other_class ? MisuseKind::SizeMismatch : MisuseKind::ForeignPointer, object,
-                     geometry.object_size, 0});
-      return {};
-    }
-    const std::uint32_t slot = geometry.slot_at(
-        static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::frame_of(page)));
-    if (slot == SlotGeometry::no_slot) [[unlikely]] {
-      report_misuse({MisuseKind::MisalignedFree, object, geometry.object_size, 0});
-      return {};
-    }
-    return remote_free<Bank>(page, position, slot);
+    return find_object<Page>(object, Bank::geometries.at[position], has_seal_of_any_class<Page>);
   }
 
   template <class Page>
