@@ -8,7 +8,7 @@
 namespace slabmalloc {
 
 template <AllocablePage Page>
-void SizeClass<Page>::add_page(Header* page, bool zeroed) noexcept {
+inline void SizeClass<Page>::add_page(Header* page, bool zeroed) noexcept {
   format(page);
   Page::open(page, geometry_);
   page->tag.store(owner_->tag() | PageState::idle, Order::relaxed);
@@ -20,7 +20,7 @@ void SizeClass<Page>::add_page(Header* page, bool zeroed) noexcept {
 }
 
 template <AllocablePage Page>
-typename SizeClass<Page>::Header* SizeClass<Page>::remove_idle_page() noexcept {
+inline typename SizeClass<Page>::Header* SizeClass<Page>::remove_idle_page() noexcept {
   bool fresh = false;
   while (Header* page = take_from_idle(fresh)) {
     collect(page);
@@ -35,7 +35,7 @@ typename SizeClass<Page>::Header* SizeClass<Page>::remove_idle_page() noexcept {
 }
 
 template <AllocablePage Page>
-void SizeClass<Page>::leave_current() noexcept {
+inline void SizeClass<Page>::leave_current() noexcept {
   take_back_passed_slot();
   Header* page = current_.load(Order::relaxed);
   if (page == nullptr) {
@@ -65,7 +65,7 @@ void SizeClass<Page>::leave_current() noexcept {
 
 template <AllocablePage Page>
 template <class Give>
-void SizeClass<Page>::remove_all_pages(Give&& give) noexcept {
+inline void SizeClass<Page>::remove_all_pages(Give&& give) noexcept {
   leave_current();
   while (Header* page = partial_.front() != nullptr ? partial_.pop_front() : full_.pop_front()) {
     dissolve(page);
@@ -77,7 +77,7 @@ void SizeClass<Page>::remove_all_pages(Give&& give) noexcept {
 }
 
 template <AllocablePage Page>
-void SizeClass<Page>::page_emptied(Header* page) noexcept {
+inline void SizeClass<Page>::page_emptied(Header* page) noexcept {
   // A free by someone else of an object that the owner freed too may be under way: its bit, once
   // collected, counts as used until its announcement, and so pins the page.
   collect(page);
@@ -88,7 +88,7 @@ void SizeClass<Page>::page_emptied(Header* page) noexcept {
 }
 
 template <AllocablePage Page>
-void SizeClass<Page>::take_back_passed_slot() noexcept {
+inline void SizeClass<Page>::take_back_passed_slot() noexcept {
   Header* page = passed_page_;
   if (page != nullptr && claimed_.load(Order::relaxed) != 0) {
     relist(page);
@@ -99,7 +99,7 @@ void SizeClass<Page>::take_back_passed_slot() noexcept {
 }
 
 template <AllocablePage Page>
-void SizeClass<Page>::relist(Header* page) noexcept {
+inline void SizeClass<Page>::relist(Header* page) noexcept {
   if (page == passed_page_ && claimed_.load(Order::relaxed) != 0) {
     const std::uint32_t slot = passed_slot();
     auto& local = page->local(slot / word_bits);
@@ -114,20 +114,20 @@ void SizeClass<Page>::relist(Header* page) noexcept {
 }
 
 template <AllocablePage Page>
-void SizeClass<Page>::retire(Header* page) noexcept {
+inline void SizeClass<Page>::retire(Header* page) noexcept {
   page->tag.store(owner_->tag() | PageState::idle, Order::relaxed);
   push_idle(page);
 }
 
 template <AllocablePage Page>
-void SizeClass<Page>::push_idle(Header* page) noexcept {
+inline void SizeClass<Page>::push_idle(Header* page) noexcept {
   page->next = idle_;
   idle_ = page;
   ++idle_count_;
 }
 
 template <AllocablePage Page>
-typename SizeClass<Page>::Header* SizeClass<Page>::take_from_idle(bool& fresh) noexcept {
+inline typename SizeClass<Page>::Header* SizeClass<Page>::take_from_idle(bool& fresh) noexcept {
   Header* page = idle_;
   if (page != nullptr) {
     idle_ = page->next;
@@ -140,7 +140,7 @@ typename SizeClass<Page>::Header* SizeClass<Page>::take_from_idle(bool& fresh) n
 }
 
 template <AllocablePage Page>
-void SizeClass<Page>::format(Header* page) noexcept {
+inline void SizeClass<Page>::format(Header* page) noexcept {
   page->next = page->previous = page->inbox_next = nullptr;
   page->used.store(0, Order::relaxed);
   page->announced.store(0, Order::relaxed);
@@ -154,7 +154,7 @@ void SizeClass<Page>::format(Header* page) noexcept {
 }
 
 template <AllocablePage Page>
-void SizeClass<Page>::dissolve(Header* page) noexcept {
+inline void SizeClass<Page>::dissolve(Header* page) noexcept {
   page->tag.store(0, Order::relaxed);
   page->seal.store(0, Order::relaxed);
   Page::close(page, geometry_);

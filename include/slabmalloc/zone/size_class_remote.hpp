@@ -9,7 +9,7 @@
 namespace slabmalloc {
 
 template <AllocablePage Page>
-void SizeClass<Page>::absorb(Header* page) noexcept {
+inline void SizeClass<Page>::absorb(Header* page) noexcept {
   const std::uint32_t announced = page->announced.exchange(0, Order::acq_rel);
   const bool found_some = collect(page);
   page->pending = (page->pending - announced) & 0xFFFFFFu;
@@ -32,7 +32,7 @@ void SizeClass<Page>::absorb(Header* page) noexcept {
 }
 
 template <AllocablePage Page>
-bool SizeClass<Page>::collect(Header* page) noexcept {
+inline bool SizeClass<Page>::collect(Header* page) noexcept {
   bool found_some = false;
   const bool is_current = page == current_.load(Order::relaxed);
   for (std::uint32_t index = 0; index < geometry_.words; ++index) {
