@@ -9,9 +9,10 @@
 //          last free    │       partial ◄──── back ──────┘                      │
 //                       └──────────┴──────────────────◄────── first free ───────┘
 //
-// Allocation claims one word of the current page's local bitmap as a whole and issues its bits one by
-// one; then it claims the same word again, if frees have set bits in it, or the next. Issuing from a
-// claimed copy keeps the page's word, which frees write, off the path from one allocation to the next.
+// Allocation claims one word of the current page's local bitmap as a whole, or of large objects a few
+// of its bits, and issues them one by one; then it claims from the same word again, if bits are left or
+// frees have set some, or from the next. Issuing from a claimed copy keeps the page's word, which frees
+// write, off the path from one allocation to the next.
 // Words are visited in order; a swept page goes to the back of `partial`, so that pages gather free
 // slots before their next visit.
 //
@@ -72,6 +73,7 @@ class alignas(64) SizeClass {
   /// Makes this the class number `index` of `owner`, of slots laid out by `geometry`.
   constexpr void configure(const SlotGeometry& geometry, std::uint32_t index,
                            Owner<Atomics>& owner) noexcept {
+    claim_ = claim_of(geometry.object_size);
     geometry_ = geometry;
     index_ = index;
     owner_ = &owner;
@@ -92,7 +94,9 @@ class alignas(64) SizeClass {
       if (free == 0) [[unlikely]] {
         return nullptr;
       }
-      word_->store(0, Order::relaxed);
+      const Word rest = free & ~(claim_ << lowest_bit(free));
+      word_->store(rest, Order::relaxed);
+      free ^= rest;
       renew_bias();
     }
     claimed_.store(free & (free - 1), Order::relaxed);
@@ -294,6 +298,17 @@ class alignas(64) SizeClass {
  private:
   using Cell = typename Atomics::template Cell<Word>;
 
+  /// A mask of the slots that make up claim_bytes: at least one, at most a word.
+  static constexpr Word claim_of(std::uint32_t object_size) noexcept {
+    const std::uint32_t size = object_size != 0 ? object_size : 1;
+    const std::uint32_t slots = claim_bytes > size ? claim_bytes / size : 1;
+    return slots < word_bits ? (Word{1} << slots) - 1 : ~Word{0};
+  }
+
+  /// A claim takes slots of about so many bytes, so that large objects are issued again from what was
+  /// freed a moment ago, which is in a cache, before fresh memory is touched.
+  static constexpr std::uint32_t claim_bytes = 32 * 1024;
+
   /// What `word_` points to while no word is selected. Never written.
   static inline constinit Cell no_free_slots{};
 
@@ -437,6 +452,7 @@ class alignas(64) SizeClass {
   Cell claimed_{};                  ///< Bits taken out of *word_, or a slot passed on; not issued yet.
   Cell* word_ = &no_free_slots;     ///< The selected word of the current page.
   std::byte* word_base_ = nullptr;  ///< The slot of bit 0 of claimed_.
+  Word claim_ = 1;                  ///< What one claim takes at most, from the lowest free slot on.
   SlotGeometry geometry_{};
   Header* passed_page_ = nullptr;   ///< While slots are passed on: the page of the last one.
   std::uint32_t word_index_ = 0;    ///< The word of the current page that was selected last.
