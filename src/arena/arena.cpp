@@ -177,7 +177,7 @@ std::size_t Arena::purge_run(std::uint32_t run, std::uint32_t limit_chunks,
 /// now.
 void Arena::purge_excess(std::uint32_t now) noexcept {
   const std::size_t in_use = std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes;
-  const std::size_t allowance = dirty_allowance(in_use) / chunk_bytes;
+  const std::size_t allowance = dirty_allowance(in_use, in_use_.peak()) / chunk_bytes;
   while (runs_.chunks_in(RunState::Dirty) > allowance) {
     const auto excess = static_cast<std::uint32_t>(runs_.chunks_in(RunState::Dirty) - allowance);
     const std::uint32_t step = excess > purge_step_chunks ? excess : purge_step_chunks;

@@ -202,9 +202,10 @@ class Arena {
   /// Bytes of chunks given back to the operating system since the start, by whichever call.
   std::size_t purged_bytes() const noexcept { return purged_bytes_.load(Order::relaxed); }
 
-  /// Dirty bytes that are kept for reuse when `in_use` bytes are in use; more is purged at once.
-  static constexpr std::size_t dirty_allowance(std::size_t in_use) noexcept {
-    constexpr std::size_t least = std::size_t{8} << 20;
+  /// Dirty bytes that are kept for reuse when `in_use` bytes are in use, and `peak` were at most; more is
+  /// purged at once.
+  static constexpr std::size_t dirty_allowance(std::size_t in_use, std::size_t peak) noexcept {
+    const std::size_t least = (std::size_t{4} << 20) + peak / 32;
     return in_use / 8 > least ? in_use / 8 : least;
   }
 

@@ -69,6 +69,8 @@ struct MallocSpec {
 struct MallocConfig : CommonConfig {
   using SizeClasses = SizeClassTable<MallocSpec>;
   using Pages = PageKinds<PageKind<ArenaPage, SizeClasses::max_size>>;
+  /// The arena keeps what was freed a moment ago, for all threads and classes.
+  static constexpr std::uint32_t idle_pages_per_class = 0;
 };
 static_assert(MallocConfig::SizeClasses::validate(), "index_for() and size_of() disagree");
 

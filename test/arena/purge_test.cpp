@@ -113,16 +113,17 @@ TEST_F(PurgeTest, more_than_the_allowance_goes_at_once) {
   for (std::size_t count = 0; count < runs.size(); count += 2) {
     arena_->deallocate(runs[count], 1);
     const ArenaStatistics now = arena_->statistics();
-    ASSERT_LE(now.dirty_bytes, Arena::dirty_allowance(now.in_use_bytes));
+    ASSERT_LE(now.dirty_bytes, Arena::dirty_allowance(now.in_use_bytes, now.in_use_peak_bytes));
   }
-  EXPECT_EQ(dirty(), 8 * mebibyte);
+  EXPECT_EQ(dirty(), 76 * chunk_bytes) << "4 MiB and a thirty-second of 400 chunks";
   EXPECT_TRUE(arena_->validate());
 }
 
 TEST_F(PurgeTest, the_allowance_is_an_eighth_of_what_is_in_use_but_not_little) {
-  EXPECT_EQ(Arena::dirty_allowance(0), 8 * mebibyte);
-  EXPECT_EQ(Arena::dirty_allowance(64 * mebibyte), 8 * mebibyte);
-  EXPECT_EQ(Arena::dirty_allowance(800 * mebibyte), 100 * mebibyte);
+  EXPECT_EQ(Arena::dirty_allowance(0, 0), 4 * mebibyte);
+  EXPECT_EQ(Arena::dirty_allowance(32 * mebibyte, 32 * mebibyte), 5 * mebibyte);
+  EXPECT_EQ(Arena::dirty_allowance(0, 320 * mebibyte), 14 * mebibyte);
+  EXPECT_EQ(Arena::dirty_allowance(800 * mebibyte, 800 * mebibyte), 100 * mebibyte);
 }
 
 TEST_F(PurgeTest, one_operation_purges_a_bounded_amount_of_what_has_decayed) {
