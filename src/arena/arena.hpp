@@ -206,7 +206,7 @@ class Arena {
   /// purged at once.
   static constexpr std::size_t dirty_allowance(std::size_t in_use, std::size_t peak) noexcept {
     const std::size_t least = (std::size_t{4} << 20) + peak / 32;
-    return in_use / 8 > least ? in_use / 8 : least;
+    return in_use / 2 > least ? in_use / 2 : least;
   }
 
   /// Holds all of the arena's mutexes across a fork, so that the child finds everything whole.

@@ -115,15 +115,15 @@ TEST_F(PurgeTest, more_than_the_allowance_goes_at_once) {
     const ArenaStatistics now = arena_->statistics();
     ASSERT_LE(now.dirty_bytes, Arena::dirty_allowance(now.in_use_bytes, now.in_use_peak_bytes));
   }
-  EXPECT_EQ(dirty(), 76 * chunk_bytes) << "4 MiB and a thirty-second of 400 chunks";
+  EXPECT_EQ(dirty(), 100 * chunk_bytes) << "half of the 200 in use";
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(PurgeTest, the_allowance_is_an_eighth_of_what_is_in_use_but_not_little) {
+TEST_F(PurgeTest, the_allowance_is_half_of_what_is_in_use_but_not_little) {
   EXPECT_EQ(Arena::dirty_allowance(0, 0), 4 * mebibyte);
-  EXPECT_EQ(Arena::dirty_allowance(32 * mebibyte, 32 * mebibyte), 5 * mebibyte);
+  EXPECT_EQ(Arena::dirty_allowance(8 * mebibyte, 64 * mebibyte), 6 * mebibyte);
   EXPECT_EQ(Arena::dirty_allowance(0, 320 * mebibyte), 14 * mebibyte);
-  EXPECT_EQ(Arena::dirty_allowance(800 * mebibyte, 800 * mebibyte), 100 * mebibyte);
+  EXPECT_EQ(Arena::dirty_allowance(800 * mebibyte, 800 * mebibyte), 400 * mebibyte);
 }
 
 TEST_F(PurgeTest, one_operation_purges_a_bounded_amount_of_what_has_decayed) {
