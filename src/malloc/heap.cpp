@@ -71,6 +71,12 @@ Place find_live(const void* address) noexcept {
   return {Place::Kind::Large, nullptr, 0, bytes};
 }
 
+void* allocate_of_class(std::uint32_t index) noexcept {
+  ArenaZone* zone = own_zone();
+  return zone != nullptr ? zone->allocate_class(index).value_or(nullptr)
+                         : thread_zones.allocate_late(index, 0, false);
+}
+
 Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
   Extent extent = process_arena.allocate_large(bytes, alignment);
   if (!extent && thread_zones.drain_all()) {
@@ -97,17 +103,15 @@ void* move(void* block, std::size_t kept_bytes, std::size_t bytes, std::size_t a
 }  // namespace
 
 [[gnu::noinline]] void* allocate_slow(std::size_t bytes) noexcept {
-  return allocate_aligned(bytes, minimum_alignment);
+  const std::uint32_t index = SizeClasses::index_for(bytes);
+  return index != SizeClasses::no_class ? allocate_of_class(index)
+                                        : allocate_large(bytes, minimum_alignment).address;
 }
 
 void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
   const std::uint32_t index = SizeClasses::index_for(bytes, alignment);
-  if (index == SizeClasses::no_class) {
-    return allocate_large(bytes, alignment).address;
-  }
-  ArenaZone* zone = own_zone();
-  return zone != nullptr ? zone->allocate_class(index).value_or(nullptr)
-                         : thread_zones.allocate_late(index, 0, false);
+  return index != SizeClasses::no_class ? allocate_of_class(index)
+                                        : allocate_large(bytes, alignment).address;
 }
 
 void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {

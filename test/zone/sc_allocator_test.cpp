@@ -283,6 +283,24 @@ TEST(SCAllocator, every_size_fills_its_page_at_every_alignment) {
   }
 }
 
+TEST(SCAllocator, slots_of_large_objects_are_issued_again_before_fresh_ones) {
+  test::FrameSource frames;
+  for (const std::size_t size : {std::size_t{1024}, 4 * kibibyte, 20 * kibibyte, 128 * kibibyte}) {
+    SCAllocator<LargeObjectPage> allocator(size);
+    LargeObjectPage* page = frames.page<LargeObjectPage>();
+    ASSERT_TRUE(allocator.refill(page));
+    std::set<void*> slots;
+    for (int pair = 0; pair < 1000; ++pair) {
+      const Result<void*> object = allocator.allocate(layout_of(size));
+      ASSERT_TRUE(object);
+      slots.insert(*object);
+      allocator.deallocate(*object, layout_of(size));
+    }
+    EXPECT_LE(slots.size() * size, std::max(32 * kibibyte, size)) << size;
+    frames.take_page(page);
+  }
+}
+
 TEST(SCAllocator, is_generic_over_allocators) {
   static_assert(LayoutAllocator<SCAllocator<ObjectPage>> && LayoutAllocator<ZoneAllocator>);
 }
