@@ -115,6 +115,12 @@ void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
 }
 
 void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
+  if (bytes <= ThreadHeap::direct_bytes && alignment <= minimum_alignment) [[likely]] {
+    ArenaClass& size_class = thread_heap.class_for(bytes);
+    if (void* block = size_class.allocate_fast()) [[likely]] {
+      return size_class.last_allocation_is_zero() ? block : __builtin_memset(block, 0, bytes);
+    }
+  }
   const std::uint32_t index = SizeClasses::index_for(bytes, alignment);
   if (index == SizeClasses::no_class) {
     const Extent extent = allocate_large(bytes, alignment);

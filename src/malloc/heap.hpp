@@ -32,8 +32,7 @@ void finish_deallocate(void* block, FreeOutcome outcome) noexcept;
 /// A block of `bytes` if the calling thread's zone has one at hand, else null.
 [[gnu::always_inline]] inline void* allocate_fast(std::size_t bytes) noexcept {
   if (bytes <= ThreadHeap::direct_bytes) [[likely]] {
-    constexpr std::size_t step = ThreadHeap::direct_step;
-    return thread_heap.classes[(bytes + step - 1) / step]->allocate_fast();
+    return thread_heap.class_for(bytes).allocate_fast();
   }
   const std::uint32_t index = SizeClasses::index_for(bytes);
   return index != SizeClasses::no_class ? thread_heap.zone->class_at(index).allocate_fast() : nullptr;
