@@ -15,6 +15,11 @@ constexpr std::size_t mebibyte = std::size_t{1} << 20;
 /// Size costs nothing; the picture must only fit between what is mapped.
 constexpr std::size_t largest_window = std::size_t{1} << (wide ? 40 : 30);
 constexpr std::size_t smallest_window = std::size_t{1} << (wide ? 30 : 28);
+/// Of the space that the system proposes, this share of the data's size is left empty before the
+/// picture. It is for others' mappings where the system fills a space from its low end: in its
+/// legacy layout, and on most processors where the stack may grow without bound. Records and tags
+/// could not grow past them.
+constexpr std::size_t room_share = 4;
 /// The data starts where a huge OS page could.
 constexpr std::size_t data_alignment = 2 * mebibyte;
 
@@ -75,9 +80,10 @@ Growth Window::grow(std::uint32_t minimum) noexcept {
 
 Growth Window::open(std::uint32_t minimum) noexcept {
   for (std::size_t size = largest_window; size >= smallest_window && !is_bounded_; size /= 4) {
-    const std::size_t total = place(0, size);
+    const std::size_t room = size / room_share;
+    const std::size_t total = room + place(0, size);
     if (const std::uintptr_t base = os::interface().find_space(total); base != 0) {
-      const Growth growth = open_at(base, size, minimum);
+      const Growth growth = open_at(base + room, size, minimum);
       if (growth || is_open_) {
         return growth;
       }

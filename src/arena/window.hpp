@@ -15,9 +15,10 @@
 // something else is mapped in the way of the data, the gap is skipped; its chunks are reported so
 // that they are never handed out.
 //
-// The place is one that the system proposes, high in the address space; its own later mappings come
-// down from the picture's far end. Where it proposes none, because the address space is bounded,
-// the place is one of a few that programs leave empty.
+// The place is in a space that the system proposes. Its own later mappings come down from the far
+// end of that, or, where it fills address space upwards, go first into the room that is left before
+// the picture. Where it proposes none, because the address space is bounded, the place is one of a
+// few that programs leave empty.
 #pragma once
 
 #include <cstddef>

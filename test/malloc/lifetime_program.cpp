@@ -198,6 +198,19 @@ size_t mapped_bytes() {
          (bytes > sizeof(frame) ? use_stack(bytes - sizeof(frame)) : 0);
 }
 
+/// Where mappings and blocks might meet.
+void maps_while_it_allocates() {
+  for (int count = 0; count < 100; ++count) {
+    void* mapping = mmap(nullptr, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    expect(mapping != MAP_FAILED, "the program can map");
+    for (int block = 0; block < 10; ++block) {
+      void* memory = malloc(100000);
+      expect(memory != nullptr, "the program can allocate");
+      memset(memory, 1, 100000);
+    }
+  }
+}
+
 void bounds_its_own_address_space() {
   allocate_and_free();
   const size_t mapped = mapped_bytes();
@@ -268,6 +281,7 @@ constexpr Program programs[] = {
     {"runs_on_a_wrapped_malloc", runs_on_a_wrapped_malloc},
     {"starts_threads_at_once", starts_threads_at_once},
     {"bounds_its_own_address_space", bounds_its_own_address_space},
+    {"maps_while_it_allocates", maps_while_it_allocates},
     {"allocates_until_refused", allocates_until_refused},
     {"allocates_and_forks_in_its_handler_of_sigabrt",
      allocates_and_forks_in_its_handler_of_sigabrt},

@@ -2,6 +2,7 @@
 //
 // Whole programs on the malloc: odd times of their lives, limits, options, and others' programs.
 #include <gtest/gtest.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -113,6 +114,13 @@ TEST_P(Life, a_bound_that_the_program_sets_itself_leaves_room_for_its_stack_and_
 TEST_P(Life, a_bound_on_writable_memory_is_lived_with) {
   const Outcome outcome =
       run_life("allocates_until_refused", GetParam(), with_limit(RLIMIT_DATA, 150 * mebibyte));
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+}
+
+TEST_P(Life, address_space_may_be_filled_upwards) {
+  Surroundings surroundings;
+  surroundings.in_child = [] { personality(ADDR_COMPAT_LAYOUT); };
+  const Outcome outcome = run_life("maps_while_it_allocates", GetParam(), surroundings);
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
 }
 
