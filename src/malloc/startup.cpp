@@ -15,17 +15,23 @@ namespace slabmalloc {
 
 namespace {
 
+// A library that was started before this one has its handlers of fork run while the mutexes are
+// held, on the thread that holds them. They may allocate.
+
 void prepare_fork() noexcept {
   thread_zones.prepare_fork();
   process_arena.prepare_fork();
+  os::this_thread_holds_all = true;
 }
 
 void parent_after_fork() noexcept {
+  os::this_thread_holds_all = false;
   process_arena.parent_after_fork();
   thread_zones.parent_after_fork();
 }
 
 void child_after_fork() noexcept {
+  os::this_thread_holds_all = false;
   process_arena.child_after_fork();
   thread_zones.child_after_fork();
   if (options.wants_statistics()) {

@@ -90,16 +90,28 @@ class Mutex {
   HardwareAtomics::Cell<std::uint32_t> word_;
 };
 
-/// Holds a mutex for a scope.
+/// True while the calling thread holds every mutex of the process, across a fork. Others' fork
+/// handlers may run on it meanwhile, and what they call must not wait for this very thread.
+[[gnu::visibility("hidden")]] inline constinit thread_local bool this_thread_holds_all = false;
+
+/// Holds a mutex for a scope. Pre: this_thread_holds_all does not change in it.
 class Lock {
  public:
-  explicit Lock(Mutex& mutex) noexcept : mutex_(mutex) { mutex_.lock(); }
-  ~Lock() { mutex_.unlock(); }
+  explicit Lock(Mutex& mutex) noexcept : mutex_(this_thread_holds_all ? nullptr : &mutex) {
+    if (mutex_ != nullptr) {
+      mutex_->lock();
+    }
+  }
+  ~Lock() {
+    if (mutex_ != nullptr) {
+      mutex_->unlock();
+    }
+  }
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
 
  private:
-  Mutex& mutex_;
+  Mutex* const mutex_;  ///< Null if it is held already.
 };
 
 }  // namespace slabmalloc::os

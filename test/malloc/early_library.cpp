@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// A library to be preloaded in front of the malloc: it allocates before anything else has started,
-// and hands what it has to the program.
+// A library to be preloaded behind the malloc, and so started before it: it allocates before
+// anything else has started, hands what it has to the program, and allocates in its handlers of
+// fork.
+#include <malloc.h>
 #include <pthread.h>
 
 #include <cstdlib>
@@ -14,7 +16,22 @@ char* early_block = nullptr;
 std::string* early_string = nullptr;
 pthread_key_t key = 0;
 
+/// Beyond what a thread has at hand, of every kind.
+void allocate_much() {
+  void* blocks[300] = {};
+  for (void*& block : blocks) {
+    block = std::malloc(30000);
+  }
+  for (void* block : blocks) {
+    std::free(block);
+  }
+  std::free(std::malloc(1 << 20));
+  std::free(std::malloc(64 << 20));
+  malloc_trim(0);
+}
+
 [[gnu::constructor(101)]] void start() {
+  pthread_atfork(allocate_much, allocate_much, allocate_much);
   early_block = static_cast<char*>(std::malloc(100));
   std::strcpy(early_block, "made early");
   early_string = new std::string(10000, 'e');

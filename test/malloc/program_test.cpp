@@ -129,9 +129,16 @@ TEST_P(Life, address_space_may_be_filled_upwards) {
 
 TEST(EarlyStart, a_library_may_allocate_before_the_malloc_was_started) {
   Surroundings surroundings;
-  surroundings.preloaded_before = SLABMALLOC_TEST_FOLDER "/libmalloc_early_library.so";
+  surroundings.preloaded_after = SLABMALLOC_TEST_FOLDER "/libmalloc_early_library.so";
   const Outcome outcome =
       run_life("frees_what_a_library_allocated_before_the_start", Form::preload, surroundings);
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+}
+
+TEST(EarlyStart, a_library_that_was_started_before_may_allocate_in_its_handlers_of_fork) {
+  Surroundings surroundings;
+  surroundings.preloaded_after = SLABMALLOC_TEST_FOLDER "/libmalloc_early_library.so";
+  const Outcome outcome = run_life("forks", Form::preload, surroundings);
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
 }
 

@@ -55,6 +55,7 @@ struct Surroundings {
   std::vector<std::string> environment;    ///< NAME=value, added.
   std::string preloaded_before;            ///< A library preloaded in front of the malloc.
   std::function<void()> in_child = [] {};  ///< Called just before the program is started.
+  std::string preloaded_after = {};  ///< A library preloaded behind the malloc: it starts first.
 };
 
 /// A file without a name, for a child to write to.
@@ -104,6 +105,9 @@ inline Outcome run(std::vector<std::string> command, Form form,
     std::string preload = surroundings.preloaded_before;
     if (form == Form::preload) {
       preload += std::string(preload.empty() ? "" : ":") + SLABMALLOC_TEST_LIBRARY;
+    }
+    if (!surroundings.preloaded_after.empty()) {
+      preload += ":" + surroundings.preloaded_after;
     }
     if (!preload.empty()) {
       setenv("LD_PRELOAD", preload.c_str(), 1);
