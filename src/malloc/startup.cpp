@@ -2,8 +2,10 @@
 //
 // What happens once when the library is loaded and once when the process ends. The heap works before and
 // after: only what is asked for by options, fork and misuse depend on it.
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "malloc/options.hpp"
@@ -39,6 +41,37 @@ void child_after_fork() noexcept {
   }
 }
 
+/// A second way to stderr for the summary, since many programs close theirs before they end.
+class KeptStderr {
+ public:
+  void keep() noexcept {
+    // Beyond the numbers that shells and scripts use themselves.
+    constexpr int least_descriptor = 100;
+    descriptor_ = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, least_descriptor);
+    if (descriptor_ >= 0 && fstat(descriptor_, &file_) != 0) {
+      descriptor_ = -1;
+    }
+  }
+
+  /// stderr if it is open, else what was kept of it if the program has not closed that too: then
+  /// the number may be another file's. -1: there is neither.
+  int descriptor() const noexcept {
+    struct stat now = {};
+    if (fcntl(STDERR_FILENO, F_GETFD) >= 0) {
+      return STDERR_FILENO;
+    }
+    const bool is_kept = descriptor_ >= 0 && fstat(descriptor_, &now) == 0 &&
+                         now.st_dev == file_.st_dev && now.st_ino == file_.st_ino;
+    return is_kept ? descriptor_ : -1;
+  }
+
+ private:
+  int descriptor_ = -1;
+  struct stat file_ = {};
+};
+
+constinit KeptStderr kept_stderr;
+
 void hear_misuse(const Misuse& misuse) noexcept { report_misuse_and_abort(misuse); }
 
 /// Before the constructors of the program, which may start threads.
@@ -47,12 +80,15 @@ void hear_misuse(const Misuse& misuse) noexcept { report_misuse_and_abort(misuse
   pthread_atfork(&prepare_fork, &parent_after_fork, &child_after_fork);
   // Not from the environment of whoever called a set-user-id program.
   read_options(secure_getenv("SLABMALLOC_OPTIONS"));
+  if (options.stats) {
+    kept_stderr.keep();
+  }
 }
 
 /// After the destructors of the program, as far as the loader's order goes.
 [[gnu::destructor(101)]] void finish() noexcept {
   if (options.stats) {
-    print_summary(STDERR_FILENO);
+    print_summary(kept_stderr.descriptor());
   }
   if (options.stats_file[0] != '\0' && !append_json(options.stats_file)) {
     Text<Options::path_bytes + 128> text;

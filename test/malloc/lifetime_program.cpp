@@ -265,6 +265,22 @@ void forks() {
   waitpid(child, nullptr, 0);
 }
 
+void closes_stderr_at_its_end() {
+  atexit([] { fclose(stderr); });
+}
+
+/// What the malloc kept of stderr is among what it opens anew.
+void closes_all_files_at_its_end() {
+  atexit([] {
+    for (int descriptor = 2; descriptor < 1000; ++descriptor) {
+      close(descriptor);
+    }
+    for (int descriptor = 3; descriptor < 200; ++descriptor) {
+      dup2(STDOUT_FILENO, descriptor);
+    }
+  });
+}
+
 struct Program {
   const char* name;
   void (*run)();
@@ -287,6 +303,8 @@ constexpr Program programs[] = {
      allocates_and_forks_in_its_handler_of_sigabrt},
     {"says_whether_its_caller_is_trusted", says_whether_its_caller_is_trusted},
     {"forks", forks},
+    {"closes_stderr_at_its_end", closes_stderr_at_its_end},
+    {"closes_all_files_at_its_end", closes_all_files_at_its_end},
 };
 
 }  // namespace

@@ -192,6 +192,20 @@ TEST(OptionsOfAProcess, a_summary_is_written_at_exit) {
   EXPECT_EQ(outcome.output, "");
 }
 
+TEST(OptionsOfAProcess, a_summary_is_written_though_the_program_closes_stderr) {
+  const Outcome outcome =
+      run_life("closes_stderr_at_its_end", Form::preload, with_options("stats"));
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  EXPECT_NE(outcome.errors.find("lifetime_program_preload"), std::string::npos) << outcome;
+}
+
+TEST(OptionsOfAProcess, a_summary_is_never_written_into_a_file_of_the_programs) {
+  const Outcome outcome =
+      run_life("closes_all_files_at_its_end", Form::preload, with_options("stats"));
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  EXPECT_EQ(outcome.errors + outcome.output, "");
+}
+
 TEST(OptionsOfAProcess, without_options_nothing_is_written) {
   const Outcome outcome = run_life("allocates_and_frees", Form::preload);
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
