@@ -167,8 +167,6 @@ namespace {
   }
 }
 
-}  // namespace
-
 /// Frees what is not to be merged with frees of its neighbours.
 [[gnu::noinline]] void deallocate_apart(void* block, Chunk* chunk) noexcept {
   if (chunk != nullptr && thread_heap.zone != &empty_zone) {
@@ -186,6 +184,8 @@ namespace {
   }
   deallocate_any(block);
 }
+
+}  // namespace
 
 /// A free that is no plain one of the calling thread's own. `chunk` holds the block, or is null if the thread
 /// does not know.

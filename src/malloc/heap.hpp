@@ -50,6 +50,7 @@ void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept;
 /// As allocate_aligned(), all zero.
 void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignment) noexcept;
 
+/// Bytes from the start of its chunk to `block`.
 [[gnu::always_inline]] inline std::uint32_t offset_in_chunk(const void* block) noexcept {
   return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(block) % chunk_bytes);
 }

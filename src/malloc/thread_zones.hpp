@@ -119,7 +119,7 @@ struct ThreadHeap {
   static constexpr std::size_t direct_bytes = 1024;
   static constexpr std::size_t direct_step = 16;
 
-  ArenaZone* zone;  ///< Never null.
+  ArenaZone* zone;    ///< Never null.
   WindowView window;  ///< As far as it reached when this thread last met a block outside of it.
   /// The class of every multiple of direct_step bytes.
   ArenaClass* classes[direct_bytes / direct_step + 1] = {};
