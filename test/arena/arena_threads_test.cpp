@@ -130,11 +130,11 @@ TEST(ArenaThreads, arena_works_in_the_child_of_a_fork_amid_allocations) {
   });
   for (int round = 0; round < 20; ++round) {
     arena->prepare_fork();
-    // The test's own stand-in has a mutex that knows nothing of forks.
-    const os::Interface& stand_in = os::replace_interface(os::linux_interface);
     const pid_t child = fork();
     ASSERT_NE(child, -1);
     if (child == 0) {
+      // The test's own stand-in has a mutex that knows nothing of forks.
+      os::replace_interface(os::linux_interface);
       arena->child_after_fork();
       const Extent run = arena->allocate(5);
       const Extent large = arena->allocate_large(40 * mebibyte, 16);
@@ -142,7 +142,6 @@ TEST(ArenaThreads, arena_works_in_the_child_of_a_fork_amid_allocations) {
       const bool freed = arena->deallocate_large(large.address) == LargeFree::Freed;
       _exit(freed ? 0 : 1);
     }
-    os::replace_interface(stand_in);
     arena->parent_after_fork();
     int status = 1;
     ASSERT_EQ(waitpid(child, &status, 0), child);
