@@ -46,9 +46,11 @@ constexpr std::uint32_t smallest_step = 64;
 constexpr std::uint32_t largest_step = 1024;
 constexpr std::uint32_t smallest_bounded_step = 16;
 constexpr std::uint32_t largest_bounded_step = 64;
-/// Foreign mappings are stepped over by gaps of this many chunks, doubling.
+/// Foreign mappings are stepped over by gaps of this many chunks, doubling. The records of what is
+/// skipped are mapped, so that large gaps are for where address space is free.
 constexpr std::uint32_t first_gap = 16;
-constexpr std::uint32_t largest_gap = 4096;
+constexpr std::uint32_t largest_gap = std::uint32_t{1} << (wide ? 18 : 12);
+constexpr std::uint32_t largest_bounded_gap = 4096;
 
 constexpr const char* data_label = "slabmalloc data";
 constexpr const char* records_label = "slabmalloc records";
@@ -159,23 +161,32 @@ std::uint32_t Window::preferred_step() const noexcept {
 }
 
 Growth Window::grow_by(std::uint32_t chunks) noexcept {
-  for (std::uint32_t gap = 0; gap <= largest_gap; gap = gap == 0 ? first_gap : gap * 2) {
+  const std::size_t bytes = std::size_t{chunks} * chunk_bytes;
+  const std::uint32_t last_gap = is_bounded_ ? largest_bounded_gap : largest_gap;
+  for (std::uint32_t gap = 0; gap <= last_gap; gap = gap == 0 ? first_gap : gap * 2) {
     const std::uint64_t new_end = std::uint64_t{end_} + gap + chunks;
-    if (new_end > limit_ || !cover_metadata(new_end)) {
+    if (new_end > limit_) {
       return {};
     }
-    const std::size_t bytes = std::size_t{chunks} * chunk_bytes;
+    // Over a gap the records follow the data, since it may be one of many to be tried.
+    if (gap == 0 && !cover_metadata(new_end)) {
+      return {};
+    }
     const std::uintptr_t address = data_base_ + (std::size_t{end_} + gap) * chunk_bytes;
-    switch (map_at(address, bytes, data_label)) {
-      case os::MapOutcome::Mapped:
+    const os::MapOutcome outcome = map_at(address, bytes, data_label);
+    if (outcome == os::MapOutcome::Occupied) {
+      continue;
+    }
+    if (outcome == os::MapOutcome::Mapped) {
+      if (cover_metadata(new_end)) {
         end_ = static_cast<std::uint32_t>(new_end);
         data_bytes_ += bytes;
         return {gap, chunks};
-      case os::MapOutcome::Exhausted:
-        return {};
-      case os::MapOutcome::Occupied:
-        break;
+      }
+      // Should this fail, it is one more foreign mapping to step over.
+      os::interface().unmap(reinterpret_cast<void*>(address), bytes);
     }
+    return {};
   }
   return {};
 }

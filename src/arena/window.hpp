@@ -10,8 +10,8 @@
 // pieces at their exact places. So what the process has mapped is what the arena has use for, and a
 // bound on its address space or a lock on all its memory meets no more than that.
 //
-// All three parts grow upwards from their bases, the records and tags first: for every chunk whose
-// data is usable, record and tag are usable too. The guards are never mapped by the window. If
+// All three parts grow upwards from their bases: for every chunk whose data is usable, record and tag
+// are usable too. The guards are never mapped by the window. If
 // something else is mapped in the way of the data, the gap is skipped; its chunks are reported so
 // that they are never handed out.
 //

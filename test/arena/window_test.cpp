@@ -173,6 +173,48 @@ TEST(Window, skips_what_others_have_mapped_in_its_way) {
   munmap(obstacle, 4096);
 }
 
+TEST(Window, skips_obstacles_of_gibibytes_where_address_space_is_free) {
+  test::FaultyOs os;
+  Window window;
+  const std::uint32_t end = window.grow(1).added;
+  std::byte* const obstacle = window.data() + std::size_t{end} * chunk_bytes + 8 * mebibyte;
+  const std::size_t bytes = 3 * gibibyte;
+  ASSERT_EQ(mmap(obstacle, bytes, PROT_NONE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0),
+            obstacle);
+  // The first step fits before it, if steps do not grow; the following go beyond.
+  std::uint32_t first = end;
+  std::byte* last = nullptr;
+  for (int step = 0; step < 4; ++step) {
+    const Growth growth = window.grow(20);
+    ASSERT_TRUE(growth) << step;
+    first += growth.skipped;
+    expect_usable(window, first, growth.added);
+    last = window.data() + std::size_t{first} * chunk_bytes;
+    first += growth.added;
+  }
+  EXPECT_GE(last, obstacle + bytes);
+  munmap(obstacle, bytes);
+}
+
+TEST(Window, a_failure_behind_an_obstacle_leaves_nothing_mapped) {
+  for (std::size_t k = 1; k < 8; ++k) {
+    test::FaultyOs os;
+    Window window;
+    const std::uint32_t end = window.grow(1).added;
+    std::byte* const obstacle = window.data() + std::size_t{end} * chunk_bytes + 5 * chunk_bytes;
+    ASSERT_EQ(
+        mmap(obstacle, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+        obstacle);
+    os.fail_call(k);
+    window.grow(2000);
+    EXPECT_EQ(os.usable_bytes(), window.data_bytes() + window.metadata_bytes()) << k;
+    os.heal();
+    EXPECT_TRUE(window.grow(2000));
+    munmap(obstacle, 4096);
+  }
+}
+
 TEST(Window, goes_elsewhere_if_its_first_place_is_taken) {
   std::byte* first_place = nullptr;
   {
