@@ -94,9 +94,12 @@ class alignas(64) SizeClass {
       if (free == 0) [[unlikely]] {
         return nullptr;
       }
-      const Word rest = free & ~(claim_ << lowest_bit(free));
+      Word rest = 0;
+      if (claim_ != ~Word{0}) {
+        rest = free & ~(claim_ << lowest_bit(free));
+        free ^= rest;
+      }
       word_->store(rest, Order::relaxed);
-      free ^= rest;
       renew_bias();
     }
     claimed_.store(free & (free - 1), Order::relaxed);
