@@ -241,7 +241,12 @@ TYPED_TEST(ZoneThreads, pages_are_not_given_back_under_a_free) {
     });
   }
   auto& zone = this->zones_[0];
-  for (std::size_t round = 0; round < rounds; ++round) {
+  // A busy machine may let the helpers sleep for long, and nothing goes back meanwhile.
+  const auto is_enough = [&] { return zone.statistics().reclaims > rounds / 100; };
+  for (std::size_t round = 0; round < rounds || (round < 20 * rounds && !is_enough()); ++round) {
+    if (round >= rounds) {
+      std::this_thread::yield();
+    }
     for (std::size_t number = 0; number < 16; ++number) {
       const Block block = this->allocate(0, layout, round * 1000 + number);
       if (number % 8 == 7) {
@@ -261,7 +266,7 @@ TYPED_TEST(ZoneThreads, pages_are_not_given_back_under_a_free) {
     helper.join();
   }
   EXPECT_EQ(this->torn_, 0u);
-  EXPECT_GT(zone.statistics().reclaims, rounds / 100);
+  EXPECT_TRUE(is_enough());
   this->expect_all_accounted_for();
 }
 
