@@ -157,6 +157,10 @@ class Workloads(RunTest):
         driver.terminate()
         driver.communicate(timeout=30)
         self.assertEqual(driver.returncode, 143)
+        # Killed, it takes the kernel a moment to end it.
+        deadline = time.monotonic() + 10
+        while SuiteTest.is_running(server) and time.monotonic() < deadline:
+            time.sleep(0.01)
         self.assertFalse(SuiteTest.is_running(server))
         self.assert_nothing_left()
 
