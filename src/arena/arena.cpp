@@ -144,7 +144,7 @@ void Arena::adopt(const Growth& growth) noexcept {
   direct_threshold_.store(
       window_.is_bounded() ? bounded_direct_threshold_bytes : direct_threshold_bytes,
       Order::relaxed);
-  // Release, with the acquire in chunk_of(): who sees the size sees base and records, too.
+  // Release, with the acquire in view(): who sees the size sees base and records, too.
   window_bytes_.store(std::size_t{runs_.end()} * chunk_bytes, Order::release);
 }
 

@@ -125,26 +125,19 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  /// The record of the chunk that holds `address`, or null outside of the window. Any address will
-  /// do.
-  /// Order: acquire, with the release in adopt(): base and record address are those of the window.
-  [[gnu::always_inline]] Chunk* chunk_of(const void* address) const noexcept {
-    const std::size_t window_bytes = window_bytes_.load(Order::acquire);
-    const std::uintptr_t offset =
-        reinterpret_cast<std::uintptr_t>(address) - data_base_.load(Order::relaxed);
-    if (offset >= window_bytes) [[unlikely]] {
-      return nullptr;
-    }
-    return records_.load(Order::relaxed) + (offset >> chunk_shift);
-  }
-
   /// The window as it is now.
-  /// Order: acquire, with the release in adopt(), as in chunk_of().
+  /// Order: acquire, with the release in adopt(): base and record address are those of the window.
   WindowView view() const noexcept {
     const std::size_t window_bytes = window_bytes_.load(Order::acquire);
     return window_bytes == 0 ? WindowView{}
                              : WindowView{data_base_.load(Order::relaxed), window_bytes,
                                           records_.load(Order::relaxed)};
+  }
+
+  /// The record of the chunk that holds `address`, or null outside of the window. Any address will
+  /// do.
+  [[gnu::always_inline]] Chunk* chunk_of(const void* address) const noexcept {
+    return view().chunk_of(address);
   }
 
   /// The first byte of the chunk that `chunk` describes. Pre: it is a record of this arena.

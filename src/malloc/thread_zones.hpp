@@ -18,8 +18,9 @@
 // Zones are never destroyed: pages and remote frees lead to their owners by address.
 //
 // Locks, in this order: late mutex, registry mutex, the arena's, the direct map's. A parked zone is
-// touched by whoever took it off the list under the registry mutex. Across a fork all are held, so the child finds them whole; zones of threads that
-// the child does not have are abandoned: frees to them stay safe, their free slots are lost.
+// touched by whoever took it off the list under the registry mutex. Across a fork all are held, so the
+// child finds them whole; zones of threads that the child does not have are abandoned: frees to them
+// stay safe, their free slots are lost.
 #pragma once
 
 #include <cstddef>

@@ -243,7 +243,7 @@ class alignas(64) SizeClass {
     const std::uint32_t index = slot / word_bits;
     const Word free = page->local(index).load(Order::relaxed) | claimed_in(page, index) |
                       page->remote(index, geometry_.words).load(Order::relaxed);
-    return ((free >> (slot % word_bits)) & 1) != 0;
+    return is_set(free, slot);
   }
 
   // ---- frees by others -------------------------------------------------------------------------
