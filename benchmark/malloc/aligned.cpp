@@ -7,10 +7,8 @@
 // Alignments of 256 to 1024 B are left out: one of the peers fails them.
 #include <array>
 #include <cstdint>
-#include <vector>
 
-#include "block.hpp"
-#include "random.hpp"
+#include "replace.hpp"
 #include "threads.hpp"
 
 namespace slabmalloc::benchmark {
@@ -31,28 +29,20 @@ void* allocate(std::size_t alignment, std::size_t bytes, bool posix) {
   return require(block);
 }
 
-Result replace(unsigned thread, std::size_t steps) {
-  Random random(thread);
-  Result result{.operations = steps};
-  std::vector<void*> blocks(blocks_per_thread);
-  std::uint64_t serial = first_serial(thread);
-  for (std::size_t step = 0; step < steps; ++step) {
-    void*& block = blocks[random.below(blocks_per_thread)];
-    result.checksum += drop_block(block);
-    const std::size_t alignment = alignments[random.below(alignments.size())];
-    const std::size_t bytes = alignment * random.between(1, 8);
-    block = allocate(alignment, bytes, step % 2 == 0);
-    write_block(block, bytes, serial++);
-  }
-  for (void* block : blocks) result.checksum += drop_block(block);
-  return result;
+void* replacement(Random& random, std::size_t step, std::uint64_t serial) {
+  const std::size_t alignment = alignments[random.below(alignments.size())];
+  const std::size_t bytes = alignment * random.between(1, 8);
+  void* block = allocate(alignment, bytes, step % 2 == 0);
+  write_block(block, bytes, serial);
+  return block;
 }
 
 }  // namespace
 
 Result run_aligned(const Job& job) {
-  return run_threads(
-      job.threads, [&](unsigned thread) { return replace(thread, job.share(total_replacements)); });
+  return run_threads(job.threads, [&](unsigned thread) {
+    return replace_random(thread, job.share(total_replacements), blocks_per_thread, replacement);
+  });
 }
 
 }  // namespace slabmalloc::benchmark

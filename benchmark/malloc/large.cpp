@@ -5,10 +5,8 @@
 // Source: image, matrix and input buffers; glibc's threshold for mappings moves between these
 // sizes.
 #include <algorithm>
-#include <vector>
 
-#include "block.hpp"
-#include "random.hpp"
+#include "replace.hpp"
 #include "threads.hpp"
 
 namespace slabmalloc::benchmark {
@@ -19,19 +17,9 @@ constexpr std::size_t blocks_alive = 12;
 constexpr std::size_t least_bytes = 128 * 1024;
 constexpr std::size_t doublings = 8;
 
-Result replace(unsigned thread, std::size_t steps, std::size_t alive) {
-  Random random(thread);
-  Result result{.operations = steps};
-  std::vector<void*> blocks(alive);
-  std::uint64_t serial = first_serial(thread);
-  for (std::size_t step = 0; step < steps; ++step) {
-    void*& block = blocks[random.below(alive)];
-    result.checksum += drop_block(block);
-    const std::size_t base = least_bytes << random.below(doublings);
-    block = make_block(base + random.below(base), serial++);
-  }
-  for (void* block : blocks) result.checksum += drop_block(block);
-  return result;
+void* replacement(Random& random, std::size_t, std::uint64_t serial) {
+  const std::size_t base = least_bytes << random.below(doublings);
+  return make_block(base + random.below(base), serial);
 }
 
 }  // namespace
@@ -39,7 +27,7 @@ Result replace(unsigned thread, std::size_t steps, std::size_t alive) {
 Result run_large(const Job& job) {
   const std::size_t alive = std::max<std::size_t>(1, blocks_alive / job.threads);
   return run_threads(job.threads, [&](unsigned thread) {
-    return replace(thread, job.share(total_replacements), alive);
+    return replace_random(thread, job.share(total_replacements), alive, replacement);
   });
 }
 

@@ -3,10 +3,8 @@
 // calloc, 32 B to 256 KiB by a power law: the memory must be zero, is written, and freed when its
 // place among 1000 is drawn again. One in 256 is of 64 to 256 KiB, where clearing costs most.
 // Source: calloc is what interpreters, compilers (GCC's xcalloc) and C libraries use for tables.
-#include <vector>
 
-#include "block.hpp"
-#include "random.hpp"
+#include "replace.hpp"
 #include "threads.hpp"
 
 namespace slabmalloc::benchmark {
@@ -26,29 +24,21 @@ void check_zero(const void* block, std::size_t bytes) {
   if (sum != 0) fail("calloc returned memory that is not zero");
 }
 
-Result replace(unsigned thread, std::size_t steps) {
-  Random random(thread);
-  Result result{.operations = steps};
-  std::vector<void*> blocks(blocks_per_thread);
-  std::uint64_t serial = first_serial(thread);
-  for (std::size_t step = 0; step < steps; ++step) {
-    void*& block = blocks[random.below(blocks_per_thread)];
-    result.checksum += drop_block(block);
-    const std::size_t bytes = random.below(256) == 0 ? random.between(table_bytes, 4 * table_bytes)
-                                                     : random.power_law(least_bytes, doublings);
-    block = require(std::calloc(bytes, 1));
-    check_zero(block, bytes);
-    write_block(block, bytes, serial++);
-  }
-  for (void* block : blocks) result.checksum += drop_block(block);
-  return result;
+void* replacement(Random& random, std::size_t, std::uint64_t serial) {
+  const std::size_t bytes = random.below(256) == 0 ? random.between(table_bytes, 4 * table_bytes)
+                                                   : random.power_law(least_bytes, doublings);
+  void* block = require(std::calloc(bytes, 1));
+  check_zero(block, bytes);
+  write_block(block, bytes, serial);
+  return block;
 }
 
 }  // namespace
 
 Result run_zeroed(const Job& job) {
-  return run_threads(
-      job.threads, [&](unsigned thread) { return replace(thread, job.share(total_replacements)); });
+  return run_threads(job.threads, [&](unsigned thread) {
+    return replace_random(thread, job.share(total_replacements), blocks_per_thread, replacement);
+  });
 }
 
 }  // namespace slabmalloc::benchmark
