@@ -5,29 +5,18 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import unittest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from folder import ROOT, FolderTest
+
 SCRIPT = os.path.join(ROOT, "scripts", "run")
 LIBRARY = os.environ["RUN_TEST_LIBRARY"]
 
 sys.path.insert(0, os.path.join(ROOT, "tools", "run"))
 
 
-class RunTest(unittest.TestCase):
-    """A test with a folder of its own, in which the driver also makes its temporary files."""
-
-    def setUp(self):
-        # Short and fixed, since some tests write a path into a field of a few bytes.
-        self.folder = tempfile.mkdtemp(dir="/tmp")
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-        self.temporary = os.path.join(self.folder, "tmp")
-        os.mkdir(self.temporary)
-
-    def path(self, name):
-        """A path in the test's folder."""
-        return os.path.join(self.folder, name)
+class RunTest(FolderTest):
+    """A test in a folder of its own."""
 
     def write(self, name, content, mode=0o755):
         """Writes a file in the test's folder and returns its path."""
