@@ -94,36 +94,30 @@ Placement Arena::find_or_grow(RunRequest& request) noexcept {
   if (const Placement placement = runs_.find(request, SearchEffort::Bounded)) {
     return placement;
   }
-  const bool has_dirty = runs_.oldest_dirty_run() != no_chunk;
-  if (has_dirty && window_.is_bounded()) {
-    purge_all(now());
-    if (const Placement placement = runs_.find(request, SearchEffort::Bounded)) {
+  if (window_.is_bounded()) {
+    if (const Placement placement = runs_.find(request, SearchEffort::Exhaustive)) {
       return placement;
     }
   }
   if (const Placement placement = grow_for(request)) {
     return placement;
   }
-  if (has_dirty) {
-    // Dirty and clean neighbours may make one run together.
-    purge_all(now());
-  }
   return runs_.find(request, SearchEffort::Exhaustive);
 }
 
-/// Grows the window until its last run serves `request`.
+/// Grows the window until the free runs at its end serve `request`.
 Placement Arena::grow_for(RunRequest& request) noexcept {
   for (;;) {
     // The phase is known once the window is open.
     request.phase = phase();
-    const std::uint32_t trailing = runs_.trailing_clean_run();
+    const std::uint32_t trailing = runs_.trailing_free_run();
     const std::uint32_t start = trailing != no_chunk ? trailing : runs_.end();
     const std::uint64_t first = request.first_from(start);
     const std::uint64_t wanted_end = first + request.chunks;
     if (wanted_end <= runs_.end()) {
-      return {trailing, static_cast<std::uint32_t>(first)};
+      return runs_.placement_at(static_cast<std::uint32_t>(first), trailing);
     }
-    // Growth may skip a gap, and the run then starts anew: that is why this is a loop.
+    // Growth may skip a gap, and the row of runs then starts anew: that is why this is a loop.
     const Growth growth = window_.grow(static_cast<std::uint32_t>(wanted_end - runs_.end()));
     if (!growth) {
       return {};

@@ -12,8 +12,8 @@
 // A freed run is dirty: backed by memory, contents unknown. It is purged, which makes it clean,
 // when it has been free for decay_milliseconds (looked at by whoever calls the arena next), at once
 // when there is more dirty memory than dirty_allowance(), and on trim(). Allocation prefers dirty
-// runs, then clean ones; then the window grows. Where address space is scarce purging and merging
-// come before growth.
+// runs, then those with their clean neighbours, then clean ones; then the window grows. Where
+// address space is scarce every free run is looked at before that.
 //
 // What an address is, without a lock:
 //
@@ -78,8 +78,8 @@ struct ArenaStatistics {
   std::uint64_t purged_bytes = 0;  ///< Since the start.
 };
 
-/// The arena's window as far as it reached at some moment, for one thread to keep and to ask without
-/// touching shared memory.
+/// The arena's window as far as it reached at some moment, for one thread to keep and to ask
+/// without touching shared memory.
 class WindowView {
  public:
   constexpr WindowView() noexcept = default;
@@ -195,8 +195,8 @@ class Arena {
   /// Bytes of chunks given back to the operating system since the start, by whichever call.
   std::size_t purged_bytes() const noexcept { return purged_bytes_.load(Order::relaxed); }
 
-  /// Dirty bytes that are kept for reuse when `in_use` bytes are in use, and `peak` were at most; more is
-  /// purged at once.
+  /// Dirty bytes that are kept for reuse when `in_use` bytes are in use, and `peak` were at most;
+  /// more is purged at once.
   static constexpr std::size_t dirty_allowance(std::size_t in_use, std::size_t peak) noexcept {
     const std::size_t least = (std::size_t{4} << 20) + peak / 32;
     return in_use / 2 > least ? in_use / 2 : least;

@@ -103,6 +103,21 @@ class RunBins {
     return {};
   }
 
+  /// Calls visit(run) for the longest runs, to a bounded number of them: those of one bin in no
+  /// order.
+  template <class Visit>
+  void visit_longest(const RunTag* tags, const Visit& visit) const noexcept {
+    std::uint32_t seen = 0;
+    for (std::uint32_t bin = last_occupied(bins); bin < bins; bin = last_occupied(bin)) {
+      for (std::uint32_t run = heads_[bin]; run != no_chunk; run = tags[run].bin_next) {
+        if (seen++ == bounded_depth) {
+          return;
+        }
+        visit(run);
+      }
+    }
+  }
+
   /// True if every list holds runs of its bin and of `state` alone, linked both ways, and the bits
   /// tell which bins are empty. `runs` is set to the number of runs in all lists.
   bool validate(const RunTag* tags, RunState state, std::uint32_t& runs) const noexcept {
@@ -138,6 +153,23 @@ class RunBins {
 
   static constexpr std::uint32_t lowest(std::uint64_t bits) noexcept {
     return static_cast<std::uint32_t>(__builtin_ctzll(bits));
+  }
+  static constexpr std::uint32_t highest(std::uint64_t bits) noexcept {
+    return 63 - static_cast<std::uint32_t>(__builtin_clzll(bits));
+  }
+
+  /// The last bin before `end` that is not empty, or `bins`.
+  std::uint32_t last_occupied(std::uint32_t end) const noexcept {
+    std::uint32_t word = end / 64;
+    std::uint64_t bits =
+        word < words ? occupied_[word] & ((std::uint64_t{1} << (end % 64)) - 1) : 0;
+    while (bits == 0) {
+      if (word == 0) {
+        return bins;
+      }
+      bits = occupied_[--word];
+    }
+    return word * 64 + highest(bits);
   }
 
   /// The first bin at or after `bin` that is not empty, or `bins`.

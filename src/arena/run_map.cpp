@@ -17,31 +17,73 @@ void RunMap::append(std::uint32_t chunks, RunState state) noexcept {
 }
 
 Placement RunMap::find(const RunRequest& request, SearchEffort effort) const noexcept {
-  const Placement placement = dirty_.find(tags_, request, effort);
-  return placement ? placement : clean_.find(tags_, request, effort);
+  if (const Placement placement = dirty_.find(tags_, request, effort)) {
+    return placement;
+  }
+  if (const Placement placement = find_around_dirty(request)) {
+    return placement;
+  }
+  if (const Placement placement = clean_.find(tags_, request, effort)) {
+    return placement;
+  }
+  return effort == SearchEffort::Exhaustive ? find_anywhere(request) : Placement{};
 }
 
-std::uint32_t RunMap::trailing_clean_run() const noexcept {
-  if (end_ == 0 || tags_[end_ - 1].state != RunState::Clean) {
+/// A placement over one of the longest dirty runs and free neighbours of it, clean ones too: the
+/// one that uses most of the dirty run. Cost: constant.
+Placement RunMap::find_around_dirty(const RunRequest& request) const noexcept {
+  constexpr std::uint32_t reach = 8;
+  Placement best;
+  std::uint64_t most = 0;
+  dirty_.visit_longest(tags_, [&](std::uint32_t run) {
+    const std::uint32_t start = free_from(run, reach);
+    const std::uint32_t end = free_until(run, reach);
+    const std::uint32_t run_end = run + tags_[run].chunks;
+    // The run's end and as much before it as is asked for.
+    const std::uint32_t wanted =
+        run_end - start > request.chunks ? run_end - request.chunks : start;
+    const std::uint64_t first = request.first_from(wanted);
+    if (first + request.chunks > end || first >= run_end) {
+      return;
+    }
+    const std::uint64_t used = run_end - (first > run ? first : run);
+    if (used > most || (used == most && first < best.first)) {
+      most = used;
+      best = placement_at(static_cast<std::uint32_t>(first), start);
+    }
+  });
+  return best;
+}
+
+/// The lowest placement over free runs of either state. Cost: O(runs).
+Placement RunMap::find_anywhere(const RunRequest& request) const noexcept {
+  for (std::uint32_t run = 0; run < end_; run += tags_[run].chunks) {
+    if (!is_free(tags_[run].state)) {
+      continue;
+    }
+    const std::uint64_t first = request.first_from(run);
+    const std::uint32_t end = free_until(run, end_);
+    if (first + request.chunks <= end) {
+      return placement_at(static_cast<std::uint32_t>(first), run);
+    }
+    run = run_with(end - 1, run);
+  }
+  return {};
+}
+
+std::uint32_t RunMap::trailing_free_run() const noexcept {
+  if (end_ == 0 || !is_free(tags_[end_ - 1].state)) {
     return no_chunk;
   }
-  return end_ - tags_[end_ - 1].chunks;
+  return free_from(end_ - tags_[end_ - 1].chunks, end_);
 }
 
 RunState RunMap::take(const Placement& placement, std::uint32_t chunks) noexcept {
-  const RunTag origin = tags_[placement.run];
-  const std::uint32_t end = placement.run + origin.chunks;
-  const std::uint32_t taken_end = placement.first + chunks;
-  remove_free(placement.run);
-  if (placement.first > placement.run) {
-    put_back(placement.run, placement.first - placement.run, origin);
-  }
-  if (end > taken_end) {
-    put_back(taken_end, end - taken_end, origin);
-  }
+  const std::uint32_t end = placement.first + chunks;
+  const RunState state = take_free(placement.run, placement.first, end);
   write_tags(placement.first, chunks, RunState::InUse);
   count(RunState::InUse) += chunks;
-  return origin.state;
+  return state;
 }
 
 void RunMap::release(std::uint32_t first, std::uint32_t stamp) noexcept {
@@ -69,27 +111,13 @@ bool RunMap::extend(std::uint32_t first, std::uint32_t chunks) noexcept {
     }
   }
   const auto new_end = static_cast<std::uint32_t>(wanted_end);
-  for (std::uint32_t run = old_end; run < new_end;) {
-    const RunTag origin = tags_[run];
-    const std::uint32_t end = run + origin.chunks;
-    remove_free(run);
-    if (end > new_end) {
-      put_back(new_end, end - new_end, origin);
-    }
-    run = end;
-  }
+  take_free(old_end, old_end, new_end);
   count(RunState::InUse) += new_end - old_end;
   write_tags(first, chunks, RunState::InUse);
   return true;
 }
 
-std::uint32_t RunMap::run_holding(std::uint32_t chunk) const noexcept {
-  std::uint32_t first = 0;
-  while (first + tags_[first].chunks <= chunk) {
-    first += tags_[first].chunks;
-  }
-  return first;
-}
+std::uint32_t RunMap::run_holding(std::uint32_t chunk) const noexcept { return run_with(chunk, 0); }
 
 void RunMap::clean(std::uint32_t first, std::uint32_t chunks) noexcept {
   const RunTag origin = tags_[first];
@@ -104,6 +132,53 @@ void RunMap::postpone(std::uint32_t first, std::uint32_t stamp) noexcept {
   unlink_age(first);
   tags_[first].stamp = stamp;
   link_before(first, no_chunk);
+}
+
+/// The first chunk of the run that holds `chunk`, looked for from the run `first` on.
+std::uint32_t RunMap::run_with(std::uint32_t chunk, std::uint32_t first) const noexcept {
+  while (first + tags_[first].chunks <= chunk) {
+    first += tags_[first].chunks;
+  }
+  return first;
+}
+
+/// The first of up to `reach` free runs in a row just before `run`; `run` if there is none.
+std::uint32_t RunMap::free_from(std::uint32_t run, std::uint32_t reach) const noexcept {
+  for (; reach > 0 && run > 0 && is_free(tags_[run - 1].state); --reach) {
+    run -= tags_[run - 1].chunks;
+  }
+  return run;
+}
+
+/// The end of up to `reach` free runs in a row just after `run`; the run's own if there is none.
+std::uint32_t RunMap::free_until(std::uint32_t run, std::uint32_t reach) const noexcept {
+  std::uint32_t end = run + tags_[run].chunks;
+  for (; reach > 0 && end < end_ && is_free(tags_[end].state); --reach) {
+    end += tags_[end].chunks;
+  }
+  return end;
+}
+
+/// Takes the chunks from `first` to `end` out of the free runs that hold them, of which the one at
+/// `run` is the first; what is left on either side stays free. Clean if all of them were.
+RunState RunMap::take_free(std::uint32_t run, std::uint32_t first, std::uint32_t end) noexcept {
+  RunState state = RunState::Clean;
+  while (run < end) {
+    const RunTag origin = tags_[run];
+    const std::uint32_t run_end = run + origin.chunks;
+    remove_free(run);
+    if (first > run) {
+      put_back(run, first - run, origin);
+    }
+    if (run_end > end) {
+      put_back(end, run_end - end, origin);
+    }
+    if (origin.state == RunState::Dirty) {
+      state = RunState::Dirty;
+    }
+    run = run_end;
+  }
+  return state;
 }
 
 void RunMap::write_tags(std::uint32_t first, std::uint32_t chunks, RunState state) noexcept {

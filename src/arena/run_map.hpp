@@ -9,7 +9,8 @@
 // Free runs lie in bins by length, one set for each state (run_bins.hpp). Dirty runs are also in a
 // list by age, the oldest first, from which they are cleaned:
 //
-//     take:     Dirty or Clean -> InUse    (dirty preferred: its memory is there already)
+//     take:     Dirty or Clean -> InUse    (dirty preferred: its memory is there already; a row of
+//                                           neighbours of both kinds will do)
 //     release:  InUse -> Dirty             (youngest, but as old as the oldest run it merges with)
 //     clean:    Dirty -> Clean             (after the contents were purged)
 //
@@ -47,14 +48,21 @@ class RunMap {
   /// Covers `chunks` more, Clean or Unusable. Pre: their tags are writable and zero.
   void append(std::uint32_t chunks, RunState state) noexcept;
 
-  /// A free run for `request`: a dirty one if there is any, else a clean one.
+  /// Free chunks for `request`: within a dirty run if there is one, else a dirty run with free
+  /// neighbours, else within a clean run. Exhaustive finds any placement that there is.
   Placement find(const RunRequest& request, SearchEffort effort) const noexcept;
 
-  /// The clean run at the end of the window, or no_chunk if there is none.
-  std::uint32_t trailing_clean_run() const noexcept;
+  /// The first of the free runs in a row that the window ends with, or no_chunk if there is none.
+  std::uint32_t trailing_free_run() const noexcept;
 
-  /// Hands out `chunks` at `placement`; what is left of the free run on either side stays free.
-  /// Returns the state that the chunks were in.
+  /// The placement that starts at chunk `first`. Pre: that lies in the run at `run` or in one after
+  /// it.
+  Placement placement_at(std::uint32_t first, std::uint32_t run) const noexcept {
+    return {run_with(first, run), first};
+  }
+
+  /// Hands out `chunks` at `placement`; what is left of the free runs on either side stays free.
+  /// Returns Clean if all of the chunks were, else Dirty.
   RunState take(const Placement& placement, std::uint32_t chunks) noexcept;
 
   /// Takes back the run in use that starts at `first`.
@@ -97,6 +105,12 @@ class RunMap {
     return counts_[static_cast<std::uint32_t>(state)];
   }
 
+  Placement find_around_dirty(const RunRequest& request) const noexcept;
+  Placement find_anywhere(const RunRequest& request) const noexcept;
+  std::uint32_t run_with(std::uint32_t chunk, std::uint32_t first) const noexcept;
+  std::uint32_t free_from(std::uint32_t run, std::uint32_t reach) const noexcept;
+  std::uint32_t free_until(std::uint32_t run, std::uint32_t reach) const noexcept;
+  RunState take_free(std::uint32_t run, std::uint32_t first, std::uint32_t end) noexcept;
   void write_tags(std::uint32_t first, std::uint32_t chunks, RunState state) noexcept;
   void add_free(std::uint32_t first, std::uint32_t chunks, RunState state) noexcept;
   void remove_free(std::uint32_t first) noexcept;

@@ -54,6 +54,29 @@ TEST(RunBins, lengths_in_one_bin_differ_by_an_eighth_at_most) {
   }
 }
 
+TEST(RunBins, visits_a_bounded_number_of_the_longest_runs) {
+  Fixture fixture(10000);
+  const auto visited = [&] {
+    std::vector<std::uint32_t> runs;
+    fixture.bins.visit_longest(fixture.tags.data(),
+                               [&](std::uint32_t run) { runs.push_back(run); });
+    return runs;
+  };
+  EXPECT_TRUE(visited().empty());
+  fixture.add(0, 1);
+  fixture.add(1, 3);
+  fixture.add(4, 200);
+  EXPECT_EQ(visited(), (std::vector<std::uint32_t>{4, 1, 0}));
+  for (std::uint32_t run = 0; run < 20; ++run) {
+    fixture.add(1000 + 10 * run, 2);
+  }
+  const std::vector<std::uint32_t> runs = visited();
+  ASSERT_EQ(runs.size(), 8u);
+  EXPECT_EQ(runs[0], 4u);
+  EXPECT_EQ(runs[1], 1u);
+  EXPECT_GE(runs[2], 1000u);
+}
+
 TEST(RunBins, finds_the_shortest_kind_of_run_that_fits) {
   Fixture fixture(1000);
   fixture.add(0, 100);

@@ -40,7 +40,7 @@ TEST_F(RunMapTest, an_empty_one_has_nothing_and_is_valid) {
 TEST_F(RunMapTest, appended_chunks_are_one_clean_run) {
   map_.append(10, RunState::Clean);
   map_.append(20, RunState::Clean);
-  EXPECT_EQ(map_.trailing_clean_run(), 0u);
+  EXPECT_EQ(map_.trailing_free_run(), 0u);
   EXPECT_EQ(map_.run_chunks(0), 30u);
   EXPECT_TRUE(map_.validate());
 }
@@ -50,7 +50,7 @@ TEST_F(RunMapTest, unusable_chunks_are_never_found) {
   map_.append(8, RunState::Unusable);
   map_.append(4, RunState::Clean);
   EXPECT_FALSE(map_.find(for_chunks(5), SearchEffort::Exhaustive));
-  EXPECT_EQ(map_.trailing_clean_run(), 12u);
+  EXPECT_EQ(map_.trailing_free_run(), 12u);
   EXPECT_EQ(map_.chunks_in(RunState::Unusable), 8u);
   EXPECT_TRUE(map_.validate());
 }
@@ -77,6 +77,56 @@ TEST_F(RunMapTest, dirty_runs_are_used_before_clean_ones) {
   EXPECT_EQ(map_.take(placement, 4), RunState::Dirty);
   EXPECT_EQ(map_.take(map_.find(for_chunks(4), SearchEffort::Bounded), 4), RunState::Clean);
   EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(RunMapTest, the_free_runs_at_the_end_may_be_of_both_kinds) {
+  map_.append(20, RunState::Clean);
+  take(5);
+  const std::uint32_t last = take(7);
+  EXPECT_EQ(map_.trailing_free_run(), 12u);
+  map_.release(last, 1);
+  EXPECT_EQ(map_.trailing_free_run(), last);
+  take(7);
+  take(8);
+  EXPECT_EQ(map_.trailing_free_run(), no_chunk);
+}
+
+TEST_F(RunMapTest, a_dirty_run_that_is_too_short_is_used_with_its_clean_neighbours) {
+  map_.append(30, RunState::Clean);
+  const std::uint32_t left = take(4);
+  const std::uint32_t run = take(6);
+  const std::uint32_t right = take(2);
+  take(1);
+  map_.release(left, 1);
+  map_.release(right, 1);
+  map_.clean(left, 4);
+  map_.clean(right, 2);
+  map_.release(run, 2);
+  // Clean 4, dirty 6, clean 2, one in use, clean 17.
+  EXPECT_EQ(map_.find(for_chunks(7), SearchEffort::Bounded).first, run - 1);
+  EXPECT_EQ(map_.find(for_chunks(11), SearchEffort::Bounded).first, left);
+  const Placement placement = map_.find(for_chunks(12), SearchEffort::Bounded);
+  EXPECT_EQ(placement.run, left);
+  EXPECT_EQ(map_.take(placement, 12), RunState::Dirty) << "some of it is";
+  EXPECT_EQ(map_.run_chunks(left), 12u);
+  EXPECT_EQ(map_.chunks_in(RunState::Dirty), 0u);
+  EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(RunMapTest, of_dirty_runs_with_clean_neighbours_the_one_that_serves_more_is_used) {
+  map_.append(40, RunState::Clean);
+  const std::uint32_t runs[] = {take(2), take(6), take(1), take(8), take(6)};
+  for (const std::uint32_t run : {runs[0], runs[4]}) {
+    map_.release(run, 1);
+    map_.clean(run, map_.run_chunks(run));
+  }
+  map_.release(runs[1], 2);
+  map_.release(runs[3], 3);
+  // Clean 2, dirty 6, one in use, dirty 8, clean 23.
+  EXPECT_EQ(map_.find(for_chunks(9), SearchEffort::Bounded).first, runs[3]);
+  EXPECT_EQ(map_.find({9, 4, 0}, SearchEffort::Bounded).first, 12u);
+  EXPECT_EQ(map_.find(for_chunks(30), SearchEffort::Bounded).first, runs[3]);
+  EXPECT_FALSE(map_.find(for_chunks(32), SearchEffort::Exhaustive));
 }
 
 TEST_F(RunMapTest, dirty_runs_are_cleaned_oldest_first) {
@@ -213,11 +263,11 @@ class Model {
   std::uint32_t count(RunState state) const {
     return static_cast<std::uint32_t>(std::count(states_.begin(), states_.end(), state));
   }
-  /// True if some row of chunks in one free state serves the request.
+  /// True if some row of free chunks serves the request.
   bool could_serve(const RunRequest& request) const {
     std::uint64_t run_start = 0;
     for (std::size_t chunk = 0; chunk < states_.size(); ++chunk) {
-      if (chunk > 0 && states_[chunk] != states_[chunk - 1]) {
+      if (chunk > 0 && is_free(states_[chunk]) != is_free(states_[chunk - 1])) {
         run_start = chunk;
       }
       const std::uint64_t first = request.first_from(static_cast<std::uint32_t>(run_start));
@@ -259,7 +309,9 @@ TEST_F(RunMapTest, random_operations_agree_with_a_plain_array) {
       if (placement) {
         ASSERT_EQ((placement.first + phase) % request.alignment, 0u);
         const RunState state = map_.take(placement, request.chunks);
-        ASSERT_TRUE(model.all(placement.first, request.chunks, state));
+        ASSERT_TRUE(model.all_free(placement.first, request.chunks));
+        ASSERT_EQ(state == RunState::Clean,
+                  model.all(placement.first, request.chunks, RunState::Clean));
         model.set(placement.first, request.chunks, RunState::InUse);
         live[placement.first] = request.chunks;
       }
