@@ -79,13 +79,16 @@ Extent Arena::take_run(std::size_t chunks, std::size_t alignment) noexcept {
       static_cast<std::uint32_t>(chunks),
       static_cast<std::uint32_t>(alignment > chunk_bytes ? alignment / chunk_bytes : 1), phase()};
   const Placement placement = find_or_grow(request);
+  const std::uint32_t stamp = now();
   Extent extent;
   if (placement) {
+    const std::uint32_t clean_before = runs_.chunks_in(RunState::Clean);
     extent.zeroed = runs_.take(placement, request.chunks) == RunState::Clean;
     extent.address = window_.data() + std::size_t{placement.first} * chunk_bytes;
     in_use_.add(chunks * chunk_bytes);
+    note_taken(clean_before, stamp);
   }
-  purge_expired(now());
+  purge_due(stamp);
   note_sizes();
   return extent;
 }
@@ -146,8 +149,7 @@ void Arena::give_back_run(std::uint32_t first) noexcept {
   const std::uint32_t stamp = now();
   in_use_.subtract(std::size_t{runs_.run_chunks(first)} * chunk_bytes);
   runs_.release(first, stamp);
-  purge_excess(stamp);
-  purge_expired(stamp);
+  purge_due(stamp);
   note_sizes();
 }
 
@@ -167,27 +169,52 @@ std::size_t Arena::purge_run(std::uint32_t run, std::uint32_t limit_chunks,
   return bytes;
 }
 
-/// Purges the oldest dirty memory above the allowance. Cost: in proportion to what was freed just
-/// now.
+/// Tells the allowance that chunks were taken: clean ones too, if there are fewer now than before.
+void Arena::note_taken(std::uint32_t clean_before, std::uint32_t now) noexcept {
+  const std::size_t faulted = clean_before - runs_.chunks_in(RunState::Clean);
+  allowance_.note_taken(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes,
+                        faulted * chunk_bytes, now);
+}
+
+std::size_t Arena::dirty_limit_bytes() const noexcept {
+  return allowance_.amount(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes);
+}
+
+void Arena::purge_due(std::uint32_t now) noexcept {
+  purge_excess(now);
+  purge_expired(now);
+}
+
+/// Purges the oldest dirty memory above the allowance. Cost: in proportion to what was freed or
+/// faulted in just now.
 void Arena::purge_excess(std::uint32_t now) noexcept {
-  const std::size_t in_use = std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes;
-  const std::size_t allowance = dirty_allowance(in_use, in_use_.peak()) / chunk_bytes;
-  while (runs_.chunks_in(RunState::Dirty) > allowance) {
-    const auto excess = static_cast<std::uint32_t>(runs_.chunks_in(RunState::Dirty) - allowance);
-    const std::uint32_t step = excess > purge_step_chunks ? excess : purge_step_chunks;
-    if (purge_run(runs_.oldest_dirty_run(), step, now) == 0) {
+  for (;;) {
+    const std::size_t limit = dirty_limit_bytes() / chunk_bytes;
+    const std::size_t dirty = runs_.chunks_in(RunState::Dirty);
+    if (dirty <= limit) {
       return;
     }
+    const auto excess = static_cast<std::uint32_t>(dirty - limit);
+    const std::uint32_t step = excess > purge_step_chunks ? excess : purge_step_chunks;
+    const std::size_t purged = purge_run(runs_.oldest_dirty_run(), step, now);
+    if (purged == 0) {
+      return;
+    }
+    allowance_.note_excess(purged, now);
   }
 }
 
 void Arena::purge_expired(std::uint32_t now) noexcept {
   for (int step = 0; step < purge_steps; ++step) {
     const std::uint32_t oldest = runs_.oldest_dirty_run();
-    if (oldest == no_chunk || now - runs_.stamp_of(oldest) < decay_milliseconds ||
-        purge_run(oldest, purge_step_chunks, now) == 0) {
+    if (oldest == no_chunk || now - runs_.stamp_of(oldest) < decay_milliseconds) {
       return;
     }
+    const std::size_t purged = purge_run(oldest, purge_step_chunks, now);
+    if (purged == 0) {
+      return;
+    }
+    allowance_.note_expired(purged);
   }
 }
 

@@ -11,9 +11,9 @@
 //
 // A freed run is dirty: backed by memory, contents unknown. It is purged, which makes it clean,
 // when it has been free for decay_milliseconds (looked at by whoever calls the arena next), at once
-// when there is more dirty memory than dirty_allowance(), and on trim(). Allocation prefers dirty
-// runs, then those with their clean neighbours, then clean ones; then the window grows. Where
-// address space is scarce every free run is looked at before that.
+// when there is more dirty memory than the allowance (allowance.hpp), and on trim(). Allocation
+// prefers dirty runs, then those with their clean neighbours, then clean ones; then the window
+// grows. Where address space is scarce every free run is looked at before that.
 //
 // What an address is, without a lock:
 //
@@ -34,6 +34,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "arena/allowance.hpp"
 #include "arena/chunk.hpp"
 #include "arena/direct_map.hpp"
 #include "arena/gauge.hpp"
@@ -68,10 +69,11 @@ struct ArenaStatistics {
   std::size_t committed_peak_bytes = 0;
   std::size_t in_use_bytes = 0;  ///< Handed out, direct mappings included.
   std::size_t in_use_peak_bytes = 0;
-  std::size_t dirty_bytes = 0;     ///< Free, but backed by memory.
-  std::size_t clean_bytes = 0;     ///< Free and not backed by memory.
-  std::size_t metadata_bytes = 0;  ///< Usable for records and tags; backed only where touched.
-  std::size_t large_count = 0;     ///< Large objects now.
+  std::size_t dirty_bytes = 0;        ///< Free, but backed by memory.
+  std::size_t dirty_limit_bytes = 0;  ///< More than that is purged at once.
+  std::size_t clean_bytes = 0;        ///< Free and not backed by memory.
+  std::size_t metadata_bytes = 0;     ///< Usable for records and tags; backed only where touched.
+  std::size_t large_count = 0;        ///< Large objects now.
   std::size_t large_bytes = 0;
   std::uint64_t large_allocations = 0;
   std::uint64_t large_frees = 0;
@@ -195,13 +197,6 @@ class Arena {
   /// Bytes of chunks given back to the operating system since the start, by whichever call.
   std::size_t purged_bytes() const noexcept { return purged_bytes_.load(Order::relaxed); }
 
-  /// Dirty bytes that are kept for reuse when `in_use` bytes are in use, and `peak` were at most;
-  /// more is purged at once.
-  static constexpr std::size_t dirty_allowance(std::size_t in_use, std::size_t peak) noexcept {
-    const std::size_t least = (std::size_t{4} << 20) + peak / 32;
-    return in_use / 2 > least ? in_use / 2 : least;
-  }
-
   /// Holds all of the arena's mutexes across a fork, so that the child finds everything whole.
   void prepare_fork() noexcept;
   void parent_after_fork() noexcept;
@@ -222,9 +217,12 @@ class Arena {
   void adopt(const Growth& growth) noexcept;
   void give_back_run(std::uint32_t first) noexcept;
   std::size_t purge_run(std::uint32_t run, std::uint32_t limit_chunks, std::uint32_t now) noexcept;
+  void purge_due(std::uint32_t now) noexcept;
   void purge_excess(std::uint32_t now) noexcept;
   void purge_expired(std::uint32_t now) noexcept;
   std::size_t purge_all(std::uint32_t now) noexcept;
+  void note_taken(std::uint32_t clean_before, std::uint32_t now) noexcept;
+  std::size_t dirty_limit_bytes() const noexcept;
   std::uint64_t phase() const noexcept;
   std::uint32_t number_of(const void* address) const noexcept;
   void note_sizes() noexcept;
@@ -251,12 +249,14 @@ class Arena {
   alignas(64) os::Mutex mutex_;
   Window window_;
   RunMap runs_;
+  Allowance allowance_;
   std::size_t window_committed_ = 0;  ///< The window's share of committed_.
 
   Gauge committed_;
   Gauge in_use_;
   DirectMap direct_{committed_};
   HardwareAtomics::Cell<std::size_t> dirty_bytes_;
+  HardwareAtomics::Cell<std::size_t> dirty_limit_bytes_;
   HardwareAtomics::Cell<std::size_t> clean_bytes_;
   HardwareAtomics::Cell<std::size_t> metadata_bytes_;
   HardwareAtomics::Cell<std::size_t> large_count_;

@@ -12,6 +12,7 @@ ArenaStatistics Arena::statistics() const noexcept {
   statistics.in_use_bytes = in_use_.value();
   statistics.in_use_peak_bytes = in_use_.peak();
   statistics.dirty_bytes = dirty_bytes_.load(Order::relaxed);
+  statistics.dirty_limit_bytes = dirty_limit_bytes_.load(Order::relaxed);
   statistics.clean_bytes = clean_bytes_.load(Order::relaxed);
   statistics.metadata_bytes = metadata_bytes_.load(Order::relaxed);
   statistics.large_count = large_count_.load(Order::relaxed);
@@ -28,6 +29,7 @@ void Arena::note_sizes() noexcept {
   committed_.change(window_committed_, usable);
   window_committed_ = usable;
   dirty_bytes_.store(std::size_t{runs_.chunks_in(RunState::Dirty)} * chunk_bytes, Order::relaxed);
+  dirty_limit_bytes_.store(dirty_limit_bytes(), Order::relaxed);
   clean_bytes_.store(std::size_t{runs_.chunks_in(RunState::Clean)} * chunk_bytes, Order::relaxed);
   metadata_bytes_.store(window_.metadata_bytes(), Order::relaxed);
 }

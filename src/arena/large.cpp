@@ -125,15 +125,17 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
   if (chunks != had) {
     const os::Lock lock(mutex_);
     const std::uint32_t first = number_of(address_of(head));
+    const auto stamp = static_cast<std::uint32_t>(os::interface().now_milliseconds());
     if (chunks > had) {
+      const std::uint32_t clean_before = runs_.chunks_in(RunState::Clean);
       if (!runs_.extend(first, chunks)) {
         return false;
       }
+      note_taken(clean_before, stamp);
     } else {
-      const std::uint32_t stamp = static_cast<std::uint32_t>(os::interface().now_milliseconds());
       runs_.shrink(first, chunks, stamp);
-      purge_excess(stamp);
     }
+    purge_excess(stamp);
     head->publish(ChunkInfo::large_head(chunks));
     in_use_.change(had * chunk_bytes, chunks * chunk_bytes);
     large_bytes_.fetch_add((std::size_t{chunks} - had) * chunk_bytes, Order::relaxed);

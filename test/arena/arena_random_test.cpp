@@ -84,7 +84,7 @@ class Checker {
     const ArenaStatistics now = arena_->statistics();
     ASSERT_EQ(now.in_use_bytes, live_bytes_);
     ASSERT_EQ(now.committed_bytes, os_.usable_bytes());
-    ASSERT_LE(now.dirty_bytes, Arena::dirty_allowance(now.in_use_bytes, now.in_use_peak_bytes));
+    ASSERT_LE(now.dirty_bytes, now.dirty_limit_bytes);
   }
 
   void free_all() {

@@ -161,22 +161,22 @@ TEST_F(ArenaTest, works_with_each_size_of_os_page) {
 }
 
 TEST_F(ArenaTest, statistics_follow_what_is_handed_out) {
-  const Extent run = arena_->allocate(10);
-  const Extent large = arena_->allocate_large(1 << 20, 16);
+  const Extent run = arena_->allocate(2);
+  const Extent large = arena_->allocate_large(1 << 19, 16);
   ArenaStatistics now = arena_->statistics();
-  EXPECT_EQ(now.in_use_bytes, 26 * chunk_bytes);
+  EXPECT_EQ(now.in_use_bytes, 10 * chunk_bytes);
   EXPECT_EQ(now.committed_bytes, os_.usable_bytes());
   EXPECT_EQ(now.large_count, 1u);
-  EXPECT_EQ(now.large_bytes, 1u << 20);
+  EXPECT_EQ(now.large_bytes, 1u << 19);
   EXPECT_EQ(now.large_allocations, 1u);
   EXPECT_EQ(now.in_use_bytes + now.dirty_bytes + now.clean_bytes + now.metadata_bytes,
             now.committed_bytes);
-  arena_->deallocate(run.address, 10);
+  arena_->deallocate(run.address, 2);
   arena_->deallocate_large(large.address);
   now = arena_->statistics();
   EXPECT_EQ(now.in_use_bytes, 0u);
-  EXPECT_EQ(now.in_use_peak_bytes, 26 * chunk_bytes);
-  EXPECT_EQ(now.dirty_bytes, 26 * chunk_bytes);
+  EXPECT_EQ(now.in_use_peak_bytes, 10 * chunk_bytes);
+  EXPECT_EQ(now.dirty_bytes, 10 * chunk_bytes);
   EXPECT_EQ(now.large_count, 0u);
   EXPECT_EQ(now.large_bytes, 0u);
   EXPECT_EQ(now.large_frees, 1u);

@@ -42,13 +42,13 @@ class PurgeTest : public testing::Test {
 };
 
 TEST_F(PurgeTest, trim_gives_memory_back) {
-  void* const run = allocate_written(64);
-  EXPECT_EQ(resident_bytes(run, 64 * chunk_bytes), 64 * chunk_bytes);
-  arena_->deallocate(run, 64);
-  EXPECT_EQ(resident_bytes(run, 64 * chunk_bytes), 64 * chunk_bytes);
-  EXPECT_EQ(arena_->trim(), 64 * chunk_bytes);
-  EXPECT_EQ(resident_bytes(run, 64 * chunk_bytes), 0u);
-  EXPECT_EQ(arena_->statistics().purged_bytes, 64 * chunk_bytes);
+  void* const run = allocate_written(16);
+  EXPECT_EQ(resident_bytes(run, 16 * chunk_bytes), 16 * chunk_bytes);
+  arena_->deallocate(run, 16);
+  EXPECT_EQ(resident_bytes(run, 16 * chunk_bytes), 16 * chunk_bytes);
+  EXPECT_EQ(arena_->trim(), 16 * chunk_bytes);
+  EXPECT_EQ(resident_bytes(run, 16 * chunk_bytes), 0u);
+  EXPECT_EQ(arena_->statistics().purged_bytes, 16 * chunk_bytes);
   EXPECT_EQ(arena_->trim(), 0u);
   EXPECT_TRUE(arena_->validate());
 }
@@ -113,17 +113,64 @@ TEST_F(PurgeTest, more_than_the_allowance_goes_at_once) {
   for (std::size_t count = 0; count < runs.size(); count += 2) {
     arena_->deallocate(runs[count], 1);
     const ArenaStatistics now = arena_->statistics();
-    ASSERT_LE(now.dirty_bytes, Arena::dirty_allowance(now.in_use_bytes, now.in_use_peak_bytes));
+    ASSERT_LE(now.dirty_bytes, now.dirty_limit_bytes);
   }
   EXPECT_EQ(dirty(), 100 * chunk_bytes) << "half of the 200 in use";
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(PurgeTest, the_allowance_is_half_of_what_is_in_use_but_not_little) {
-  EXPECT_EQ(Arena::dirty_allowance(0, 0), 4 * mebibyte);
-  EXPECT_EQ(Arena::dirty_allowance(8 * mebibyte, 64 * mebibyte), 6 * mebibyte);
-  EXPECT_EQ(Arena::dirty_allowance(0, 320 * mebibyte), 14 * mebibyte);
-  EXPECT_EQ(Arena::dirty_allowance(800 * mebibyte, 800 * mebibyte), 400 * mebibyte);
+TEST_F(PurgeTest, little_is_kept_when_everything_is_freed) {
+  void* const run = allocate_written(512);
+  arena_->deallocate(run, 512);
+  EXPECT_LE(dirty(), 2 * mebibyte) << "1 MiB and a thirty-second of 32 MiB";
+  EXPECT_LE(resident_bytes(run, 512 * chunk_bytes), 2 * mebibyte);
+}
+
+TEST_F(PurgeTest, what_is_wanted_again_soon_is_kept_the_next_times) {
+  for (int round = 0; round < 100; ++round) {
+    std::vector<void*> runs;
+    for (int count = 0; count < 48; ++count) {
+      runs.push_back(arena_->allocate(1).address);
+    }
+    for (void* const run : runs) {
+      arena_->deallocate(run, 1);
+    }
+    os_.advance_clock(1);
+  }
+  EXPECT_LE(arena_->statistics().purged_bytes, 8 * mebibyte) << "a few rounds of 3 MiB each";
+  EXPECT_EQ(dirty(), 48 * chunk_bytes);
+}
+
+TEST_F(PurgeTest, objects_that_grow_in_place_are_regretted_too) {
+  const Extent object = arena_->allocate_large(chunk_bytes, 16);
+  for (int round = 0; round < 20; ++round) {
+    ASSERT_EQ(arena_->resize_large(object.address, 4 * mebibyte), object.address);
+    ASSERT_EQ(arena_->resize_large(object.address, chunk_bytes), object.address);
+  }
+  EXPECT_LE(arena_->statistics().purged_bytes, 12 * mebibyte);
+  EXPECT_TRUE(arena_->validate());
+}
+
+TEST_F(PurgeTest, what_replaces_as_much_at_the_peak_is_not_faulted_in_again) {
+  std::vector<void*> runs;
+  for (int count = 0; count < 64; ++count) {
+    runs.push_back(arena_->allocate(16).address);
+  }
+  std::size_t purged_at_first = 0;
+  for (std::size_t step = 0; step < 400; ++step) {
+    // Half of all is freed, then allocated anew.
+    for (std::size_t run = step % 2; run < runs.size(); run += 2) {
+      arena_->deallocate(runs[run], 16);
+    }
+    for (std::size_t run = step % 2; run < runs.size(); run += 2) {
+      runs[run] = arena_->allocate(16).address;
+    }
+    if (step == 20) {
+      purged_at_first = arena_->statistics().purged_bytes;
+    }
+  }
+  EXPECT_EQ(arena_->statistics().purged_bytes, purged_at_first);
+  EXPECT_TRUE(arena_->validate());
 }
 
 TEST_F(PurgeTest, one_operation_purges_a_bounded_amount_of_what_has_decayed) {
@@ -145,19 +192,19 @@ TEST_F(PurgeTest, one_operation_purges_a_bounded_amount_of_what_has_decayed) {
 }
 
 TEST_F(PurgeTest, what_cannot_be_purged_stays_dirty_and_is_tried_again) {
-  void* const run = allocate_written(16);
+  void* const run = allocate_written(8);
   void* const separator = allocate_written(1);
   void* const other = allocate_written(4);
   allocate_written(1);
-  arena_->deallocate(run, 16);
+  arena_->deallocate(run, 8);
   arena_->deallocate(other, 4);
   os_.fail_every(test::OsCall::Purge);
   EXPECT_EQ(arena_->trim(), 0u);
-  EXPECT_EQ(dirty(), 20 * chunk_bytes);
+  EXPECT_EQ(dirty(), 12 * chunk_bytes);
   EXPECT_TRUE(arena_->validate());
-  const Extent again = arena_->allocate(16);
+  const Extent again = arena_->allocate(8);
   EXPECT_FALSE(again.zeroed);
-  arena_->deallocate(again.address, 16);
+  arena_->deallocate(again.address, 8);
   os_.heal();
   os_.fail_call(1);
   EXPECT_NE(arena_->trim(), 0u) << "one refusal does not keep the others";
