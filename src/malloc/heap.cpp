@@ -77,9 +77,16 @@ void* allocate_of_class(std::uint32_t index) noexcept {
                          : thread_zones.allocate_late(index, 0, false);
 }
 
+/// Makes free what was freed anywhere, before memory is declared exhausted; true if memory went back to the
+/// arena.
+bool drain_everything() noexcept {
+  const bool others = thread_zones.drain_all();
+  return (thread_heap.zone != &empty_zone && thread_heap.zone->trim() != 0) || others;
+}
+
 Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
   Extent extent = process_arena.allocate_large(bytes, alignment);
-  if (!extent && thread_zones.drain_all()) {
+  if (!extent && drain_everything()) {
     extent = process_arena.allocate_large(bytes, alignment);
   }
   return extent;
@@ -229,6 +236,7 @@ std::size_t usable_bytes(const void* block) noexcept { return find_live(block).u
 
 std::size_t trim() noexcept {
   const std::size_t purged_before = process_arena.purged_bytes();
+  thread_zones.visit_all();
   if (thread_heap.zone != &empty_zone) {
     thread_heap.zone->trim();
   }

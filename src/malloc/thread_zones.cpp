@@ -134,18 +134,54 @@ std::size_t ThreadZones::drain_one() noexcept {
 }
 
 void ThreadZones::drain_some() noexcept {
-  if (parked_count_.load(Order::relaxed) != 0 &&
-      requests_.fetch_add(1, Order::relaxed) % requests_per_drain == 0) {
+  if (requests_.fetch_add(1, Order::relaxed) % requests_per_drain != 0) {
+    return;
+  }
+  if (parked_count_.load(Order::relaxed) != 0) {
     drain_one();
   }
+  visit_at_times();
 }
 
 bool ThreadZones::drain_all() noexcept {
+  visit_all();
   std::size_t freed_bytes = 0;
   for (std::size_t count = parked_count_.load(Order::relaxed); count != 0; --count) {
     freed_bytes += drain_one();
   }
   return freed_bytes != 0;
+}
+
+/// Delivery comes after the mutex, since a client's handler may have to be told of misuse. A fork in between
+/// loses those frees to the child.
+void ThreadZones::visit(ThreadZone& one) noexcept {
+  ArenaZone::Withheld withheld;
+  {
+    const os::Lock lock(visit_mutex_);
+    withheld = one.zone.take_withheld(os::interface().fence_all_threads);
+  }
+  withheld.deliver();
+}
+
+void ThreadZones::visit_all() noexcept {
+  const auto visit_others = [this](ThreadZone& one) noexcept {
+    if (&one.zone != thread_heap.zone && one.zone.withholds()) {
+      visit(one);
+    }
+  };
+  visit_others(late_);
+  for (ThreadZone* one = registered_.load(Order::acquire); one != nullptr;
+       one = one->next_registered) {
+    visit_others(*one);
+  }
+}
+
+void ThreadZones::visit_at_times() noexcept {
+  const auto now = static_cast<std::uint32_t>(os::interface().now_milliseconds());
+  std::uint32_t last = visited_at_.load(Order::relaxed);
+  if (now - last >= visit_milliseconds && visited_at_.compare_exchange(last, now, Order::relaxed)) {
+    visit_all();
+  }
 }
 
 void ThreadZones::trim_late() noexcept {
@@ -155,11 +191,13 @@ void ThreadZones::trim_late() noexcept {
 
 void ThreadZones::prepare_fork() noexcept {
   late_mutex_.lock();
+  visit_mutex_.lock();
   mutex_.lock();
 }
 
 void ThreadZones::parent_after_fork() noexcept {
   mutex_.unlock();
+  visit_mutex_.unlock();
   late_mutex_.unlock();
 }
 
@@ -171,6 +209,7 @@ void ThreadZones::child_after_fork() noexcept {
     }
   }
   mutex_.reinitialise_after_fork();
+  visit_mutex_.reinitialise_after_fork();
   late_mutex_.reinitialise_after_fork();
 }
 

@@ -17,8 +17,12 @@
 //
 // Zones are never destroyed: pages and remote frees lead to their owners by address.
 //
-// Locks, in this order: late mutex, registry mutex, the arena's, the direct map's. A parked zone is
-// touched by whoever took it off the list under the registry mutex. Across a fork all are held, so the
+// A thread may sleep for ever with frees of others' objects in its zone. So others visit its zone and deliver
+// them: on trim(), before memory is declared exhausted, and every visit_milliseconds by whoever asks for pages
+// or frees others' blocks.
+//
+// Locks, in this order: late mutex, visitors' mutex, registry mutex, the arena's, the direct map's. A parked
+// zone is touched by whoever took it off the list under the registry mutex. Across a fork all are held, so the
 // child finds them whole; zones of threads that the child does not have are abandoned: frees to them
 // stay safe, their free slots are lost.
 #pragma once
@@ -57,10 +61,17 @@ class ThreadZones {
   /// An object of class `index` from the late zone, or null. Zeroed if asked, `bytes` of it.
   void* allocate_late(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept;
 
-  /// Takes in what was freed to one parked zone, every few calls.
+  /// Every few calls, takes in what was freed to one parked zone; at times, visits all zones.
   void drain_some() noexcept;
-  /// Takes in what was freed to every parked zone; true if memory went back to the arena.
+  /// Visits all zones and takes in what was freed to parked ones; true if memory went back to the arena.
   bool drain_all() noexcept;
+
+  /// Delivers the frees that other threads' zones have gathered. Thread: any that is not inside a zone.
+  void visit_all() noexcept;
+  /// The same if nobody has done so for visit_milliseconds. Cost: that of reading a clock, else.
+  void visit_at_times() noexcept;
+
+  static constexpr std::uint32_t visit_milliseconds = 250;
   /// Gives the empty pages of the late zone back to the arena.
   void trim_late() noexcept;
 
@@ -85,6 +96,7 @@ class ThreadZones {
  private:
   static void thread_ends(void* zone) noexcept;
 
+  void visit(ThreadZone& one) noexcept;
   ThreadZone* pop_parked() noexcept;
   void push_parked(ThreadZone& one) noexcept;
   std::size_t drain_one() noexcept;
@@ -95,6 +107,7 @@ class ThreadZones {
   static constexpr std::uint32_t requests_per_drain = 16;
 
   os::Mutex late_mutex_;
+  os::Mutex visit_mutex_;
   os::Mutex mutex_;
   ThreadZone* first_parked_ = nullptr;
   ThreadZone* last_parked_ = nullptr;
@@ -102,6 +115,7 @@ class ThreadZones {
   HardwareAtomics::Cell<std::size_t> parked_count_{0};
   HardwareAtomics::Cell<std::size_t> threads_{0};
   HardwareAtomics::Cell<std::uint32_t> requests_{0};
+  HardwareAtomics::Cell<std::uint32_t> visited_at_{0};  ///< Milliseconds.
   std::byte* unused_ = nullptr;  ///< Zones are carved from chunks; what is left of the newest.
   std::size_t unused_bytes_ = 0;
   unsigned exit_key_ = 0;

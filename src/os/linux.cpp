@@ -4,6 +4,7 @@
 // after each, since malloc and free must not change it on success.
 #include <errno.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -112,6 +113,15 @@ std::size_t address_space_limit() {
   return static_cast<std::size_t>(limit.rlim_cur);
 }
 
+bool fence_all_threads() {
+  // A process registers once; a call before says EPERM. In kernels from 4.14 on.
+  const ErrnoKeeper keeper;
+  const auto command = [](int what) { return syscall(SYS_membarrier, what, 0, 0) == 0; };
+  return command(MEMBARRIER_CMD_PRIVATE_EXPEDITED) ||
+         (command(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) &&
+          command(MEMBARRIER_CMD_PRIVATE_EXPEDITED));
+}
+
 std::uint64_t now_milliseconds() {
   const ErrnoKeeper keeper;
   timespec now{};
@@ -171,6 +181,7 @@ constinit const Interface linux_interface = {
     .name = name,
     .os_page_bytes = os_page_bytes,
     .address_space_limit = address_space_limit,
+    .fence_all_threads = fence_all_threads,
     .now_milliseconds = now_milliseconds,
     .random_bits = random_bits,
     .wait = wait,

@@ -73,6 +73,10 @@ struct Interface {
   /// The bound on the process's address space (RLIMIT_AS) in bytes, or `unlimited`.
   std::size_t (*address_space_limit)();
 
+  /// Makes every thread of the process that runs now execute a full memory fence; false where the system
+  /// cannot.
+  bool (*fence_all_threads)();
+
   /// Milliseconds since an arbitrary moment, monotonic, a few milliseconds coarse. Cost: no kernel
   /// entry.
   std::uint64_t (*now_milliseconds)();

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include <errno.h>
 #include <gtest/gtest.h>
+#include <linux/membarrier.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -91,6 +93,13 @@ TEST(LinuxOs, impossible_requests_are_refused) {
   EXPECT_FALSE(system_interface.purge(null_page(), os_page_bytes()));
 }
 
+TEST(LinuxOs, fences_all_threads_where_the_kernel_can) {
+  const long commands = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
+  const bool can = commands >= 0 && (commands & MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0;
+  EXPECT_EQ(system_interface.fence_all_threads(), can);
+  EXPECT_EQ(system_interface.fence_all_threads(), can) << "registered already";
+}
+
 TEST(LinuxOs, errno_is_as_before_whatever_fails) {
   constexpr std::size_t impossible = std::size_t{1} << (sizeof(void*) * 8 - 2);
   static std::uint32_t word = 7;
@@ -104,6 +113,7 @@ TEST(LinuxOs, errno_is_as_before_whatever_fails) {
       [] { system_interface.name(null_page(), os_page_bytes(), "nothing"); },
       [] { system_interface.os_page_bytes(); },
       [] { system_interface.address_space_limit(); },
+      [] { system_interface.fence_all_threads(); },
       [] { system_interface.now_milliseconds(); },
       [] { system_interface.random_bits(); },
       [] { system_interface.wait(&word, 8); },

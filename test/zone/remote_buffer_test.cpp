@@ -46,6 +46,8 @@ class RemoteBufferTest : public testing::Test {
   }
   static std::uint32_t announced(Header* page) { return page->announced.load(Order::relaxed); }
 
+  static constexpr auto fence_ = [] { return true; };
+
   test::FrameSource frames_;
   test::MisuseRecorder misuse_;
   Owner<HardwareAtomics> owner_;
@@ -196,6 +198,82 @@ TEST_F(RemoteBufferTest, no_more_bytes_are_withheld_than_allowed) {
                 (slot - first + 1) * object_bytes);
     }
   }
+}
+
+TEST_F(RemoteBufferTest, a_visitor_takes_everything_out) {
+  Header* page = add_page();
+  RemoteBuffer<HardwareAtomics, 4> buffer;
+  EXPECT_FALSE(buffer.holds_some());
+  for (const std::uint32_t slot : {1u, 2u, word_bits, 3 * word_bits + 5}) {
+    buffer.add(free_of(page, slot), no_limit);
+  }
+  EXPECT_TRUE(buffer.holds_some());
+  const std::uint32_t before = announced(page);
+  buffer.take_all(fence_).deliver();
+  EXPECT_FALSE(buffer.holds_some());
+  EXPECT_EQ(buffer.withheld_bytes(), 0u);
+  EXPECT_EQ(announced(page), 4u);
+  EXPECT_LT(before, 4u);
+  EXPECT_FALSE(buffer.merge(page, 3)) << "its word is gathered no more";
+  buffer.add(free_of(page, 3), no_limit);
+  EXPECT_TRUE(buffer.merge(page, 4)) << "and again, after the visit";
+  buffer.flush_all();
+  EXPECT_EQ(announced(page), 6u);
+  EXPECT_EQ(misuse_.take_count(MisuseKind::DoubleFree), 0u);
+}
+
+TEST_F(RemoteBufferTest, while_a_visitor_is_there_frees_are_delivered_at_once) {
+  Header* page = add_page();
+  RemoteBuffer<HardwareAtomics, 4> buffer;
+  buffer.add(free_of(page, 1), no_limit);
+  const auto taken = buffer.take_all([&] {
+    EXPECT_FALSE(buffer.merge(page, 2)) << "the word's key was taken away";
+    buffer.add(free_of(page, 2), no_limit);
+    EXPECT_EQ(announced(page), 1u);
+    buffer.flush_all();
+    EXPECT_EQ(announced(page), 1u) << "the visitor takes it";
+    return true;
+  });
+  EXPECT_EQ(taken.count, 1u);
+  taken.deliver();
+  EXPECT_EQ(announced(page), 2u);
+  buffer.flush_all();
+  EXPECT_EQ(announced(page), 2u);
+}
+
+TEST_F(RemoteBufferTest, what_a_visitor_leaves_is_delivered_all_the_same) {
+  Header* page = add_page();
+  for (const bool by_owner : {false, true}) {
+    RemoteBuffer<HardwareAtomics, 4> buffer;
+    const std::uint32_t before = announced(page);
+    const std::uint32_t first = by_owner ? 10 : 20;
+    buffer.add(free_of(page, first), no_limit);
+    EXPECT_EQ(buffer.take_all([] { return false; }).count, 0u) << "without a fence";
+    EXPECT_TRUE(buffer.holds_some());
+    EXPECT_EQ(announced(page), before);
+    if (by_owner) {
+      buffer.flush_all();
+    } else {
+      buffer.add(free_of(page, first + 1), no_limit);
+      buffer.take_all(fence_).deliver();
+    }
+    EXPECT_EQ(announced(page) - before, by_owner ? 1u : 2u);
+  }
+}
+
+TEST_F(RemoteBufferTest, a_flush_that_meets_a_visitor_who_gives_up_is_made_up_for) {
+  Header* page = add_page();
+  RemoteBuffer<HardwareAtomics, 4> buffer;
+  buffer.add(free_of(page, 1), no_limit);
+  const auto taken = buffer.take_all([&] {
+    buffer.flush_all();
+    return false;
+  });
+  EXPECT_EQ(taken.count, 0u);
+  EXPECT_EQ(announced(page), 0u);
+  EXPECT_TRUE(buffer.holds_some()) << "so that the next visitor, or flush, finds it";
+  buffer.flush_all();
+  EXPECT_EQ(announced(page), 1u);
 }
 
 TEST_F(RemoteBufferTest, every_free_is_delivered_exactly_once_whatever_the_order) {

@@ -21,6 +21,11 @@ enum class Order : int {
   acq_rel = __ATOMIC_ACQ_REL,
 };
 
+/// Keeps the compiler from moving accesses to memory across it. The processor still may.
+[[gnu::always_inline]] inline void compiler_fence() noexcept {
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
 /// Shared memory as the processor offers it.
 struct HardwareAtomics {
   template <class T>

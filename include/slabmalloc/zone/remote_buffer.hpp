@@ -4,8 +4,8 @@
 //
 // A small direct-mapped table of {page, word, mask}: frees that fall into the same word become one
 // atomic operation. What is gathered is withheld from its owner, so it is bounded: in bytes, by what a
-// configuration allows, and in time, by every slow path of the zone that holds it. A buffered object
-// still counts as used, which pins its page.
+// configuration allows, and in time, by every slow path of the zone that holds it and, since that zone's
+// thread may sleep for ever, by visitors. A buffered object still counts as used, which pins its page.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +13,7 @@
 
 #include "slabmalloc/base/misuse.hpp"
 #include "slabmalloc/classes/slot_geometry.hpp"
+#include "slabmalloc/zone/gate.hpp"
 #include "slabmalloc/zone/owner.hpp"
 
 namespace slabmalloc {
@@ -68,8 +69,15 @@ struct RemoteFree {
   }
 };
 
-/// A direct-mapped table of `Entries` words' frees. Thread: the zone's owner.
-/// Invariant: key = 0 and mask = 0, or key = key_of(page, word) and ones(mask) + room = slots_allowed().
+/// A direct-mapped table of `Entries` words' frees. Thread: the zone's owner, but for what visitors may call.
+///
+/// All of it is behind a gate. merge(), which is most frees, has a lighter one, the same with other words: its
+/// mark is the entry's, and what tells it of a visitor is that the key is gone, since it is a visitor's first step
+/// to take all keys away. (It must be a word that merge() does not write: it could write the old value over a
+/// visitor's.)
+///
+/// Invariants, by entry: mask = 0, or free.page and free.word are those of the mask's slots; key = 0, or
+/// key = key_of(free.page, free.word) and ones(mask) + room = slots_allowed().
 template <class Atomics, std::size_t Entries>
 class RemoteBuffer {
   static_assert(is_power_of_two(Entries), "entries are selected by a hash");
@@ -77,14 +85,30 @@ class RemoteBuffer {
  public:
   using Header = PageHeader<Atomics>;
 
+  /// What a visitor took out, to be delivered.
+  struct Withheld {
+    RemoteFree<Atomics> frees[Entries];
+    std::size_t count = 0;
+
+    void deliver() const noexcept {
+      for (std::size_t index = 0; index < count; ++index) {
+        frees[index].deliver();
+      }
+    }
+  };
+
   constexpr RemoteBuffer() noexcept = default;
 
+  /// The bytes of what is gathered; 0 while a visitor is taking it.
   std::size_t withheld_bytes() const noexcept {
     std::size_t bytes = 0;
-    for (const Entry& entry : entries_) {
-      bytes += entry.free.mask != 0
-                   ? std::size_t{count_ones(entry.free.mask)} * entry.free.geometry->object_size
-                   : 0;
+    if (gate_.enter()) {
+      for (const Entry& entry : entries_) {
+        bytes += entry.free.mask != 0
+                     ? std::size_t{count_ones(entry.free.mask)} * entry.free.geometry->object_size
+                     : 0;
+      }
+      gate_.leave();
     }
     return bytes;
   }
@@ -93,60 +117,161 @@ class RemoteBuffer {
   /// for more; false if not, or if the slot is among them: then nothing is done. Cost: constant, no call.
   [[gnu::always_inline]] bool merge(const Header* page, std::uint32_t slot) noexcept {
     const std::uintptr_t key = key_of(page, slot / word_bits);
-    Entry& entry = entry_of(key);
-    if (entry.key != key || entry.room == 0) [[unlikely]] {
+    Entry* place = &entry_of(key);
+    // Else GCC keeps base and offset in registers of their own, which are then too few: 8 more instructions.
+    __asm__("" : "+r"(place));
+    Entry& entry = *place;
+    // Threads without a zone share an empty buffer, which they must not write to: this is where they leave.
+    if (entry.key.load(Order::relaxed) != key) [[unlikely]] {
       return false;
     }
-    Word mask = entry.free.mask;
-    if (test_and_set(mask, slot)) [[unlikely]] {
-      return false;
-    }
-    entry.free.mask = mask;
-    --entry.room;
-    return true;
+    return entry.merge(key, slot);
   }
 
   /// Gathers `free`, of one slot; delivers what was in its place, or all of its word if there is no more
   /// room. Never withholds more than `limit_bytes`. A second free of a slot that is still gathered here is
-  /// reported.
+  /// reported. While a visitor is there, `free` is delivered at once.
   void add(const RemoteFree<Atomics>& free, std::size_t limit_bytes) noexcept {
-    const std::uintptr_t key = key_of(free.page, free.word);
-    Entry& entry = entry_of(key);
-    if (entry.key != key) {
-      flush(entry);
-      const std::uint32_t slots = slots_allowed(limit_bytes, free.geometry->object_size);
-      if (slots == 0) {
-        free.deliver();
-      } else {
-        entry = {key, slots - 1, free};
-      }
+    if (!gate_.enter()) [[unlikely]] {
+      free.deliver();
       return;
     }
+    const std::uintptr_t key = key_of(free.page, free.word);
+    Entry& entry = entry_of(key);
+    if (entry.key.load(Order::relaxed) != key) {
+      replace(entry, key, free, limit_bytes);
+      return;
+    }
+    // Reports and deliveries come after leaving, since a client's handler may free, too.
     if ((entry.free.mask & free.mask) != 0) [[unlikely]] {
+      gate_.leave();
       free.report_double_frees(free.mask);
       return;
     }
     entry.free.mask |= free.mask;
-    if (entry.room == 0) {
-      flush(entry);
-    } else {
+    if (entry.room != 0) {
       --entry.room;
+      gate_.leave();
+      return;
+    }
+    const RemoteFree<Atomics> due = entry.take();
+    gate_.leave();
+    due.deliver();
+  }
+
+  /// Delivers everything, or leaves the rest to a visitor that is there.
+  void flush_all() noexcept {
+    if (!holds_some()) {
+      return;
+    }
+    holds_some_.store(false, Order::relaxed);
+    for (Entry& entry : entries_) {
+      if (!gate_.enter()) [[unlikely]] {
+        // Should the visitor give up, there is still something to come back for.
+        holds_some_.store(true, Order::relaxed);
+        return;
+      }
+      if (entry.free.mask == 0) {
+        gate_.leave();
+        continue;
+      }
+      const RemoteFree<Atomics> due = entry.take();
+      gate_.leave();
+      due.deliver();
     }
   }
 
-  /// Delivers everything.
-  void flush_all() noexcept {
-    for (Entry& entry : entries_) {
-      flush(entry);
+  /// False if nothing is gathered. Thread: any; a hint.
+  bool holds_some() const noexcept { return holds_some_.load(Order::relaxed); }
+
+  /// Takes everything out, for the visitor to deliver; nothing if the owner is at it right now, or if there is
+  /// no fence. Thread: any but the owner. `fence` is as in Gate::visit().
+  template <class Fence>
+  Withheld take_all(Fence&& fence) noexcept {
+    Withheld result;
+    const auto take_keys_away = [this]() noexcept {
+      for (Entry& entry : entries_) {
+        entry.key.store(0, Order::relaxed);
+      }
+    };
+    const auto is_merging = [this]() noexcept {
+      bool some = false;
+      for (const Entry& entry : entries_) {
+        some = some || entry.merging.load(Order::acquire);
+      }
+      return some;
+    };
+    if (!holds_some() || !gate_.visit(take_keys_away, fence)) {
+      return result;
     }
+    if (!is_merging()) {
+      for (Entry& entry : entries_) {
+        if (entry.free.mask != 0) {
+          result.frees[result.count++] = entry.take();
+        }
+      }
+      holds_some_.store(false, Order::relaxed);
+    }
+    gate_.end_visit();
+    return result;
   }
 
  private:
   struct alignas(64) Entry {
-    std::uintptr_t key = 0;
-    std::uint32_t room = 0;  ///< Slots that may be added.
+    template <class T>
+    using Cell = typename Atomics::template Cell<T>;
+
+    Cell<std::uintptr_t> key;   ///< Visitors clear it before they are inside.
+    Cell<bool> merging{false};  ///< The owner is in merge().
+    std::uint32_t room = 0;     ///< Slots that may be added.
     RemoteFree<Atomics> free;
+
+    /// Adds a slot if there is room, it is not there already, and the key was not taken away.
+    /// Order: leaving releases, with the acquire in take_all(): the slot is seen.
+    [[gnu::always_inline]] bool merge(std::uintptr_t expected, std::uint32_t slot) noexcept {
+      merging.store(true, Order::relaxed);
+      compiler_fence();
+      if (key.load(Order::relaxed) == expected && room != 0) [[likely]] {
+        Word mask = free.mask;
+        if (!test_and_set(mask, slot)) [[likely]] {
+          free.mask = mask;
+          --room;
+          merging.store(false, Order::release);
+          return true;
+        }
+      }
+      merging.store(false, Order::release);
+      return false;
+    }
+
+    /// Empties the entry; what was in it. Inside the gate.
+    RemoteFree<Atomics> take() noexcept {
+      const RemoteFree<Atomics> taken = free;
+      key.store(0, Order::relaxed);
+      free.mask = 0;
+      return taken;
+    }
   };
+
+  /// The part of add() for a word that is not gathered yet. It leaves the gate.
+  void replace(Entry& entry, std::uintptr_t key, const RemoteFree<Atomics>& free,
+               std::size_t limit_bytes) noexcept {
+    const RemoteFree<Atomics> due = entry.take();
+    const std::uint32_t slots = slots_allowed(limit_bytes, free.geometry->object_size);
+    if (slots != 0) {
+      entry.free = free;
+      entry.room = slots - 1;
+      entry.key.store(key, Order::relaxed);
+      holds_some_.store(true, Order::relaxed);
+    }
+    gate_.leave();
+    if (due.mask != 0) {
+      due.deliver();
+    }
+    if (slots == 0) {
+      free.deliver();
+    }
+  }
 
   /// Slots of one word that may be withheld: an equal share of the bytes for every entry.
   static std::uint32_t slots_allowed(std::size_t limit_bytes, std::uint32_t object_size) noexcept {
@@ -169,15 +294,9 @@ class RemoteBuffer {
     }
   }
 
-  static void flush(Entry& entry) noexcept {
-    if (entry.key != 0) {
-      const RemoteFree<Atomics> free = entry.free;
-      entry = Entry{};
-      free.deliver();
-    }
-  }
-
   Entry entries_[Entries] = {};
+  mutable Gate<Atomics> gate_;
+  typename Atomics::template Cell<bool> holds_some_{false};
 };
 
 }  // namespace slabmalloc

@@ -62,8 +62,23 @@ class ZoneEngine {
     });
   }
 
-  /// True if another thread has announced frees that wait here. Thread: any; a hint.
-  bool has_mail() const noexcept { return owner_.has_mail(); }
+  /// True if frees wait here: others' of this zone's objects, announced, or this zone's of others' objects,
+  /// gathered. Thread: any; a hint.
+  bool has_mail() const noexcept { return owner_.has_mail() || remote_.holds_some(); }
+
+  // ---- for visitors: threads that look after a zone whose owner may sleep for ever ------------------
+
+  /// True if frees of others' objects are gathered here. Thread: any; a hint.
+  bool withholds() const noexcept { return remote_.holds_some(); }
+
+  using Withheld = typename RemoteBuffer<Atomics, Config::remote_buffer_entries>::Withheld;
+
+  /// Takes out the frees that this zone gathered, for the caller to deliver: their owners wait for them. Nothing
+  /// if there are none, the owner is at it or there is no fence. Thread: any. `fence` is as in Gate::visit().
+  template <class Fence>
+  Withheld take_withheld(Fence&& fence) noexcept {
+    return remote_.take_all(fence);
+  }
 
   // ---- for allocators built on a zone whose pages describe themselves ----------------------------
 
