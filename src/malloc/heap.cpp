@@ -174,17 +174,17 @@ namespace {
   }
 }
 
-/// Frees what is not to be merged with frees of its neighbours.
-[[gnu::noinline]] void deallocate_apart(void* block, Chunk* chunk) noexcept {
-  if (chunk != nullptr && thread_heap.zone != &empty_zone) {
-    const ChunkInfo info = chunk->snapshot();
+/// Frees what is not to be merged with frees of its neighbours. `page` is as in deallocate_slow().
+[[gnu::noinline]] void deallocate_apart(void* block, ArenaTable::Header* page) noexcept {
+  if (page != nullptr && thread_heap.zone != &empty_zone) {
+    const ChunkInfo info = Chunk::of(page)->snapshot();
     const std::uint32_t slot = info.slot_at(offset_in_chunk(block));
     if (slot != ChunkInfo::no_slot) [[likely]] {
       ArenaZone& zone = *thread_heap.zone;
-      const std::uintptr_t tag = chunk->header.tag.load(Order::relaxed);
+      const std::uintptr_t tag = page->tag.load(Order::relaxed);
       if (tag != (zone.tag() | PageState::full) ||
-          !zone.class_at(info.class_index).pass_on(&chunk->header, block)) {
-        zone.deallocate_slot(&chunk->header, info.class_index, slot, block);
+          !zone.class_at(info.class_index).pass_on(page, slot, block)) {
+        zone.deallocate_slot(page, info.class_index, slot, block);
       }
       return;
     }
@@ -194,16 +194,16 @@ namespace {
 
 }  // namespace
 
-/// A free that is no plain one of the calling thread's own. `chunk` holds the block, or is null if the thread
-/// does not know.
-[[gnu::noinline]] void deallocate_slow(void* block, Chunk* chunk) noexcept {
-  if (chunk != nullptr) [[likely]] {
-    const std::uint32_t slot = chunk->snapshot().slot_at(offset_in_chunk(block));
-    if (slot != ChunkInfo::no_slot && thread_heap.zone->merge_remote(&chunk->header, slot)) {
+/// A free that is no plain one of the calling thread's own. `page` is the header in the record of the chunk
+/// that holds the block, or null if the thread does not know that.
+[[gnu::noinline]] void deallocate_slow(void* block, ArenaTable::Header* page) noexcept {
+  if (page != nullptr) [[likely]] {
+    const std::uint32_t slot = Chunk::of(page)->snapshot().slot_at(offset_in_chunk(block));
+    if (slot != ChunkInfo::no_slot && thread_heap.zone->merge_remote(page, slot)) {
       return;
     }
   }
-  deallocate_apart(block, chunk);
+  deallocate_apart(block, page);
 }
 
 [[gnu::noinline]] void finish_deallocate(void* block, FreeOutcome outcome) noexcept {

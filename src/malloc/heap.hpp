@@ -24,7 +24,7 @@ inline constexpr std::size_t minimum_alignment = 16;
 
 // The slow paths, in heap.cpp.
 void* allocate_slow(std::size_t bytes) noexcept;
-void deallocate_slow(void* block, Chunk* chunk) noexcept;
+void deallocate_slow(void* block, ArenaTable::Header* page) noexcept;
 /// After a free by the owner that did more or less than free a slot. It finds the page again, so that the
 /// fast path has little to keep.
 void finish_deallocate(void* block, FreeOutcome outcome) noexcept;
@@ -69,7 +69,7 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
       return;
     }
   }
-  deallocate_slow(block, chunk);
+  deallocate_slow(block, chunk != nullptr ? &chunk->header : nullptr);
 }
 
 /// Makes a block one of `bytes`, moved if need be; null if memory is exhausted: then it is untouched.

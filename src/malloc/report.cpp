@@ -63,9 +63,6 @@ void add_zones(ProcessStatistics& sum) noexcept {
       one.allocations +=
           mine ? zone.class_statistics(index).allocations : zone.allocations(index);
       one.remote_frees += zone.remote_frees(index);
-      // Claimed slots look live in their page, but were not issued.
-      const std::size_t claimed = zone.claimed_slots(index);
-      one.used = one.used > claimed ? one.used - claimed : 0;
     }
   });
 }

@@ -190,7 +190,6 @@ TEST_F(ZoneStatisticsTest, read_by_another_thread_lag_by_the_current_page) {
     while (!done) {
       const std::size_t counted = zone_.allocations(index_);
       EXPECT_LE(counted, issued + 1);
-      EXPECT_LE(zone_.claimed_slots(index_), word_bits);
     }
   });
   for (int count = 0; count < 20000; ++count) {
@@ -205,7 +204,6 @@ TEST_F(ZoneStatisticsTest, read_by_another_thread_lag_by_the_current_page) {
   reader.join();
   zone_.settle();
   EXPECT_EQ(zone_.allocations(index_), 20000u) << "exact once settled";
-  EXPECT_EQ(zone_.claimed_slots(index_), 0u);
 }
 
 TEST_F(ZoneStatisticsTest, visiting_shows_live_objects_and_nothing_else) {

@@ -57,7 +57,7 @@ struct PageHeader {
 
   Cell<std::uintptr_t> tag;       ///< Owner's address | PageState; 0: in no size class.
   PageHeader* next = nullptr;     ///< Owner's lists.
-  PageHeader* previous = nullptr;       ///< Of the current page: its size class.
+  PageHeader* previous = nullptr;
   PageHeader* inbox_next = nullptr;     ///< Written by whoever pushes the page on an inbox.
   Cell<std::uint32_t> used;             ///< Slots not known free; written by the owner alone.
   Cell<std::uint32_t> announced;        ///< Remote frees told to the owner, not yet taken.

@@ -11,31 +11,32 @@
 //
 // Allocation claims one word of the current page's local bitmap as a whole, or of large objects a few
 // of its bits, and issues them one by one; then it claims from the same word again, if bits are left or
-// frees have set some, or from the next. Issuing from a claimed copy keeps the page's word, which frees
-// write, off the path from one allocation to the next.
+// frees have set some, or from the next. What is claimed is a copy: a bit leaves the page's word when its
+// slot is issued, so that the word always tells what is free. Choosing slots by the copy keeps the word,
+// which frees write, off the path from one allocation to the next.
 // Words are visited in order; a swept page goes to the back of `partial`, so that pages gather free
 // slots before their next visit.
 //
 // Free by the owner sets the bit and counts `used` down. `used` of the current page is not exact: it
 // starts at a bias on entry and is told from the bitmap on leaving, so that allocation need not count.
-// The bias shows in its sign, which tells the current page, where a slot that is claimed but not issued
-// is free although its bit is clear. That page is in no list, so its `previous` link leads to its class.
 //
 // A free into a full page while nothing is claimed passes the slot on: it is claimed at once, by itself,
 // for the next allocation, and the page stays full. So where single objects of a full heap are replaced,
-// no page is written or moves between lists. Until that allocation the slot is free, although its bit
-// is clear and `used` of its page counts it.
+// no page moves between lists. Until that allocation the slot is free, although `used` of its page counts
+// it.
 //
 // Invariants, each with its line in validate():
 //   I1  pages = |current| + |partial| + |full| + |idle|
 //   I2  partial: state = open, 0 < ones(local), used > 0
-//   I3  full:    state = full, ones(local) = 0
+//   I3  full:    state = full, ones(local) = passed
 //   I4  idle:    state = idle, ones(local) = slots, used = 0, announced = 0, pending = 0
-//   I5  partial, full, idle: used = slots - ones(local) + pending
+//   I5  partial, full, idle: used = slots - ones(local) + pending + passed
 //   I6  every page: no bit of either bitmap at or above `slots`; seal is right; class is right
-//   I7  current: state = open, mark < used <= bias, claimed & local = 0 in the selected word
-//   I8  claimed = 0, or of the selected word, or one slot that was passed on of a full page
-// pending counts bits that were collected before their announcement was taken (page_header.hpp).
+//   I7  current: state = open, mark < used <= bias
+//   I8  claimed & ~word = 0 for the selected word; that is of the current page, or of a full page one of
+//       whose slots was passed on
+// pending counts bits that were collected before their announcement was taken (page_header.hpp); passed
+// is 1 for the page of a slot that was passed on and is not issued, else 0.
 #pragma once
 
 #include <cstddef>
@@ -89,20 +90,18 @@ class alignas(64) SizeClass {
   /// A slot from the selected word, or null. Cost: constant, no call.
   [[gnu::always_inline]] void* allocate_fast() noexcept {
     Word free = claimed_.load(Order::relaxed);
+    Cell& word = *word_;
     if (free == 0) [[unlikely]] {
-      free = word_->load(Order::relaxed);
+      free = word.load(Order::relaxed);
       if (free == 0) [[unlikely]] {
         return nullptr;
       }
-      Word rest = 0;
-      if (claim_ != ~Word{0}) {
-        rest = free & ~(claim_ << lowest_bit(free));
-        free ^= rest;
-      }
-      word_->store(rest, Order::relaxed);
+      free &= claim_ << lowest_bit(free);
       renew_bias();
     }
-    claimed_.store(free & (free - 1), Order::relaxed);
+    const Word rest = free & (free - 1);
+    claimed_.store(rest, Order::relaxed);
+    word.store(word.load(Order::relaxed) ^ free ^ rest, Order::relaxed);
     std::byte* const object = word_base_ + lowest_bit(free) * geometry_.object_size;
     if (object == nullptr) {
       __builtin_unreachable();  // The compiler need not test what it was not told.
@@ -117,7 +116,8 @@ class alignas(64) SizeClass {
       return nullptr;
     }
     // A word that was deselected to pass slots on may have gained bits since.
-    std::uint32_t index = word_ == &no_free_slots ? word_index_ : word_index_ + 1;
+    const bool is_deselected = passed_page_ != nullptr || word_ == &no_free_slots;
+    std::uint32_t index = is_deselected ? word_index_ : word_index_ + 1;
     for (; index < geometry_.words; ++index) {
       if (page->local(index).load(Order::relaxed) != 0) {
         select(page, index);
@@ -136,7 +136,7 @@ class alignas(64) SizeClass {
     if (page == nullptr) {
       return;
     }
-    const Word free = claimed_.load(Order::relaxed) | word_->load(Order::relaxed);
+    const Word free = word_->load(Order::relaxed);
     if ((free & page->remote(word_index_, geometry_.words).load(Order::relaxed)) != 0)
         [[unlikely]] {
       collect(page);
@@ -186,33 +186,26 @@ class alignas(64) SizeClass {
         return FreeOutcome::Rejected;
       }
     }
-    const std::uint32_t used = page->used.load(Order::relaxed) - 1;
-    if (static_cast<std::int32_t>(used) <= 0) [[unlikely]] {
-      if (used == 0) {
-        word.store(free, Order::relaxed);
-        page->used.store(0, Order::relaxed);
-        return FreeOutcome::Emptied;
-      }
-      if (is_set(of_current(page)->claimed_in(word), slot)) [[unlikely]] {
-        return FreeOutcome::Rejected;
-      }
-    }
     word.store(free, Order::relaxed);
+    const std::uint32_t used = page->used.load(Order::relaxed) - 1;
     page->used.store(used, Order::relaxed);
-    return FreeOutcome::Freed;
+    return used == 0 ? FreeOutcome::Emptied : FreeOutcome::Freed;
   }
 
-  /// Frees `object`, in a slot of a full page of this class, by claiming the slot for the next
+  /// Frees slot `slot`, at `object`, of a full page of this class by claiming the slot for the next
   /// allocation. False, and nothing changed, unless slots are passed on and that one has none, or if the
   /// page has an announced free that may be of this slot. Cost: constant, no call.
-  [[gnu::always_inline]] bool pass_on(Header* page, void* object) noexcept {
+  [[gnu::always_inline]] bool pass_on(Header* page, std::uint32_t slot, void* object) noexcept {
     if (passed_page_ == nullptr || claimed_.load(Order::relaxed) != 0 ||
         page->announced.load(Order::relaxed) != 0) {
       return false;
     }
     passed_page_ = page;
-    word_base_ = static_cast<std::byte*>(object);
-    claimed_.store(1, Order::relaxed);
+    const std::uint32_t bit = slot % word_bits;
+    word_ = &page->local(slot / word_bits);
+    word_->store(Word{1} << bit, Order::relaxed);
+    word_base_ = static_cast<std::byte*>(object) - std::size_t{bit} * geometry_.object_size;
+    claimed_.store(Word{1} << bit, Order::relaxed);
     allocations_.add(1);
     return true;
   }
@@ -237,11 +230,11 @@ class alignas(64) SizeClass {
   /// Settles a page whose `used` a free brought to 0.
   void page_emptied(Header* page) noexcept;
 
-  /// True if slot `slot` of a page laid out as this class's is free as far as can be seen: the slots that
-  /// another owner has claimed and not issued look live. Thread: the owner, for any owner's page.
+  /// True if slot `slot` of a page laid out as this class's is free as far as can be seen. Thread: any
+  /// owner, for any owner's page.
   bool is_free(Header* page, std::uint32_t slot) const noexcept {
     const std::uint32_t index = slot / word_bits;
-    const Word free = page->local(index).load(Order::relaxed) | claimed_in(page, index) |
+    const Word free = page->local(index).load(Order::relaxed) |
                       page->remote(index, geometry_.words).load(Order::relaxed);
     return is_set(free, slot);
   }
@@ -279,10 +272,6 @@ class alignas(64) SizeClass {
 
   /// Objects given out so far, without those issued since the current page became it. Thread: any.
   std::size_t allocations() const noexcept { return allocations_.get(); }
-  /// Slots claimed and not issued: free, although their page shows them as live. Thread: any.
-  std::uint32_t claimed_slots() const noexcept {
-    return count_ones(claimed_.load(Order::relaxed));
-  }
   std::size_t remote_frees() const noexcept { return remote_frees_.get(); }
   std::size_t pages() const noexcept { return pages_.get(); }
 
@@ -315,22 +304,9 @@ class alignas(64) SizeClass {
   /// What `word_` points to while no word is selected. Never written.
   static inline constinit Cell no_free_slots{};
 
-  /// The bits of `word`, of the current page, that are free, but not in it: claimed and not issued.
-  [[gnu::always_inline]] Word claimed_in(const Cell& word) const noexcept {
-    return &word == word_ ? claimed_.load(Order::relaxed) : 0;
-  }
-  /// The same for word `index` of any page.
-  Word claimed_in(Header* page, std::uint32_t index) const noexcept {
-    if (page != passed_page_ || claimed_.load(Order::relaxed) == 0) {
-      return claimed_in(page->local(index));
-    }
-    const std::uint32_t slot = passed_slot();
-    return index == slot / word_bits ? Word{1} << (slot % word_bits) : 0;
-  }
-
-  /// The slot that was passed on. Pre: passed_page_ is not null, something is claimed.
-  std::uint32_t passed_slot() const noexcept {
-    return geometry_.slot_at(static_cast<std::size_t>(word_base_ - Page::frame_of(passed_page_)));
+  /// True if a slot was passed on and is not issued yet.
+  bool has_passed_slot() const noexcept {
+    return passed_page_ != nullptr && claimed_.load(Order::relaxed) != 0;
   }
 
   /// Selects word `index` of the current page.
@@ -347,20 +323,21 @@ class alignas(64) SizeClass {
   FreeOutcome free_in_full_page(Header* page, std::uint32_t slot, void* object) noexcept {
     if constexpr (!Hardened) {
       start_passing_on(page);
-      if (pass_on(page, object)) {
+      if (pass_on(page, slot, object)) {
         return FreeOutcome::Freed;
       }
     }
     const std::uint32_t index = slot / word_bits;
     const Word mask = Word{1} << (slot % word_bits);
-    Word free = claimed_in(page, index);
+    const Word free = page->local(index).load(Order::relaxed);
+    Word seen_free = free;
     if constexpr (Hardened) {
-      free |= page->remote(index, geometry_.words).load(Order::relaxed);
+      seen_free |= page->remote(index, geometry_.words).load(Order::relaxed);
     }
-    if ((free & mask) != 0) {
+    if ((seen_free & mask) != 0) {
       return FreeOutcome::Rejected;
     }
-    page->local(index).store(mask, Order::relaxed);
+    page->local(index).store(free | mask, Order::relaxed);
     page->used.store(page->used.load(Order::relaxed) - 1, Order::relaxed);
     relist(page);
     return page->used.load(Order::relaxed) == 0 ? FreeOutcome::Emptied : FreeOutcome::Freed;
@@ -379,11 +356,6 @@ class alignas(64) SizeClass {
   /// Frees a slot that was passed on and not issued in its page, which is then not full any more.
   void take_back_passed_slot() noexcept;
 
-  /// The class whose current page `page` is. Such a page is in no list, so its link is free to say.
-  [[gnu::always_inline]] static const SizeClass* of_current(const Header* page) noexcept {
-    return reinterpret_cast<const SizeClass*>(page->previous);
-  }
-
   /// Starts `used` of the current page anew before frees can take its mark away. Between two claims of a
   /// word there are fewer frees than a page has slots.
   [[gnu::always_inline]] void renew_bias() noexcept {
@@ -398,7 +370,6 @@ class alignas(64) SizeClass {
 
   void enter(Header* page, bool fresh) noexcept {
     page->tag.store(owner_->tag(), Order::relaxed);
-    page->previous = reinterpret_cast<Header*>(this);
     free_on_entry_ = geometry_.slots - page->used.load(Order::relaxed) + page->pending;
     frees_while_current_ = 0;
     collected_while_current_ = 0;
@@ -452,10 +423,10 @@ class alignas(64) SizeClass {
   const char* validate_page(Header* page, std::uintptr_t state, bool exact) const noexcept;
 
   // The allocation's line.
-  Cell claimed_{};                  ///< Bits taken out of *word_, or a slot passed on; not issued yet.
-  Cell* word_ = &no_free_slots;     ///< The selected word of the current page.
+  Cell claimed_{};                  ///< Bits of *word_ that are to be issued next.
+  Cell* word_ = &no_free_slots;     ///< The selected word of the current page, or a passed slot's.
   std::byte* word_base_ = nullptr;  ///< The slot of bit 0 of claimed_.
-  Word claim_ = 1;                  ///< What one claim takes at most, from the lowest free slot on.
+  Word claim_ = 1;                  ///< What one claim may take, from the lowest free slot on.
   SlotGeometry geometry_{};
   Header* passed_page_ = nullptr;   ///< While slots are passed on: the page of the last one.
   std::uint32_t word_index_ = 0;    ///< The word of the current page that was selected last.

@@ -17,11 +17,10 @@ ClassStatistics SizeClass<Page>::statistics() const noexcept {
   result.pages_high_water = pages_high_water_.get();
   result.slots = result.pages * geometry_.slots;
   result.allocations = allocations_.get();
-  const std::uint32_t claimed = claimed_slots();
-  const std::uint32_t passed_on = passed_page_ != nullptr ? claimed : 0;
+  const std::uint32_t passed_on = has_passed_slot() ? 1 : 0;
   for_each_page([&](Header* page) noexcept {
     if (page == current_.load(Order::relaxed)) {
-      const std::uint32_t free = count_free(page) + claimed - passed_on;
+      const std::uint32_t free = count_free(page);
       result.allocations += issued_while_current(page, free);
       result.used += geometry_.slots - free + page->pending;
     } else {
@@ -58,8 +57,7 @@ void SizeClass<Page>::visit_live(Visitor&& visitor) const noexcept {
     std::byte* frame = Page::frame_of(page);
     for (std::uint32_t word = 0; word < geometry_.words; ++word) {
       Word live = geometry_.word_mask(word) & ~page->local(word).load(Order::relaxed) &
-                  ~page->remote(word, geometry_.words).load(Order::relaxed) &
-                  ~claimed_in(page, word);
+                  ~page->remote(word, geometry_.words).load(Order::relaxed);
       for (; live != 0; live &= live - 1) {
         const std::size_t slot = std::size_t{word} * word_bits + lowest_bit(live);
         visitor(static_cast<void*>(frame + slot * geometry_.object_size),
@@ -87,8 +85,9 @@ const char* SizeClass<Page>::validate_page(Header* page, std::uintptr_t state,
     }
   }
   const std::uint32_t used = page->used.load(Order::relaxed);
-  if (exact && used != geometry_.slots - count_free(page) + page->pending) {
-    return "I5: used = slots - ones(local) + pending";
+  const std::uint32_t passed_on = page == passed_page_ && has_passed_slot() ? 1 : 0;
+  if (exact && used != geometry_.slots - count_free(page) + page->pending + passed_on) {
+    return "I5: used = slots - ones(local) + pending + passed on";
   }
   return nullptr;
 }
@@ -105,16 +104,12 @@ const char* SizeClass<Page>::validate() const noexcept {
       return "I7: used of the current page is above the mark";
     }
   }
-  const Word claimed = claimed_.load(Order::relaxed);
-  if ((claimed & word_->load(Order::relaxed)) != 0) {
-    return "I7: claimed & local = 0 in the selected word";
+  if ((claimed_.load(Order::relaxed) & ~word_->load(Order::relaxed)) != 0) {
+    return "I8: what is claimed is free in the selected word";
   }
-  const bool passed_on =
-      passed_page_ != nullptr && claimed == 1 &&
-      passed_page_->tag.load(Order::relaxed) == (owner_->tag() | PageState::full) &&
-      passed_slot() != SlotGeometry::no_slot;
-  if (claimed != 0 && (passed_page_ != nullptr ? !passed_on : word_ == &no_free_slots)) {
-    return "I8: what is claimed is of the selected word, or one slot of a full page";
+  if (has_passed_slot() &&
+      passed_page_->tag.load(Order::relaxed) != (owner_->tag() | PageState::full)) {
+    return "I8: a slot that was passed on is of a full page";
   }
   for (Header* page = partial_.front(); page != nullptr; page = page->next, ++pages) {
     if (const char* broken = validate_page(page, PageState::open, true)) {
@@ -128,8 +123,8 @@ const char* SizeClass<Page>::validate() const noexcept {
     if (const char* broken = validate_page(page, PageState::full, true)) {
       return broken;
     }
-    if (count_free(page) != 0) {
-      return "I3: a full page has no free slot";
+    if (count_free(page) != (page == passed_page_ && has_passed_slot() ? 1 : 0)) {
+      return "I3: a full page has no free slot but one that was passed on";
     }
   }
   std::size_t idle = 0;

@@ -37,18 +37,16 @@ inline typename SizeClass<Page>::Header* SizeClass<Page>::remove_idle_page() noe
 template <AllocablePage Page>
 inline void SizeClass<Page>::leave_current() noexcept {
   take_back_passed_slot();
+  claimed_.store(0, Order::relaxed);
+  word_ = &no_free_slots;
+  passed_page_ = nullptr;
   Header* page = current_.load(Order::relaxed);
   if (page == nullptr) {
     return;
   }
-  if (const Word claimed = claimed_.load(Order::relaxed); claimed != 0) {
-    word_->store(word_->load(Order::relaxed) | claimed, Order::relaxed);
-    claimed_.store(0, Order::relaxed);
-  }
   const std::uint32_t free = count_free(page);
   allocations_.add(issued_while_current(page, free));
   current_.store(nullptr, Order::relaxed);
-  word_ = &no_free_slots;
   fresh_ = false;
   const std::uint32_t used = geometry_.slots - free + page->pending;
   page->used.store(used, Order::relaxed);
@@ -90,7 +88,7 @@ inline void SizeClass<Page>::page_emptied(Header* page) noexcept {
 template <AllocablePage Page>
 inline void SizeClass<Page>::take_back_passed_slot() noexcept {
   Header* page = passed_page_;
-  if (page != nullptr && claimed_.load(Order::relaxed) != 0) {
+  if (has_passed_slot()) {
     relist(page);
     if (page->used.load(Order::relaxed) == 0) {
       page_emptied(page);
@@ -100,13 +98,14 @@ inline void SizeClass<Page>::take_back_passed_slot() noexcept {
 
 template <AllocablePage Page>
 inline void SizeClass<Page>::relist(Header* page) noexcept {
-  if (page == passed_page_ && claimed_.load(Order::relaxed) != 0) {
-    const std::uint32_t slot = passed_slot();
-    auto& local = page->local(slot / word_bits);
-    local.store(local.load(Order::relaxed) | Word{1} << (slot % word_bits), Order::relaxed);
-    page->used.store(page->used.load(Order::relaxed) - 1, Order::relaxed);
-    claimed_.store(0, Order::relaxed);
-    allocations_.subtract(1);
+  if (page == passed_page_) {
+    if (has_passed_slot()) {
+      page->used.store(page->used.load(Order::relaxed) - 1, Order::relaxed);
+      claimed_.store(0, Order::relaxed);
+      allocations_.subtract(1);
+    }
+    // Its bits are those of a page that is not current, from here on.
+    word_ = &no_free_slots;
   }
   page->tag.store(owner_->tag(), Order::relaxed);
   full_.remove(page);

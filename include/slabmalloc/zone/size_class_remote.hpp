@@ -42,9 +42,9 @@ inline bool SizeClass<Page>::collect(Header* page) noexcept {
     }
     const Word collected = remote.exchange(0, Order::acquire);
     auto& local = page->local(index);
-    const Word before = local.load(Order::relaxed) | claimed_in(page, index);
+    const Word before = local.load(Order::relaxed);
     const Word twice = collected & before;
-    local.store(local.load(Order::relaxed) | (collected & ~before), Order::relaxed);
+    local.store(before | collected, Order::relaxed);
     page->pending = (page->pending + count_ones(collected)) & 0xFFFFFFu;
     found_some = found_some || (collected & ~before) != 0;
     if (is_current) {

@@ -338,15 +338,10 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     return result;
   }
 
-  /// Objects of class `index` given out, frees by others taken in, and slots claimed. Thread: any; see
-  /// SizeClass.
+  /// Objects of class `index` given out, and frees by others taken in. Thread: any; see SizeClass.
   std::size_t allocations(std::uint32_t index) const noexcept {
     return const_cast<Banks&>(this->banks_).with_class(
         index, [](auto&, auto& size_class) { return size_class.allocations(); });
-  }
-  std::size_t claimed_slots(std::uint32_t index) const noexcept {
-    return const_cast<Banks&>(this->banks_).with_class(
-        index, [](auto&, auto& size_class) { return std::size_t{size_class.claimed_slots()}; });
   }
   std::size_t remote_frees(std::uint32_t index) const noexcept {
     return const_cast<Banks&>(this->banks_).with_class(

@@ -350,7 +350,7 @@ class ZoneEngine {
       const std::uint32_t slot = size_class.geometry().slot_at(
           static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::frame_of(page)));
       if (slot != SlotGeometry::no_slot) [[likely]] {
-        if (!size_class.pass_on(page, object)) {
+        if (!size_class.pass_on(page, slot, object)) {
           free_own(bank, size_class, page, slot, object);
         }
         return;
