@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The arena's runs: handing out, taking back, growing and purging. Large objects are in large.cpp.
+// The arena's runs: handing out, taking back and growing. Purging is in purge.cpp, large objects
+// are in large.cpp.
 #include "arena/arena.hpp"
 
 #include "os/os.hpp"
@@ -9,24 +10,38 @@
 namespace slabmalloc {
 namespace {
 
-/// Chunks purged in one go, and goes per operation, so that no operation is long: 8 MiB in all.
-constexpr std::uint32_t purge_step_chunks = 64;
-constexpr int purge_steps = 2;
-
 /// More than any window has.
 constexpr std::uint32_t most_chunks = std::uint32_t{1} << 24;
-
-std::uint32_t now() noexcept {
-  return static_cast<std::uint32_t>(os::interface().now_milliseconds());
-}
 
 }  // namespace
 
 constinit Arena process_arena;
 
+std::uint32_t Arena::now() noexcept {
+  return static_cast<std::uint32_t>(os::interface().now_milliseconds());
+}
+
 Extent Arena::allocate(std::size_t chunks, std::size_t alignment) noexcept {
+  Extent extent;
+  Purge purge;
+  bool some_are_purged = false;
+  {
+    const os::Lock lock(mutex_);
+    extent = take_run(chunks, alignment);
+    some_are_purged = runs_.chunks_in(RunState::Purging) != 0;
+    purge = begin_due_purge();
+  }
+  carry_out(purge);
+  return extent || !some_are_purged ? extent : allocate_between_purges(chunks, alignment);
+}
+
+/// Asks again for what was refused while another thread was purging: that memory is free too.
+Extent Arena::allocate_between_purges(std::size_t chunks, std::size_t alignment) noexcept {
+  const os::Lock no_purge(purger_mutex_);
   const os::Lock lock(mutex_);
-  return take_run(chunks, alignment);
+  const Extent extent = take_run(chunks, alignment);
+  note_sizes();
+  return extent;
 }
 
 void Arena::deallocate(void* address, std::size_t chunks) noexcept {
@@ -34,29 +49,19 @@ void Arena::deallocate(void* address, std::size_t chunks) noexcept {
   for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
     head[chunk].clear();
   }
-  const os::Lock lock(mutex_);
-  const std::uint32_t first = number_of(address);
-  invariant(runs_.run_chunks(first) == chunks, "a run goes back whole");
-  give_back_run(first);
-}
-
-void Arena::decay() noexcept {
-  const os::Lock lock(mutex_);
-  purge_expired(now());
-  note_sizes();
-}
-
-std::size_t Arena::trim() noexcept {
-  std::size_t released = 0;
+  Purge purge;
   {
     const os::Lock lock(mutex_);
-    released = purge_all(now());
-    note_sizes();
+    const std::uint32_t first = number_of(address);
+    invariant(runs_.run_chunks(first) == chunks, "a run goes back whole");
+    purge = give_back_run(first);
   }
-  return released + direct_.give_back_retired();
+  carry_out(purge);
 }
 
 void Arena::prepare_fork() noexcept {
+  // No purge is under way then, whose end the child would wait for in vain.
+  purger_mutex_.lock();
   mutex_.lock();
   direct_.prepare_fork();
 }
@@ -64,11 +69,13 @@ void Arena::prepare_fork() noexcept {
 void Arena::parent_after_fork() noexcept {
   direct_.parent_after_fork();
   mutex_.unlock();
+  purger_mutex_.unlock();
 }
 
 void Arena::child_after_fork() noexcept {
   direct_.child_after_fork();
   mutex_.reinitialise_after_fork();
+  purger_mutex_.reinitialise_after_fork();
 }
 
 Extent Arena::take_run(std::size_t chunks, std::size_t alignment) noexcept {
@@ -79,17 +86,14 @@ Extent Arena::take_run(std::size_t chunks, std::size_t alignment) noexcept {
       static_cast<std::uint32_t>(chunks),
       static_cast<std::uint32_t>(alignment > chunk_bytes ? alignment / chunk_bytes : 1), phase()};
   const Placement placement = find_or_grow(request);
-  const std::uint32_t stamp = now();
   Extent extent;
   if (placement) {
     const std::uint32_t clean_before = runs_.chunks_in(RunState::Clean);
     extent.zeroed = runs_.take(placement, request.chunks) == RunState::Clean;
     extent.address = window_.data() + std::size_t{placement.first} * chunk_bytes;
     in_use_.add(chunks * chunk_bytes);
-    note_taken(clean_before, stamp);
+    note_taken(clean_before);
   }
-  purge_due(stamp);
-  note_sizes();
   return extent;
 }
 
@@ -145,92 +149,32 @@ void Arena::adopt(const Growth& growth) noexcept {
   window_bytes_.store(std::size_t{runs_.end()} * chunk_bytes, Order::release);
 }
 
-void Arena::give_back_run(std::uint32_t first) noexcept {
-  const std::uint32_t stamp = now();
+/// Takes back the run in use at `first`. What is returned is to be carried out.
+Arena::Purge Arena::give_back_run(std::uint32_t first) noexcept {
   in_use_.subtract(std::size_t{runs_.run_chunks(first)} * chunk_bytes);
-  runs_.release(first, stamp);
-  purge_due(stamp);
-  note_sizes();
+  runs_.release(first, now());
+  return begin_due_purge();
 }
 
-/// Purges up to `limit_chunks` from the start of a dirty run; returns the bytes. A run that cannot
-/// be purged becomes the youngest and stays dirty.
-std::size_t Arena::purge_run(std::uint32_t run, std::uint32_t limit_chunks,
-                             std::uint32_t now) noexcept {
-  const std::uint32_t length = runs_.run_chunks(run);
-  const std::uint32_t chunks = length < limit_chunks ? length : limit_chunks;
-  const std::size_t bytes = std::size_t{chunks} * chunk_bytes;
-  if (!os::interface().purge(window_.data() + std::size_t{run} * chunk_bytes, bytes)) {
-    runs_.postpone(run, now);
-    return 0;
+/// Makes the run in use at `first` `chunks` long; false if it cannot grow so far where it is.
+bool Arena::resize_run(std::uint32_t first, std::uint32_t chunks) noexcept {
+  if (chunks <= runs_.run_chunks(first)) {
+    runs_.shrink(first, chunks, now());
+    return true;
   }
-  runs_.clean(run, chunks);
-  purged_bytes_.fetch_add(bytes, Order::relaxed);
-  return bytes;
+  const std::uint32_t clean_before = runs_.chunks_in(RunState::Clean);
+  if (!runs_.extend(first, chunks)) {
+    return false;
+  }
+  note_taken(clean_before);
+  return true;
 }
 
 /// Tells the allowance that chunks were taken: clean ones too, if there are fewer now than before.
-void Arena::note_taken(std::uint32_t clean_before, std::uint32_t now) noexcept {
+void Arena::note_taken(std::uint32_t clean_before) noexcept {
   const std::size_t faulted = clean_before - runs_.chunks_in(RunState::Clean);
   allowance_.note_taken(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes,
-                        faulted * chunk_bytes, now);
-}
-
-std::size_t Arena::dirty_limit_bytes() const noexcept {
-  return allowance_.amount(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes);
-}
-
-void Arena::purge_due(std::uint32_t now) noexcept {
-  purge_excess(now);
-  purge_expired(now);
-}
-
-/// Purges the oldest dirty memory above the allowance. Cost: in proportion to what was freed or
-/// faulted in just now.
-void Arena::purge_excess(std::uint32_t now) noexcept {
-  for (;;) {
-    const std::size_t limit = dirty_limit_bytes() / chunk_bytes;
-    const std::size_t dirty = runs_.chunks_in(RunState::Dirty);
-    if (dirty <= limit) {
-      return;
-    }
-    const auto excess = static_cast<std::uint32_t>(dirty - limit);
-    const std::uint32_t step = excess > purge_step_chunks ? excess : purge_step_chunks;
-    const std::size_t purged = purge_run(runs_.oldest_dirty_run(), step, now);
-    if (purged == 0) {
-      return;
-    }
-    allowance_.note_excess(purged, now);
-  }
-}
-
-void Arena::purge_expired(std::uint32_t now) noexcept {
-  for (int step = 0; step < purge_steps; ++step) {
-    const std::uint32_t oldest = runs_.oldest_dirty_run();
-    if (oldest == no_chunk || now - runs_.stamp_of(oldest) < decay_milliseconds) {
-      return;
-    }
-    const std::size_t purged = purge_run(oldest, purge_step_chunks, now);
-    if (purged == 0) {
-      return;
-    }
-    allowance_.note_expired(purged);
-  }
-}
-
-/// Purges every dirty run that can be; returns the bytes.
-std::size_t Arena::purge_all(std::uint32_t now) noexcept {
-  std::size_t purged = 0;
-  std::uint32_t first_refused = no_chunk;
-  for (std::uint32_t run = runs_.oldest_dirty_run(); run != no_chunk && run != first_refused;
-       run = runs_.oldest_dirty_run()) {
-    const std::size_t bytes = purge_run(run, most_chunks, now);
-    if (bytes == 0 && first_refused == no_chunk) {
-      first_refused = run;
-    }
-    purged += bytes;
-  }
-  return purged;
+                        faulted * chunk_bytes, now());
 }
 
 /// The number that chunk 0 has when chunks are counted from address 0.

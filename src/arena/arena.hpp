@@ -20,15 +20,18 @@
 //     chunk_of(address) == nullptr    not in the window: a mapping of its own, or foreign
 //     chunk_of(address)->info.kind    see chunk.hpp
 //
-// Locks: the arena's mutex and the direct map's, never both but in prepare_fork(), which takes them
-// in that order. System calls are made with them held, except mapping and unmapping of direct
-// objects.
+// Locks: the purger's mutex, the arena's, the direct map's, taken in this order. System calls are
+// made with them held, except mapping and unmapping of direct objects, and purges: what is being
+// purged is taken out of the run map meanwhile, and held is the purger's mutex alone. There is one
+// purger at a time. Who finds another one purging leaves it to that, which looks whether there is
+// more to do until there is not.
 //
 // Invariants, checked by validate(), besides those of RunMap and DirectMap:
 //   A1  end of the runs = committed chunks; data bytes made usable = (end - unusable) * chunk_bytes
 //   A2  the records of the chunks that are not in use are clear: Unclaimed, no owner, no seal
 //   A3  a record of kind LargeHead is the first of a run in use, of the length that it says
 //   A4  large count and bytes = those of the LargeHeads + those of the direct map
+//   A5  no chunk is being purged
 #pragma once
 
 #include <cstddef>
@@ -210,18 +213,28 @@ class Arena {
   bool validate() noexcept;
 
  private:
+  /// Chunks that are being purged, and why. None, if `run` is no_chunk.
+  struct Purge {
+    enum class Reason : std::uint8_t { Excess, Expired, Trim };
+    std::uint32_t run = no_chunk;
+    std::uint32_t chunks = 0;
+    Reason reason = Reason::Trim;
+    int expired_steps_left = 0;  ///< Further ones that may be taken for what has expired.
+  };
+
+  static std::uint32_t now() noexcept;
+
   // These with the mutex held.
   Extent take_run(std::size_t chunks, std::size_t alignment) noexcept;
   Placement find_or_grow(RunRequest& request) noexcept;
   Placement grow_for(RunRequest& request) noexcept;
   void adopt(const Growth& growth) noexcept;
-  void give_back_run(std::uint32_t first) noexcept;
-  std::size_t purge_run(std::uint32_t run, std::uint32_t limit_chunks, std::uint32_t now) noexcept;
-  void purge_due(std::uint32_t now) noexcept;
-  void purge_excess(std::uint32_t now) noexcept;
-  void purge_expired(std::uint32_t now) noexcept;
-  std::size_t purge_all(std::uint32_t now) noexcept;
-  void note_taken(std::uint32_t clean_before, std::uint32_t now) noexcept;
+  Purge give_back_run(std::uint32_t first) noexcept;
+  bool resize_run(std::uint32_t first, std::uint32_t chunks) noexcept;
+  Purge begin_due_purge() noexcept;
+  bool choose_due(Purge& purge) const noexcept;
+  void end_purge(const Purge& purge, bool is_purged) noexcept;
+  void note_taken(std::uint32_t clean_before) noexcept;
   std::size_t dirty_limit_bytes() const noexcept;
   std::uint64_t phase() const noexcept;
   std::uint32_t number_of(const void* address) const noexcept;
@@ -230,6 +243,11 @@ class Arena {
   bool validate_records(std::size_t& large_count, std::size_t& large_bytes) noexcept;
 
   // These without.
+  Extent allocate_between_purges(std::size_t chunks, std::size_t alignment) noexcept;
+  void carry_out(Purge& purge) noexcept;
+  bool purge_memory(const Purge& purge) noexcept;
+  std::size_t purge_everything() noexcept;
+  bool begin_oldest_purge(Purge& purge, std::size_t most) noexcept;
   LargeFree classify_outside(const void* address) noexcept;
   Extent allocate_large_run(std::size_t bytes, std::size_t alignment) noexcept;
   Extent allocate_direct(std::size_t bytes, std::size_t alignment) noexcept;
@@ -247,6 +265,7 @@ class Arena {
   HardwareAtomics::Cell<std::size_t> direct_threshold_{direct_threshold_bytes};
 
   alignas(64) os::Mutex mutex_;
+  os::Mutex purger_mutex_;
   Window window_;
   RunMap runs_;
   Allowance allowance_;

@@ -40,6 +40,9 @@ bool Arena::validate() noexcept {
   if (runs_.end() != committed_chunks() || usable_chunks * chunk_bytes != window_.data_bytes()) {
     return false;  // A1
   }
+  if (runs_.chunks_in(RunState::Purging) != 0) {
+    return false;  // A5
+  }
   std::size_t large_count = direct_.count();
   std::size_t large_bytes = direct_.bytes();
   return runs_.validate() && direct_.validate() && validate_records(large_count, large_bytes) &&

@@ -90,16 +90,20 @@ Extent Arena::allocate_direct(std::size_t bytes, std::size_t alignment) noexcept
 }
 
 LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address) noexcept {
-  const os::Lock lock(mutex_);
-  // Under the mutex, so that of two threads that free the same object one is told.
-  const ChunkInfo info = chunk->snapshot();
-  if (info.kind != ChunkKind::LargeHead || address_of(chunk) != address) {
-    return classify_in_window(address);
+  Purge purge;
+  {
+    const os::Lock lock(mutex_);
+    // Under the mutex, so that of two threads that free the same object one is told.
+    const ChunkInfo info = chunk->snapshot();
+    if (info.kind != ChunkKind::LargeHead || address_of(chunk) != address) {
+      return classify_in_window(address);
+    }
+    note_large_gone(info.large_chunks() * chunk_bytes);
+    large_frees_.fetch_add(1, Order::relaxed);
+    chunk->clear();
+    purge = give_back_run(number_of(address));
   }
-  note_large_gone(info.large_chunks() * chunk_bytes);
-  large_frees_.fetch_add(1, Order::relaxed);
-  chunk->clear();
-  give_back_run(number_of(address));
+  carry_out(purge);
   return LargeFree::Freed;
 }
 
@@ -122,25 +126,21 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
     return false;
   }
   const auto chunks = static_cast<std::uint32_t>(wanted);
-  if (chunks != had) {
+  if (chunks == had) {
+    return true;
+  }
+  Purge purge;
+  {
     const os::Lock lock(mutex_);
-    const std::uint32_t first = number_of(address_of(head));
-    const auto stamp = static_cast<std::uint32_t>(os::interface().now_milliseconds());
-    if (chunks > had) {
-      const std::uint32_t clean_before = runs_.chunks_in(RunState::Clean);
-      if (!runs_.extend(first, chunks)) {
-        return false;
-      }
-      note_taken(clean_before, stamp);
-    } else {
-      runs_.shrink(first, chunks, stamp);
+    if (!resize_run(number_of(address_of(head)), chunks)) {
+      return false;
     }
-    purge_excess(stamp);
     head->publish(ChunkInfo::large_head(chunks));
     in_use_.change(had * chunk_bytes, chunks * chunk_bytes);
     large_bytes_.fetch_add((std::size_t{chunks} - had) * chunk_bytes, Order::relaxed);
-    note_sizes();
+    purge = begin_due_purge();
   }
+  carry_out(purge);
   return true;
 }
 
@@ -160,6 +160,7 @@ LargeFree Arena::classify_in_window(const void* address) const noexcept {
   switch (runs_.state_of_run(runs_.run_holding(number_of(address)))) {
     case RunState::Dirty:
     case RunState::Clean:
+    case RunState::Purging:
       return LargeFree::AlreadyFree;
     case RunState::InUse:
       return LargeFree::Inside;

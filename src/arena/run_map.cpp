@@ -119,19 +119,23 @@ bool RunMap::extend(std::uint32_t first, std::uint32_t chunks) noexcept {
 
 std::uint32_t RunMap::run_holding(std::uint32_t chunk) const noexcept { return run_with(chunk, 0); }
 
-void RunMap::clean(std::uint32_t first, std::uint32_t chunks) noexcept {
-  const RunTag origin = tags_[first];
-  remove_free(first);
-  if (origin.chunks > chunks) {
-    put_back(first + chunks, origin.chunks - chunks, origin);
-  }
-  add_clean(first, chunks);
+void RunMap::begin_purge(std::uint32_t first, std::uint32_t chunks) noexcept {
+  take_free(first, first, first + chunks);
+  write_tags(first, chunks, RunState::Purging);
+  count(RunState::Purging) += chunks;
 }
 
-void RunMap::postpone(std::uint32_t first, std::uint32_t stamp) noexcept {
-  unlink_age(first);
-  tags_[first].stamp = stamp;
-  link_before(first, no_chunk);
+void RunMap::end_purge(std::uint32_t first, bool is_purged, std::uint32_t stamp) noexcept {
+  const std::uint32_t chunks = tags_[first].chunks;
+  count(RunState::Purging) -= chunks;
+  if (is_purged) {
+    add_clean(first, chunks);
+    return;
+  }
+  const std::uint32_t run = add_dirty(first, chunks, stamp);
+  unlink_age(run);
+  tags_[run].stamp = stamp;
+  link_before(run, no_chunk);
 }
 
 /// The first chunk of the run that holds `chunk`, looked for from the run `first` on.
@@ -205,8 +209,9 @@ void RunMap::remove_free(std::uint32_t first) noexcept {
 
 /// Files a run that was freed at `stamp`, merged with its dirty neighbours. The whole is as old as
 /// its oldest part: else a run that small pieces come and go from would never be old enough to be
-/// cleaned.
-void RunMap::add_dirty(std::uint32_t first, std::uint32_t chunks, std::uint32_t stamp) noexcept {
+/// purged. Returns its first chunk.
+std::uint32_t RunMap::add_dirty(std::uint32_t first, std::uint32_t chunks,
+                                std::uint32_t stamp) noexcept {
   const bool left = first > 0 && tags_[first - 1].state == RunState::Dirty;
   const bool right = first + chunks < end_ && tags_[first + chunks].state == RunState::Dirty;
   const std::uint32_t left_run = left ? first - tags_[first - 1].chunks : no_chunk;
@@ -225,7 +230,9 @@ void RunMap::add_dirty(std::uint32_t first, std::uint32_t chunks, std::uint32_t 
     origin = tags_[older];
     remove_free(older);
   }
-  put_back(left ? left_run : first, chunks, origin);
+  const std::uint32_t whole = left ? left_run : first;
+  put_back(whole, chunks, origin);
+  return whole;
 }
 
 bool RunMap::is_older(std::uint32_t run, std::uint32_t other) const noexcept {
@@ -277,7 +284,7 @@ bool RunMap::validate() const noexcept { return validate_tiling() && validate_ag
 
 /// R1, R2, R3, R4, R6.
 bool RunMap::validate_tiling() const noexcept {
-  std::uint32_t counts[5] = {};
+  std::uint32_t counts[run_states] = {};
   std::uint32_t dirty_runs = 0;
   std::uint32_t clean_runs = 0;
   RunState previous = RunState::None;
@@ -300,7 +307,7 @@ bool RunMap::validate_tiling() const noexcept {
     previous = tag.state;
     first += tag.chunks;
   }
-  for (std::uint32_t state = 0; state < 5; ++state) {
+  for (std::uint32_t state = 0; state < run_states; ++state) {
     if (counts[state] != counts_[state]) {
       return false;  // R6
     }

@@ -7,12 +7,12 @@
 //             | InUse 3 | D1 | InUse 4  | D 1  | Clean 7      |      -> append() makes it longer
 //
 // Free runs lie in bins by length, one set for each state (run_bins.hpp). Dirty runs are also in a
-// list by age, the oldest first, from which they are cleaned:
+// list by age, the oldest first, in which order they are purged:
 //
 //     take:     Dirty or Clean -> InUse    (dirty preferred: its memory is there already; a row of
 //                                           neighbours of both kinds will do)
 //     release:  InUse -> Dirty             (youngest, but as old as the oldest run it merges with)
-//     clean:    Dirty -> Clean             (after the contents were purged)
+//     purge:    Dirty -> Purging -> Clean  (back to Dirty, as the youngest, if that was refused)
 //
 // Invariants, checked by validate():
 //   R1  runs tile the window: the lengths from chunk 0 on add up to end()
@@ -22,6 +22,7 @@
 //   R5  the age list holds the dirty runs and nothing else, stamps never decreasing along it
 //   R6  chunks_in(state) = the lengths of the runs in that state added up; so by R1
 //       end() = chunks_in(InUse) + chunks_in(Unusable) + chunks_in(Dirty) + chunks_in(Clean)
+//               + chunks_in(Purging)
 #pragma once
 
 #include <cstdint>
@@ -87,11 +88,13 @@ class RunMap {
   std::uint32_t oldest_dirty_run() const noexcept { return oldest_; }
   std::uint32_t stamp_of(std::uint32_t run) const noexcept { return tags_[run].stamp; }
 
-  /// Declares the first `chunks` of the dirty run at `first` clean. Pre: 1 <= chunks <= its length.
-  void clean(std::uint32_t first, std::uint32_t chunks) noexcept;
+  /// Takes the first `chunks` of the dirty run at `first` out, to be purged.
+  /// Pre: 1 <= chunks <= its length.
+  void begin_purge(std::uint32_t first, std::uint32_t chunks) noexcept;
 
-  /// Makes the dirty run at `first` the youngest: it could not be purged now.
-  void postpone(std::uint32_t first, std::uint32_t stamp) noexcept;
+  /// Puts back what is being purged at `first`: clean, or if it could not be purged dirty again, as
+  /// the youngest together with the dirty runs around it.
+  void end_purge(std::uint32_t first, bool is_purged, std::uint32_t stamp) noexcept;
 
   /// True if R1 to R6 hold. Cost: O(runs).
   bool validate() const noexcept;
@@ -114,7 +117,7 @@ class RunMap {
   void write_tags(std::uint32_t first, std::uint32_t chunks, RunState state) noexcept;
   void add_free(std::uint32_t first, std::uint32_t chunks, RunState state) noexcept;
   void remove_free(std::uint32_t first) noexcept;
-  void add_dirty(std::uint32_t first, std::uint32_t chunks, std::uint32_t stamp) noexcept;
+  std::uint32_t add_dirty(std::uint32_t first, std::uint32_t chunks, std::uint32_t stamp) noexcept;
   void add_clean(std::uint32_t first, std::uint32_t chunks) noexcept;
   void put_back(std::uint32_t first, std::uint32_t chunks, const RunTag& origin) noexcept;
   bool is_older(std::uint32_t run, std::uint32_t other) const noexcept;
@@ -127,7 +130,7 @@ class RunMap {
   std::uint32_t end_ = 0;
   std::uint32_t oldest_ = no_chunk;
   std::uint32_t youngest_ = no_chunk;
-  std::uint32_t counts_[5] = {};
+  std::uint32_t counts_[run_states] = {};
   RunBins dirty_;
   RunBins clean_;
 };

@@ -23,11 +23,14 @@ enum class RunState : std::uint32_t {
   Unusable,  ///< Not this arena's memory: a gap that something else is mapped in.
   Dirty,     ///< Free, backed by memory, contents unknown.
   Clean,     ///< Free, every byte known to be zero, not backed by memory.
+  Purging,   ///< Was Dirty, is being purged now, and can be neither used nor merged meanwhile.
 };
 
 constexpr bool is_free(RunState state) noexcept {
   return state == RunState::Dirty || state == RunState::Clean;
 }
+
+inline constexpr std::uint32_t run_states = 6;
 
 /// "No chunk" in links.
 inline constexpr std::uint32_t no_chunk = ~std::uint32_t{0};

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -149,6 +150,97 @@ TEST(ArenaThreads, arena_works_in_the_child_of_a_fork_amid_allocations) {
   }
   stop = true;
   other.join();
+  EXPECT_TRUE(arena->validate());
+}
+
+TEST(ArenaThreads, others_allocate_and_free_while_one_purges) {
+  test::FaultyOs os;
+  const auto arena = std::make_unique<Arena>();
+  void* const run = arena->allocate(512).address;
+  void* const kept = arena->allocate(2).address;
+  int purges = 0;
+  os.before_each_purge([&] {
+    ++purges;
+    std::thread([&] {
+      EXPECT_TRUE(arena->allocate(3));
+      if (purges == 1) {
+        arena->deallocate(kept, 2);
+      }
+      EXPECT_EQ(arena->classify(run), LargeFree::AlreadyFree) << "also what is being purged";
+    }).join();
+  });
+  arena->deallocate(run, 512);
+  EXPECT_GE(purges, 1);
+  arena->trim();
+  EXPECT_TRUE(arena->validate());
+  EXPECT_EQ(arena->statistics().dirty_bytes, 0u);
+}
+
+TEST(ArenaThreads, what_others_free_while_one_purges_is_purged_too) {
+  test::FaultyOs os;
+  const auto arena = std::make_unique<Arena>();
+  void* const first = arena->allocate(512).address;
+  void* const second = arena->allocate(512).address;
+  bool others_turn = true;
+  os.before_each_purge([&] {
+    if (others_turn) {
+      others_turn = false;
+      std::thread([&] { arena->deallocate(second, 512); }).join();
+    }
+  });
+  arena->deallocate(first, 512);
+  const ArenaStatistics now = arena->statistics();
+  EXPECT_LE(now.dirty_bytes, now.dirty_limit_bytes);
+  EXPECT_TRUE(arena->validate());
+}
+
+TEST(ArenaThreads, memory_that_is_being_purged_is_not_out_of_memory) {
+  test::FaultyOs os;
+  os.limit_commit(64 * mebibyte);
+  const auto arena = std::make_unique<Arena>();
+  const std::size_t chunks = 800;
+  void* const run = arena->allocate(chunks).address;
+  std::atomic<bool> asked{false};
+  Extent again;
+  std::thread other;
+  os.before_each_purge([&] {
+    if (!other.joinable()) {
+      other = std::thread([&] {
+        asked = true;
+        again = arena->allocate(chunks);
+      });
+    }
+    while (!asked) {
+      std::this_thread::yield();
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  });
+  arena->deallocate(run, chunks);
+  other.join();
+  EXPECT_EQ(again.address, run);
+  EXPECT_TRUE(arena->validate());
+}
+
+TEST(ArenaThreads, a_fork_waits_for_the_purge_under_way) {
+  test::FaultyOs os;
+  const auto arena = std::make_unique<Arena>();
+  void* const run = arena->allocate(512).address;
+  std::atomic<bool> purging{false};
+  std::atomic<bool> seen_purging{false};
+  std::thread forking;
+  os.before_each_purge([&] {
+    purging = true;
+    forking = std::thread([&] {
+      arena->prepare_fork();
+      seen_purging = purging.load();
+      arena->parent_after_fork();
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    purging = false;
+  });
+  arena->deallocate(run, 512);
+  forking.join();
+  EXPECT_FALSE(seen_purging);
   EXPECT_TRUE(arena->validate());
 }
 

@@ -26,6 +26,10 @@ class RunMapTest : public testing::Test {
     map_.take(placement, chunks);
     return placement.first;
   }
+  void purge(std::uint32_t run, std::uint32_t chunks) {
+    map_.begin_purge(run, chunks);
+    map_.end_purge(run, true, 0);
+  }
 
   std::vector<RunTag> tags_;
   RunMap map_;
@@ -99,8 +103,8 @@ TEST_F(RunMapTest, a_dirty_run_that_is_too_short_is_used_with_its_clean_neighbou
   take(1);
   map_.release(left, 1);
   map_.release(right, 1);
-  map_.clean(left, 4);
-  map_.clean(right, 2);
+  purge(left, 4);
+  purge(right, 2);
   map_.release(run, 2);
   // Clean 4, dirty 6, clean 2, one in use, clean 17.
   EXPECT_EQ(map_.find(for_chunks(7), SearchEffort::Bounded).first, run - 1);
@@ -118,7 +122,7 @@ TEST_F(RunMapTest, of_dirty_runs_with_clean_neighbours_the_one_that_serves_more_
   const std::uint32_t runs[] = {take(2), take(6), take(1), take(8), take(6)};
   for (const std::uint32_t run : {runs[0], runs[4]}) {
     map_.release(run, 1);
-    map_.clean(run, map_.run_chunks(run));
+    purge(run, map_.run_chunks(run));
   }
   map_.release(runs[1], 2);
   map_.release(runs[3], 3);
@@ -129,7 +133,7 @@ TEST_F(RunMapTest, of_dirty_runs_with_clean_neighbours_the_one_that_serves_more_
   EXPECT_FALSE(map_.find(for_chunks(32), SearchEffort::Exhaustive));
 }
 
-TEST_F(RunMapTest, dirty_runs_are_cleaned_oldest_first) {
+TEST_F(RunMapTest, dirty_runs_are_purged_oldest_first) {
   map_.append(9, RunState::Clean);
   std::uint32_t runs[9];
   for (std::uint32_t& run : runs) {
@@ -139,10 +143,13 @@ TEST_F(RunMapTest, dirty_runs_are_cleaned_oldest_first) {
   map_.release(runs[0], 20);
   map_.release(runs[8], 30);
   EXPECT_EQ(map_.oldest_dirty_run(), runs[4]);
-  map_.clean(runs[4], 1);
+  purge(runs[4], 1);
   EXPECT_EQ(map_.oldest_dirty_run(), runs[0]);
-  map_.postpone(runs[0], 40);
+  map_.begin_purge(runs[0], 1);
   EXPECT_EQ(map_.oldest_dirty_run(), runs[8]);
+  map_.end_purge(runs[0], false, 40);
+  EXPECT_EQ(map_.oldest_dirty_run(), runs[8]) << "what could not be purged is the youngest";
+  EXPECT_EQ(map_.stamp_of(runs[0]), 40u);
   EXPECT_TRUE(map_.validate());
 }
 
@@ -179,21 +186,56 @@ TEST_F(RunMapTest, a_merged_run_is_as_old_as_its_oldest_part) {
     EXPECT_EQ(map_.stamp_of(runs[1]), stamp + 10);
     EXPECT_EQ(map_.run_chunks(runs[1]), 3u);
     EXPECT_TRUE(map_.validate());
-    map_.clean(runs[1], 3);
+    purge(runs[1], 3);
     map_.take({runs[1], runs[1]}, 3);
   }
 }
 
-TEST_F(RunMapTest, a_run_can_be_cleaned_piece_by_piece) {
+TEST_F(RunMapTest, a_run_can_be_purged_piece_by_piece) {
   map_.append(10, RunState::Clean);
   map_.release(take(10), 5);
-  map_.clean(0, 4);
+  purge(0, 4);
   EXPECT_TRUE(map_.validate());
   EXPECT_EQ(map_.oldest_dirty_run(), 4u);
-  map_.clean(4, 6);
+  purge(4, 6);
   EXPECT_TRUE(map_.validate());
   EXPECT_EQ(map_.run_chunks(0), 10u);
   EXPECT_EQ(map_.oldest_dirty_run(), no_chunk);
+}
+
+TEST_F(RunMapTest, what_is_being_purged_is_neither_used_nor_merged) {
+  map_.append(12, RunState::Clean);
+  const std::uint32_t runs[] = {take(4), take(4), take(4)};
+  map_.release(runs[1], 5);
+  map_.begin_purge(runs[1], 4);
+  EXPECT_EQ(map_.chunks_in(RunState::Purging), 4u);
+  EXPECT_TRUE(map_.validate());
+  map_.release(runs[0], 6);
+  map_.release(runs[2], 7);
+  EXPECT_TRUE(map_.validate());
+  EXPECT_FALSE(map_.find(for_chunks(5), SearchEffort::Exhaustive));
+  const std::uint32_t left = take(4);
+  EXPECT_EQ(left, runs[0]);
+  EXPECT_FALSE(map_.extend(left, 5));
+  map_.end_purge(runs[1], true, 8);
+  EXPECT_TRUE(map_.validate());
+  EXPECT_TRUE(map_.extend(left, 12));
+}
+
+TEST_F(RunMapTest, a_refused_purge_makes_the_whole_the_youngest) {
+  map_.append(20, RunState::Clean);
+  const std::uint32_t run = take(8);
+  take(1);
+  const std::uint32_t other = take(1);
+  take(1);
+  map_.release(run, 10);
+  map_.release(other, 20);
+  map_.begin_purge(run, 4);
+  map_.end_purge(run, false, 30);
+  EXPECT_EQ(map_.run_chunks(run), 8u);
+  EXPECT_EQ(map_.oldest_dirty_run(), other);
+  EXPECT_EQ(map_.stamp_of(run), 30u);
+  EXPECT_TRUE(map_.validate());
 }
 
 TEST_F(RunMapTest, extends_over_free_neighbours_of_either_kind) {
@@ -337,12 +379,13 @@ TEST_F(RunMapTest, random_operations_agree_with_a_plain_array) {
       }
     } else if (map_.oldest_dirty_run() != no_chunk) {
       const std::uint32_t run = map_.oldest_dirty_run();
-      if (random.one_in(4)) {
-        map_.postpone(run, stamp);
-      } else {
-        const auto chunks = static_cast<std::uint32_t>(random.between(1, map_.run_chunks(run)));
-        ASSERT_TRUE(model.all(run, chunks, RunState::Dirty));
-        map_.clean(run, chunks);
+      const auto chunks = static_cast<std::uint32_t>(random.between(1, map_.run_chunks(run)));
+      ASSERT_TRUE(model.all(run, chunks, RunState::Dirty));
+      const bool refused = random.one_in(4);
+      map_.begin_purge(run, chunks);
+      ASSERT_TRUE(map_.validate()) << "step " << step;
+      map_.end_purge(run, !refused, stamp);
+      if (!refused) {
         model.set(run, chunks, RunState::Clean);
       }
     }

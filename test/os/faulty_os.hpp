@@ -11,6 +11,7 @@
 //   os.limit_address_space(1 << 30);
 //   os.set_os_page_bytes(65536);
 //   os.advance_clock(300);        // the clock stands still otherwise
+//   os.before_each_purge([] {});  // what other threads do meanwhile
 //
 // It passes calls on to the kernel, checks that they are in order (aligned, nothing mapped twice),
 // keeps count of what is mapped, and unmaps all of it at its end: an arena needs no destructor.
@@ -24,8 +25,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "os/os.hpp"
 #include "slabmalloc/base/bits.hpp"
@@ -142,6 +145,10 @@ class FaultyOs {
     clock_ += milliseconds;
   }
 
+  /// Calls `work` where memory is about to be purged, by the purging thread. Thread: no other may
+  /// use the operating system while this is called.
+  void before_each_purge(std::function<void()> work) { before_purge_ = std::move(work); }
+
   /// Memory calls since the last fail_…() or heal(), and how many of all calls were made to fail.
   std::size_t calls() const { return calls_; }
   std::size_t failures() const { return failures_; }
@@ -219,6 +226,9 @@ class FaultyOs {
   }
 
   static bool on_purge(void* address, std::size_t bytes) {
+    if (active_->before_purge_) {
+      active_->before_purge_();
+    }
     const std::lock_guard lock(active_->mutex_);
     EXPECT_TRUE(active_->usable_.overlaps(number(address), bytes));
     if (active_->fails(OsCall::Purge, address, bytes)) {
@@ -290,6 +300,7 @@ class FaultyOs {
   /// Small enough for a sanitizer's idea of the address space.
   std::size_t space_limit_ = std::size_t{80} << 30;
   std::uint64_t clock_ = 1000;
+  std::function<void()> before_purge_;
   std::size_t calls_ = 0;
   std::size_t failures_ = 0;
   std::size_t purges_ = 0;

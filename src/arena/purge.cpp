@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+//
+// The arena's purges: what is beyond the allowance, what has been dirty for long, and on trim()
+// everything dirty.
+//
+//     mutex held      choose, take out of the run map      put back, choose the next, …
+//     purger's held   '--------- the system call ---------'
+#include "arena/arena.hpp"
+#include "os/os.hpp"
+
+namespace slabmalloc {
+namespace {
+
+/// Chunks purged in one go, and goes per operation, so that no operation is long: 8 MiB in all of
+/// what has expired.
+constexpr std::uint32_t purge_step_chunks = 64;
+constexpr int purge_steps = 2;
+
+}  // namespace
+
+void Arena::decay() noexcept {
+  Purge purge;
+  {
+    const os::Lock lock(mutex_);
+    purge = begin_due_purge();
+  }
+  carry_out(purge);
+}
+
+std::size_t Arena::trim() noexcept { return purge_everything() + direct_.give_back_retired(); }
+
+std::size_t Arena::dirty_limit_bytes() const noexcept {
+  return allowance_.amount(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes);
+}
+
+/// Ends an operation: if something is to be purged, and no other thread is purging, makes this one
+/// the purger. What is returned is to be carried out once the mutex is free.
+Arena::Purge Arena::begin_due_purge() noexcept {
+  Purge purge{.expired_steps_left = purge_steps};
+  if (choose_due(purge)) {
+    if (purger_mutex_.try_lock()) {
+      runs_.begin_purge(purge.run, purge.chunks);
+    } else {
+      purge = {};
+    }
+  }
+  note_sizes();
+  return purge;
+}
+
+/// Purges what begin_due_purge() chose and, until there is no more, what has become due since, and
+/// ends being the purger. That happens with the mutex held: whoever frees memory afterwards sees
+/// it. Cost: in proportion to what was freed or faulted in meanwhile, by all threads.
+void Arena::carry_out(Purge& purge) noexcept {
+  while (purge.run != no_chunk) {
+    const bool is_purged = purge_memory(purge);
+    const os::Lock lock(mutex_);
+    end_purge(purge, is_purged);
+    if (is_purged && choose_due(purge)) {
+      runs_.begin_purge(purge.run, purge.chunks);
+    } else {
+      purge.run = no_chunk;
+      purger_mutex_.unlock();
+    }
+  }
+}
+
+/// Chooses dirty memory above the allowance, or what has been dirty for long; false if there is
+/// none.
+bool Arena::choose_due(Purge& purge) const noexcept {
+  purge.run = runs_.oldest_dirty_run();
+  if (purge.run == no_chunk) {
+    return false;
+  }
+  const std::size_t limit = dirty_limit_bytes() / chunk_bytes;
+  const std::size_t dirty = runs_.chunks_in(RunState::Dirty);
+  std::uint32_t most = purge_step_chunks;
+  if (dirty > limit) {
+    purge.reason = Purge::Reason::Excess;
+    most = static_cast<std::uint32_t>(dirty - limit > most ? dirty - limit : most);
+  } else if (purge.expired_steps_left > 0 &&
+             now() - runs_.stamp_of(purge.run) >= decay_milliseconds) {
+    purge.reason = Purge::Reason::Expired;
+    --purge.expired_steps_left;
+  } else {
+    purge.run = no_chunk;
+    return false;
+  }
+  const std::uint32_t length = runs_.run_chunks(purge.run);
+  purge.chunks = length < most ? length : most;
+  return true;
+}
+
+/// The system call, for chunks that were taken out of the run map.
+bool Arena::purge_memory(const Purge& purge) noexcept {
+  return os::interface().purge(reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed)) +
+                                   std::size_t{purge.run} * chunk_bytes,
+                               std::size_t{purge.chunks} * chunk_bytes);
+}
+
+/// Puts back what was purged, or could not be, and tells the allowance.
+void Arena::end_purge(const Purge& purge, bool is_purged) noexcept {
+  runs_.end_purge(purge.run, is_purged, now());
+  note_sizes();
+  if (!is_purged) {
+    return;
+  }
+  const std::size_t bytes = std::size_t{purge.chunks} * chunk_bytes;
+  purged_bytes_.fetch_add(bytes, Order::relaxed);
+  if (purge.reason == Purge::Reason::Excess) {
+    allowance_.note_excess(bytes, now());
+  } else if (purge.reason == Purge::Reason::Expired) {
+    allowance_.note_expired(bytes);
+  }
+}
+
+/// Purges as much as is dirty now, the oldest first; returns the bytes.
+std::size_t Arena::purge_everything() noexcept {
+  const os::Lock purger(purger_mutex_);
+  std::size_t left = dirty_bytes_.load(Order::relaxed) / chunk_bytes;
+  std::size_t purged_chunks = 0;
+  Purge purge;
+  while (begin_oldest_purge(purge, left)) {
+    left -= purge.chunks;
+    const bool is_purged = purge_memory(purge);
+    purged_chunks += is_purged ? purge.chunks : 0;
+    const os::Lock lock(mutex_);
+    end_purge(purge, is_purged);
+  }
+  return purged_chunks * chunk_bytes;
+}
+
+/// Chooses the oldest dirty run, up to `most` chunks of it; false if there is none.
+bool Arena::begin_oldest_purge(Purge& purge, std::size_t most) noexcept {
+  const os::Lock lock(mutex_);
+  purge.run = runs_.oldest_dirty_run();
+  if (purge.run == no_chunk || most == 0) {
+    return false;
+  }
+  const std::uint32_t length = runs_.run_chunks(purge.run);
+  purge.chunks = length < most ? length : static_cast<std::uint32_t>(most);
+  runs_.begin_purge(purge.run, purge.chunks);
+  return true;
+}
+
+}  // namespace slabmalloc
