@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * The gate between an owner and its visitors (Gate, RemoteBuffer::merge): who is inside is inside alone,
- * though the owner executes no fence.
+ * The gates between an owner and its visitors (Gate, RemoteBuffer): who is inside is inside alone, though the
+ * owner executes no fence.
  *
- *   Owner                        Visitor
- *   inside = 1                   visited: 0 → 1
- *   visited: inside = 0, go      fence on all processors
- *   …                            inside: visited = 0, go
- *   inside = 0                   …
- *                                visited = 0
+ *   Owner, adding a word         Owner, merging               Visitor
+ *   inside = 1                   merging = 1                  visited: 0 → 1
+ *   visited: inside = 0, go      key gone: merging = 0, go    fence on all processors
+ *   key = …                      …                            inside: visited = 0, go
+ *   inside = 0                   merging = 0                  key = 0
+ *                                                             fence on all processors
+ *                                                             merging: visited = 0, go
+ *                                                             …
+ *                                                             visited = 0
  *
- * Without a fence a processor may let a later load overtake an earlier store. So the owner's store of its mark
- * waits in a buffer of one, and becomes visible at any time before its next store, or when the visitor's
- * fence reaches the owner's processor. The visitor's own operations before its fence are read-modify-writes,
- * or are made visible by that fence. What the orders do is modelled as in memory_order.pml: a release adds what its
- * thread knows to what the word carries, an acquire the reverse.
- *
- * merge() is the same with other words: its mark is `merging`, and it learns of a visitor by the key that is gone.
- * That load needs no acquire: a key comes back by the owner's own doing alone, after it entered by the gate. The word
- * that tells of a visitor must be one that the owner does not write inside (MUTANT_OWNER_WRITES_BACK).
+ * Without a fence a processor may let a later load overtake an earlier store. So each store of the owner's waits
+ * in a buffer of one, and becomes visible at any time before its next store, or when the visitor's fence reaches the
+ * owner's processor. The visitor's own stores are visible at once: its fence comes before what depends on that.
+ * What the orders do is modelled as in memory_order.pml: a release adds what its thread knows to what the word carries, an
+ * acquire the reverse. The loads of the key need no order, since a key comes back by the owner's own doing alone,
+ * after it entered by the first gate.
  *
  * What is asserted, by the names that a failed assertion shows:
  *   alone             the owner and a visitor, or two visitors, are not inside at the same time
@@ -37,49 +37,74 @@
 #define ENTER ACQUIRE          /* Gate::enter, load of visited */
 #endif
 #ifndef LEAVE
-#define LEAVE RELEASE          /* Gate::leave, store to inside */
+#define LEAVE RELEASE          /* Gate::leave and Entry::merge, store to inside and merging */
 #endif
 #ifndef VISIT_EXCHANGE
 #define VISIT_EXCHANGE ACQUIRE /* Gate::visit, exchange of visited */
 #endif
 #ifndef VISIT_LOAD
-#define VISIT_LOAD ACQUIRE     /* Gate::visit, load of inside */
+#define VISIT_LOAD ACQUIRE     /* Gate::visit, load of inside; RemoteBuffer::take_all, of merging */
 #endif
 #ifndef END_VISIT
 #define END_VISIT RELEASE      /* Gate::end_visit, store to visited */
 #endif
 
-#define OWNER_ENTERS 1         /* both sides get in during one run */
-#define TURNED_AWAY 2          /* the owner meets a visitor and goes */
-#define GIVES_UP 3             /* a visitor meets the owner and goes */
-#define OVERTAKEN 4            /* the owner reads visited before its mark is visible */
+#define ADDS 1                 /* the owner gets in by the first gate after a visitor was inside */
+#define MERGES 2               /* and by the second */
+#define TURNED_AWAY 3          /* the owner meets a visitor and goes */
+#define KEY_GONE 4             /* the same at the second gate, by the key alone */
+#define GIVES_UP 5             /* a visitor meets the owner at the first gate and goes */
+#define GIVES_UP_LATE 6        /* at the second */
+#define OVERTAKEN 7            /* the owner reads visited before its mark is visible */
 #ifndef WITNESS
 #define WITNESS 0
 #endif
 #define witness(name) assert(WITNESS != name)
 
 #define VISITORS 2
-#define ROUNDS 3               /* of the owner */
+#define ROUNDS 4               /* of the owner */
 
-bool inside;
+/* The owner's words, which are stored through its buffer, and the visitors'. */
+#define INSIDE 0
+#define MERGING 1
+#define KEY 2
+#define NOTHING 3
+bool word[3];
 bool visited;
-byte inside_carries;           /* what was done inside, by bits: one for each passage */
+
+/* What was done inside, by bits, one for each passage: what the words carry of it. */
+byte carried[3];
 byte visited_carries;
 
 /* The owner's store that is not visible yet. */
-bool buffered;
-bool is_waiting;
+byte waiting = NOTHING;
+bool waiting_value;
+byte waiting_carries;
 
 byte occupants;
 byte done;                     /* every passage so far */
-bool owner_has_been_inside, visitor_has_been_inside;
+bool visitor_has_been_inside;
 
 inline make_visible() {
   if
-  :: is_waiting -> inside = buffered; is_waiting = false
+  :: waiting != NOTHING ->
+     word[waiting] = waiting_value;
+     carried[waiting] = waiting_carries;
+     waiting = NOTHING
   :: else
   fi
 }
+
+/* A store by the owner; `releases` is what its word then carries. */
+inline store(which, what, releases) {
+  make_visible();
+  waiting = which;
+  waiting_value = what;
+  waiting_carries = releases
+}
+
+/* What the owner reads of its own word. */
+#define own(which) (waiting == which -> waiting_value : word[which])
 
 inline acquire(knows, carries, order) {
   if
@@ -103,51 +128,70 @@ inline pass(knows, event) {
   }
 }
 
-/* The store that lets the others in. What was stored before becomes visible before it. */
-inline leave() {
+inline leave(which) {
+  atomic { printf("owner: leaves\n"); store(which, false, knows * (LEAVE == RELEASE)) }
+}
+
+inline look_at_visited() {
   atomic {
-    make_visible();
-    inside = false;
-    printf("owner: leaves\n");
-    inside_carries = (LEAVE == RELEASE -> knows : 0)
+    sees = visited;
+    acquire(knows, visited_carries, ENTER);
+    if
+    :: waiting == INSIDE -> witness(OVERTAKEN)
+    :: else
+    fi
   }
+}
+
+inline add_a_word() {
+#ifdef MUTANT_LOOK_FIRST
+  look_at_visited();
+#endif
+  atomic { printf("owner: marks\n"); store(INSIDE, true, 0) };
+#ifndef MUTANT_LOOK_FIRST
+  look_at_visited();
+#endif
+  if
+  :: !sees ->
+     printf("owner: is inside\n");
+     if
+     :: visitor_has_been_inside -> witness(ADDS)
+     :: else
+     fi;
+     pass(knows, 1 << (round - 1));
+     atomic { printf("owner: writes the key\n"); store(KEY, true, 0) }
+  :: else -> witness(TURNED_AWAY)
+  fi;
+  leave(INSIDE)
+}
+
+inline merge() {
+  atomic { printf("owner: marks, to merge\n"); store(MERGING, true, 0) };
+  atomic { sees = own(KEY) };
+  if
+  :: sees ->
+     printf("owner: merges\n");
+     if
+     :: visitor_has_been_inside -> witness(MERGES)
+     :: else
+     fi;
+     pass(knows, 1 << (round - 1))
+#ifdef MUTANT_MERGE_WRITES_KEY
+     ; atomic { store(KEY, true, 0) }
+#endif
+  :: else -> witness(KEY_GONE)
+  fi;
+  leave(MERGING)
 }
 
 proctype Owner() {
   byte knows, round;
   bool sees, alone, knows_contents;
   for (round : 1 .. ROUNDS) {
-#ifdef MUTANT_LOOK_FIRST
-    atomic { sees = visited; acquire(knows, visited_carries, ENTER) };
-#endif
-    atomic { printf("owner: marks\n"); buffered = true; is_waiting = true };
-#ifndef MUTANT_LOOK_FIRST
-    atomic {
-      sees = visited;
-      acquire(knows, visited_carries, ENTER);
-      if
-      :: is_waiting -> witness(OVERTAKEN)
-      :: else
-      fi
-    };
-#endif
     if
-    :: !sees ->
-       printf("owner: is inside\n");
-       atomic {
-         owner_has_been_inside = true;
-         if
-         :: visitor_has_been_inside -> witness(OWNER_ENTERS)
-         :: else
-         fi
-       };
-#ifdef MUTANT_OWNER_WRITES_BACK
-       visited = sees;
-#endif
-       pass(knows, 1 << (round - 1))
-    :: else -> witness(TURNED_AWAY)
-    fi;
-    leave()
+    :: add_a_word()
+    :: own(KEY) == true -> merge()
+    fi
   }
 }
 
@@ -155,24 +199,17 @@ proctype Owner() {
 proctype StoreBuffer() {
 end:
   do
-  :: atomic { is_waiting -> make_visible() }
+  :: atomic { waiting != NOTHING -> make_visible() }
   od
 }
 
 inline fence() {
-#ifndef MUTANT_NO_FENCE
   atomic { make_visible(); printf("visitor %d: fence\n", me) }
-#else
-  skip
-#endif
 }
 
 proctype Visitor(byte me) {
   byte knows;
   bool before, sees, alone, knows_contents;
-#ifdef MUTANT_FENCE_FIRST
-  fence();
-#endif
   atomic {
     before = visited;
     visited = true;
@@ -185,19 +222,34 @@ proctype Visitor(byte me) {
   if
   :: before
   :: else ->
-#ifndef MUTANT_FENCE_FIRST
+#ifdef MUTANT_KEYS_FIRST
+     word[KEY] = false;
+#endif
+#ifndef MUTANT_NO_FENCE
      fence();
 #endif
-     atomic { sees = inside; acquire(knows, inside_carries, VISIT_LOAD) };
+     atomic { sees = word[INSIDE]; acquire(knows, carried[INSIDE], VISIT_LOAD) };
 #ifdef MUTANT_BARGE_IN
      sees = false;
 #endif
      if
      :: sees -> witness(GIVES_UP)
      :: else ->
-        printf("visitor %d: is inside\n", me);
-        visitor_has_been_inside = true;
-        pass(knows, 1 << (ROUNDS + me))
+#ifndef MUTANT_KEYS_FIRST
+        word[KEY] = false;
+        printf("visitor %d: takes the key away\n", me);
+#ifndef MUTANT_NO_SECOND_FENCE
+        fence();
+#endif
+#endif
+        atomic { sees = word[MERGING]; acquire(knows, carried[MERGING], VISIT_LOAD) };
+        if
+        :: sees -> witness(GIVES_UP_LATE)
+        :: else ->
+           printf("visitor %d: is inside\n", me);
+           visitor_has_been_inside = true;
+           pass(knows, 1 << (ROUNDS + me))
+        fi
      fi;
      atomic {
        visited = false;

@@ -11,7 +11,7 @@ namespace {
 using TestGate = Gate<HardwareAtomics>;
 
 bool visit(TestGate& gate) {
-  return gate.visit([] {}, [] { return true; });
+  return gate.visit([] { return true; });
 }
 
 TEST(Gate, admits_the_owner_and_a_visitor_one_after_the_other) {
@@ -58,24 +58,18 @@ TEST(Gate, of_two_visitors_one_is_admitted) {
 
 TEST(Gate, a_visitor_that_gets_no_fence_is_not_admitted) {
   TestGate gate;
-  EXPECT_FALSE(gate.visit([] {}, [] { return false; }));
+  EXPECT_FALSE(gate.visit([] { return false; }));
   EXPECT_TRUE(gate.enter());
 }
 
 TEST(Gate, an_owner_that_comes_during_the_fence_is_turned_away) {
   TestGate gate;
   bool entered = true;
-  EXPECT_TRUE(gate.visit([] {}, [&] {
+  EXPECT_TRUE(gate.visit([&] {
     entered = gate.enter();
     return true;
   }));
   EXPECT_FALSE(entered) << "the visit was told before the fence";
-}
-
-TEST(Gate, a_visitor_announces_itself_before_the_fence) {
-  TestGate gate;
-  bool announced = false;
-  EXPECT_TRUE(gate.visit([&] { announced = true; }, [&] { return announced; }));
 }
 
 }  // namespace

@@ -226,19 +226,26 @@ TEST_F(RemoteBufferTest, while_a_visitor_is_there_frees_are_delivered_at_once) {
   Header* page = add_page();
   RemoteBuffer<HardwareAtomics, 4> buffer;
   buffer.add(free_of(page, 1), no_limit);
+  int fences = 0;
   const auto taken = buffer.take_all([&] {
-    EXPECT_FALSE(buffer.merge(page, 2)) << "the word's key was taken away";
-    buffer.add(free_of(page, 2), no_limit);
-    EXPECT_EQ(announced(page), 1u);
+    if (++fences == 1) {
+      buffer.add(free_of(page, 2), no_limit);
+      EXPECT_EQ(announced(page), 1u);
+      EXPECT_TRUE(buffer.merge(page, 3)) << "that is still to be seen by the visitor";
+    } else {
+      EXPECT_FALSE(buffer.merge(page, 4)) << "the word's key was taken away";
+      buffer.add(free_of(page, 4), no_limit);
+    }
     buffer.flush_all();
-    EXPECT_EQ(announced(page), 1u) << "the visitor takes it";
+    EXPECT_EQ(announced(page), static_cast<std::uint32_t>(fences)) << "the visitor takes the rest";
     return true;
   });
+  EXPECT_EQ(fences, 2);
   EXPECT_EQ(taken.count, 1u);
   taken.deliver();
-  EXPECT_EQ(announced(page), 2u);
+  EXPECT_EQ(announced(page), 4u);
   buffer.flush_all();
-  EXPECT_EQ(announced(page), 2u);
+  EXPECT_EQ(announced(page), 4u);
 }
 
 TEST_F(RemoteBufferTest, what_a_visitor_leaves_is_delivered_all_the_same) {
@@ -248,6 +255,8 @@ TEST_F(RemoteBufferTest, what_a_visitor_leaves_is_delivered_all_the_same) {
     const std::uint32_t before = announced(page);
     const std::uint32_t first = by_owner ? 10 : 20;
     buffer.add(free_of(page, first), no_limit);
+    int fences = 0;
+    EXPECT_EQ(buffer.take_all([&] { return ++fences == 1; }).count, 0u) << "without a second fence";
     EXPECT_EQ(buffer.take_all([] { return false; }).count, 0u) << "without a fence";
     EXPECT_TRUE(buffer.holds_some());
     EXPECT_EQ(announced(page), before);

@@ -50,17 +50,15 @@ class Gate {
 
   // ---- visitors: any thread but the owner ----------------------------------------------------------
 
-  /// Enters after `announce()`, unless the owner or another visitor is inside: then false, and announce() may
-  /// have been called all the same. `fence()` makes every processor that runs the owner execute a full fence,
-  /// or returns false if that cannot be had.
+  /// Enters, unless the owner or another visitor is inside: then false. `fence()` makes every processor that runs
+  /// the owner execute a full fence, or returns false if that cannot be had.
   /// Order: the exchange's acquire is paired with the release in end_visit(): one visitor sees what the
   /// one before did; the load's with that in leave().
-  template <class Announce, class Fence>
-  bool visit(Announce&& announce, Fence&& fence) noexcept {
+  template <class Fence>
+  bool visit(Fence&& fence) noexcept {
     if (visited_.exchange(true, Order::acquire)) {
       return false;
     }
-    announce();
     if (fence() && !inside_.load(Order::acquire)) {
       return true;
     }

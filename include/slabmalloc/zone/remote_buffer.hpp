@@ -71,10 +71,10 @@ struct RemoteFree {
 
 /// A direct-mapped table of `Entries` words' frees. Thread: the zone's owner, but for what visitors may call.
 ///
-/// All of it is behind a gate. merge(), which is most frees, has a lighter one, the same with other words: its
-/// mark is the entry's, and what tells it of a visitor is that the key is gone, since it is a visitor's first step
-/// to take all keys away. (It must be a word that merge() does not write: it could write the old value over a
-/// visitor's.)
+/// All of it is behind a gate. merge(), which is most frees, has a second one, the same with other words: its mark
+/// is the entry's, and what tells it of a visitor is that the key is gone. The owner must not write that word while
+/// a visitor does: it could put back what the visitor took away. So a visitor passes the first gate, behind which
+/// keys are written, and takes them away then; and merge() writes none.
 ///
 /// Invariants, by entry: mask = 0, or free.page and free.word are those of the mask's slots; key = 0, or
 /// key = key_of(free.page, free.word) and ones(mask) + room = slots_allowed().
@@ -189,11 +189,6 @@ class RemoteBuffer {
   template <class Fence>
   Withheld take_all(Fence&& fence) noexcept {
     Withheld result;
-    const auto take_keys_away = [this]() noexcept {
-      for (Entry& entry : entries_) {
-        entry.key.store(0, Order::relaxed);
-      }
-    };
     const auto is_merging = [this]() noexcept {
       bool some = false;
       for (const Entry& entry : entries_) {
@@ -201,10 +196,13 @@ class RemoteBuffer {
       }
       return some;
     };
-    if (!holds_some() || !gate_.visit(take_keys_away, fence)) {
+    if (!holds_some() || !gate_.visit(fence)) {
       return result;
     }
-    if (!is_merging()) {
+    for (Entry& entry : entries_) {
+      entry.key.store(0, Order::relaxed);
+    }
+    if (fence() && !is_merging()) {
       for (Entry& entry : entries_) {
         if (entry.free.mask != 0) {
           result.frees[result.count++] = entry.take();
@@ -221,7 +219,7 @@ class RemoteBuffer {
     template <class T>
     using Cell = typename Atomics::template Cell<T>;
 
-    Cell<std::uintptr_t> key;   ///< Visitors clear it before they are inside.
+    Cell<std::uintptr_t> key;   ///< 0: not to be merged with. Visitors clear it before they are inside.
     Cell<bool> merging{false};  ///< The owner is in merge().
     std::uint32_t room = 0;     ///< Slots that may be added.
     RemoteFree<Atomics> free;
