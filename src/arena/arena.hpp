@@ -197,6 +197,9 @@ class Arena {
   /// Purges everything dirty; returns the bytes given back to the operating system.
   std::size_t trim() noexcept;
 
+  /// Drops the contents of the OS pages that lie wholly in a part of what allocate() handed out.
+  void purge_part(std::byte* start, std::size_t bytes) noexcept;
+
   /// Bytes of chunks given back to the operating system since the start, by whichever call.
   std::size_t purged_bytes() const noexcept { return purged_bytes_.load(Order::relaxed); }
 

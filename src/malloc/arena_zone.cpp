@@ -17,6 +17,33 @@ void ArenaTable::open(Header* header, const SlotGeometry& geometry) noexcept {
                                      static_cast<std::uint8_t>(header->class_index)));
 }
 
+bool ArenaTable::purge_if_empty(Header* header) noexcept {
+  const ChunkInfo info = Chunk::of(header)->snapshot();
+  const std::uint32_t words = (info.slots + word_bits - 1) / word_bits;
+  // Acquire, with the release in RemoteFree::deliver(): what the freeing thread wrote into the slot comes first.
+  const auto freed_by_others = [&](std::uint32_t word) noexcept {
+    const Word remote = header->remote(word, words).load(Order::acquire);
+    return remote & ~header->local(word).load(Order::relaxed);
+  };
+  std::uint32_t free = 0;
+  for (std::uint32_t word = 0; word < words; ++word) {
+    free += count_ones(header->local(word).load(Order::relaxed) | freed_by_others(word));
+  }
+  if (free != info.slots) {
+    return false;
+  }
+  const std::size_t slot_bytes = MallocConfig::SizeClasses::size_of(info.class_index);
+  std::uint32_t first = 0;
+  for (std::uint32_t slot = 0; slot <= info.slots; ++slot) {
+    if (slot < info.slots && is_set(freed_by_others(slot / word_bits), slot)) {
+      continue;
+    }
+    process_arena.purge_part(frame_of(header) + first * slot_bytes, (slot - first) * slot_bytes);
+    first = slot + 1;
+  }
+  return true;
+}
+
 Frame ArenaPager::allocate_frame(std::size_t bytes) noexcept {
   thread_zones.drain_some();
   const std::size_t chunks = bytes / chunk_bytes;

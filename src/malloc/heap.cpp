@@ -149,6 +149,15 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
 
 namespace {
 
+/// Has zones looked after at times, after a free that may be of another thread's block and was not merged.
+void note_single_free() noexcept {
+  constexpr std::uint32_t frees_per_look = 1024;
+  static constinit thread_local std::uint32_t frees = 0;
+  if (++frees % frees_per_look == 0) [[unlikely]] {
+    thread_zones.visit_at_times();
+  }
+}
+
 /// Frees any block.
 [[gnu::noinline]] void deallocate_any(void* block) noexcept {
   if (block == nullptr) {
@@ -172,6 +181,7 @@ namespace {
   } else {
     ArenaZone::deallocate_slot_remote(page, index, place.slot);
   }
+  note_single_free();
 }
 
 /// Frees what is not to be merged with frees of its neighbours. `page` is as in deallocate_slow().
@@ -185,6 +195,7 @@ namespace {
       if (tag != (zone.tag() | PageState::full) ||
           !zone.class_at(info.class_index).pass_on(page, slot, block)) {
         zone.deallocate_slot(page, info.class_index, slot, block);
+        note_single_free();
       }
       return;
     }
@@ -236,12 +247,13 @@ std::size_t usable_bytes(const void* block) noexcept { return find_live(block).u
 
 std::size_t trim() noexcept {
   const std::size_t purged_before = process_arena.purged_bytes();
-  thread_zones.visit_all();
+  thread_zones.deliver_all();
   if (thread_heap.zone != &empty_zone) {
     thread_heap.zone->trim();
   }
   thread_zones.trim_late();
   thread_zones.drain_all();
+  thread_zones.purge_all();
   // The arena may purge while it takes pages back: then its own trim() has that much less to do.
   const std::size_t purged_bytes = process_arena.purged_bytes() - purged_before;
   return purged_bytes + process_arena.trim();

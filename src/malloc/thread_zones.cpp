@@ -144,7 +144,7 @@ void ThreadZones::drain_some() noexcept {
 }
 
 bool ThreadZones::drain_all() noexcept {
-  visit_all();
+  deliver_all();
   std::size_t freed_bytes = 0;
   for (std::size_t count = parked_count_.load(Order::relaxed); count != 0; --count) {
     freed_bytes += drain_one();
@@ -152,9 +152,24 @@ bool ThreadZones::drain_all() noexcept {
   return freed_bytes != 0;
 }
 
+/// Calls `visit(ThreadZone&)` for the zones that are not the calling thread's.
+template <class Visit>
+void ThreadZones::for_each_other(Visit&& visit) noexcept {
+  visit(late_);
+  for (ThreadZone* one = registered_.load(Order::acquire); one != nullptr;
+       one = one->next_registered) {
+    if (&one->zone != thread_heap.zone) {
+      visit(*one);
+    }
+  }
+}
+
 /// Delivery comes after the mutex, since a client's handler may have to be told of misuse. A fork in between
 /// loses those frees to the child.
-void ThreadZones::visit(ThreadZone& one) noexcept {
+void ThreadZones::deliver_for(ThreadZone& one) noexcept {
+  if (!one.zone.withholds()) {
+    return;
+  }
   ArenaZone::Withheld withheld;
   {
     const os::Lock lock(visit_mutex_);
@@ -163,25 +178,46 @@ void ThreadZones::visit(ThreadZone& one) noexcept {
   withheld.deliver();
 }
 
-void ThreadZones::visit_all() noexcept {
-  const auto visit_others = [this](ThreadZone& one) noexcept {
-    if (&one.zone != thread_heap.zone && one.zone.withholds()) {
-      visit(one);
-    }
-  };
-  visit_others(late_);
-  for (ThreadZone* one = registered_.load(Order::acquire); one != nullptr;
-       one = one->next_registered) {
-    visit_others(*one);
+/// In visits of a bounded number of pages: the owner may be waiting.
+void ThreadZones::purge_for(ThreadZone& one) noexcept {
+  bool is_done = !one.zone.has_new_mail();
+  while (!is_done) {
+    const os::Lock lock(visit_mutex_);
+    std::uint32_t purged = 0;
+    one.zone.visit_queue(os::interface().fence_all_threads, [&](ArenaTable::Header* page) noexcept {
+      return purged < pages_per_visit && ArenaTable::purge_if_empty(page) && ++purged != 0;
+    });
+    is_done = purged < pages_per_visit;
   }
+}
+
+void ThreadZones::deliver_all() noexcept {
+  for_each_other([this](ThreadZone& one) noexcept { deliver_for(one); });
+}
+
+void ThreadZones::purge_all() noexcept {
+  for_each_other([this](ThreadZone& one) noexcept { purge_for(one); });
 }
 
 void ThreadZones::visit_at_times() noexcept {
   const auto now = static_cast<std::uint32_t>(os::interface().now_milliseconds());
   std::uint32_t last = visited_at_.load(Order::relaxed);
-  if (now - last >= visit_milliseconds && visited_at_.compare_exchange(last, now, Order::relaxed)) {
-    visit_all();
+  if (now - last < visit_milliseconds || !visited_at_.compare_exchange(last, now, Order::relaxed)) {
+    return;
   }
+  for_each_other([this](ThreadZone& one) noexcept {
+    deliver_for(one);
+    const bool has_mail = one.zone.has_new_mail();
+    bool is_unanswered = false;
+    {
+      const os::Lock lock(visit_mutex_);
+      is_unanswered = !one.zone.has_taken_since() && one.had_mail && has_mail;
+      one.had_mail = has_mail;
+    }
+    if (is_unanswered) {
+      purge_for(one);
+    }
+  });
 }
 
 void ThreadZones::trim_late() noexcept {

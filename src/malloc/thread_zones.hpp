@@ -17,9 +17,10 @@
 //
 // Zones are never destroyed: pages and remote frees lead to their owners by address.
 //
-// A thread may sleep for ever with frees of others' objects in its zone. So others visit its zone and deliver
-// them: on trim(), before memory is declared exhausted, and every visit_milliseconds by whoever asks for pages
-// or frees others' blocks.
+// A thread may sleep for ever with frees of others' objects in its zone, and with others' frees of its own on its
+// inbox. So others visit its zone, deliver the former, and let the operating system have the memory of pages
+// of which the latter left nothing: on trim(), before memory is declared exhausted (the former alone), and every
+// visit_milliseconds by whoever asks for pages or frees others' blocks.
 //
 // Locks, in this order: late mutex, visitors' mutex, registry mutex, the arena's, the direct map's. A parked
 // zone is touched by whoever took it off the list under the registry mutex. Across a fork all are held, so the
@@ -45,6 +46,7 @@ struct ThreadZone {
   ThreadZone* next_registered = nullptr;  ///< Written once, before the zone is published.
   ThreadZone* next_parked = nullptr;      ///< Registry mutex.
   State state = State::Owned;             ///< Registry mutex.
+  bool had_mail = false;                  ///< At the last visit_at_times(). Visitors' mutex.
 };
 
 /// All zones of the process.
@@ -63,12 +65,15 @@ class ThreadZones {
 
   /// Every few calls, takes in what was freed to one parked zone; at times, visits all zones.
   void drain_some() noexcept;
-  /// Visits all zones and takes in what was freed to parked ones; true if memory went back to the arena.
+  /// Delivers what zones have gathered and takes in what was freed to parked ones; true if memory went back to the arena.
   bool drain_all() noexcept;
 
-  /// Delivers the frees that other threads' zones have gathered. Thread: any that is not inside a zone.
-  void visit_all() noexcept;
-  /// The same if nobody has done so for visit_milliseconds. Cost: that of reading a clock, else.
+  /// Delivers the frees that other threads' zones have gathered.
+  void deliver_all() noexcept;
+  /// Purges the pages of other threads' zones that others' frees have emptied.
+  void purge_all() noexcept;
+  /// If nobody has done so for visit_milliseconds: deliver_all(), and purge_all() for the zones that have not
+  /// looked at their inbox since. Cost: that of reading a clock, else.
   void visit_at_times() noexcept;
 
   static constexpr std::uint32_t visit_milliseconds = 250;
@@ -96,7 +101,10 @@ class ThreadZones {
  private:
   static void thread_ends(void* zone) noexcept;
 
-  void visit(ThreadZone& one) noexcept;
+  template <class Visit>
+  void for_each_other(Visit&& visit) noexcept;
+  void deliver_for(ThreadZone& one) noexcept;
+  void purge_for(ThreadZone& one) noexcept;
   ThreadZone* pop_parked() noexcept;
   void push_parked(ThreadZone& one) noexcept;
   std::size_t drain_one() noexcept;
@@ -105,6 +113,7 @@ class ThreadZones {
   bool make_exit_key() noexcept;
 
   static constexpr std::uint32_t requests_per_drain = 16;
+  static constexpr std::uint32_t pages_per_visit = 64;
 
   os::Mutex late_mutex_;
   os::Mutex visit_mutex_;

@@ -7,16 +7,14 @@
 #include <algorithm>
 #include <atomic>
 #include <barrier>
-#include <chrono>
 #include <cstdint>
 #include <functional>
-#include <random>
 #include <semaphore>
 #include <set>
 #include <thread>
 #include <vector>
 
-#include "malloc/heap.hpp"
+#include "malloc/blocks.hpp"
 #include "malloc/report.hpp"
 #include "support/misuse_recorder.hpp"
 #include "support/pattern.hpp"
@@ -24,31 +22,10 @@
 namespace slabmalloc {
 namespace {
 
-constexpr std::size_t mebibyte = std::size_t{1} << 20;
-
 std::size_t zone_count() {
   std::size_t count = 0;
   thread_zones.for_each([&](const ArenaZone&) { ++count; });
   return count;
-}
-
-std::size_t in_use_bytes() { return process_arena.statistics().in_use_bytes; }
-
-void run_thread(const std::function<void()>& work) { std::thread(work).join(); }
-
-void allocate_many(std::vector<void*>& blocks, std::size_t bytes, std::size_t total_bytes) {
-  for (std::size_t total = 0; total < total_bytes; total += bytes) {
-    blocks.push_back(heap::allocate(bytes));
-    ASSERT_NE(blocks.back(), nullptr);
-    static_cast<char*>(blocks.back())[0] = 'x';
-  }
-}
-
-void free_all(std::vector<void*>& blocks) {
-  for (void* block : blocks) {
-    heap::deallocate(block);
-  }
-  blocks.clear();
 }
 
 TEST(ThreadZones, short_threads_one_after_the_other_share_one_zone) {
@@ -178,109 +155,6 @@ TEST(RemoteFrees, a_thread_that_falls_asleep_withholds_no_more_than_its_buffer) 
     heap::trim();
     EXPECT_EQ(process_statistics().live_bytes, 0u) << bytes;
   }
-}
-
-/// A thread that frees others' blocks and then does nothing, for as long as this lives.
-class Sleeper {
- public:
-  explicit Sleeper(std::vector<void*>& blocks)
-      : thread_([&] {
-          void* own = heap::allocate(1);  // Without a zone it would gather nothing.
-          free_all(blocks);
-          is_asleep_.release();
-          may_wake_.acquire();
-          heap::deallocate(own);
-        }) {
-    is_asleep_.acquire();
-  }
-  ~Sleeper() {
-    may_wake_.release();
-    thread_.join();
-  }
-
- private:
-  std::binary_semaphore is_asleep_{0};
-  std::binary_semaphore may_wake_{0};
-  std::thread thread_;
-};
-
-/// Of the blocks of a page, all but one are freed here, and the last of each page by a thread that then sleeps
-/// with what it gathered: so each block that it withholds pins a page.
-void leave_to_sleeper(std::vector<void*>& blocks, std::vector<void*>& last_of_pages) {
-  allocate_many(blocks, 1024, 12 * chunk_bytes);
-  std::set<std::uintptr_t> pages;
-  std::erase_if(blocks, [&](void* block) {
-    const bool is_first = pages.insert(reinterpret_cast<std::uintptr_t>(block) / chunk_bytes).second;
-    if (is_first) {
-      last_of_pages.push_back(block);
-    }
-    return is_first;
-  });
-  free_all(blocks);
-}
-
-TEST(Visits, trim_delivers_what_a_sleeping_thread_withholds) {
-  std::vector<void*> blocks;
-  std::vector<void*> last_of_pages;
-  leave_to_sleeper(blocks, last_of_pages);
-  const std::size_t pages = last_of_pages.size();
-  ASSERT_GE(pages, 12u);
-  const Sleeper sleeper(last_of_pages);
-  ASSERT_GT(process_statistics().live_bytes, 4 * 1024u) << "the test wants them to be withheld";
-  ASSERT_GE(in_use_bytes(), 8 * chunk_bytes);
-  EXPECT_GT(heap::trim(), 0u);
-  EXPECT_EQ(process_statistics().live_objects, 1u) << "the sleeper's own";
-  EXPECT_LE(in_use_bytes(), 2 * chunk_bytes) << "the sleeper's page and the registry";
-}
-
-TEST(Visits, whoever_goes_on_allocating_gets_back_what_a_sleeping_thread_withholds) {
-  std::vector<void*> blocks;
-  std::vector<void*> last_of_pages;
-  leave_to_sleeper(blocks, last_of_pages);
-  const Sleeper sleeper(last_of_pages);
-  ASSERT_GT(process_statistics().live_bytes, 4 * 1024u);
-  std::this_thread::sleep_for(std::chrono::milliseconds(ThreadZones::visit_milliseconds + 50));
-  allocate_many(blocks, 4096, 40 * chunk_bytes);
-  EXPECT_EQ(process_statistics().live_objects, blocks.size() + 1);
-  free_all(blocks);
-}
-
-TEST(Visits, may_meet_the_owner_at_any_moment) {
-  test::MisuseRecorder misuse;
-  std::vector<void*> blocks;
-  std::barrier both(2);
-  std::atomic<bool> done{false};
-  std::atomic<bool> frees{false};
-  std::thread other([&] {
-    void* own = heap::allocate(1);
-    for (;;) {
-      both.arrive_and_wait();
-      if (done) {
-        break;
-      }
-      free_all(blocks);
-      frees = false;
-      both.arrive_and_wait();
-    }
-    heap::deallocate(own);
-  });
-  for (int round = 0; round < 40; ++round) {
-    allocate_many(blocks, 48, 8 * chunk_bytes);
-    std::ranges::shuffle(blocks, std::minstd_rand(static_cast<unsigned>(round)));
-    frees = true;
-    both.arrive_and_wait();
-    while (frees) {
-      thread_zones.visit_all();
-    }
-    both.arrive_and_wait();
-  }
-  done = true;
-  both.arrive_and_wait();
-  other.join();
-  heap::trim();
-  EXPECT_EQ(misuse.take_count(MisuseKind::DoubleFree), 0u) << "each is delivered once";
-  EXPECT_EQ(process_statistics().live_objects, 0u) << "and none is lost";
-  EXPECT_EQ(thread_heap.zone->validate(), nullptr);
 }
 
 TEST(RemoteFrees, an_owner_finds_them_without_asking_for_new_memory) {

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -61,6 +62,73 @@ TYPED_TEST(OwnerTest, a_page_can_be_pushed_again_as_soon_as_it_was_taken) {
   EXPECT_EQ(owner.take(), &pages[0]);
   EXPECT_EQ(owner.take(), &pages[1]);
   EXPECT_EQ(owner.take(), nullptr);
+}
+
+constexpr auto fence = [] { return true; };
+
+TYPED_TEST(OwnerTest, a_visitor_sees_each_queued_page_and_sets_aside_what_it_is_done_with) {
+  PageHeader<TypeParam> pages[4]{};
+  Owner<TypeParam> owner;
+  for (auto& page : pages) {
+    owner.push(&page);
+  }
+  ASSERT_EQ(owner.take(), &pages[3]);
+  owner.push(&pages[3]);
+  EXPECT_TRUE(owner.has_new_mail());
+  std::vector<PageHeader<TypeParam>*> seen;
+  const auto see = [&](auto* page) { return seen.push_back(page), page != &pages[1]; };
+  owner.visit_queue(fence, see);
+  EXPECT_EQ(seen.size(), 4u) << "those that the owner took off the inbox before included";
+  seen.clear();
+  owner.visit_queue(fence, see);
+  EXPECT_EQ(seen, std::vector{&pages[1]}) << "what was set aside is not seen again";
+  EXPECT_EQ(owner.take(), &pages[1]) << "what was set aside comes last";
+  EXPECT_FALSE(owner.has_new_mail());
+  EXPECT_TRUE(owner.has_mail());
+  std::set<PageHeader<TypeParam>*> rest;
+  while (auto* page = owner.take()) {
+    EXPECT_TRUE(rest.insert(page).second);
+  }
+  EXPECT_EQ(rest, (std::set{&pages[0], &pages[2], &pages[3]}));
+  EXPECT_FALSE(owner.has_mail());
+}
+
+TYPED_TEST(OwnerTest, a_visitor_sees_nothing_while_the_owner_is_inside) {
+  PageHeader<TypeParam> page{};
+  Owner<TypeParam> owner;
+  owner.push(&page);
+  int seen = 0;
+  const auto count = [&](auto*) { return ++seen, false; };
+  ASSERT_TRUE(owner.enter());
+  ASSERT_TRUE(owner.enter()) << "once more, from within";
+  owner.leave();
+  owner.visit_queue(fence, count);
+  EXPECT_EQ(seen, 0);
+  owner.leave();
+  owner.visit_queue([] { return false; }, count);
+  EXPECT_EQ(seen, 0) << "without a fence";
+  owner.visit_queue(fence, count);
+  EXPECT_EQ(seen, 1);
+}
+
+TYPED_TEST(OwnerTest, does_not_enter_while_a_visitor_is_there) {
+  PageHeader<TypeParam> page{};
+  Owner<TypeParam> owner;
+  owner.push(&page);
+  owner.visit_queue(fence, [&](auto*) { return owner.enter(); });
+  EXPECT_TRUE(owner.has_new_mail()) << "the page was not set aside, since the owner did not enter";
+  EXPECT_TRUE(owner.enter());
+}
+
+TYPED_TEST(OwnerTest, tells_whether_it_has_taken_mail) {
+  PageHeader<TypeParam> page{};
+  Owner<TypeParam> owner;
+  EXPECT_EQ(owner.take(), nullptr);
+  owner.push(&page);
+  EXPECT_FALSE(owner.has_taken_since());
+  EXPECT_EQ(owner.take(), &page);
+  EXPECT_TRUE(owner.has_taken_since());
+  EXPECT_FALSE(owner.has_taken_since());
 }
 
 TEST(Owner, pushes_by_several_threads_arrive_once_each) {

@@ -8,12 +8,19 @@
 // A page is pushed by whoever raises its `announced` from 0, and `announced` stays above 0 until the
 // owner has taken the page off and looked: so a page is queued at most once, needs one link only, and
 // is pinned (its frees are not yet subtracted from `used`) for as long as it is queued.
+//
+// An owner may sleep for ever with pages on its inbox. What is free in them by others' doing cannot be issued
+// before the owner has collected it, so a visitor may let the operating system have the memory. A gate keeps
+// the two apart, and a page that a visitor has done with is set aside, still queued:
+//
+//   inbox, taken ──visit_queue──► set aside ──► taken, when nothing else is left
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "slabmalloc/page/page_header.hpp"
+#include "slabmalloc/zone/gate.hpp"
 
 namespace slabmalloc {
 
@@ -48,30 +55,98 @@ class alignas(64) Owner {
     } while (!inbox_.compare_exchange(head, page, Order::release));
   }
 
-  /// Takes one queued page off, or null. Thread: owner.
+  /// Enters the gate, behind which pages are taken off and collected; false if a visitor is there. Once
+  /// inside, the owner may enter again. Thread: owner.
+  bool enter() noexcept {
+    if (depth_ == 0 && !gate_.enter()) [[unlikely]] {
+      return false;
+    }
+    ++depth_;
+    return true;
+  }
+  /// As enter(), after any visit.
+  void wait_and_enter() noexcept {
+    while (!enter()) {
+    }
+  }
+  void leave() noexcept {
+    if (--depth_ == 0) {
+      gate_.leave();
+    }
+  }
+
+  /// Takes one queued page off, or null. Thread: owner, inside its gate if there are visitors.
   /// The link is read before the caller can take the page's announcements: from then on anyone may
   /// queue the page again, and write the link.
   Header* take() noexcept {
-    if (taken_ == nullptr) {
-      if (inbox_.load(Order::relaxed) == nullptr) {
+    Header* page = taken_.load(Order::relaxed);
+    if (page == nullptr) {
+      if (inbox_.load(Order::relaxed) != nullptr) {
+        page = inbox_.exchange(nullptr, Order::acquire);
+      } else {
+        page = set_aside_.load(Order::relaxed);
+        set_aside_.store(nullptr, Order::relaxed);
+      }
+      if (page == nullptr) {
         return nullptr;
       }
-      taken_ = inbox_.exchange(nullptr, Order::acquire);
     }
-    Header* page = taken_;
-    taken_ = page->inbox_next;
+    has_taken_.store(true, Order::relaxed);
+    taken_.store(page->inbox_next, Order::relaxed);
     return page;
   }
 
-  /// True if a page is queued that take() has not seen yet. Thread: any; a hint.
-  bool has_mail() const noexcept { return inbox_.load(Order::relaxed) != nullptr; }
+  /// True if take() would find a page. Thread: any; a hint.
+  bool has_mail() const noexcept {
+    return has_new_mail() || set_aside_.load(Order::relaxed) != nullptr;
+  }
+
+  // ---- visitors: any thread but the owner ----------------------------------------------------------
+
+  /// True if visit_queue() would find a page. A hint.
+  bool has_new_mail() const noexcept {
+    return inbox_.load(Order::relaxed) != nullptr || taken_.load(Order::relaxed) != nullptr;
+  }
+
+  /// True if the owner has looked at its inbox, and found something, since this was asked last. A hint.
+  bool has_taken_since() noexcept {
+    const bool result = has_taken_.load(Order::relaxed);
+    has_taken_.store(false, Order::relaxed);
+    return result;
+  }
+
+  /// Shows the queued pages to `done(Header*)`, and sets those aside for which it says yes; does nothing if the
+  /// owner is inside, or if there is no fence. None of them is collected meanwhile. `fence` is as in Gate::visit().
+  /// Cost: O(queued pages).
+  template <class Fence, class Done>
+  void visit_queue(Fence&& fence, Done&& done) noexcept {
+    if (!gate_.visit(fence)) {
+      return;
+    }
+    Header* const lists[] = {taken_.load(Order::relaxed), inbox_.exchange(nullptr, Order::acquire)};
+    taken_.store(nullptr, Order::relaxed);
+    for (Header* first : lists) {
+      for (Header* page = first; page != nullptr;) {
+        Header* const next = page->inbox_next;
+        auto& list = done(page) ? set_aside_ : taken_;
+        page->inbox_next = list.load(Order::relaxed);
+        list.store(page, Order::relaxed);
+        page = next;
+      }
+    }
+    gate_.end_visit();
+  }
 
  private:
   template <class T>
   using Cell = typename Atomics::template Cell<T>;
 
   Cell<Header*> inbox_;
-  Header* taken_ = nullptr;
+  Cell<Header*> taken_;      ///< Behind the gate.
+  Cell<Header*> set_aside_;  ///< Behind the gate.
+  Cell<bool> has_taken_{false};
+  std::uint32_t depth_ = 0;  ///< How often the owner is inside.
+  Gate<Atomics> gate_;
 };
 
 }  // namespace slabmalloc

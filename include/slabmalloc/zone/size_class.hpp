@@ -139,7 +139,11 @@ class alignas(64) SizeClass {
     const Word free = word_->load(Order::relaxed);
     if ((free & page->remote(word_index_, geometry_.words).load(Order::relaxed)) != 0)
         [[unlikely]] {
-      collect(page);
+      // While a visitor is there nothing is collected.
+      if (owner_->enter()) {
+        collect(page);
+        owner_->leave();
+      }
     }
   }
 

@@ -46,8 +46,10 @@ class ZoneEngine {
   /// Thread: owner. Cost: O(queued pages).
   void collect() noexcept {
     remote_.flush_all();
+    owner_.wait_and_enter();
     while (absorb_one()) {
     }
+    owner_.leave();
   }
 
   /// As collect(), and makes every current page one of the others, so that the empty ones are idle and
@@ -67,6 +69,14 @@ class ZoneEngine {
   bool has_mail() const noexcept { return owner_.has_mail() || remote_.holds_some(); }
 
   // ---- for visitors: threads that look after a zone whose owner may sleep for ever ------------------
+
+  /// See Owner. Thread: any but the owner.
+  bool has_new_mail() const noexcept { return owner_.has_new_mail(); }
+  bool has_taken_since() noexcept { return owner_.has_taken_since(); }
+  template <class Fence, class Done>
+  void visit_queue(Fence&& fence, Done&& done) noexcept {
+    owner_.visit_queue(fence, done);
+  }
 
   /// True if frees of others' objects are gathered here. Thread: any; a hint.
   bool withholds() const noexcept { return remote_.holds_some(); }
@@ -413,16 +423,20 @@ class ZoneEngine {
     return false;
   }
 
+  /// False if no page is queued, or if a visitor is at them.
   bool absorb_one() noexcept {
-    Header* page = owner_.take();
-    if (page == nullptr) {
+    if (!owner_.has_mail() || !owner_.enter()) {
       return false;
     }
-    banks_.with_class(page->class_index, [&](auto& bank, auto& size_class) {
-      size_class.absorb(page);
-      retire_excess(bank, size_class);
-    });
-    return true;
+    Header* page = owner_.take();
+    if (page != nullptr) {
+      banks_.with_class(page->class_index, [&](auto& bank, auto& size_class) {
+        size_class.absorb(page);
+        retire_excess(bank, size_class);
+      });
+    }
+    owner_.leave();
+    return page != nullptr;
   }
 
   // ---- runs ------------------------------------------------------------------------------------

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: MIT
+//
+// Threads that sleep for ever, and what others do for those who wait for them: frees that a sleeping thread has
+// gathered are delivered, and memory of its own that others have freed goes back to the operating system.
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <barrier>
+#include <chrono>
+#include <cstdint>
+#include <random>
+#include <semaphore>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "malloc/blocks.hpp"
+#include "malloc/report.hpp"
+#include "os/os.hpp"
+#include "slabmalloc/base/bits.hpp"
+#include "support/misuse_recorder.hpp"
+#include "support/pattern.hpp"
+
+namespace slabmalloc {
+namespace {
+
+/// A thread that frees others' blocks and then does nothing, for as long as this lives.
+class Sleeper {
+ public:
+  explicit Sleeper(std::vector<void*>& blocks)
+      : thread_([&] {
+          void* own = heap::allocate(1);  // Without a zone it would gather nothing.
+          free_all(blocks);
+          is_asleep_.release();
+          may_wake_.acquire();
+          heap::deallocate(own);
+        }) {
+    is_asleep_.acquire();
+  }
+  ~Sleeper() {
+    may_wake_.release();
+    thread_.join();
+  }
+
+ private:
+  std::binary_semaphore is_asleep_{0};
+  std::binary_semaphore may_wake_{0};
+  std::thread thread_;
+};
+
+/// Of the blocks of a page, all but one are freed here, and the last of each page by a thread that then sleeps
+/// with what it gathered: so each block that it withholds pins a page.
+void leave_to_sleeper(std::vector<void*>& blocks, std::vector<void*>& last_of_pages) {
+  allocate_many(blocks, 1024, 12 * chunk_bytes);
+  std::set<std::uintptr_t> pages;
+  std::erase_if(blocks, [&](void* block) {
+    const bool is_first = pages.insert(reinterpret_cast<std::uintptr_t>(block) / chunk_bytes).second;
+    if (is_first) {
+      last_of_pages.push_back(block);
+    }
+    return is_first;
+  });
+  free_all(blocks);
+}
+
+TEST(Visits, trim_delivers_what_a_sleeping_thread_withholds) {
+  std::vector<void*> blocks;
+  std::vector<void*> last_of_pages;
+  leave_to_sleeper(blocks, last_of_pages);
+  const std::size_t pages = last_of_pages.size();
+  ASSERT_GE(pages, 12u);
+  const Sleeper sleeper(last_of_pages);
+  ASSERT_GT(process_statistics().live_bytes, 4 * 1024u) << "the test wants them to be withheld";
+  ASSERT_GE(in_use_bytes(), 8 * chunk_bytes);
+  EXPECT_GT(heap::trim(), 0u);
+  EXPECT_EQ(process_statistics().live_objects, 1u) << "the sleeper's own";
+  EXPECT_LE(in_use_bytes(), 2 * chunk_bytes) << "the sleeper's page and the registry";
+}
+
+TEST(Visits, whoever_goes_on_allocating_gets_back_what_a_sleeping_thread_withholds) {
+  std::vector<void*> blocks;
+  std::vector<void*> last_of_pages;
+  leave_to_sleeper(blocks, last_of_pages);
+  const Sleeper sleeper(last_of_pages);
+  ASSERT_GT(process_statistics().live_bytes, 4 * 1024u);
+  std::this_thread::sleep_for(std::chrono::milliseconds(ThreadZones::visit_milliseconds + 50));
+  allocate_many(blocks, 4096, 40 * chunk_bytes);
+  EXPECT_EQ(process_statistics().live_objects, blocks.size() + 1);
+  free_all(blocks);
+}
+
+/// The bytes of the OS pages around `blocks` that are backed by memory.
+std::size_t resident_bytes(const std::vector<void*>& blocks) {
+  const std::size_t unit = os::interface().os_page_bytes();
+  std::set<std::uintptr_t> pages;
+  for (void* block : blocks) {
+    pages.insert(align_down(reinterpret_cast<std::uintptr_t>(block), unit));
+  }
+  std::size_t bytes = 0;
+  for (const std::uintptr_t page : pages) {
+    unsigned char is_resident = 0;
+    EXPECT_EQ(mincore(reinterpret_cast<void*>(page), unit, &is_resident), 0);
+    bytes += (is_resident & 1) * unit;
+  }
+  return bytes;
+}
+
+/// A thread that allocates blocks, then sleeps, and on waking allocates as many again.
+class SleepingOwner {
+ public:
+  SleepingOwner(std::vector<void*>& blocks, std::size_t bytes, std::size_t total_bytes)
+      : thread_([&blocks, bytes, total_bytes, this] {
+          allocate_many(blocks, bytes, total_bytes);
+          is_asleep_.release();
+          may_wake_.acquire();
+          std::vector<void*> mine;
+          allocate_many(mine, bytes, total_bytes);
+          for (std::size_t number = 0; number < mine.size(); ++number) {
+            test::fill_pattern(mine[number], bytes, number);
+          }
+          for (std::size_t number = 0; number < mine.size(); ++number) {
+            EXPECT_TRUE(test::holds_pattern(mine[number], bytes, number));
+          }
+          free_all(mine);
+          EXPECT_EQ(thread_heap.zone->validate(), nullptr);
+        }) {
+    is_asleep_.acquire();
+  }
+  ~SleepingOwner() {
+    may_wake_.release();
+    thread_.join();
+  }
+
+ private:
+  std::binary_semaphore is_asleep_{0};
+  std::binary_semaphore may_wake_{0};
+  std::thread thread_;
+};
+
+TEST(Visits, trim_gives_back_what_was_freed_of_a_sleeping_threads_blocks) {
+  heap::deallocate(heap::allocate(1));
+  for (const std::size_t bytes : {std::size_t{64}, std::size_t{1000}, std::size_t{100000}}) {
+    std::vector<void*> blocks;
+    {
+      const SleepingOwner owner(blocks, bytes, 16 * mebibyte);
+      const std::vector<void*> freed = blocks;
+      free_all(blocks);
+      const std::size_t held = resident_bytes(freed);
+      ASSERT_GE(held, freed.size() * std::min<std::size_t>(bytes, 4096));
+      constexpr std::size_t page_of_owner = 2 * chunk_bytes;  // From which it allocates.
+      EXPECT_GE(heap::trim(), held - page_of_owner);
+      EXPECT_LE(resident_bytes(freed), page_of_owner);
+      EXPECT_EQ(heap::trim(), 0u) << "once is enough";
+    }
+    heap::trim();
+    EXPECT_EQ(process_statistics().live_objects, 0u);
+  }
+}
+
+TEST(Visits, a_live_block_keeps_its_page) {
+  heap::deallocate(heap::allocate(1));
+  std::vector<void*> blocks;
+  std::vector<void*> kept;
+  const SleepingOwner owner(blocks, 1000, 4 * mebibyte);
+  for (std::size_t number = 0; number < blocks.size(); number += 50) {
+    test::fill_pattern(blocks[number], 1000, number);
+    kept.push_back(blocks[number]);
+    blocks[number] = nullptr;
+  }
+  free_all(blocks);
+  heap::trim();
+  for (std::size_t number = 0; number < kept.size(); ++number) {
+    EXPECT_TRUE(test::holds_pattern(kept[number], 1000, number * 50));
+  }
+  free_all(kept);
+}
+
+TEST(Visits, whoever_goes_on_freeing_gives_back_what_was_freed_of_a_sleeping_threads_blocks) {
+  heap::deallocate(heap::allocate(1));
+  std::vector<void*> blocks;
+  const SleepingOwner owner(blocks, 1000, 16 * mebibyte);
+  std::vector<void*> freed;
+  for (std::size_t quarter = 1; quarter <= 4; ++quarter) {
+    const std::size_t rest = freed.size() + blocks.size();
+    while (blocks.size() > rest - rest * quarter / 4) {
+      freed.push_back(blocks.back());
+      heap::deallocate(blocks.back());
+      blocks.pop_back();
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(ThreadZones::visit_milliseconds + 50));
+  }
+  EXPECT_LE(resident_bytes(freed), 8 * mebibyte);
+}
+
+TEST(Visits, nothing_that_others_freed_is_issued_during_one) {
+  std::vector<void*> blocks;
+  allocate_many(blocks, 1000, mebibyte);
+  const std::set<void*> freed(blocks.begin(), blocks.end());
+  run_thread([&] { free_all(blocks); });
+  const auto issued_again = [&freed](const std::vector<void*>& issued) {
+    return std::ranges::count_if(issued, [&](void* block) { return freed.contains(block); });
+  };
+  std::vector<void*> issued;
+  int seen = 0;
+  thread_heap.zone->visit_queue([] { return true; }, [&](ArenaTable::Header*) {
+    if (++seen == 8) {  // Seven are queued again by now.
+      allocate_many(issued, 1000, 2 * mebibyte);
+    }
+    return false;
+  });
+  ASSERT_FALSE(issued.empty()) << "the test wants pages to be queued";
+  EXPECT_EQ(issued_again(issued), 0);
+  allocate_many(issued, 1000, 2 * mebibyte);
+  EXPECT_GT(issued_again(issued), 500) << "and all of it afterwards";
+  free_all(issued);
+  EXPECT_EQ(thread_heap.zone->validate(), nullptr);
+}
+
+TEST(Visits, purge_what_others_freed_and_not_what_the_owner_freed) {
+  constexpr std::size_t bytes = 8192;  // Eight to a page.
+  std::vector<void*> blocks;
+  allocate_many(blocks, bytes, 4 * chunk_bytes);
+  std::vector<void*> mine;
+  std::vector<void*> theirs;
+  const std::uintptr_t page = reinterpret_cast<std::uintptr_t>(blocks[8]) / chunk_bytes;
+  for (void* block : blocks) {
+    if (reinterpret_cast<std::uintptr_t>(block) / chunk_bytes == page) {
+      test::fill_pattern(block, bytes, 7);
+      (mine.size() < 3 ? mine : theirs).push_back(block);
+    }
+  }
+  ASSERT_EQ(theirs.size(), 5u);
+  ArenaTable::Header* const header = ArenaTable::head_of(mine[0]);
+  const std::vector<void*> freed_by_me = mine;
+  const std::vector<void*> freed_by_others = theirs;
+  free_all(mine);
+  theirs.pop_back();
+  run_thread([&] { free_all(theirs); });
+  EXPECT_FALSE(ArenaTable::purge_if_empty(header)) << "one block is live";
+  EXPECT_TRUE(test::holds_pattern(freed_by_others[0], bytes, 7));
+  run_thread([&] { heap::deallocate(freed_by_others[4]); });
+  EXPECT_TRUE(ArenaTable::purge_if_empty(header));
+  for (void* block : freed_by_others) {
+    EXPECT_TRUE(test::holds_zeroes(block, bytes));
+  }
+  for (void* block : freed_by_me) {
+    EXPECT_TRUE(test::holds_pattern(block, bytes, 7)) << "it may be issued at any moment";
+  }
+  for (void* block : blocks) {
+    if (reinterpret_cast<std::uintptr_t>(block) / chunk_bytes != page) {
+      heap::deallocate(block);
+    }
+  }
+  heap::trim();
+  EXPECT_EQ(process_statistics().live_objects, 0u);
+}
+
+TEST(Visits, leave_alone_what_the_owner_uses) {
+  std::barrier both(2);
+  std::atomic<bool> done{false};
+  std::vector<void*> passed;
+  std::thread other([&] {
+    while (true) {
+      both.arrive_and_wait();
+      if (done) {
+        return;
+      }
+      free_all(passed);
+      for (int count = 0; count < 5; ++count) {
+        thread_zones.purge_all();
+      }
+      both.arrive_and_wait();
+    }
+  });
+  std::vector<void*> mine;
+  for (int round = 0; round < 100; ++round) {
+    allocate_many(passed, 2000, 8 * chunk_bytes);
+    both.arrive_and_wait();
+    for (std::size_t number = 0; number < 400; ++number) {
+      mine.push_back(heap::allocate(2000));
+      test::fill_pattern(mine.back(), 2000, number);
+    }
+    both.arrive_and_wait();
+    for (std::size_t number = 0; number < mine.size(); ++number) {
+      ASSERT_TRUE(test::holds_pattern(mine[number], 2000, number));
+    }
+    free_all(mine);
+  }
+  done = true;
+  both.arrive_and_wait();
+  other.join();
+  heap::trim();
+  EXPECT_EQ(process_statistics().live_objects, 0u);
+  EXPECT_EQ(thread_heap.zone->validate(), nullptr);
+}
+
+TEST(Visits, may_meet_the_owner_at_any_moment) {
+  test::MisuseRecorder misuse;
+  std::vector<void*> blocks;
+  std::barrier both(2);
+  std::atomic<bool> done{false};
+  std::atomic<bool> frees{false};
+  std::thread other([&] {
+    void* own = heap::allocate(1);
+    for (;;) {
+      both.arrive_and_wait();
+      if (done) {
+        break;
+      }
+      free_all(blocks);
+      frees = false;
+      both.arrive_and_wait();
+    }
+    heap::deallocate(own);
+  });
+  for (int round = 0; round < 40; ++round) {
+    allocate_many(blocks, 48, 8 * chunk_bytes);
+    std::ranges::shuffle(blocks, std::minstd_rand(static_cast<unsigned>(round)));
+    frees = true;
+    both.arrive_and_wait();
+    while (frees) {
+      thread_zones.deliver_all();
+    }
+    both.arrive_and_wait();
+  }
+  done = true;
+  both.arrive_and_wait();
+  other.join();
+  heap::trim();
+  EXPECT_EQ(misuse.take_count(MisuseKind::DoubleFree), 0u) << "each is delivered once";
+  EXPECT_EQ(process_statistics().live_objects, 0u) << "and none is lost";
+  EXPECT_EQ(thread_heap.zone->validate(), nullptr);
+}
+
+}  // namespace
+}  // namespace slabmalloc
