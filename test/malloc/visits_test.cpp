@@ -18,6 +18,7 @@
 
 #include "malloc/blocks.hpp"
 #include "malloc/report.hpp"
+#include "os/faulty_os.hpp"
 #include "os/os.hpp"
 #include "slabmalloc/base/bits.hpp"
 #include "support/misuse_recorder.hpp"
@@ -89,6 +90,22 @@ TEST(Visits, whoever_goes_on_allocating_gets_back_what_a_sleeping_thread_withhol
   allocate_many(blocks, 4096, 40 * chunk_bytes);
   EXPECT_EQ(process_statistics().live_objects, blocks.size() + 1);
   free_all(blocks);
+}
+
+TEST(Visits, deliver_what_a_sleeping_thread_withholds_before_memory_is_declared_exhausted) {
+  test::FaultyOs os;  // Its clock stands still: nobody visits at times.
+  std::vector<void*> blocks;
+  std::vector<void*> last_of_pages;
+  leave_to_sleeper(blocks, last_of_pages);
+  const Sleeper sleeper(last_of_pages);
+  ASSERT_GT(process_statistics().live_bytes, 4 * 1024u);
+  os.fail_every(test::OsCall::MapAt);
+  while (void* block = heap::allocate(1024)) {
+    blocks.push_back(block);
+  }
+  EXPECT_EQ(process_statistics().live_objects, blocks.size() + 1) << "and the sleeper's own";
+  free_all(blocks);
+  os.heal();
 }
 
 /// The bytes of the OS pages around `blocks` that are backed by memory.
