@@ -23,6 +23,7 @@
  *   used, pending     not current: used = slots - ones(local) + pending; pending >= 0
  *   place             a page is taken off the list that it is on
  *   reports           a slot that is freed twice is reported exactly once
+ *   purging           no slot is handed out whose contents a visitor is dropping
  *   all_free          no free is lost: when everyone is done every slot is free and every page idle
  *
  * Switches, apart from those of the mutants (MUTANT_..., each at the place that it breaks):
@@ -37,6 +38,9 @@
  *                       asserted then is that it does not come to two clients
  *   HARDENED=true       a free by the owner looks at the remote word, too
  *   LOOK_AT_ISSUE=true  so does an allocation
+ *   VISITS=n            a visitor purges so many times (0): of a queued page the slots whose remote bit is set, and
+ *                       the local one is not. The gate that keeps it apart from the owner's collecting
+ *                       (gate.pml) is one step here.
  *   WITNESS=NAME        asserts that NAME never happens; the run that shows it proves that the search
  *                       gets there
  */
@@ -70,6 +74,9 @@
 #ifndef LOOK_AT_ISSUE
 #define LOOK_AT_ISSUE false
 #endif
+#ifndef VISITS
+#define VISITS 0
+#endif
 
 #define REUSE 1           /* a page that was given back is formatted again */
 #define EARLY 2           /* a bit is collected whose announcement is still to come */
@@ -80,6 +87,7 @@
 #define COALESCED 7       /* one OR frees two objects */
 #define IDLE_ABSORBED 8   /* a queued page turns out to be idle */
 #define IDLE_PINNED 9     /* the last look keeps an idle page from being given back */
+#define PURGED 10         /* a slot is handed out again that was purged */
 #ifndef WITNESS
 #define WITNESS 0
 #endif
@@ -123,6 +131,14 @@ bool on_inbox[PAGES];              /* from the push until the owner has taken th
 bool pinned;                       /* one object of page 0 lives until the end */
 byte grants;
 byte freers_done;
+#if VISITS > 0
+byte purging[PAGES * WORDS];       /* slots whose contents are being dropped */
+byte purged[PAGES * WORDS];        /* slots whose contents were, not handed out since */
+bool owner_collects, visitor_is_there;
+#define may_collect (!visitor_is_there)
+#else
+#define may_collect true
+#endif
 byte reports;
 byte frees_of_doubled;             /* of slot 0 of word 0 of page 0 */
 
@@ -337,6 +353,13 @@ inline hand_out(page, word) {
   printf("owner: issues slot %d of word %d of page %d\n", mask - 1, word, page);
   assert((handed_out[at(page, word)] & mask) == 0);
   handed_out[at(page, word)] = handed_out[at(page, word)] | mask;
+#if VISITS > 0
+  assert((purging[at(page, word)] & mask) == 0);
+  if
+  :: purged[at(page, word)] & mask -> witness(PURGED)
+  :: else
+  fi;
+#endif
   grants--;
   if
   :: held[held_at(0, page, word)] = held[held_at(0, page, word)] | mask
@@ -384,7 +407,17 @@ proctype Owner() {
   byte p, w, mask, taken, count, bits, again;
   bool found_some, all_free, has_current, good_free_is_reported;
   do
+#if VISITS == 0
   :: inbox != 0 || taken != 0 -> absorb_one()
+#else
+#ifdef MUTANT_COLLECT_DURING_VISIT
+  :: atomic { inbox != 0 || taken != 0 -> owner_collects = true };
+#else
+  :: atomic { (inbox != 0 || taken != 0) && may_collect -> owner_collects = true };
+#endif
+     absorb_one();
+     owner_collects = false
+#endif
   :: atomic {                                  /* allocate, for a thread or for the owner */
        any_page();
        any_word();
@@ -407,7 +440,7 @@ proctype Owner() {
        any_page();
        any_word();
        if
-       :: EARLY_COLLECTION && place[p] != GONE && remote_word[at(p, w)] != 0 ->
+       :: EARLY_COLLECTION && may_collect && place[p] != GONE && remote_word[at(p, w)] != 0 ->
           collect_word(p, w);
           equation(p);
           if
@@ -600,6 +633,47 @@ proctype Freer(byte me) {
   freers_done++
 }
 
+/* ---- A visitor -------------------------------------------------------------------------------- */
+
+#if VISITS > 0
+inline purge(word) {
+#ifdef MUTANT_PURGE_ANY_FREE
+  purging[at(p, word)] = remote_word[at(p, word)] | local_word[at(p, word)];
+#else
+  purging[at(p, word)] = remote_word[at(p, word)] & ~local_word[at(p, word)];
+#endif
+  purged[at(p, word)] = purging[at(p, word)]
+}
+
+proctype Visitor() {
+  byte p, visits = VISITS;
+  do
+  :: visits > 0 && freers_done < FREERS ->
+     atomic {
+       any_page();
+       if
+       :: on_inbox[p] && !owner_collects ->
+          visitor_is_there = true;
+          assert(page_is_ours[p]);
+          printf("visitor: purges page %d\n", p);
+          purge(0);
+          purge(1)
+       :: else
+       fi
+     };
+     atomic {
+       assert(!visitor_is_there || page_is_ours[p]);
+       purging[at(p, 0)] = 0;
+       purging[at(p, 1)] = 0;
+       visitor_is_there = false;
+       p = 0;
+       visits--
+     }
+  :: break
+  od
+}
+#endif
+
 /* ---- Start ------------------------------------------------------------------------------------ */
 
 init {
@@ -636,6 +710,9 @@ init {
 #endif
     run Owner();
     run Freer(0);
-    run Freer(1)
+    run Freer(1);
+#if VISITS > 0
+    run Visitor()
+#endif
   }
 }
