@@ -64,11 +64,17 @@ struct ChunkInfo {
   /// and the upper half is k. (Lemire, Kaser and Kurz, "Faster Remainder by Direct Computation",
   /// Software: Practice and Experience 49, 2019, section 3.2.)
   [[gnu::always_inline]] constexpr std::uint32_t slot_at(std::uint32_t offset) const noexcept {
+    const std::uint32_t slot = slot_or_end_at(offset);
+    return slot < slots ? slot : no_slot;
+  }
+
+  /// As slot_at(), but after the last slot there may be room for the start of one more, which counts too.
+  /// For whoever looks at the slot's bit next: such a one's is set.
+  [[gnu::always_inline]] constexpr std::uint32_t slot_or_end_at(std::uint32_t offset) const noexcept {
     __extension__ using Product = unsigned __int128;
     const Product product = Product{offset} * reciprocal;
-    const auto slot = static_cast<std::uint32_t>(product >> 64);
     const bool starts_here = static_cast<std::uint64_t>(product) < reciprocal;
-    return starts_here && slot < slots ? slot : no_slot;
+    return starts_here ? static_cast<std::uint32_t>(product >> 64) : no_slot;
   }
 
   static constexpr ChunkInfo large_head(std::uint32_t chunks) noexcept {

@@ -25,12 +25,10 @@ bool ArenaTable::purge_if_empty(Header* header) noexcept {
     const Word remote = header->remote(word, words).load(Order::acquire);
     return remote & ~header->local(word).load(Order::relaxed);
   };
-  std::uint32_t free = 0;
   for (std::uint32_t word = 0; word < words; ++word) {
-    free += count_ones(header->local(word).load(Order::relaxed) | freed_by_others(word));
-  }
-  if (free != info.slots) {
-    return false;
+    if ((header->local(word).load(Order::relaxed) | freed_by_others(word)) != ~Word{0}) {
+      return false;
+    }
   }
   const std::size_t slot_bytes = MallocConfig::SizeClasses::size_of(info.class_index);
   std::uint32_t first = 0;

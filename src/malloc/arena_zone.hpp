@@ -64,6 +64,19 @@ struct ArenaTable {
 
 using ArenaPage = BesidePage<ArenaTable>;
 
+/// True if where a page has room for the start of one more slot there is a bit for that one, which is set.
+template <class SizeClasses>
+constexpr bool has_bit_beyond_last_slot() noexcept {
+  for (std::uint32_t index = 0; index < SizeClasses::count; ++index) {
+    const std::size_t size = SizeClasses::size_of(index);
+    const std::size_t slots = ArenaPage::geometry(size).slots;
+    if (slots * size < ArenaTable::frame_bytes(size) && slots % word_bits == 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
 /// The malloc's classes: multiples of 16 B to 128 B, then four per doubling to 128 KiB.
 struct MallocSpec {
   static constexpr SizeClassSpec value{16, 16, 128, 4, 128 * 1024};
@@ -77,6 +90,7 @@ struct MallocConfig : CommonConfig {
   static constexpr std::uint32_t idle_pages_per_class = 0;
 };
 static_assert(MallocConfig::SizeClasses::validate(), "index_for() and size_of() disagree");
+static_assert(has_bit_beyond_last_slot<MallocConfig::SizeClasses>(), "ChunkInfo::slot_or_end_at()");
 
 /// Takes pages from the arena. Where the arena has none, memory that finished threads left behind is
 /// made free first.

@@ -109,23 +109,28 @@ void* move(void* block, std::size_t kept_bytes, std::size_t bytes, std::size_t a
 
 }  // namespace
 
-[[gnu::noinline]] void* allocate_slow(std::size_t bytes) noexcept {
-  const std::uint32_t index = SizeClasses::index_for(bytes);
-  return index != SizeClasses::no_class ? allocate_of_class(index)
-                                        : allocate_large(bytes, minimum_alignment).address;
+[[gnu::noinline]] void* allocate_slow(std::size_t bytes, ArenaClass* size_class) noexcept {
+  if (size_class == nullptr) {
+    return allocate_large(bytes, minimum_alignment).address;
+  }
+  void* block = size_class->claim();
+  return block != nullptr ? block : allocate_of_class(size_class->index());
 }
 
 void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
   const std::uint32_t index = SizeClasses::index_for(bytes, alignment);
-  return index != SizeClasses::no_class ? allocate_of_class(index)
-                                        : allocate_large(bytes, alignment).address;
+  if (index == SizeClasses::no_class) {
+    return allocate_large(bytes, alignment).address;
+  }
+  void* block = thread_heap.zone->class_at(index).allocate_fast();
+  return block != nullptr ? block : allocate_of_class(index);
 }
 
 void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   if (bytes <= ThreadHeap::direct_bytes && alignment <= minimum_alignment) [[likely]] {
-    ArenaClass& size_class = thread_heap.class_for(bytes);
-    if (void* block = size_class.allocate_fast()) [[likely]] {
-      return size_class.last_allocation_is_zero() ? block : __builtin_memset(block, 0, bytes);
+    ArenaClass* const size_class = thread_heap.class_for(bytes);
+    if (void* block = size_class->allocate_fast()) [[likely]] {
+      return size_class->is_zero(block) ? block : __builtin_memset(block, 0, bytes);
     }
   }
   const std::uint32_t index = SizeClasses::index_for(bytes, alignment);
@@ -141,7 +146,7 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
     return thread_zones.allocate_late(index, bytes, true);
   }
   void* block = zone->allocate_class(index).value_or(nullptr);
-  if (block != nullptr && !zone->last_allocation_is_zero(index)) {
+  if (block != nullptr && !zone->is_zero(index, block)) {
     __builtin_memset(block, 0, bytes);
   }
   return block;
@@ -220,7 +225,9 @@ void note_single_free() noexcept {
 [[gnu::noinline]] void finish_deallocate(void* block, FreeOutcome outcome) noexcept {
   ArenaTable::Header* page = ArenaTable::head_of(block);
   const Place place = slot_place(page, block);
-  thread_heap.zone->finish_free(outcome, page, place.head->info.class_index, place.slot, block);
+  if (place.kind == Place::Kind::Slot) {
+    thread_heap.zone->finish_free(outcome, page, place.head->info.class_index, place.slot, block);
+  }
 }
 
 void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept {

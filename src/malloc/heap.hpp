@@ -23,25 +23,36 @@ inline constexpr std::size_t max_class_bytes = SizeClasses::max_size;
 inline constexpr std::size_t minimum_alignment = 16;
 
 // The slow paths, in heap.cpp.
-void* allocate_slow(std::size_t bytes) noexcept;
+/// A block of `bytes`, of which allocate_fast() had none. Pre: `size_class` is class_for(bytes).
+void* allocate_slow(std::size_t bytes, ArenaClass* size_class) noexcept;
 void deallocate_slow(void* block, ArenaTable::Header* page) noexcept;
 /// After a free by the owner that did more or less than free a slot. It finds the page again, so that the
 /// fast path has little to keep.
 void finish_deallocate(void* block, FreeOutcome outcome) noexcept;
 
-/// A block of `bytes` if the calling thread's zone has one at hand, else null.
-[[gnu::always_inline]] inline void* allocate_fast(std::size_t bytes) noexcept {
+/// The calling thread's class of blocks of `bytes`, or null where those belong to none.
+[[gnu::always_inline]] inline ArenaClass* class_for(std::size_t bytes) noexcept {
   if (bytes <= ThreadHeap::direct_bytes) [[likely]] {
-    return thread_heap.class_for(bytes).allocate_fast();
+    ArenaClass* const size_class = thread_heap.class_for(bytes);
+    if (size_class == nullptr) {
+      __builtin_unreachable();  // The compiler need not test what it was not told.
+    }
+    return size_class;
   }
   const std::uint32_t index = SizeClasses::index_for(bytes);
-  return index != SizeClasses::no_class ? thread_heap.zone->class_at(index).allocate_fast() : nullptr;
+  return index != SizeClasses::no_class ? &thread_heap.zone->class_at(index) : nullptr;
+}
+
+/// A block of `size_class` if that has one at hand, else null.
+[[gnu::always_inline]] inline void* allocate_fast(ArenaClass* size_class) noexcept {
+  return size_class != nullptr ? size_class->allocate_fast() : nullptr;
 }
 
 /// A block of `bytes`, aligned to minimum_alignment; null if memory is exhausted. Of 0 bytes, too.
 [[gnu::always_inline]] inline void* allocate(std::size_t bytes) noexcept {
-  void* block = allocate_fast(bytes);
-  return block != nullptr ? block : allocate_slow(bytes);
+  ArenaClass* const size_class = class_for(bytes);
+  void* block = allocate_fast(size_class);
+  return block != nullptr ? block : allocate_slow(bytes, size_class);
 }
 
 /// As allocate(), at a multiple of `alignment`, a power of two.
@@ -60,7 +71,7 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
   const ThreadHeap& mine = thread_heap;
   Chunk* chunk = mine.window.chunk_of(block);
   if (chunk != nullptr && chunk->header.tag.load(Order::relaxed) == mine.zone->tag()) [[likely]] {
-    const std::uint32_t slot = chunk->info.slot_at(offset_in_chunk(block));
+    const std::uint32_t slot = chunk->info.slot_or_end_at(offset_in_chunk(block));
     if (slot != ChunkInfo::no_slot) [[likely]] {
       const FreeOutcome outcome = ArenaClass::free_slot<false>(&chunk->header, 0, slot);
       if (outcome != FreeOutcome::Freed) [[unlikely]] {

@@ -26,8 +26,8 @@ namespace {
 }
 
 /// Apart from malloc(), so that its fast path needs no stack frame.
-[[gnu::noinline]] void* allocate_or_enomem(size_t bytes) noexcept {
-  return or_enomem(heap::allocate_slow(bytes));
+[[gnu::noinline]] void* allocate_or_enomem(size_t bytes, slabmalloc::ArenaClass* size_class) noexcept {
+  return or_enomem(heap::allocate_slow(bytes, size_class));
 }
 
 void* aligned_or_enomem(size_t alignment, size_t bytes) noexcept {
@@ -41,8 +41,9 @@ void* aligned_or_enomem(size_t alignment, size_t bytes) noexcept {
 extern "C" {
 
 void* malloc(size_t bytes) noexcept {
-  void* block = heap::allocate_fast(bytes);
-  return block != nullptr ? block : allocate_or_enomem(bytes);
+  slabmalloc::ArenaClass* const size_class = heap::class_for(bytes);
+  void* block = heap::allocate_fast(size_class);
+  return block != nullptr ? block : allocate_or_enomem(bytes, size_class);
 }
 
 void free(void* block) noexcept { heap::deallocate(block); }

@@ -57,8 +57,9 @@ bool call_new_handler() {
 }
 
 /// Apart from operator new, so that its fast path needs no stack frame.
-[[gnu::noinline]] void* allocate_slow_or_throw(std::size_t bytes) {
-  if (void* block = heap::allocate_slow(bytes)) {
+[[gnu::noinline]] void* allocate_slow_or_throw(std::size_t bytes,
+                                               slabmalloc::ArenaClass* size_class) {
+  if (void* block = heap::allocate_slow(bytes, size_class)) {
     return block;
   }
   if (void* block = retry_with_handler(bytes, heap::minimum_alignment)) {
@@ -68,8 +69,9 @@ bool call_new_handler() {
 }
 
 [[gnu::always_inline]] inline void* allocate_or_throw(std::size_t bytes) {
-  void* block = heap::allocate_fast(bytes);
-  return block != nullptr ? block : allocate_slow_or_throw(bytes);
+  slabmalloc::ArenaClass* const size_class = heap::class_for(bytes);
+  void* block = heap::allocate_fast(size_class);
+  return block != nullptr ? block : allocate_slow_or_throw(bytes, size_class);
 }
 
 void* allocate_aligned_or_throw(std::size_t bytes, std::align_val_t alignment) {

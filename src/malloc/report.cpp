@@ -35,13 +35,15 @@ void add_page(ProcessClass& one, const Chunk& record, const ChunkInfo& info) noe
   for (std::uint32_t word = 0; word < words; ++word) {
     const Word local = header.local(word).load(Order::relaxed);
     const Word remote = header.remote(word, words).load(Order::relaxed);
+    // Bits beyond the last slot are set.
     free += count_ones(local | remote);
     // Freed by others, and not taken in by the owner yet, who counts what it takes in.
     one.remote_frees += count_ones(remote & ~local);
   }
   ++one.pages;
   one.slots += info.slots;
-  one.used += info.slots > free ? info.slots - free : 0;
+  const std::size_t bits = std::size_t{words} * word_bits;
+  one.used += bits > free ? bits - free : 0;
 }
 
 void add_pages(ProcessStatistics& sum) noexcept {

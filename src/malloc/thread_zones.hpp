@@ -151,8 +151,8 @@ struct ThreadHeap {
   constexpr explicit ThreadHeap(ArenaZone& empty) noexcept : zone(&empty) { serve_from(empty); }
 
   /// The class of blocks of `bytes`. Pre: bytes <= direct_bytes.
-  [[gnu::always_inline]] ArenaClass& class_for(std::size_t bytes) const noexcept {
-    return *classes[(bytes + direct_step - 1) / direct_step];
+  [[gnu::always_inline]] ArenaClass* class_for(std::size_t bytes) const noexcept {
+    return classes[(bytes + direct_step - 1) / direct_step];
   }
 
   constexpr void serve_from(ArenaZone& one) noexcept {

@@ -369,6 +369,24 @@ TEST(Heap, the_first_call_of_a_thread_may_be_any) {
   heap::deallocate(mine);
 }
 
+TEST(Heap, the_rest_of_a_page_after_its_last_slot_is_no_block) {
+  test::MisuseRecorder misuse;
+  for (std::uint32_t index = 0; index < heap::SizeClasses::count; ++index) {
+    const std::size_t size = heap::SizeClasses::size_of(index);
+    void* block = heap::allocate(size);
+    ASSERT_NE(block, nullptr);
+    std::byte* const frame = ArenaTable::frame_of(ArenaTable::head_of(block));
+    const std::size_t end = ArenaTable::frame_bytes(size);
+    for (std::size_t offset = ArenaPage::geometry(size).slots * size; offset < end; offset += 16) {
+      heap::deallocate(frame + offset);
+      ASSERT_EQ(misuse.take_kinds(), std::vector{MisuseKind::MisalignedFree})
+          << "offset " << offset << " in a page of " << size << " B";
+    }
+    heap::deallocate(block);
+    expect_sound();
+  }
+}
+
 // ---- misuse whose hook returns: the call has done nothing
 // ----------------------------------------
 

@@ -12,6 +12,7 @@
  *     inbox_next = inbox                           each word: local |= remote[w], remote[w] = 0
  *     CAS inbox: inbox_next -> page                used -= n; used == 0: the page is idle
  *
+ * What the program asks the bitmap is a number here: used = slots - ones(local) + pending.
  * A page of the owner is current (allocated from; its `used` is not kept), partial, full or idle; an
  * idle page may be given back, and the pager may return it. What is asserted, by the names that a
  * failed assertion shows:
@@ -212,8 +213,8 @@ inline collect_word(page, word) {
   bits = 0; again = 0
 }
 
-/* SizeClass::page_emptied: `used` was brought to 0 by the owner. */
-inline page_emptied(page) {
+/* SizeClass::word_emptied: a free by the owner brought `used` to 0. */
+inline word_emptied(page) {
   collect_word(page, 0);
   collect_word(page, 1);
   equation(page);
@@ -331,7 +332,7 @@ inline leave_current(page) {
   used[page] = SLOTS - free_slots(page) + pending[page];
   place[page] = (free_slots(page) == 0 -> FULL : PARTIAL);
   if
-  :: used[page] == 0 -> page_emptied(page)
+  :: used[page] == 0 -> word_emptied(page)
   :: else
   fi
 }
@@ -393,7 +394,7 @@ inline free_locally(page, word, slot) {
         place[page] = PARTIAL;
         equation(page);
         if
-        :: used[page] == 0 -> page_emptied(page)
+        :: used[page] == 0 -> word_emptied(page)
         :: else
         fi
      fi

@@ -150,7 +150,7 @@ TEST(Owner, pushes_by_several_threads_arrive_once_each) {
             std::this_thread::yield();
           }
           sender.queued[index].store(true, std::memory_order_relaxed);
-          sender.pages[index].used.store(static_cast<std::uint32_t>(round), Order::relaxed);
+          sender.pages[index].seal.store(static_cast<std::uint32_t>(round), Order::relaxed);
           owner.push(&sender.pages[index]);
         }
       }
@@ -169,7 +169,7 @@ TEST(Owner, pushes_by_several_threads_arrive_once_each) {
       const auto* first = senders[thread].pages.data();
       if (page >= first && page < first + page_count) {
         const auto index = static_cast<std::size_t>(page - first);
-        ASSERT_EQ(page->used.load(Order::relaxed), arrivals[thread][index]++);
+        ASSERT_EQ(page->seal.load(Order::relaxed), arrivals[thread][index]++);
         senders[thread].queued[index].store(false, std::memory_order_release);
       }
     }

@@ -117,25 +117,6 @@ TYPED_TEST(SCAllocatorMisuseTest, a_double_free_of_a_slot_that_is_next_to_be_giv
   EXPECT_EQ(this->allocate(), nullptr) << "no slot is given out twice";
 }
 
-TYPED_TEST(SCAllocatorMisuseTest,
-           slots_next_to_be_given_out_stay_protected_however_many_frees_came) {
-  this->add_page();
-  void* object = this->allocate();
-  // As after 2^30 pairs of calls on this page.
-  auto* header = TypeParam::header_of(object);
-  header->used.store(TypeParam::Header::current_mark + TypeParam::Header::current_mark / 2,
-                     Order::relaxed);
-  for (int round = 0; round < 200; ++round) {
-    this->allocator_.deallocate(object, this->layout);
-    ASSERT_EQ(this->allocator_.validate(), nullptr);
-    EXPECT_TRUE(this->is_reported_and_harmless(MisuseKind::DoubleFree, [&] {
-      this->allocator_.deallocate(this->frame(0) + 60 * object_bytes, this->layout);
-    }));
-    object = this->allocate();
-    ASSERT_EQ(this->allocator_.validate(), nullptr);
-  }
-}
-
 TYPED_TEST(SCAllocatorMisuseTest, a_double_free_on_a_partial_page) {
   this->add_page();
   this->add_page();

@@ -423,7 +423,7 @@ TEST_F(SeedDefect, a_page_that_is_inserted_twice_is_noticed) {
 TEST_F(SeedDefect, no_shared_word_is_wider_than_a_pointer_and_pages_are_exact) {
   using Header = PageHeader<HardwareAtomics>;
   static_assert(sizeof(Word) == sizeof(void*));
-  static_assert(sizeof(Header::tag) <= sizeof(void*) && sizeof(Header::used) <= sizeof(void*) &&
+  static_assert(sizeof(Header::tag) <= sizeof(void*) &&
                 sizeof(Header::announced) <= sizeof(void*) &&
                 sizeof(Header::seal) <= sizeof(void*));
   static_assert(sizeof(ObjectPage) == 4096 && sizeof(LargeObjectPage) == 2097152);

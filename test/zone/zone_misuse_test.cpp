@@ -406,27 +406,6 @@ TYPED_TEST(ZoneMisuse, every_second_free_is_reported_in_random_order) {
   EXPECT_EQ(this->zone_.class_statistics(this->index).used, this->objects_.size());
 }
 
-TYPED_TEST(ZoneMisuse, the_bias_of_the_current_page_is_renewed_before_frees_use_it_up) {
-  // 2^30 frees on one page without a sweep, of which all but a few are made up.
-  using Page = typename TypeParam::BasePage;
-  void* object = this->allocate();
-  auto* header = Page::header_of(object);
-  const std::uint32_t used = header->used.load(Order::relaxed);
-  const std::size_t allocations = this->zone_.class_statistics(this->index).allocations;
-  const std::uint32_t skipped = std::uint32_t{1} << 30;
-  header->used.store(used - skipped, Order::relaxed);
-  constexpr std::uint32_t pairs = 200;
-  for (std::uint32_t count = 0; count < pairs; ++count) {
-    void* again = this->allocate();
-    this->free(again);
-    this->zone_.deallocate(again, this->layout);
-    ASSERT_EQ(this->misuse_.take_kinds(), Kinds{MisuseKind::DoubleFree});
-    ASSERT_EQ(this->zone_.validate(), nullptr);
-  }
-  EXPECT_GT(header->used.load(Order::relaxed), used - skipped);
-  EXPECT_EQ(this->zone_.class_statistics(this->index).allocations, allocations + skipped + pairs);
-}
-
 // ---- pages given by hand
 // ---------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@
 //
 // Bit 1 means free. `local` is written by the owner alone with plain stores. `remote` is written by
 // everyone else: a set bit is a free that the owner has not collected yet. A slot is live if and only
-// if neither bit is set.
+// if neither bit is set. Bits of `local` beyond the last slot are always set, so that a word whose slots
+// are all free has all bits set.
 //
 // On 64-bit targets the header has 48 bytes, so that with one word of each bitmap it fills a cache
 // line of 64: 63 objects of 64 B in a page of 4 KiB.
@@ -17,12 +18,12 @@
 // Remote free, by any thread:              Collection, by the owner:
 //   remote[w] |= mask          (release)     take a page off the inbox
 //   old = announced += n       (acq_rel)     n = announced.exchange(0)          (acq_rel)
-//   old == 0: push on the inbox (release)    local |= remote[w].exchange(0)     (acquire)
-//                                            used -= n
+//   old == 0: push on the inbox (release)    bits = remote[w].exchange(0)       (acquire)
+//                                            local |= bits, pending += |bits| - n
 //
-// `used` goes down only by announced frees, and the announcement, with the push if it was the first,
-// is the freeing thread's last access to the page. So used == 0 says that no access is outstanding
-// and the page may be given back.
+// The announcement, with the push if it was the first, is the freeing thread's last access to the page.
+// So if all slots are free in `local` and pending is 0, no access is outstanding and the page may be
+// given back. Nothing counts how many slots are in use; the bitmap tells.
 #pragma once
 
 #include <cstddef>
@@ -49,21 +50,17 @@ struct PageHeader {
   template <class T>
   using Cell = typename Atomics::template Cell<T>;
 
-  /// Set in `used` of the current page, and of no other.
-  static constexpr std::uint32_t current_mark = std::uint32_t{1} << 31;
-  /// `used` of the current page starts here: frees count down from it, and it is told exactly when
-  /// the page stops being current. It starts again long before frees could take the mark away.
-  static constexpr std::uint32_t current_bias = ~std::uint32_t{0};
-
   Cell<std::uintptr_t> tag;       ///< Owner's address | PageState; 0: in no size class.
   PageHeader* next = nullptr;     ///< Owner's lists.
-  PageHeader* previous = nullptr;
+  PageHeader* previous = nullptr;       ///< The page itself while it is current, and in no list.
   PageHeader* inbox_next = nullptr;     ///< Written by whoever pushes the page on an inbox.
-  Cell<std::uint32_t> used;             ///< Slots not known free; written by the owner alone.
   Cell<std::uint32_t> announced;        ///< Remote frees told to the owner, not yet taken.
   std::uint32_t pending : 24;           ///< Bits collected whose announcement was not yet taken.
   std::uint32_t class_index : 8;        ///< Size class within the owner.
   Cell<std::uint32_t> seal;             ///< Proves that this is a page of slots of a given size.
+
+  /// True of the page that its size class allocates from. Thread: owner.
+  bool is_current() const noexcept { return previous == this; }
 
   Cell<Word>& local(std::uint32_t word) noexcept {
     return bitmap()[-1 - static_cast<std::ptrdiff_t>(word)];

@@ -7,7 +7,7 @@
 //
 // A page is pushed by whoever raises its `announced` from 0, and `announced` stays above 0 until the
 // owner has taken the page off and looked: so a page is queued at most once, needs one link only, and
-// is pinned (its frees are not yet subtracted from `used`) for as long as it is queued.
+// is pinned (its frees are not collected, or pending) for as long as it is queued.
 //
 // An owner may sleep for ever with pages on its inbox. What is free in them by others' doing cannot be issued
 // before the owner has collected it, so a visitor may let the operating system have the memory. A gate keeps

@@ -17,26 +17,25 @@
 // Words are visited in order; a swept page goes to the back of `partial`, so that pages gather free
 // slots before their next visit.
 //
-// Free by the owner sets the bit and counts `used` down. `used` of the current page is not exact: it
-// starts at a bias on entry and is told from the bitmap on leaving, so that allocation need not count.
+// Free by the owner sets the bit, and nothing else. Neither side counts: how many slots are free the bitmap
+// tells, and whether a page may have become empty is asked when a free has made a whole word free.
 //
 // A free into a full page while nothing is claimed passes the slot on: it is claimed at once, by itself,
 // for the next allocation, and the page stays full. So where single objects of a full heap are replaced,
-// no page moves between lists. Until that allocation the slot is free, although `used` of its page counts
-// it.
+// no page moves between lists.
 //
 // Invariants, each with its line in validate():
 //   I1  pages = |current| + |partial| + |full| + |idle|
-//   I2  partial: state = open, 0 < ones(local), used > 0
-//   I3  full:    state = full, ones(local) = passed
-//   I4  idle:    state = idle, ones(local) = slots, used = 0, announced = 0, pending = 0
-//   I5  partial, full, idle: used = slots - ones(local) + pending + passed
-//   I6  every page: no bit of either bitmap at or above `slots`; seal is right; class is right
-//   I7  current: state = open, mark < used <= bias
-//   I8  claimed & ~word = 0 for the selected word; that is of the current page, or of a full page one of
+//   I2  partial: state = open, 0 < free, used > 0
+//   I3  full:    state = full, free = passed
+//   I4  idle:    state = idle, used = 0, announced = 0
+//   I5  every page: at or above `slots` every bit of local is set and none of remote; seal and class are right
+//   I6  current: state = open, previous = itself
+//   I7  claimed & ~word = 0 for the selected word; that is of the current page, or of a full page one of
 //       whose slots was passed on
-// pending counts bits that were collected before their announcement was taken (page_header.hpp); passed
-// is 1 for the page of a slot that was passed on and is not issued, else 0.
+// free = ones of local below `slots`; used = slots - free + pending, where pending counts bits that were
+// collected before their announcement was taken (page_header.hpp); passed is 1 for the page of a slot that
+// was passed on and is not issued, else 0.
 #pragma once
 
 #include <cstddef>
@@ -54,9 +53,9 @@ namespace slabmalloc {
 
 /// What a free by the owner led to.
 enum class FreeOutcome : std::uint8_t {
-  Freed,     ///< The slot is free.
-  Emptied,   ///< The slot is free and `used` is 0: the caller calls page_emptied().
-  Rejected,  ///< The slot was free already; nothing changed.
+  Freed,        ///< The slot is free.
+  WordEmptied,  ///< The slot is free, and so are all of its word: the caller calls word_emptied().
+  Rejected,     ///< The slot was free already; nothing changed.
 };
 
 /// One size class of one owner over pages of type `Page`.
@@ -87,30 +86,34 @@ class alignas(64) SizeClass {
 
   // ---- allocation ------------------------------------------------------------------------------
 
-  /// A slot from the selected word, or null. Cost: constant, no call.
+  /// A slot that is claimed, or null. Cost: constant, no call.
   [[gnu::always_inline]] void* allocate_fast() noexcept {
-    Word free = claimed_.load(Order::relaxed);
-    Cell& word = *word_;
-    if (free == 0) [[unlikely]] {
-      free = word.load(Order::relaxed);
-      if (free == 0) [[unlikely]] {
-        return nullptr;
-      }
-      free &= claim_ << lowest_bit(free);
-      renew_bias();
-    }
-    const Word rest = free & (free - 1);
-    claimed_.store(rest, Order::relaxed);
-    word.store(word.load(Order::relaxed) ^ free ^ rest, Order::relaxed);
-    std::byte* const object = word_base_ + lowest_bit(free) * geometry_.object_size;
-    if (object == nullptr) {
-      __builtin_unreachable();  // The compiler need not test what it was not told.
-    }
-    return object;
+    const Word free = claimed_.load(Order::relaxed);
+    return free != 0 ? issue(free) : nullptr;
   }
 
-  /// A slot from a later word of the current page, or null. Cost: at most the words of one page.
+  /// Claims from the selected word, and issues a slot; null if the word has none. Pre: nothing is claimed.
+  void* claim() noexcept {
+    Word free = word_->load(Order::relaxed) & word_mask_;
+    if (free == 0) {
+      return nullptr;
+    }
+    free &= claim_ << lowest_bit(free);
+    allocations_.add(count_ones(free));
+    if (fresh_) {
+      fresh_from_ = swept_to_;
+      std::byte* const end = word_base_ + (highest_bit(free) + 1) * geometry_.object_size;
+      swept_to_ = end > swept_to_ ? end : swept_to_;
+    }
+    return issue(free);
+  }
+
+  /// A slot from the selected word of the current page or a later one, or null. Pre: nothing is claimed.
+  /// Cost: at most the words of one page.
   void* allocate_from_current() noexcept {
+    if (void* object = claim()) {
+      return object;
+    }
     Header* page = current_.load(Order::relaxed);
     if (page == nullptr) {
       return nullptr;
@@ -119,10 +122,10 @@ class alignas(64) SizeClass {
     const bool is_deselected = passed_page_ != nullptr || word_ == &no_free_slots;
     std::uint32_t index = is_deselected ? word_index_ : word_index_ + 1;
     for (; index < geometry_.words; ++index) {
-      if (page->local(index).load(Order::relaxed) != 0) {
+      if ((page->local(index).load(Order::relaxed) & geometry_.word_mask(index)) != 0) {
         select(page, index);
         check_selected_word();
-        return allocate_fast();
+        return claim();
       }
     }
     return nullptr;
@@ -165,12 +168,9 @@ class alignas(64) SizeClass {
     return object;
   }
 
-  /// True if the slot that was allocated last has never been in use since the pager gave its frame
-  /// zeroed. Asked right after the allocation.
-  bool last_allocation_is_zero() const noexcept {
-    const Header* page = current_.load(Order::relaxed);
-    return fresh_ && page->used.load(Order::relaxed) == used_at_word_;
-  }
+  /// True if `object` has never been in use since the pager gave its frame zeroed. Asked right after its
+  /// allocation.
+  bool is_zero(const void* object) const noexcept { return fresh_ && object >= fresh_from_; }
 
   // ---- free by the owner -----------------------------------------------------------------------
 
@@ -191,9 +191,7 @@ class alignas(64) SizeClass {
       }
     }
     word.store(free, Order::relaxed);
-    const std::uint32_t used = page->used.load(Order::relaxed) - 1;
-    page->used.store(used, Order::relaxed);
-    return used == 0 ? FreeOutcome::Emptied : FreeOutcome::Freed;
+    return free == ~Word{0} && !page->is_current() ? FreeOutcome::WordEmptied : FreeOutcome::Freed;
   }
 
   /// Frees slot `slot`, at `object`, of a full page of this class by claiming the slot for the next
@@ -207,7 +205,7 @@ class alignas(64) SizeClass {
     passed_page_ = page;
     const std::uint32_t bit = slot % word_bits;
     word_ = &page->local(slot / word_bits);
-    word_->store(Word{1} << bit, Order::relaxed);
+    word_->store(word_->load(Order::relaxed) | Word{1} << bit, Order::relaxed);
     word_base_ = static_cast<std::byte*>(object) - std::size_t{bit} * geometry_.object_size;
     claimed_.store(Word{1} << bit, Order::relaxed);
     allocations_.add(1);
@@ -226,13 +224,13 @@ class alignas(64) SizeClass {
     }
     if (outcome == FreeOutcome::Rejected) {
       report_misuse({MisuseKind::DoubleFree, object, geometry_.object_size, slot});
-    } else if (outcome == FreeOutcome::Emptied) {
-      page_emptied(page);
+    } else if (outcome == FreeOutcome::WordEmptied) {
+      word_emptied(page);
     }
   }
 
-  /// Settles a page whose `used` a free brought to 0.
-  void page_emptied(Header* page) noexcept;
+  /// Retires a partial page if it is empty. Cost: the words of one page, up to the first that is not empty.
+  void word_emptied(Header* page) noexcept;
 
   /// True if slot `slot` of a page laid out as this class's is free as far as can be seen. Thread: any
   /// owner, for any owner's page.
@@ -274,8 +272,10 @@ class alignas(64) SizeClass {
   /// A snapshot. Thread: the owner. Cost: O(pages of the class).
   ClassStatistics statistics() const noexcept;
 
-  /// Objects given out so far, without those issued since the current page became it. Thread: any.
-  std::size_t allocations() const noexcept { return allocations_.get(); }
+  /// Objects given out so far. Thread: any; others than the owner may see it a claim off.
+  std::size_t allocations() const noexcept {
+    return allocations_.get() - count_ones(claimed_.load(Order::relaxed));
+  }
   std::size_t remote_frees() const noexcept { return remote_frees_.get(); }
   std::size_t pages() const noexcept { return pages_.get(); }
 
@@ -317,9 +317,21 @@ class alignas(64) SizeClass {
   void select(Header* page, std::uint32_t index) noexcept {
     word_ = &page->local(index);
     word_base_ = Page::frame_of(page) + std::size_t{index} * word_bits * geometry_.object_size;
+    word_mask_ = geometry_.word_mask(index);
     word_index_ = index;
-    used_at_word_ = page->used.load(Order::relaxed);
     passed_page_ = nullptr;
+  }
+
+  /// Issues the lowest slot of `claimed`, which is not 0.
+  [[gnu::always_inline]] void* issue(Word claimed) noexcept {
+    const Word rest = claimed & (claimed - 1);
+    claimed_.store(rest, Order::relaxed);
+    word_->store(word_->load(Order::relaxed) ^ claimed ^ rest, Order::relaxed);
+    std::byte* const object = word_base_ + lowest_bit(claimed) * geometry_.object_size;
+    if (object == nullptr) {
+      __builtin_unreachable();  // The compiler need not test what it was not told.
+    }
+    return object;
   }
 
   /// Frees slot `slot` of a full page, which is then partial unless the slot was passed on.
@@ -342,17 +354,16 @@ class alignas(64) SizeClass {
       return FreeOutcome::Rejected;
     }
     page->local(index).store(free | mask, Order::relaxed);
-    page->used.store(page->used.load(Order::relaxed) - 1, Order::relaxed);
     relist(page);
-    return page->used.load(Order::relaxed) == 0 ? FreeOutcome::Emptied : FreeOutcome::Freed;
+    return (free | mask) == ~Word{0} ? FreeOutcome::WordEmptied : FreeOutcome::Freed;
   }
 
   /// Deselects the current page's word, if it is empty, so that slots are passed on from now on. Not on a
   /// page's first sweep, whose zeroed slots are worth more, nor where a free empties a page.
   void start_passing_on(Header* page) noexcept {
-    if ((claimed_.load(Order::relaxed) | word_->load(Order::relaxed)) == 0 && !fresh_ &&
-        geometry_.slots != 1) {
-      word_ = &no_free_slots;
+    const Word free = claimed_.load(Order::relaxed) | (word_->load(Order::relaxed) & word_mask_);
+    if (free == 0 && !fresh_ && geometry_.slots != 1) {
+      word_mask_ = 0;
       passed_page_ = page;
     }
   }
@@ -360,57 +371,44 @@ class alignas(64) SizeClass {
   /// Frees a slot that was passed on and not issued in its page, which is then not full any more.
   void take_back_passed_slot() noexcept;
 
-  /// Starts `used` of the current page anew before frees can take its mark away. Between two claims of a
-  /// word there are fewer frees than a page has slots.
-  [[gnu::always_inline]] void renew_bias() noexcept {
-    Header* page = current_.load(Order::relaxed);
-    const std::uint32_t used = page->used.load(Order::relaxed);
-    if (used < Header::current_bias - Header::current_mark / 2) [[unlikely]] {
-      frees_while_current_ += Header::current_bias - used;
-      page->used.store(Header::current_bias, Order::relaxed);
-      fresh_ = false;
-    }
-  }
-
   void enter(Header* page, bool fresh) noexcept {
     page->tag.store(owner_->tag(), Order::relaxed);
-    free_on_entry_ = geometry_.slots - page->used.load(Order::relaxed) + page->pending;
-    frees_while_current_ = 0;
-    collected_while_current_ = 0;
-    page->used.store(Header::current_bias, Order::relaxed);
+    page->previous = page;
     word_index_ = 0;
     fresh_ = fresh;
+    swept_to_ = Page::frame_of(page);
     current_.store(page, Order::relaxed);
   }
 
-  /// Objects issued from the current page, which has `free` slots free now: what was free on entry
-  /// and what was freed or collected since either is free still or was issued.
-  std::size_t issued_while_current(const Header* page, std::uint32_t free) const noexcept {
-    const std::size_t freed =
-        frees_while_current_ + (Header::current_bias - page->used.load(Order::relaxed));
-    return free_on_entry_ + freed + collected_while_current_ - free;
-  }
-
-  /// The set bits of the local bitmap.
+  /// The free slots of a page.
   std::uint32_t count_free(Header* page) const noexcept {
     std::uint32_t free = 0;
     for (std::uint32_t word = 0; word < geometry_.words; ++word) {
       // Most words of a page that is left are empty.
-      if (const Word bits = page->local(word).load(Order::relaxed); bits != 0) {
-        free += count_ones(bits);
-      }
+      const Word bits = page->local(word).load(Order::relaxed) & geometry_.word_mask(word);
+      free += bits != 0 ? count_ones(bits) : 0;
     }
     return free;
   }
 
+  /// True if no slot of a page is live and no free of one is under way.
+  bool is_empty(Header* page) const noexcept {
+    for (std::uint32_t word = 0; word < geometry_.words; ++word) {
+      if (page->local(word).load(Order::relaxed) != ~Word{0}) {
+        return false;
+      }
+    }
+    return page->pending == 0;
+  }
+
   /// Moves remote bits into the local bitmap; true if a slot became free by that.
   /// Order: the exchange's acquire is paired with the release of fetch_or in RemoteFree::deliver().
-  /// A bit that is free locally already is a double free found at the merge: its slot counts as used
-  /// once more, until its announcement is taken, which then leaves the count right.
+  /// A bit that is free locally already is a double free found at the merge: it is pending like the others
+  /// until its announcement is taken.
   bool collect(Header* page) noexcept;
 
   /// Makes a full page partial that has a free slot again. A slot of it that was passed on and not issued
-  /// is freed, too.
+  /// is not claimed any more.
   void relist(Header* page) noexcept;
 
   /// A page without live objects, in no list.
@@ -424,7 +422,7 @@ class alignas(64) SizeClass {
 
   void dissolve(Header* page) noexcept;
 
-  const char* validate_page(Header* page, std::uintptr_t state, bool exact) const noexcept;
+  const char* validate_page(Header* page, std::uintptr_t state) const noexcept;
 
   // The allocation's line.
   Cell claimed_{};                  ///< Bits of *word_ that are to be issued next.
@@ -432,10 +430,15 @@ class alignas(64) SizeClass {
   std::byte* word_base_ = nullptr;  ///< The slot of bit 0 of claimed_.
   Word claim_ = 1;                  ///< What one claim may take, from the lowest free slot on.
   SlotGeometry geometry_{};
+  Word word_mask_ = 0;              ///< The bits of *word_ that may be claimed.
+
+  // The current page.
   Header* passed_page_ = nullptr;   ///< While slots are passed on: the page of the last one.
-  std::uint32_t word_index_ = 0;    ///< The word of the current page that was selected last.
-  std::uint32_t used_at_word_ = 0;  ///< `used` of the current page when the word was selected.
-  bool fresh_ = false;              ///< The current page came zeroed and is on its first sweep.
+  std::byte* fresh_from_ = nullptr; ///< While fresh_: what lies from here on was not issued before the
+                                    ///< latest claim.
+  std::byte* swept_to_ = nullptr;   ///< While fresh_: the end of what was ever claimed.
+  std::uint32_t word_index_ = 0;    ///< The word that was selected last.
+  bool fresh_ = false;              ///< The page came zeroed and is on its first sweep.
 
   // The pages.
   typename Atomics::template Cell<Header*> current_{nullptr};
@@ -448,10 +451,7 @@ class alignas(64) SizeClass {
   std::uint32_t index_ = 0;
 
   // The counts.
-  std::uint32_t free_on_entry_ = 0;
-  std::size_t frees_while_current_ = 0;      ///< Beyond what `used` of the current page shows.
-  std::size_t collected_while_current_ = 0;
-  Counter<Atomics> allocations_;
+  Counter<Atomics> allocations_;  ///< Slots ever claimed, but those that were given up.
   Counter<Atomics> remote_frees_;
   Counter<Atomics> pages_;
   Counter<Atomics> pages_high_water_;

@@ -16,19 +16,10 @@ ClassStatistics SizeClass<Page>::statistics() const noexcept {
   result.pages = pages_.get();
   result.pages_high_water = pages_high_water_.get();
   result.slots = result.pages * geometry_.slots;
-  result.allocations = allocations_.get();
-  const std::uint32_t passed_on = has_passed_slot() ? 1 : 0;
+  result.allocations = allocations();
   for_each_page([&](Header* page) noexcept {
-    if (page == current_.load(Order::relaxed)) {
-      const std::uint32_t free = count_free(page);
-      result.allocations += issued_while_current(page, free);
-      result.used += geometry_.slots - free + page->pending;
-    } else {
-      result.used += page->used.load(Order::relaxed);
-    }
+    result.used += geometry_.slots - count_free(page) + page->pending;
   });
-  result.allocations -= passed_on;
-  result.used -= passed_on;
   result.frees = result.allocations - result.used;
   result.remote_frees = remote_frees_.get();
   result.refills = refills_.get();
@@ -68,26 +59,20 @@ void SizeClass<Page>::visit_live(Visitor&& visitor) const noexcept {
 }
 
 template <AllocablePage Page>
-const char* SizeClass<Page>::validate_page(Header* page, std::uintptr_t state,
-                                           bool exact) const noexcept {
+const char* SizeClass<Page>::validate_page(Header* page, std::uintptr_t state) const noexcept {
   if (page->tag.load(Order::relaxed) != (owner_->tag() | state)) {
     return "I2-I4: a page's tag is its owner's and shows its list";
   }
   if (page->seal.load(Order::relaxed) != page->seal_for(geometry_.object_size) ||
       page->class_index != (index_ & 0xFFu)) {
-    return "I6: a page's seal and class are those of its size class";
+    return "I5: a page's seal and class are those of its size class";
   }
   for (std::uint32_t word = 0; word < geometry_.words; ++word) {
-    const Word bits = page->local(word).load(Order::relaxed) |
-                      page->remote(word, geometry_.words).load(Order::relaxed);
-    if ((bits & ~geometry_.word_mask(word)) != 0) {
-      return "I6: no bit of a bitmap is at or above `slots`";
+    const Word beyond = ~geometry_.word_mask(word);
+    if ((page->local(word).load(Order::relaxed) & beyond) != beyond ||
+        (page->remote(word, geometry_.words).load(Order::relaxed) & beyond) != 0) {
+      return "I5: at or above `slots` every bit of local is set and none of remote";
     }
-  }
-  const std::uint32_t used = page->used.load(Order::relaxed);
-  const std::uint32_t passed_on = page == passed_page_ && has_passed_slot() ? 1 : 0;
-  if (exact && used != geometry_.slots - count_free(page) + page->pending + passed_on) {
-    return "I5: used = slots - ones(local) + pending + passed on";
   }
   return nullptr;
 }
@@ -97,30 +82,30 @@ const char* SizeClass<Page>::validate() const noexcept {
   std::size_t pages = 0;
   if (Header* page = current_.load(Order::relaxed); page != nullptr) {
     ++pages;
-    if (const char* broken = validate_page(page, PageState::open, false)) {
+    if (const char* broken = validate_page(page, PageState::open)) {
       return broken;
     }
-    if (page->used.load(Order::relaxed) <= Header::current_mark) {
-      return "I7: used of the current page is above the mark";
+    if (!page->is_current()) {
+      return "I6: the current page shows that it is";
     }
   }
   if ((claimed_.load(Order::relaxed) & ~word_->load(Order::relaxed)) != 0) {
-    return "I8: what is claimed is free in the selected word";
+    return "I7: what is claimed is free in the selected word";
   }
   if (has_passed_slot() &&
       passed_page_->tag.load(Order::relaxed) != (owner_->tag() | PageState::full)) {
-    return "I8: a slot that was passed on is of a full page";
+    return "I7: a slot that was passed on is of a full page";
   }
   for (Header* page = partial_.front(); page != nullptr; page = page->next, ++pages) {
-    if (const char* broken = validate_page(page, PageState::open, true)) {
+    if (const char* broken = validate_page(page, PageState::open)) {
       return broken;
     }
-    if (count_free(page) == 0 || page->used.load(Order::relaxed) == 0) {
+    if (count_free(page) == 0 || is_empty(page)) {
       return "I2: a partial page has free slots and used ones";
     }
   }
   for (Header* page = full_.front(); page != nullptr; page = page->next, ++pages) {
-    if (const char* broken = validate_page(page, PageState::full, true)) {
+    if (const char* broken = validate_page(page, PageState::full)) {
       return broken;
     }
     if (count_free(page) != (page == passed_page_ && has_passed_slot() ? 1 : 0)) {
@@ -129,11 +114,10 @@ const char* SizeClass<Page>::validate() const noexcept {
   }
   std::size_t idle = 0;
   for (Header* page = idle_; page != nullptr; page = page->next, ++idle) {
-    if (const char* broken = validate_page(page, PageState::idle, true)) {
+    if (const char* broken = validate_page(page, PageState::idle)) {
       return broken;
     }
-    if (page->used.load(Order::relaxed) != 0 || page->announced.load(Order::relaxed) != 0 ||
-        page->pending != 0) {
+    if (!is_empty(page) || page->announced.load(Order::relaxed) != 0) {
       return "I4: an idle page has nothing used, announced or pending";
     }
   }

@@ -24,7 +24,7 @@ inline typename SizeClass<Page>::Header* SizeClass<Page>::remove_idle_page() noe
   bool fresh = false;
   while (Header* page = take_from_idle(fresh)) {
     collect(page);
-    if (page->used.load(Order::relaxed) == 0) {
+    if (is_empty(page)) {
       dissolve(page);
       return page;
     }
@@ -37,27 +37,26 @@ inline typename SizeClass<Page>::Header* SizeClass<Page>::remove_idle_page() noe
 template <AllocablePage Page>
 inline void SizeClass<Page>::leave_current() noexcept {
   take_back_passed_slot();
+  allocations_.subtract(count_ones(claimed_.load(Order::relaxed)));
   claimed_.store(0, Order::relaxed);
   word_ = &no_free_slots;
+  word_mask_ = 0;
   passed_page_ = nullptr;
   Header* page = current_.load(Order::relaxed);
   if (page == nullptr) {
     return;
   }
   const std::uint32_t free = count_free(page);
-  allocations_.add(issued_while_current(page, free));
   current_.store(nullptr, Order::relaxed);
   fresh_ = false;
-  const std::uint32_t used = geometry_.slots - free + page->pending;
-  page->used.store(used, Order::relaxed);
   if (free == 0) {
     page->tag.store(owner_->tag() | PageState::full, Order::relaxed);
     full_.push_back(page);
     return;
   }
   partial_.push_back(page);
-  if (used == 0) {
-    page_emptied(page);
+  if (free == geometry_.slots) {
+    word_emptied(page);
   }
 }
 
@@ -75,11 +74,14 @@ inline void SizeClass<Page>::remove_all_pages(Give&& give) noexcept {
 }
 
 template <AllocablePage Page>
-inline void SizeClass<Page>::page_emptied(Header* page) noexcept {
+inline void SizeClass<Page>::word_emptied(Header* page) noexcept {
+  if (!is_empty(page)) {
+    return;
+  }
   // A free by someone else of an object that the owner freed too may be under way: its bit, once
-  // collected, counts as used until its announcement, and so pins the page.
+  // collected, is pending until its announcement, and so pins the page.
   collect(page);
-  if (page->used.load(Order::relaxed) == 0) {
+  if (is_empty(page)) {
     partial_.remove(page);
     retire(page);
   }
@@ -90,22 +92,15 @@ inline void SizeClass<Page>::take_back_passed_slot() noexcept {
   Header* page = passed_page_;
   if (has_passed_slot()) {
     relist(page);
-    if (page->used.load(Order::relaxed) == 0) {
-      page_emptied(page);
-    }
+    word_emptied(page);
   }
 }
 
 template <AllocablePage Page>
 inline void SizeClass<Page>::relist(Header* page) noexcept {
-  if (page == passed_page_) {
-    if (has_passed_slot()) {
-      page->used.store(page->used.load(Order::relaxed) - 1, Order::relaxed);
-      claimed_.store(0, Order::relaxed);
-      allocations_.subtract(1);
-    }
-    // Its bits are those of a page that is not current, from here on.
-    word_ = &no_free_slots;
+  if (page == passed_page_ && has_passed_slot()) {
+    claimed_.store(0, Order::relaxed);
+    allocations_.subtract(1);
   }
   page->tag.store(owner_->tag(), Order::relaxed);
   full_.remove(page);
@@ -141,12 +136,11 @@ inline typename SizeClass<Page>::Header* SizeClass<Page>::take_from_idle(bool& f
 template <AllocablePage Page>
 inline void SizeClass<Page>::format(Header* page) noexcept {
   page->next = page->previous = page->inbox_next = nullptr;
-  page->used.store(0, Order::relaxed);
   page->announced.store(0, Order::relaxed);
   page->pending = 0;
   page->class_index = index_ & 0xFFu;
   for (std::uint32_t word = 0; word < geometry_.words; ++word) {
-    page->local(word).store(geometry_.word_mask(word), Order::relaxed);
+    page->local(word).store(~Word{0}, Order::relaxed);
     page->remote(word, geometry_.words).store(0, Order::relaxed);
   }
   page->seal.store(page->seal_for(geometry_.object_size), Order::relaxed);

@@ -17,7 +17,6 @@ inline void SizeClass<Page>::absorb(Header* page) noexcept {
   if (page == current_.load(Order::relaxed)) {
     return;
   }
-  page->used.store(page->used.load(Order::relaxed) - announced, Order::relaxed);
   const std::uintptr_t state = page->tag.load(Order::relaxed) & PageState::mask;
   if (state == PageState::idle) {
     return;  // Double frees alone, begun before the page was idle: it is where it belongs.
@@ -25,7 +24,7 @@ inline void SizeClass<Page>::absorb(Header* page) noexcept {
   if (state == PageState::full && found_some) {
     relist(page);
   }
-  if (page->used.load(Order::relaxed) == 0) {
+  if (is_empty(page)) {
     partial_.remove(page);
     retire(page);
   }
@@ -34,7 +33,6 @@ inline void SizeClass<Page>::absorb(Header* page) noexcept {
 template <AllocablePage Page>
 inline bool SizeClass<Page>::collect(Header* page) noexcept {
   bool found_some = false;
-  const bool is_current = page == current_.load(Order::relaxed);
   for (std::uint32_t index = 0; index < geometry_.words; ++index) {
     auto& remote = page->remote(index, geometry_.words);
     if (remote.load(Order::relaxed) == 0) {
@@ -47,14 +45,7 @@ inline bool SizeClass<Page>::collect(Header* page) noexcept {
     local.store(before | collected, Order::relaxed);
     page->pending = (page->pending + count_ones(collected)) & 0xFFFFFFu;
     found_some = found_some || (collected & ~before) != 0;
-    if (is_current) {
-      collected_while_current_ += count_ones(collected & ~before);
-      fresh_ = false;
-    }
     if (twice != 0) [[unlikely]] {
-      if (!is_current) {
-        page->used.store(page->used.load(Order::relaxed) + count_ones(twice), Order::relaxed);
-      }
       RemoteFree<Atomics>{page, Page::frame_of(page), &geometry_, index, twice}
           .report_double_frees(twice);
     }

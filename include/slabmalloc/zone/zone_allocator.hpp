@@ -94,7 +94,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     }
     const Result<void*> object = allocate_class(index);
     if (object) {
-      if (!this->last_allocation_is_zero(index)) {
+      if (!this->is_zero(index, object.value())) {
         __builtin_memset(object.value(), 0, layout.size());
       }
     }

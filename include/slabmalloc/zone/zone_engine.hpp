@@ -95,10 +95,10 @@ class ZoneEngine {
   /// The tag of this zone's open pages.
   [[gnu::always_inline]] std::uintptr_t tag() const noexcept { return owner_.tag(); }
 
-  /// True if the block of class `index` that was allocated last is known to be all zero.
-  bool last_allocation_is_zero(std::uint32_t index) noexcept {
+  /// True if `object`, of class `index` and just allocated, is known to be all zero.
+  bool is_zero(std::uint32_t index, const void* object) noexcept {
     return banks_.with_class(
-        index, [](auto&, auto& size_class) { return size_class.last_allocation_is_zero(); });
+        index, [object](auto&, auto& size_class) { return size_class.is_zero(object); });
   }
 
   /// The class numbered `index`. Thread: owner.
@@ -114,7 +114,7 @@ class ZoneEngine {
       return;
     }
     banks_.with_class(index, [&](auto& bank, auto& size_class) {
-      size_class.page_emptied(page);
+      size_class.word_emptied(page);
       retire_excess(bank, size_class);
     });
   }
