@@ -200,7 +200,7 @@ class Arena {
   /// Drops the contents of the OS pages that lie wholly in a part of what allocate() handed out.
   void purge_part(std::byte* start, std::size_t bytes) noexcept;
 
-  /// Bytes of chunks given back to the operating system since the start, by whichever call.
+  /// Bytes of chunks, and of parts of them, given back to the operating system since the start, by whichever call.
   std::size_t purged_bytes() const noexcept { return purged_bytes_.load(Order::relaxed); }
 
   /// Holds all of the arena's mutexes across a fork, so that the child finds everything whole.

@@ -59,11 +59,9 @@ void add_pages(ProcessStatistics& sum) noexcept {
 
 void add_zones(ProcessStatistics& sum) noexcept {
   thread_zones.for_each([&](const ArenaZone& zone) noexcept {
-    const bool mine = &zone == thread_heap.zone;
     for (std::uint32_t index = 0; index < class_count; ++index) {
       ProcessClass& one = sum.classes[index];
-      one.allocations +=
-          mine ? zone.class_statistics(index).allocations : zone.allocations(index);
+      one.allocations += zone.allocations(index);
       one.remote_frees += zone.remote_frees(index);
     }
   });
@@ -78,7 +76,7 @@ ProcessStatistics statistics_since_start() noexcept {
   for (std::uint32_t index = 0; index < class_count; ++index) {
     ProcessClass& one = sum.classes[index];
     one.object_size = heap::SizeClasses::size_of(index);
-    // A thread that runs now may have issued more than it has counted.
+    // What threads do now may be seen in part.
     one.allocations = one.allocations > one.used ? one.allocations : one.used;
     one.frees = one.allocations - one.used;
     sum.live_objects += one.used;

@@ -164,7 +164,7 @@ void ThreadZones::for_each_other(Visit&& visit) noexcept {
   }
 }
 
-/// Delivery comes after the mutex, since a client's handler may have to be told of misuse. A fork in between
+/// Delivery comes after the mutex of visits, since a client's handler may have to be told of misuse. A fork in between
 /// loses those frees to the child.
 void ThreadZones::deliver_for(ThreadZone& one) noexcept {
   if (!one.zone.withholds()) {
@@ -178,17 +178,15 @@ void ThreadZones::deliver_for(ThreadZone& one) noexcept {
   withheld.deliver();
 }
 
-/// In visits of a bounded number of pages: the owner may be waiting.
-void ThreadZones::purge_for(ThreadZone& one) noexcept {
-  bool is_done = !one.zone.has_new_mail();
-  while (!is_done) {
-    const os::Lock lock(visit_mutex_);
-    std::uint32_t purged = 0;
-    one.zone.visit_queue(os::interface().fence_all_threads, [&](ArenaTable::Header* page) noexcept {
-      return purged < pages_per_visit && ArenaTable::purge_if_empty(page) && ++purged != 0;
-    });
-    is_done = purged < pages_per_visit;
+/// Looks at a bounded number of queued pages, since the owner may be waiting; true if none is left to look at.
+bool ThreadZones::purge_some_for(ThreadZone& one) noexcept {
+  if (!one.zone.has_new_mail()) {
+    return true;
   }
+  const os::Lock lock(visit_mutex_);
+  return one.zone.visit_queue(
+      os::interface().fence_all_threads, pages_per_visit,
+      [](ArenaTable::Header* page) noexcept { return ArenaTable::purge_if_empty(page); });
 }
 
 void ThreadZones::deliver_all() noexcept {
@@ -196,7 +194,10 @@ void ThreadZones::deliver_all() noexcept {
 }
 
 void ThreadZones::purge_all() noexcept {
-  for_each_other([this](ThreadZone& one) noexcept { purge_for(one); });
+  for_each_other([this](ThreadZone& one) noexcept {
+    while (!purge_some_for(one)) {
+    }
+  });
 }
 
 void ThreadZones::visit_at_times() noexcept {
@@ -214,8 +215,8 @@ void ThreadZones::visit_at_times() noexcept {
       is_unanswered = !one.zone.has_taken_since() && one.had_mail && has_mail;
       one.had_mail = has_mail;
     }
-    if (is_unanswered) {
-      purge_for(one);
+    for (int visits = 0; is_unanswered && visits < visits_per_look; ++visits) {
+      is_unanswered = !purge_some_for(one);
     }
   });
 }

@@ -22,7 +22,8 @@
 // of which the latter left nothing: on trim(), before memory is declared exhausted (the former alone), and every
 // visit_milliseconds by whoever asks for pages or frees others' blocks.
 //
-// Locks, in this order: late mutex, visitors' mutex, registry mutex, the arena's, the direct map's. A parked
+// Locks, in this order: late mutex, visitors' mutex, registry mutex, the arena's
+// purger's, the arena's, the direct map's. A parked
 // zone is touched by whoever took it off the list under the registry mutex. Across a fork all are held, so the
 // child finds them whole; zones of threads that the child does not have are abandoned: frees to them
 // stay safe, their free slots are lost.
@@ -104,7 +105,7 @@ class ThreadZones {
   template <class Visit>
   void for_each_other(Visit&& visit) noexcept;
   void deliver_for(ThreadZone& one) noexcept;
-  void purge_for(ThreadZone& one) noexcept;
+  bool purge_some_for(ThreadZone& one) noexcept;
   ThreadZone* pop_parked() noexcept;
   void push_parked(ThreadZone& one) noexcept;
   std::size_t drain_one() noexcept;
@@ -114,6 +115,8 @@ class ThreadZones {
 
   static constexpr std::uint32_t requests_per_drain = 16;
   static constexpr std::uint32_t pages_per_visit = 64;
+  /// Visits of one zone at a time, so that no call takes long.
+  static constexpr int visits_per_look = 16;
 
   os::Mutex late_mutex_;
   os::Mutex visit_mutex_;

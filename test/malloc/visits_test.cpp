@@ -221,7 +221,7 @@ TEST(Visits, nothing_that_others_freed_is_issued_during_one) {
   };
   std::vector<void*> issued;
   int seen = 0;
-  thread_heap.zone->visit_queue([] { return true; }, [&](ArenaTable::Header*) {
+  thread_heap.zone->visit_queue([] { return true; }, 1000, [&](ArenaTable::Header*) {
     if (++seen == 8) {  // Seven are queued again by now.
       allocate_many(issued, 1000, 2 * mebibyte);
     }

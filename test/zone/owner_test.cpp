@@ -77,10 +77,13 @@ TYPED_TEST(OwnerTest, a_visitor_sees_each_queued_page_and_sets_aside_what_it_is_
   EXPECT_TRUE(owner.has_new_mail());
   std::vector<PageHeader<TypeParam>*> seen;
   const auto see = [&](auto* page) { return seen.push_back(page), page != &pages[1]; };
-  owner.visit_queue(fence, see);
-  EXPECT_EQ(seen.size(), 4u) << "those that the owner took off the inbox before included";
+  EXPECT_FALSE(owner.visit_queue(fence, 2, see)) << "no more than two";
+  EXPECT_EQ(seen, (std::vector{&pages[2], &pages[1]}));
+  EXPECT_FALSE(owner.visit_queue(fence, 2, see)) << "others wait on the inbox";
+  EXPECT_TRUE(owner.visit_queue(fence, 2, see));
+  EXPECT_EQ(seen, (std::vector{&pages[2], &pages[1], &pages[0], &pages[3]}));
   seen.clear();
-  owner.visit_queue(fence, see);
+  EXPECT_TRUE(owner.visit_queue(fence, 2, see));
   EXPECT_EQ(seen, std::vector{&pages[1]}) << "what was set aside is not seen again";
   EXPECT_EQ(owner.take(), &pages[1]) << "what was set aside comes last";
   EXPECT_FALSE(owner.has_new_mail());
@@ -102,12 +105,12 @@ TYPED_TEST(OwnerTest, a_visitor_sees_nothing_while_the_owner_is_inside) {
   ASSERT_TRUE(owner.enter());
   ASSERT_TRUE(owner.enter()) << "once more, from within";
   owner.leave();
-  owner.visit_queue(fence, count);
+  EXPECT_TRUE(owner.visit_queue(fence, 9, count)) << "there is nothing that another visit would see";
   EXPECT_EQ(seen, 0);
   owner.leave();
-  owner.visit_queue([] { return false; }, count);
+  EXPECT_TRUE(owner.visit_queue([] { return false; }, 9, count));
   EXPECT_EQ(seen, 0) << "without a fence";
-  owner.visit_queue(fence, count);
+  EXPECT_TRUE(owner.visit_queue(fence, 9, count));
   EXPECT_EQ(seen, 1);
 }
 
@@ -115,7 +118,7 @@ TYPED_TEST(OwnerTest, does_not_enter_while_a_visitor_is_there) {
   PageHeader<TypeParam> page{};
   Owner<TypeParam> owner;
   owner.push(&page);
-  owner.visit_queue(fence, [&](auto*) { return owner.enter(); });
+  owner.visit_queue(fence, 9, [&](auto*) { return owner.enter(); });
   EXPECT_TRUE(owner.has_new_mail()) << "the page was not set aside, since the owner did not enter";
   EXPECT_TRUE(owner.enter());
 }

@@ -2,6 +2,7 @@
 //
 // Slots of full pages that a free passes on to the next allocation.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <cstddef>
 #include <cstring>
@@ -225,6 +226,43 @@ TEST(PassedOn, a_zone_that_settles_takes_the_slot_back) {
   EXPECT_EQ(zone.validate(), nullptr);
   EXPECT_EQ(zone.statistics().used_bytes, (count - 1) * 64);
   EXPECT_EQ(zone.allocate(layout).value_or(nullptr), objects[9]);
+}
+
+/// Base pages that are unmapped when they are given back, so that a look at one of them shows.
+struct UnmappingPager {
+  Frame allocate_frame(std::size_t bytes) noexcept {
+    void* frame = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (bytes != sizeof(ObjectPage) || frame == MAP_FAILED) {
+      return {};
+    }
+    ++live_frames;
+    return {frame, false};
+  }
+  void deallocate_frame(void* frame, std::size_t bytes) noexcept {
+    EXPECT_EQ(munmap(frame, bytes), 0);
+    --live_frames;
+  }
+  std::size_t live_frames = 0;
+};
+
+TEST(PassedOn, a_page_that_a_slot_was_passed_on_of_is_not_looked_at_once_it_was_given_back) {
+  const Layout layout = layout_of(64);
+  UnmappingPager frames;
+  ScopedZone<UnmappingPager, test::EagerConfig> zone(frames);
+  const std::uint32_t slots = ObjectPage::geometry(64).slots;
+  std::vector<void*> objects;
+  while (objects.size() < 2 * std::size_t{slots}) {
+    objects.push_back(zone.allocate(layout).value_or(nullptr));
+  }
+  for (std::uint32_t index = 0; index < slots; ++index) {
+    zone.deallocate(objects[index], layout);
+    ASSERT_EQ(zone.validate(), nullptr);
+  }
+  ASSERT_EQ(frames.live_frames, 1u);
+  zone.deallocate(objects.back(), layout);
+  EXPECT_EQ(zone.allocate(layout).value_or(nullptr), objects.back());
+  EXPECT_NE(zone.allocate(layout).value_or(nullptr), nullptr);
+  EXPECT_EQ(zone.validate(), nullptr);
 }
 
 TEST(PassedOn, is_never_taken_for_zeroed) {

@@ -27,7 +27,7 @@ struct SlotGeometry {
 
   static constexpr std::uint32_t no_slot = ~std::uint32_t{0};
   static constexpr std::size_t minimum_object_size = 2;
-  /// A page header counts slots in 24 bits; a page of more than that leaves the rest unused.
+  /// A page header counts pending frees in 24 bits; a page of more than that leaves the rest unused.
   static constexpr std::size_t maximum_slots = (std::size_t{1} << 24) - 1;
 
   /// Lays out as many slots of `object_size` bytes as fit `page_bytes`, of which `fixed_bytes` and

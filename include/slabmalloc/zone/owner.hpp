@@ -13,7 +13,9 @@
 // before the owner has collected it, so a visitor may let the operating system have the memory. A gate keeps
 // the two apart, and a page that a visitor has done with is set aside, still queued:
 //
-//   inbox, taken ──visit_queue──► set aside ──► taken, when nothing else is left
+//   inbox ──► taken ──visit_queue──► set aside
+//               ▲ └────────────────► kept ┐    what is kept is looked at again when all else was,
+//               └─────────────────────────┘    and the owner takes the one and the other last
 #pragma once
 
 #include <cstddef>
@@ -84,8 +86,9 @@ class alignas(64) Owner {
       if (inbox_.load(Order::relaxed) != nullptr) {
         page = inbox_.exchange(nullptr, Order::acquire);
       } else {
-        page = set_aside_.load(Order::relaxed);
-        set_aside_.store(nullptr, Order::relaxed);
+        Cell<Header*>& rest = kept_.load(Order::relaxed) != nullptr ? kept_ : set_aside_;
+        page = rest.load(Order::relaxed);
+        rest.store(nullptr, Order::relaxed);
       }
       if (page == nullptr) {
         return nullptr;
@@ -98,7 +101,8 @@ class alignas(64) Owner {
 
   /// True if take() would find a page. Thread: any; a hint.
   bool has_mail() const noexcept {
-    return has_new_mail() || set_aside_.load(Order::relaxed) != nullptr;
+    return has_new_mail() || kept_.load(Order::relaxed) != nullptr ||
+           set_aside_.load(Order::relaxed) != nullptr;
   }
 
   // ---- visitors: any thread but the owner ----------------------------------------------------------
@@ -115,26 +119,33 @@ class alignas(64) Owner {
     return result;
   }
 
-  /// Shows the queued pages to `done(Header*)`, and sets those aside for which it says yes; does nothing if the
-  /// owner is inside, or if there is no fence. None of them is collected meanwhile. `fence` is as in Gate::visit().
-  /// Cost: O(queued pages).
+  /// Shows the next `most` queued pages to `done(Header*)`, and sets those aside for which it says yes; shows
+  /// none if the owner is inside, or if there is no fence. None of them is collected meanwhile. `fence` is as in
+  /// Gate::visit(). True if no page is left that was not shown; the next visit then begins anew.
   template <class Fence, class Done>
-  void visit_queue(Fence&& fence, Done&& done) noexcept {
+  bool visit_queue(Fence&& fence, std::uint32_t most, Done&& done) noexcept {
     if (!gate_.visit(fence)) {
-      return;
+      return true;
     }
-    Header* const lists[] = {taken_.load(Order::relaxed), inbox_.exchange(nullptr, Order::acquire)};
-    taken_.store(nullptr, Order::relaxed);
-    for (Header* first : lists) {
-      for (Header* page = first; page != nullptr;) {
-        Header* const next = page->inbox_next;
-        auto& list = done(page) ? set_aside_ : taken_;
-        page->inbox_next = list.load(Order::relaxed);
-        list.store(page, Order::relaxed);
-        page = next;
-      }
+    Header* page = taken_.load(Order::relaxed);
+    if (page == nullptr) {
+      page = inbox_.exchange(nullptr, Order::acquire);
     }
+    for (; page != nullptr && most != 0; --most) {
+      Header* const next = page->inbox_next;
+      auto& list = done(page) ? set_aside_ : kept_;
+      page->inbox_next = list.load(Order::relaxed);
+      list.store(page, Order::relaxed);
+      page = next;
+    }
+    const bool is_end = page == nullptr && inbox_.load(Order::relaxed) == nullptr;
+    if (is_end) {
+      page = kept_.load(Order::relaxed);
+      kept_.store(nullptr, Order::relaxed);
+    }
+    taken_.store(page, Order::relaxed);
     gate_.end_visit();
+    return is_end;
   }
 
  private:
@@ -143,6 +154,7 @@ class alignas(64) Owner {
 
   Cell<Header*> inbox_;
   Cell<Header*> taken_;      ///< Behind the gate.
+  Cell<Header*> kept_;       ///< Behind the gate. Shown to visitors, and not done with.
   Cell<Header*> set_aside_;  ///< Behind the gate.
   Cell<bool> has_taken_{false};
   std::uint32_t depth_ = 0;  ///< How often the owner is inside.

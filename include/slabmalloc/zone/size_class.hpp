@@ -274,7 +274,9 @@ class alignas(64) SizeClass {
 
   /// Objects given out so far. Thread: any; others than the owner may see it a claim off.
   std::size_t allocations() const noexcept {
-    return allocations_.get() - count_ones(claimed_.load(Order::relaxed));
+    const std::size_t claimed = count_ones(claimed_.load(Order::relaxed));
+    const std::size_t all = allocations_.get();
+    return all > claimed ? all - claimed : 0;
   }
   std::size_t remote_frees() const noexcept { return remote_frees_.get(); }
   std::size_t pages() const noexcept { return pages_.get(); }
@@ -363,6 +365,7 @@ class alignas(64) SizeClass {
   void start_passing_on(Header* page) noexcept {
     const Word free = claimed_.load(Order::relaxed) | (word_->load(Order::relaxed) & word_mask_);
     if (free == 0 && !fresh_ && geometry_.slots != 1) {
+      word_ = &no_free_slots;
       word_mask_ = 0;
       passed_page_ = page;
     }
@@ -393,7 +396,11 @@ class alignas(64) SizeClass {
 
   /// True if no slot of a page is live and no free of one is under way.
   bool is_empty(Header* page) const noexcept {
-    for (std::uint32_t word = 0; word < geometry_.words; ++word) {
+    // Objects that are freed in the order of their addresses, up or down, leave the one or the other end last.
+    if (page->local(geometry_.words - 1).load(Order::relaxed) != ~Word{0}) {
+      return false;
+    }
+    for (std::uint32_t word = 0; word + 1 < geometry_.words; ++word) {
       if (page->local(word).load(Order::relaxed) != ~Word{0}) {
         return false;
       }

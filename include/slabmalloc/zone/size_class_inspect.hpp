@@ -89,6 +89,10 @@ const char* SizeClass<Page>::validate() const noexcept {
       return "I6: the current page shows that it is";
     }
   }
+  if (passed_page_ != nullptr && word_ != &no_free_slots &&
+      passed_page_->tag.load(Order::relaxed) != (owner_->tag() | PageState::full)) {
+    return "I7: the word of a slot that was passed on is of a full page";
+  }
   if ((claimed_.load(Order::relaxed) & ~word_->load(Order::relaxed)) != 0) {
     return "I7: what is claimed is free in the selected word";
   }

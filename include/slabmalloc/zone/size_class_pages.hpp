@@ -98,9 +98,13 @@ inline void SizeClass<Page>::take_back_passed_slot() noexcept {
 
 template <AllocablePage Page>
 inline void SizeClass<Page>::relist(Header* page) noexcept {
-  if (page == passed_page_ && has_passed_slot()) {
-    claimed_.store(0, Order::relaxed);
-    allocations_.subtract(1);
+  if (page == passed_page_) {
+    if (has_passed_slot()) {
+      claimed_.store(0, Order::relaxed);
+      allocations_.subtract(1);
+    }
+    // The page may be given back before another word is selected.
+    word_ = &no_free_slots;
   }
   page->tag.store(owner_->tag(), Order::relaxed);
   full_.remove(page);

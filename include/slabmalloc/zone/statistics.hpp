@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Statistics: what a zone counts, and the counter it counts with. Allocations and frees are not
-// counted where they happen: they follow exactly from the bitmaps and the use counts at the moments
-// when a page starts and stops being current, so that the fast paths pay nothing.
+// counted where they happen: slots are counted when they are claimed, many at a time, and the bitmaps
+// tell how many are in use, so that the fast paths pay nothing.
 #pragma once
 
 #include <cstddef>

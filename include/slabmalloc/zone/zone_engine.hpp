@@ -52,8 +52,7 @@ class ZoneEngine {
     owner_.leave();
   }
 
-  /// As collect(), and makes every current page one of the others, so that the empty ones are idle and
-  /// all counts are told. Thread: owner. Cost: O(queued pages + size classes).
+  /// As collect(), and makes every current page one of the others, so that the empty ones are idle. Thread: owner. Cost: O(queued pages + size classes).
   void settle() noexcept {
     collect();
     banks_.for_each_bank([&](auto& bank) noexcept {
@@ -74,8 +73,8 @@ class ZoneEngine {
   bool has_new_mail() const noexcept { return owner_.has_new_mail(); }
   bool has_taken_since() noexcept { return owner_.has_taken_since(); }
   template <class Fence, class Done>
-  void visit_queue(Fence&& fence, Done&& done) noexcept {
-    owner_.visit_queue(fence, done);
+  bool visit_queue(Fence&& fence, std::uint32_t most, Done&& done) noexcept {
+    return owner_.visit_queue(fence, most, done);
   }
 
   /// True if frees of others' objects are gathered here. Thread: any; a hint.
@@ -106,7 +105,7 @@ class ZoneEngine {
     return banks_.with_class(index, [](auto&, auto& one) -> auto& { return one; });
   }
 
-  /// What is left to do if free_open_slot() of the slot at `object` did not simply free it. Thread: owner.
+  /// What is left to do if free_slot() of the slot at `object` did not simply free it. Thread: owner.
   [[gnu::noinline]] void finish_free(FreeOutcome outcome, Header* page, std::uint32_t index,
                                      std::uint32_t slot, void* object) noexcept {
     if (outcome == FreeOutcome::Rejected) {
