@@ -77,6 +77,12 @@ struct ChunkInfo {
     return starts_here ? static_cast<std::uint32_t>(product >> 64) : no_slot;
   }
 
+  /// The slot that `offset` bytes into the page lie in. Pre: kind is SlabHead, and they lie in one.
+  [[gnu::always_inline]] constexpr std::uint32_t slot_around(std::uint32_t offset) const noexcept {
+    __extension__ using Product = unsigned __int128;
+    return static_cast<std::uint32_t>((Product{offset} * reciprocal) >> 64);
+  }
+
   static constexpr ChunkInfo large_head(std::uint32_t chunks) noexcept {
     return {0, chunks, ChunkKind::LargeHead, 0, 0};
   }

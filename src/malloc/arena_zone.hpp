@@ -88,6 +88,13 @@ struct MallocConfig : CommonConfig {
   using Pages = PageKinds<PageKind<ArenaPage, SizeClasses::max_size>>;
   /// The arena keeps what was freed a moment ago, for all threads and classes.
   static constexpr std::uint32_t idle_pages_per_class = 0;
+  /// A free by the owner sees whether the address is that of a live block. Without that nothing but a
+  /// benchmark is built, which shows what it costs.
+#ifdef SLABMALLOC_UNCHECKED
+  static constexpr bool checked = false;
+#else
+  static constexpr bool checked = true;
+#endif
 };
 static_assert(MallocConfig::SizeClasses::validate(), "index_for() and size_of() disagree");
 static_assert(has_bit_beyond_last_slot<MallocConfig::SizeClasses>(), "ChunkInfo::slot_or_end_at()");

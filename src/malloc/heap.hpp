@@ -71,9 +71,11 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
   const ThreadHeap& mine = thread_heap;
   Chunk* chunk = mine.window.chunk_of(block);
   if (chunk != nullptr && chunk->header.tag.load(Order::relaxed) == mine.zone->tag()) [[likely]] {
-    const std::uint32_t slot = chunk->info.slot_or_end_at(offset_in_chunk(block));
-    if (slot != ChunkInfo::no_slot) [[likely]] {
-      const FreeOutcome outcome = ArenaClass::free_slot<false>(&chunk->header, 0, slot);
+    const std::uint32_t offset = offset_in_chunk(block);
+    const std::uint32_t slot = MallocConfig::checked ? chunk->info.slot_or_end_at(offset)
+                                                     : chunk->info.slot_around(offset);
+    if (slot != ChunkInfo::no_slot || !MallocConfig::checked) [[likely]] {
+      const FreeOutcome outcome = ArenaClass::free_slot<false, MallocConfig::checked>(&chunk->header, 0, slot);
       if (outcome != FreeOutcome::Freed) [[unlikely]] {
         finish_deallocate(block, outcome);
       }

@@ -54,7 +54,7 @@ def main(words):
         if given.list:
             return list_rows(rows)
         library = os.path.realpath(os.path.join(build, "libslabmalloc.so"))
-        allocators = [Allocator(SLABMALLOC, library, "this tree"), *installed_peers(peers),
+        allocators = [Allocator(SLABMALLOC, library, "this tree"), *installed_peers(peers, build),
                       *map(further_allocator, given.further)]
         return run(given, words, root, rows, allocators)
     except (arguments.UsageError, NoAllocator, OSError, ValueError) as error:

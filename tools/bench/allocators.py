@@ -6,6 +6,8 @@ import subprocess
 from dataclasses import dataclass
 
 SLABMALLOC, GLIBC = "slabmalloc", "glibc"
+# This tree without the checks of each free: shows what they cost. Only where it is asked for.
+UNCHECKED, UNCHECKED_LIBRARY = "unchecked", "libslabmalloc_unchecked.so"
 # Debian's packages and the names their libraries are loaded by.
 PEER_LIBRARIES = (("jemalloc", "libjemalloc2", "libjemalloc.so.2"),
                   ("mimalloc", "libmimalloc2.0", "libmimalloc.so.2"),
@@ -39,11 +41,12 @@ class NoAllocator(Exception):
 
 
 def choose_peers(names):
-    """PEER_NAMES or those of them in `names`. Fails: NoAllocator for a name that is none."""
-    unknown = [name for name in names or () if name not in PEER_NAMES]
+    """PEER_NAMES, or those in `names`. Fails: NoAllocator for a name that is none."""
+    known = (*PEER_NAMES, UNCHECKED)
+    unknown = [name for name in names or () if name not in known]
     if unknown:
-        raise NoAllocator(f"no peer `{unknown[0]}`: there are {', '.join(PEER_NAMES)}")
-    return [name for name in PEER_NAMES if names is None or name in names]
+        raise NoAllocator(f"no peer `{unknown[0]}`: there are {', '.join(known)}")
+    return [name for name in known if name in (names or PEER_NAMES)]
 
 
 def peer_packages(names):
@@ -51,11 +54,17 @@ def peer_packages(names):
     return [package for name, package, _ in PEER_LIBRARIES if name in names]
 
 
-def installed_peers(names):
-    """These peers, as Debian packages them. Fails: NoAllocator if a library is missing."""
+def installed_peers(names, build):
+    """These peers, as Debian packages them, or from the folder `build`. Fails: NoAllocator if a
+    library is missing."""
     peers = []
     if GLIBC in names:
         peers.append(Allocator(GLIBC, version=os.confstr("CS_GNU_LIBC_VERSION")))
+    if UNCHECKED in names:
+        library = os.path.join(os.path.realpath(build), UNCHECKED_LIBRARY)
+        if not os.path.isfile(library):
+            raise NoAllocator(f"{UNCHECKED}: there is no {library}; scripts/bench builds it")
+        peers.append(Allocator(UNCHECKED, library, "this tree without the checks of each free"))
     known = _loader_cache()
     for name, package, library in PEER_LIBRARIES:
         if name not in names:

@@ -101,9 +101,10 @@ class Report:
     def mean_beyond(self, metric):
         """Whether slabmalloc's geometric mean passes its target."""
         own, best = self.geometric_mean(metric, SLABMALLOC), self.best_mean(metric)
-        if own is None or best is None or metric not in targets.MEAN_RATIOS:
+        limit = targets.mean_limit(metric, self.peers)
+        if own is None or best is None or limit is None:
             return False
-        return own > best * targets.MEAN_RATIOS[metric]
+        return own > best * limit
 
     def _limit(self, row, metric):
         if metric == "after_bytes":

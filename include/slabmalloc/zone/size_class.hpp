@@ -175,13 +175,14 @@ class alignas(64) SizeClass {
   // ---- free by the owner -----------------------------------------------------------------------
 
   /// Frees slot `slot` of an open page of the owner's, laid out in `words` words. Cost: constant, no call.
-  /// Fails: Rejected if the slot is free; free_in_any_state() then reports it.
-  template <bool Hardened>
+  /// Fails: Rejected if the slot is free; free_in_any_state() then reports it. Not if that is not `Checked`,
+  /// which is for measuring what the check costs.
+  template <bool Hardened, bool Checked = true>
   [[gnu::always_inline]] static FreeOutcome free_slot(Header* page, std::uint32_t words,
                                                       std::uint32_t slot) noexcept {
     Cell& word = page->local(slot / word_bits);
     Word free = word.load(Order::relaxed);
-    if (test_and_set(free, slot)) [[unlikely]] {
+    if (test_and_set(free, slot) && Checked) [[unlikely]] {
       return FreeOutcome::Rejected;
     }
     if constexpr (Hardened) {

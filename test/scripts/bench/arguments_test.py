@@ -8,6 +8,7 @@ import unittest
 from support import ROOT, BenchTest
 
 import arguments
+from allocators import NoAllocator, installed_peers
 from patterns import PatternRow
 
 
@@ -33,6 +34,10 @@ class Errors(BenchTest):
     def test_unknown_peers_are_refused(self):
         self.assert_refused("no peer `hoard`: there are glibc, jemalloc", "--against",
                             "glibc,hoard")
+
+    def test_a_build_that_is_missing_is_told(self):
+        with self.assertRaisesRegex(NoAllocator, "unchecked: there is no .*; scripts/bench builds"):
+            installed_peers(["unchecked"], self.temporary)
 
     def test_further_allocators_must_be_files_with_names(self):
         for message, value in (("`x` is not NAME=PATH", "x"), ("`=/lib` is not NAME", "=/lib"),
@@ -67,6 +72,7 @@ class Listing(BenchTest):
         self.assertEqual(self.drive("--packages", "z3", "large", "--against", "glibc,mimalloc")[1],
                          "z3:z3\nlibmimalloc2.0\n")
         self.assertIn("libjemalloc2\n", self.drive("--packages", "large")[1])
+        self.assertEqual(self.drive("--packages", "large", "--against", "unchecked")[1].split(), [])
 
 
 class Choice(unittest.TestCase):

@@ -60,6 +60,12 @@ class Ratios(unittest.TestCase):
         near = Report(samples("a/1", glibc=[1.0], slabmalloc=[0.96]))
         self.assertTrue(near.mean_beyond("wall_seconds"))
 
+    def test_against_the_unchecked_build_a_mean_of_three_percent_more_is_allowed(self):
+        for seconds, beyond in ((1.03, False), (1.04, True)):
+            report = Report(samples("a/1", slabmalloc=[seconds], unchecked=[1.0]))
+            self.assertEqual(report.mean_beyond("wall_seconds"), beyond)
+        self.assertAlmostEqual(targets.time_limit("pair-64/1", {"unchecked": 2.0}), 2.2)
+
     def test_a_failed_run_counts_in_no_figure_but_is_kept(self):
         self.assertIsNone(self.ratio("c/1", "mimalloc"))
         self.assertEqual([entry.row for entry in self.report.failures], ["c/1"])
