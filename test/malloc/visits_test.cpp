@@ -27,6 +27,21 @@
 namespace slabmalloc {
 namespace {
 
+/// Where a thread sleeps until another wakes it, who first waits until it does.
+class Bed {
+ public:
+  void sleep() {
+    is_asleep_.release();
+    may_wake_.acquire();
+  }
+  void wait_for_sleeper() { is_asleep_.acquire(); }
+  void wake_sleeper() { may_wake_.release(); }
+
+ private:
+  std::binary_semaphore is_asleep_{0};
+  std::binary_semaphore may_wake_{0};
+};
+
 /// A thread that frees others' blocks and then does nothing, for as long as this lives.
 class Sleeper {
  public:
@@ -34,20 +49,18 @@ class Sleeper {
       : thread_([&] {
           void* own = heap::allocate(1);  // Without a zone it would gather nothing.
           free_all(blocks);
-          is_asleep_.release();
-          may_wake_.acquire();
+          bed_.sleep();
           heap::deallocate(own);
         }) {
-    is_asleep_.acquire();
+    bed_.wait_for_sleeper();
   }
   ~Sleeper() {
-    may_wake_.release();
+    bed_.wake_sleeper();
     thread_.join();
   }
 
  private:
-  std::binary_semaphore is_asleep_{0};
-  std::binary_semaphore may_wake_{0};
+  Bed bed_;
   std::thread thread_;
 };
 
@@ -130,8 +143,7 @@ class SleepingOwner {
   SleepingOwner(std::vector<void*>& blocks, std::size_t bytes, std::size_t total_bytes)
       : thread_([&blocks, bytes, total_bytes, this] {
           allocate_many(blocks, bytes, total_bytes);
-          is_asleep_.release();
-          may_wake_.acquire();
+          bed_.sleep();
           std::vector<void*> mine;
           allocate_many(mine, bytes, total_bytes);
           for (std::size_t number = 0; number < mine.size(); ++number) {
@@ -143,16 +155,15 @@ class SleepingOwner {
           free_all(mine);
           EXPECT_EQ(thread_heap.zone->validate(), nullptr);
         }) {
-    is_asleep_.acquire();
+    bed_.wait_for_sleeper();
   }
   ~SleepingOwner() {
-    may_wake_.release();
+    bed_.wake_sleeper();
     thread_.join();
   }
 
  private:
-  std::binary_semaphore is_asleep_{0};
-  std::binary_semaphore may_wake_{0};
+  Bed bed_;
   std::thread thread_;
 };
 
