@@ -325,6 +325,12 @@ class alignas(64) SizeClass {
     passed_page_ = nullptr;
   }
 
+  /// Selects no word.
+  void deselect() noexcept {
+    word_ = &no_free_slots;
+    word_mask_ = 0;
+  }
+
   /// Issues the lowest slot of `claimed`, which is not 0.
   [[gnu::always_inline]] void* issue(Word claimed) noexcept {
     const Word rest = claimed & (claimed - 1);
@@ -366,8 +372,7 @@ class alignas(64) SizeClass {
   void start_passing_on(Header* page) noexcept {
     const Word free = claimed_.load(Order::relaxed) | (word_->load(Order::relaxed) & word_mask_);
     if (free == 0 && !fresh_ && geometry_.slots != 1) {
-      word_ = &no_free_slots;
-      word_mask_ = 0;
+      deselect();
       passed_page_ = page;
     }
   }

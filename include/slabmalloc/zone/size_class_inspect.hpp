@@ -96,10 +96,6 @@ const char* SizeClass<Page>::validate() const noexcept {
   if ((claimed_.load(Order::relaxed) & ~word_->load(Order::relaxed)) != 0) {
     return "I7: what is claimed is free in the selected word";
   }
-  if (has_passed_slot() &&
-      passed_page_->tag.load(Order::relaxed) != (owner_->tag() | PageState::full)) {
-    return "I7: a slot that was passed on is of a full page";
-  }
   for (Header* page = partial_.front(); page != nullptr; page = page->next, ++pages) {
     if (const char* broken = validate_page(page, PageState::open)) {
       return broken;

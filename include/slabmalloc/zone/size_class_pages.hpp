@@ -39,8 +39,7 @@ inline void SizeClass<Page>::leave_current() noexcept {
   take_back_passed_slot();
   allocations_.subtract(count_ones(claimed_.load(Order::relaxed)));
   claimed_.store(0, Order::relaxed);
-  word_ = &no_free_slots;
-  word_mask_ = 0;
+  deselect();
   passed_page_ = nullptr;
   Header* page = current_.load(Order::relaxed);
   if (page == nullptr) {
@@ -104,7 +103,7 @@ inline void SizeClass<Page>::relist(Header* page) noexcept {
       allocations_.subtract(1);
     }
     // The page may be given back before another word is selected.
-    word_ = &no_free_slots;
+    deselect();
   }
   page->tag.store(owner_->tag(), Order::relaxed);
   full_.remove(page);

@@ -52,7 +52,8 @@ class ZoneEngine {
     owner_.leave();
   }
 
-  /// As collect(), and makes every current page one of the others, so that the empty ones are idle. Thread: owner. Cost: O(queued pages + size classes).
+  /// As collect(), and makes every current page one of the others, so that the empty ones are idle.
+  /// Thread: owner. Cost: O(queued pages + size classes).
   void settle() noexcept {
     collect();
     banks_.for_each_bank([&](auto& bank) noexcept {
