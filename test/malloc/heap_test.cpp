@@ -5,6 +5,7 @@
 #include "malloc/heap.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -347,6 +348,37 @@ TEST(Heap, trim_tells_all_that_went_back_though_most_went_while_the_zone_was_tri
   EXPECT_EQ(told_bytes, purged_bytes);
   EXPECT_GE(told_bytes, mebibyte);
   EXPECT_EQ(heap::trim(), 0u) << "there is nothing left";
+}
+
+/// The calling thread's page faults that `work` causes.
+template <class Work>
+long faults_of(const Work& work) {
+  rusage before{};
+  rusage after{};
+  getrusage(RUSAGE_THREAD, &before);
+  work();
+  getrusage(RUSAGE_THREAD, &after);
+  return after.ru_minflt - before.ru_minflt;
+}
+
+TEST(Heap, zeroed_memory_that_is_read_first_is_written_without_a_second_fault) {
+  for (const std::size_t bytes : {std::size_t{3000}, 40 * kibibyte, 128 * kibibyte, mebibyte}) {
+    std::vector<void*> blocks(4 * mebibyte / bytes);
+    for (void*& block : blocks) {
+      block = heap::allocate_zeroed(bytes);
+      ASSERT_TRUE(holds_zeroes(block, bytes));
+    }
+    const long faults = faults_of([&] {
+      for (void* block : blocks) {
+        __builtin_memset(block, 1, bytes);
+      }
+    });
+    EXPECT_LE(faults, 8) << bytes;
+    for (void* block : blocks) {
+      heap::deallocate(block);
+    }
+    (void)heap::trim();
+  }
 }
 
 TEST(Heap, the_first_call_of_a_thread_may_be_any) {
