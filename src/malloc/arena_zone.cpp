@@ -52,4 +52,8 @@ Frame ArenaPager::allocate_frame(std::size_t bytes) noexcept {
   return {extent.address, extent.zeroed};
 }
 
+void ArenaPager::stop_visits() noexcept { thread_zones.stop_visits(); }
+
+void ArenaPager::resume_visits() noexcept { thread_zones.resume_visits(); }
+
 }  // namespace slabmalloc

@@ -106,6 +106,9 @@ struct ArenaPager {
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
     process_arena.deallocate(frame, bytes / chunk_bytes);
   }
+  /// By the visitors' mutex, which is held throughout each visit.
+  void stop_visits() noexcept;
+  void resume_visits() noexcept;
 };
 
 /// The zone of a thread, and the type of all its classes.

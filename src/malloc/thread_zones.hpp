@@ -78,6 +78,11 @@ class ThreadZones {
   void visit_at_times() noexcept;
 
   static constexpr std::uint32_t visit_milliseconds = 250;
+
+  /// Sleeps until no zone's queue is visited, and keeps it so until resume_visits(). Thread: any but a visitor.
+  void stop_visits() noexcept { visit_mutex_.lock(); }
+  void resume_visits() noexcept { visit_mutex_.unlock(); }
+
   /// Gives the empty pages of the late zone back to the arena.
   void trim_late() noexcept;
 

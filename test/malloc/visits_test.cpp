@@ -4,6 +4,7 @@
 // gathered are delivered, and memory of its own that others have freed goes back to the operating system.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include <algorithm>
 #include <atomic>
@@ -244,6 +245,43 @@ TEST(Visits, nothing_that_others_freed_is_issued_during_one) {
   EXPECT_GT(issued_again(issued), 500) << "and all of it afterwards";
   free_all(issued);
   EXPECT_EQ(thread_heap.zone->validate(), nullptr);
+}
+
+std::chrono::nanoseconds processor_time_of_thread() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+}
+
+std::binary_semaphore visit_has_begun{0};
+constinit thread_local bool is_slow_visitor = false;
+
+// A visitor that shares its processor with an owner of real-time priority runs only while that one sleeps.
+TEST(Visits, an_owner_that_must_take_in_everything_sleeps_until_a_visit_has_ended) {
+  static os::Interface table = os::linux_interface;
+  table.purge = [](void* address, std::size_t bytes) {
+    if (is_slow_visitor) {
+      is_slow_visitor = false;
+      visit_has_begun.release();
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+    return os::linux_interface.purge(address, bytes);
+  };
+  const os::Interface& previous = os::replace_interface(table);
+  std::vector<void*> blocks;
+  allocate_many(blocks, 1000, 4 * chunk_bytes);
+  std::thread visitor([&] {
+    free_all(blocks);
+    is_slow_visitor = true;
+    thread_zones.purge_all();
+  });
+  visit_has_begun.acquire();
+  const std::chrono::nanoseconds before = processor_time_of_thread();
+  heap::trim();
+  EXPECT_LT(processor_time_of_thread() - before, std::chrono::milliseconds(50));
+  EXPECT_EQ(process_statistics().live_objects, 0u) << "and then takes in everything";
+  visitor.join();
+  os::replace_interface(previous);
 }
 
 TEST(Visits, purge_what_others_freed_and_not_what_the_owner_freed) {

@@ -23,9 +23,11 @@
  * What is asserted, by the names that a failed assertion shows:
  *   alone             the owner and a visitor, or two visitors, are not inside at the same time
  *   knows_contents    who is inside knows what was done inside before
+ *   admitted          an owner that has stopped the visits is inside at its first attempt
  *
  * Switches, apart from those of the mutants and orders, each at its place:
  *   WITNESS=NAME      asserts that NAME never happens
+ *   STOPS_VISITS      visitors hold a mutex throughout, and the owner may take it to enter by the first gate
  */
 
 #define RELAXED 0
@@ -56,6 +58,7 @@
 #define GIVES_UP 5             /* a visitor meets the owner at the first gate and goes */
 #define GIVES_UP_LATE 6        /* at the second */
 #define OVERTAKEN 7            /* the owner reads visited before its mark is visible */
+#define STOPPED 8              /* the owner gets in between two visits, whose end it waited for */
 #ifndef WITNESS
 #define WITNESS 0
 #endif
@@ -75,6 +78,15 @@ bool visited;
 /* What was done inside, by bits, one for each passage: what the words carry of it. */
 byte carried[3];
 byte visited_carries;
+
+#ifdef STOPS_VISITS
+bool is_locked;                /* the visitors' mutex */
+#define lock() atomic { !is_locked -> is_locked = true }
+#define unlock() is_locked = false
+#else
+#define lock() skip
+#define unlock() skip
+#endif
 
 /* The owner's store that is not visible yet. */
 byte waiting = NOTHING;
@@ -165,6 +177,25 @@ inline add_a_word() {
   leave(INSIDE)
 }
 
+/* ZoneEngine::enter_after_visit, when a visitor was there. */
+inline stop_visits_and_enter() {
+#ifndef MUTANT_STOPS_NOTHING
+  lock();
+#endif
+  atomic { printf("owner: marks, with the visits stopped\n"); store(INSIDE, true, 0) };
+  look_at_visited();
+  atomic { admitted = !sees; assert(admitted) };
+#ifndef MUTANT_STOPS_NOTHING
+  unlock();
+#endif
+  if
+  :: visitor_has_been_inside -> witness(STOPPED)
+  :: else
+  fi;
+  pass(knows, 1 << (round - 1));
+  leave(INSIDE)
+}
+
 inline merge() {
   atomic { printf("owner: marks, to merge\n"); store(MERGING, true, 0) };
   atomic { sees = own(KEY) };
@@ -186,10 +217,13 @@ inline merge() {
 
 proctype Owner() {
   byte knows, round;
-  bool sees, alone, knows_contents;
+  bool sees, alone, knows_contents, admitted;
   for (round : 1 .. ROUNDS) {
     if
     :: add_a_word()
+#ifdef STOPS_VISITS
+    :: stop_visits_and_enter()
+#endif
     :: own(KEY) == true -> merge()
     fi
   }
@@ -210,6 +244,7 @@ inline fence() {
 proctype Visitor(byte me) {
   byte knows;
   bool before, sees, alone, knows_contents;
+  lock();
   atomic {
     before = visited;
     visited = true;
@@ -251,13 +286,19 @@ proctype Visitor(byte me) {
            pass(knows, 1 << (ROUNDS + me))
         fi
      fi;
+#ifdef MUTANT_UNLOCK_FIRST
+     unlock();
+#endif
      atomic {
        visited = false;
        printf("visitor %d: ends the visit\n", me);
        /* A visitor that gave up passes on what it knows, too. */
        visited_carries = (END_VISIT == RELEASE -> visited_carries | knows : 0)
      }
-  fi
+  fi;
+#ifndef MUTANT_UNLOCK_FIRST
+  unlock()
+#endif
 }
 
 init {

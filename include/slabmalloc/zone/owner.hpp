@@ -66,11 +66,6 @@ class alignas(64) Owner {
     ++depth_;
     return true;
   }
-  /// As enter(), after any visit.
-  void wait_and_enter() noexcept {
-    while (!enter()) {
-    }
-  }
   void leave() noexcept {
     if (--depth_ == 0) {
       gate_.leave();

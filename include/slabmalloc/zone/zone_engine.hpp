@@ -42,14 +42,15 @@ class ZoneEngine {
   ZoneEngine(const ZoneEngine&) = delete;
   ZoneEngine& operator=(const ZoneEngine&) = delete;
 
-  /// Delivers what the remote buffer holds and takes in every free by others that was announced.
-  /// Thread: owner. Cost: O(queued pages).
+  /// Delivers what the remote buffer holds and takes in every free by others that was announced, but for
+  /// what a visitor holds whom the pager cannot stop. Thread: owner. Cost: O(queued pages).
   void collect() noexcept {
     remote_.flush_all();
-    owner_.wait_and_enter();
-    while (absorb_one()) {
+    if (enter_after_visit()) {
+      while (absorb_one()) {
+      }
+      owner_.leave();
     }
-    owner_.leave();
   }
 
   /// As collect(), and makes every current page one of the others, so that the empty ones are idle.
@@ -421,6 +422,20 @@ class ZoneEngine {
       }
     }
     return false;
+  }
+
+  /// As Owner::enter(), after a visit that goes on if the pager can have it end.
+  bool enter_after_visit() noexcept {
+    if (owner_.enter()) [[likely]] {
+      return true;
+    }
+    bool is_inside = false;
+    if constexpr (VisitStopper<PagerT>) {
+      pager_->stop_visits();
+      is_inside = owner_.enter();
+      pager_->resume_visits();
+    }
+    return is_inside;
   }
 
   /// False if no page is queued, or if a visitor is at them.
