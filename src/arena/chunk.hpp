@@ -83,6 +83,9 @@ struct ChunkInfo {
     return static_cast<std::uint32_t>((Product{offset} * reciprocal) >> 64);
   }
 
+  /// The words of each bitmap. Pre: kind is SlabHead.
+  constexpr std::uint32_t words() const noexcept { return (slots + word_bits - 1) / word_bits; }
+
   static constexpr ChunkInfo large_head(std::uint32_t chunks) noexcept {
     return {0, chunks, ChunkKind::LargeHead, 0, 0};
   }

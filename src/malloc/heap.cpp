@@ -7,13 +7,16 @@ namespace slabmalloc::heap {
 
 namespace {
 
-/// What an address is.
+/// The slot of a page that an address is the first byte of.
 struct Place {
-  enum class Kind : std::uint8_t { Slot, Large, Invalid };
-  Kind kind;
-  Chunk* head = nullptr;         ///< Slot: the record of its page's first chunk.
-  std::uint32_t slot = 0;        ///< Slot: its number.
-  std::size_t usable_bytes = 0;  ///< Not for what is invalid.
+  ArenaTable::Header* page = nullptr;       ///< Null: the address lies in no page of slots.
+  ChunkInfo info;                           ///< What the page's record says.
+  std::uint32_t slot = ChunkInfo::no_slot;  ///< no_slot: the address lies elsewhere in its page.
+
+  std::size_t slot_bytes() const noexcept { return SizeClasses::size_of(info.class_index); }
+  bool is_live() const noexcept {
+    return slot != ChunkInfo::no_slot && !page->is_free(slot, info.words());
+  }
 };
 
 /// The calling thread's zone, made if need be; null where it can have none.
@@ -38,37 +41,51 @@ ArenaZone* own_zone() noexcept {
   }
 }
 
-/// The slot that `address` is the first byte of. Fails: MisalignedFree, reported; then kind is Invalid.
-Place slot_place(ArenaTable::Header* page, const void* address) noexcept {
-  Chunk* head = Chunk::of(page);
-  const ChunkInfo info = head->snapshot();
-  const std::size_t slot_bytes = SizeClasses::size_of(info.class_index);
-  const std::uint32_t slot = info.slot_at(static_cast<std::uint32_t>(
-      static_cast<const std::byte*>(address) - process_arena.address_of(head)));
-  if (slot == ChunkInfo::no_slot) {
-    report_misuse({MisuseKind::MisalignedFree, address, slot_bytes, 0});
-    return {Place::Kind::Invalid};
-  }
-  return {Place::Kind::Slot, head, slot, slot_bytes};
+/// The record of the chunk that holds an address outside of what the calling thread knows of the window, or null.
+[[gnu::noinline]] Chunk* look_further(const void* address) noexcept {
+  thread_heap.window = process_arena.view();
+  return thread_heap.window.chunk_of(address);
 }
 
-/// Finds what is live at `address`. Fails: anything else is reported; then kind is Invalid.
-Place find_live(const void* address) noexcept {
-  if (ArenaTable::Header* page = ArenaTable::head_of(address)) {
-    Place place = slot_place(page, address);
-    if (place.kind == Place::Kind::Slot &&
-        thread_heap.zone->is_free(page, place.head->info.class_index, place.slot)) {
-      report_misuse({MisuseKind::DoubleFree, address, place.usable_bytes, place.slot});
-      return {Place::Kind::Invalid};
+/// Finds what slot begins at `address`. Any address may be asked.
+[[gnu::always_inline]] inline Place find(const void* address) noexcept {
+  Chunk* chunk = thread_heap.window.chunk_of(address);
+  if (chunk == nullptr) {
+    chunk = look_further(address);
+    if (chunk == nullptr) {
+      return {};
     }
-    return place;
   }
+  std::uint32_t offset = offset_in_chunk(address);
+  // A copy, since whoever frees the block twice at the same time may be ending what is there.
+  ChunkInfo info = chunk->snapshot();
+  if (info.kind == ChunkKind::SlabTail) {
+    offset += info.chunks_to_head * static_cast<std::uint32_t>(chunk_bytes);
+    chunk = chunk->head(info);
+    info = chunk->snapshot();
+  }
+  if (info.kind != ChunkKind::SlabHead) {
+    return {};
+  }
+  return {&chunk->header, info, info.slot_at(offset)};
+}
+
+/// Reports an address in a page of slots that is not the first byte of a live one.
+[[gnu::cold]] void report_not_live(const Place& place, const void* address) noexcept {
+  if (place.slot == ChunkInfo::no_slot) {
+    report_misuse({MisuseKind::MisalignedFree, address, place.slot_bytes(), 0});
+  } else {
+    report_misuse({MisuseKind::DoubleFree, address, place.slot_bytes(), place.slot});
+  }
+}
+
+/// The bytes of the large object that begins at `address`. Fails: there is none, reported; then 0.
+std::size_t large_bytes(const void* address) noexcept {
   const std::size_t bytes = process_arena.large_usable_bytes(address);
   if (bytes == 0) {
     report_no_large_object(address, process_arena.classify(address));
-    return {Place::Kind::Invalid};
   }
-  return {Place::Kind::Large, nullptr, 0, bytes};
+  return bytes;
 }
 
 void* allocate_of_class(std::uint32_t index) noexcept {
@@ -92,18 +109,16 @@ Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
   return extent;
 }
 
-/// A new block at a multiple of `alignment` with the first `kept_bytes` of `block`, which is freed. If memory is
-/// exhausted, the block itself where it is large enough, else null.
-void* move(void* block, std::size_t kept_bytes, std::size_t bytes, std::size_t alignment) noexcept {
-  void* moved =
-      alignment <= minimum_alignment ? allocate(bytes) : allocate_aligned(bytes, alignment);
-  if (moved != nullptr) {
-    __builtin_memcpy(moved, block, kept_bytes < bytes ? kept_bytes : bytes);
-    deallocate(block);
-  } else if (bytes <= kept_bytes) {
+/// Moves `had_bytes` in `block` to `moved`, a block of `bytes`, and gives that. If it is null, since memory is exhausted:
+/// `block` itself where it is large enough, else null.
+[[gnu::always_inline]] inline void* move(void* block, std::size_t had_bytes, void* moved,
+                                         std::size_t bytes) noexcept {
+  if (moved == nullptr) [[unlikely]] {
     // Programs take it for granted that making a block smaller works.
-    return block;
+    return bytes <= had_bytes ? block : nullptr;
   }
+  __builtin_memcpy(moved, block, had_bytes < bytes ? had_bytes : bytes);
+  deallocate(block);
   return moved;
 }
 
@@ -187,23 +202,20 @@ void note_single_free() noexcept {
   if (block == nullptr) {
     return;
   }
-  ArenaTable::Header* page = ArenaTable::head_of(block);
-  if (page == nullptr) {
+  const Place place = find(block);
+  if (place.page == nullptr) {
     report_no_large_object(block, process_arena.deallocate_large(block));
     return;
   }
-  if (thread_heap.window.chunk_of(block) == nullptr) {
-    thread_heap.window = process_arena.view();
-  }
-  const Place place = slot_place(page, block);
-  if (place.kind == Place::Kind::Invalid) {
+  if (place.slot == ChunkInfo::no_slot) {
+    report_not_live(place, block);
     return;
   }
-  const std::uint32_t index = place.head->info.class_index;
+  const std::uint32_t index = place.info.class_index;
   if (thread_heap.zone != &empty_zone) {
-    thread_heap.zone->deallocate_slot(page, index, place.slot, block);
+    thread_heap.zone->deallocate_slot(place.page, index, place.slot, block);
   } else {
-    ArenaZone::deallocate_slot_remote(page, index, place.slot);
+    ArenaZone::deallocate_slot_remote(place.page, index, place.slot);
   }
   note_single_free();
 }
@@ -242,34 +254,67 @@ void note_single_free() noexcept {
 }
 
 [[gnu::noinline]] void finish_deallocate(void* block, FreeOutcome outcome) noexcept {
-  ArenaTable::Header* page = ArenaTable::head_of(block);
-  const Place place = slot_place(page, block);
-  if (place.kind == Place::Kind::Slot) {
-    thread_heap.zone->finish_free(outcome, page, place.head->info.class_index, place.slot, block);
+  const Place place = find(block);
+  if (place.slot != ChunkInfo::no_slot) {
+    thread_heap.zone->finish_free(outcome, place.page, place.info.class_index, place.slot, block);
+  } else {
+    // The fast path takes the room after the last slot for the start of one more.
+    report_not_live(place, block);
   }
 }
 
-void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept {
-  const Place place = find_live(block);
-  if (place.kind == Place::Kind::Invalid) {
+namespace {
+
+/// As reallocate(), of what is no slot.
+[[gnu::noinline]] void* reallocate_large(void* block, std::size_t bytes, std::size_t alignment) noexcept {
+  const std::size_t had_bytes = large_bytes(block);
+  if (had_bytes == 0) {
     return nullptr;
   }
-  const std::uint32_t index = alignment <= minimum_alignment
-                                  ? SizeClasses::index_for(bytes)
-                                  : SizeClasses::index_for(bytes, alignment);
-  if (place.kind == Place::Kind::Slot) {
-    if (index == place.head->info.class_index) {
-      return block;
-    }
-  } else if (index == SizeClasses::no_class) {
+  if (SizeClasses::index_for(bytes, alignment) == SizeClasses::no_class) {
     if (void* resized = process_arena.resize_large(block, bytes, alignment)) {
       return resized;
     }
   }
-  return move(block, place.usable_bytes, bytes, alignment);
+  return move(block, had_bytes, allocate_aligned(bytes, alignment), bytes);
 }
 
-std::size_t usable_bytes(const void* block) noexcept { return find_live(block).usable_bytes; }
+}  // namespace
+
+void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept {
+  const Place place = find(block);
+  if (place.page == nullptr) {
+    return reallocate_large(block, bytes, alignment);
+  }
+  if (!place.is_live()) [[unlikely]] {
+    report_not_live(place, block);
+    return nullptr;
+  }
+  const std::size_t had_bytes = place.slot_bytes();
+  if (alignment > minimum_alignment) [[unlikely]] {
+    return SizeClasses::index_for(bytes, alignment) == place.info.class_index
+               ? block
+               : move(block, had_bytes, allocate_aligned(bytes, alignment), bytes);
+  }
+  ArenaClass* const size_class = class_for(bytes);
+  if (size_class != nullptr && size_class->geometry().object_size == had_bytes) {
+    return block;
+  }
+  void* const moved = allocate_fast(size_class);
+  return move(block, had_bytes, moved != nullptr ? moved : allocate_slow(bytes, size_class), bytes);
+}
+
+std::size_t usable_bytes(const void* block) noexcept {
+  const Place place = find(block);
+  if (place.page == nullptr) {
+    return large_bytes(block);
+  }
+  if (!place.is_live()) [[unlikely]] {
+    report_not_live(place, block);
+    return 0;
+  }
+  return place.slot_bytes();
+}
 
 std::size_t trim() noexcept {
   const std::size_t purged_before = process_arena.purged_bytes();

@@ -442,7 +442,7 @@ class HeapMisuse : public testing::TestWithParam<std::size_t> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Sizes, HeapMisuse,
-                         testing::Values(64, 4096, 256 * kibibyte, 64 * mebibyte),
+                         testing::Values(64, 4096, 96 * kibibyte, 256 * kibibyte, 64 * mebibyte),
                          [](const auto& size) { return "of_" + std::to_string(size.param); });
 
 TEST_P(HeapMisuse, a_second_free_is_told_and_harmless) {
@@ -498,6 +498,18 @@ TEST_P(HeapMisuse, freed_blocks_have_no_size_and_cannot_be_reallocated) {
   EXPECT_EQ(misuse_.take().size(), 1u);
   EXPECT_EQ(heap::reallocate(block, 10), nullptr);
   EXPECT_EQ(misuse_.take().size(), 1u);
+  heap::deallocate(before);
+  expect_no_block_has_two_owners();
+}
+
+TEST_P(HeapMisuse, blocks_that_another_thread_freed_have_no_size_and_cannot_be_reallocated) {
+  void* before = heap::allocate(bytes_);
+  void* block = heap::allocate(bytes_);
+  std::thread([&] { heap::deallocate(block); }).join();
+  EXPECT_EQ(heap::usable_bytes(block), 0u);
+  EXPECT_EQ(misuse_.take_count(MisuseKind::DoubleFree), 1u);
+  EXPECT_EQ(heap::reallocate(block, 10), nullptr);
+  EXPECT_EQ(misuse_.take_count(MisuseKind::DoubleFree), 1u);
   heap::deallocate(before);
   expect_no_block_has_two_owners();
 }

@@ -69,6 +69,15 @@ struct PageHeader {
     return bitmap()[-1 - static_cast<std::ptrdiff_t>(words + word)];
   }
 
+  /// True if slot `slot` of a page of `words` words is free as far as can be seen. Thread: any.
+  bool is_free(std::uint32_t slot, std::uint32_t words) noexcept {
+    const std::uint32_t word = slot / word_bits;
+    // Remote bits that are neither collected nor about to be announced have been.
+    return is_set(local(word).load(Order::relaxed), slot) ||
+           (announced.load(Order::relaxed) != 0 &&
+            is_set(remote(word, words).load(Order::relaxed), slot));
+  }
+
   /// The value of `seal` for a header here over slots of `object_size` bytes. Never 0.
   std::uint32_t seal_for(std::size_t object_size) const noexcept {
     const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(this));

@@ -236,10 +236,7 @@ class alignas(64) SizeClass {
   /// True if slot `slot` of a page laid out as this class's is free as far as can be seen. Thread: any
   /// owner, for any owner's page.
   bool is_free(Header* page, std::uint32_t slot) const noexcept {
-    const std::uint32_t index = slot / word_bits;
-    const Word free = page->local(index).load(Order::relaxed) |
-                      page->remote(index, geometry_.words).load(Order::relaxed);
-    return is_set(free, slot);
+    return page->is_free(slot, geometry_.words);
   }
 
   // ---- frees by others -------------------------------------------------------------------------

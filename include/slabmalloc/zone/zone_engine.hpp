@@ -120,12 +120,6 @@ class ZoneEngine {
     });
   }
 
-  /// True if slot `slot` of a page of class `index` of any zone is seen to be free; see SizeClass.
-  bool is_free(Header* page, std::uint32_t index, std::uint32_t slot) noexcept {
-    return banks_.with_class(
-        index, [&](auto&, auto& size_class) { return size_class.is_free(page, slot); });
-  }
-
   /// Frees slot `slot`, at `object`, of a page of class `index` of any zone. Thread: owner.
   [[gnu::noinline]] void deallocate_slot(Header* page, std::uint32_t index, std::uint32_t slot,
                                          void* object) noexcept {
