@@ -44,6 +44,9 @@ constexpr Key keys[] = {
        memcpy(options.stats_file, value.begin, value.bytes);
        options.stats_file[value.bytes] = '\0';
      }},
+    {"no_visits", nullptr,
+     "let memory wait that threads hold while they sleep; else others look after it, which calls membarrier",
+     [](Span) { options.visits = false; }},
     {"help", nullptr, "print this list on stderr", print_help},
 };
 

@@ -7,6 +7,8 @@
 
 #include <new>
 
+#include "malloc/options.hpp"
+
 namespace slabmalloc {
 
 namespace {
@@ -15,6 +17,11 @@ constinit ArenaPager pager;
 
 /// The calling thread gave up its zone: it is about to end.
 constinit thread_local bool zone_was_parked = false;
+
+/// What a visitor asks of the system. Without it there are no visits.
+bool fence_for_visit() noexcept {
+  return options.visits && os::interface().fence_all_threads();
+}
 
 }  // namespace
 
@@ -173,7 +180,7 @@ void ThreadZones::deliver_for(ThreadZone& one) noexcept {
   ArenaZone::Withheld withheld;
   {
     const os::Lock lock(visit_mutex_);
-    withheld = one.zone.take_withheld(os::interface().fence_all_threads);
+    withheld = one.zone.take_withheld(fence_for_visit);
   }
   withheld.deliver();
 }
@@ -184,9 +191,9 @@ bool ThreadZones::purge_some_for(ThreadZone& one) noexcept {
     return true;
   }
   const os::Lock lock(visit_mutex_);
-  return one.zone.visit_queue(
-      os::interface().fence_all_threads, pages_per_visit,
-      [](ArenaTable::Header* page) noexcept { return ArenaTable::purge_if_empty(page); });
+  return one.zone.visit_queue(fence_for_visit, pages_per_visit, [](ArenaTable::Header* page) noexcept {
+    return ArenaTable::purge_if_empty(page);
+  });
 }
 
 void ThreadZones::deliver_all() noexcept {

@@ -18,6 +18,7 @@
 
 #include <atomic>
 #include <map>
+#include <semaphore>
 #include <string>
 #include <thread>
 #include <vector>
@@ -110,6 +111,27 @@ void main_thread_ends_first() {
     exit(0);
   }).detach();
   pthread_exit(nullptr);
+}
+
+/// The sleeping thread has mail when others are to look after it.
+void trims_while_a_thread_sleeps() {
+  std::vector<void*> blocks;
+  std::binary_semaphore sleeps{0};
+  std::binary_semaphore may_wake{0};
+  std::thread sleeper([&] {
+    for (int count = 0; count < 1000; ++count) {
+      blocks.push_back(malloc(1000));
+    }
+    sleeps.release();
+    may_wake.acquire();
+  });
+  sleeps.acquire();
+  for (void* block : blocks) {
+    free(block);
+  }
+  malloc_trim(0);
+  may_wake.release();
+  sleeper.join();
 }
 
 // ---- early
@@ -292,6 +314,7 @@ constexpr Program programs[] = {
     {"frees_after_main", frees_after_main},
     {"threads_run_on_while_the_process_ends", threads_run_on_while_the_process_ends},
     {"main_thread_ends_first", main_thread_ends_first},
+    {"trims_while_a_thread_sleeps", trims_while_a_thread_sleeps},
     {"frees_what_a_library_allocated_before_the_start",
      frees_what_a_library_allocated_before_the_start},
     {"runs_on_a_wrapped_malloc", runs_on_a_wrapped_malloc},

@@ -2,11 +2,17 @@
 //
 // Whole programs on the malloc: odd times of their lives, limits, options, and others' programs.
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
 #include <sys/personality.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <fstream>
 #include <iterator>
 #include <regex>
@@ -249,6 +255,33 @@ TEST(OptionsOfAProcess, what_is_not_known_is_told_and_the_program_runs) {
   const Outcome outcome = run_life("allocates_and_frees", Form::preload, with_options("stast"));
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
   EXPECT_NE(outcome.errors.find("did you mean 'stats'?"), std::string::npos) << outcome;
+}
+
+/// Where membarrier ends the process, as in a sandbox that knows nothing of it.
+void forbid_membarrier() {
+  sock_filter steps[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{std::size(steps), steps};
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+}
+
+TEST(OptionsOfAProcess, without_visits_a_sandbox_may_end_whoever_calls_membarrier) {
+  Surroundings sandbox;
+  sandbox.in_child = forbid_membarrier;
+  const char* const life = "trims_while_a_thread_sleeps";
+  const Outcome with_visits = run_life(life, Form::preload, sandbox);
+  if (with_visits.exited_with(0)) {
+    GTEST_SKIP() << "there are no such sandboxes here";
+  }
+  EXPECT_TRUE(with_visits.died_of(SIGSYS)) << with_visits << "the test wants a visit";
+  sandbox.environment = with_options("no_visits").environment;
+  const Outcome outcome = run_life(life, Form::preload, sandbox);
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
 }
 
 TEST(OptionsOfAProcess, set_user_id_programs_do_not_listen_to_their_caller) {
