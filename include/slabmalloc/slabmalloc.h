@@ -118,9 +118,9 @@ typedef enum slabmalloc_misuse_kind {
 typedef void (*slabmalloc_misuse_handler)(slabmalloc_misuse_kind kind, const void *address);
 
 /* Replaces what hears of bad calls, for the process heap and all zones; null restores the default, which
- * writes a line on stderr and aborts. The handler may return: the bad call then does nothing. It must
- * not allocate or free: it may be called in the middle of either. Returns the one before, null for the
- * default. */
+ * writes a line on stderr and aborts. The handler may return: the bad call then does nothing. It may use the
+ * process heap, but not the zone that found the bad call; slabmalloc/base/misuse.hpp says where it is called and
+ * what else it may do. Returns the one before, null for the default. */
 slabmalloc_misuse_handler slabmalloc_set_misuse_handler(slabmalloc_misuse_handler handler);
 
 /* "MAJOR.MINOR.PATCH" */

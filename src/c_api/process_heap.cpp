@@ -3,6 +3,7 @@
 // slabmalloc.h: the process heap, its statistics, and misuse.
 #include "malloc/heap.hpp"
 #include "malloc/report.hpp"
+#include "malloc/thread_zones.hpp"
 #include "slabmalloc/slabmalloc.h"
 #include "slabmalloc/version.hpp"
 
@@ -35,6 +36,7 @@ constexpr slabmalloc_misuse_kind kind_for_c(MisuseKind kind) noexcept {
 void tell_client(const Misuse& misuse) noexcept {
   // Pairs with the exchange in slabmalloc_set_misuse_handler.
   const slabmalloc_misuse_handler handler = client_handler.load(Order::acquire);
+  const slabmalloc::OtherZone for_handler;
   if (handler == nullptr) {
     slabmalloc::report_misuse_and_abort(misuse);
   }

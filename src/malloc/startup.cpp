@@ -72,7 +72,10 @@ class KeptStderr {
 
 constinit KeptStderr kept_stderr;
 
-void hear_misuse(const Misuse& misuse) noexcept { report_misuse_and_abort(misuse); }
+void hear_misuse(const Misuse& misuse) noexcept {
+  const OtherZone for_handler_of_sigabrt;
+  report_misuse_and_abort(misuse);
+}
 
 /// Before the constructors of the program, which may start threads.
 [[gnu::constructor(101)]] void start() noexcept {

@@ -18,6 +18,21 @@ constinit ArenaPager pager;
 /// The calling thread gave up its zone: it is about to end.
 constinit thread_local bool zone_was_parked = false;
 
+/// The calling thread holds the late mutex. What it finds in the late zone may be misuse, of which a handler hears.
+constinit thread_local bool holds_late_mutex = false;
+
+/// Holds the late mutex for a scope. Pre: the calling thread does not hold it.
+class LateLock {
+ public:
+  explicit LateLock(os::Mutex& mutex) noexcept : lock_(mutex) { holds_late_mutex = true; }
+  ~LateLock() { holds_late_mutex = false; }
+  LateLock(const LateLock&) = delete;
+  LateLock& operator=(const LateLock&) = delete;
+
+ private:
+  const os::Lock lock_;
+};
+
 /// What a visitor asks of the system. Without it there are no visits.
 bool fence_for_visit() noexcept {
   return options.visits && os::interface().fence_all_threads();
@@ -33,18 +48,14 @@ ArenaZone* ThreadZones::acquire() noexcept {
   if (zone_was_parked) {
     return nullptr;
   }
-  ThreadZone* mine = nullptr;
+  ThreadZone* const mine = borrow();
+  if (mine == nullptr) {
+    return nullptr;
+  }
   bool has_key = false;
   {
     const os::Lock lock(mutex_);
     has_key = has_exit_key_ || make_exit_key();
-    mine = pop_parked();
-    if (mine == nullptr) {
-      mine = create();
-    }
-  }
-  if (mine == nullptr) {
-    return nullptr;
   }
   threads_.fetch_add(1, Order::relaxed);
   // From here on the thread has a zone: pthread_setspecific may allocate.
@@ -55,8 +66,17 @@ ArenaZone* ThreadZones::acquire() noexcept {
   return &mine->zone;
 }
 
+ThreadZone* ThreadZones::borrow() noexcept {
+  const os::Lock lock(mutex_);
+  ThreadZone* const parked = pop_parked();
+  return parked != nullptr ? parked : create();
+}
+
 void* ThreadZones::allocate_late(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept {
-  const os::Lock lock(late_mutex_);
+  if (holds_late_mutex) {
+    return nullptr;  // In a handler, and there is no memory for another zone.
+  }
+  const LateLock lock(late_mutex_);
   void* object = late_.zone.allocate_class(index).value_or(nullptr);
   if (zeroed && object != nullptr) {
     __builtin_memset(object, 0, bytes);
@@ -171,7 +191,7 @@ void ThreadZones::for_each_other(Visit&& visit) noexcept {
   }
 }
 
-/// Delivery comes after the mutex of visits, since a client's handler may have to be told of misuse. A fork in between
+/// Delivery comes after the mutex of visits, since a client's handler may have to hear of misuse. A fork in between
 /// loses those frees to the child.
 void ThreadZones::deliver_for(ThreadZone& one) noexcept {
   if (!one.zone.withholds()) {
@@ -229,12 +249,16 @@ void ThreadZones::visit_at_times() noexcept {
 }
 
 void ThreadZones::trim_late() noexcept {
-  const os::Lock lock(late_mutex_);
-  late_.zone.trim();
+  if (!holds_late_mutex) {
+    const LateLock lock(late_mutex_);
+    late_.zone.trim();
+  }
 }
 
 void ThreadZones::prepare_fork() noexcept {
-  late_mutex_.lock();
+  if (!holds_late_mutex) {
+    late_mutex_.lock();
+  }
   visit_mutex_.lock();
   mutex_.lock();
 }
@@ -242,7 +266,9 @@ void ThreadZones::prepare_fork() noexcept {
 void ThreadZones::parent_after_fork() noexcept {
   mutex_.unlock();
   visit_mutex_.unlock();
-  late_mutex_.unlock();
+  if (!holds_late_mutex) {
+    late_mutex_.unlock();
+  }
 }
 
 void ThreadZones::child_after_fork() noexcept {
@@ -255,6 +281,23 @@ void ThreadZones::child_after_fork() noexcept {
   mutex_.reinitialise_after_fork();
   visit_mutex_.reinitialise_after_fork();
   late_mutex_.reinitialise_after_fork();
+  if (holds_late_mutex) {
+    late_mutex_.lock();
+  }
+}
+
+OtherZone::OtherZone() noexcept
+    : own_(thread_heap.zone), other_(thread_zones.borrow()), own_was_parked_(zone_was_parked) {
+  thread_heap.serve_from(other_ != nullptr ? other_->zone : empty_zone);
+  zone_was_parked = true;
+}
+
+OtherZone::~OtherZone() {
+  thread_heap.serve_from(*own_);
+  zone_was_parked = own_was_parked_;
+  if (other_ != nullptr) {
+    thread_zones.park(*other_);
+  }
 }
 
 }  // namespace slabmalloc

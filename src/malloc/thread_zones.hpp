@@ -61,6 +61,11 @@ class ThreadZones {
   /// thread's zone was parked already: then the late zone is to be used.
   ArenaZone* acquire() noexcept;
 
+  /// A zone that no thread has, for its owner to park() it again; null if memory is exhausted.
+  ThreadZone* borrow() noexcept;
+  /// Gives back what is free in a zone that is no thread's any more, and makes it the next one's. Thread: its owner.
+  void park(ThreadZone& ended) noexcept;
+
   /// An object of class `index` from the late zone, or null. Zeroed if asked, `bytes` of it.
   void* allocate_late(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept;
 
@@ -115,7 +120,6 @@ class ThreadZones {
   void push_parked(ThreadZone& one) noexcept;
   std::size_t drain_one() noexcept;
   ThreadZone* create() noexcept;
-  void park(ThreadZone& ended) noexcept;
   bool make_exit_key() noexcept;
 
   static constexpr std::uint32_t requests_per_drain = 16;
@@ -172,5 +176,20 @@ struct ThreadHeap {
 };
 
 [[gnu::visibility("hidden")]] extern constinit thread_local ThreadHeap thread_heap;
+
+/// For as long as it lives the calling thread has another zone: whatever it does is apart from what it was about in its
+/// own, or in the late one. For calls of handlers, which may come in the middle of either.
+class OtherZone {
+ public:
+  OtherZone() noexcept;
+  ~OtherZone();
+  OtherZone(const OtherZone&) = delete;
+  OtherZone& operator=(const OtherZone&) = delete;
+
+ private:
+  ArenaZone* const own_;
+  ThreadZone* const other_;  ///< Null if memory is exhausted: then the thread has none, and gets none.
+  const bool own_was_parked_;
+};
 
 }  // namespace slabmalloc

@@ -45,8 +45,13 @@ struct Misuse {
 };
 
 /// Hears of a bad call. It may return; then the bad call is a no-op.
-/// Thread: called by whoever made the bad call, with no lock held, in its context (an interrupt
-/// handler, if that is where the call was made). It must not call into the zone that reported.
+/// Thread: called by whoever made the bad call, or found it later, in its context (an interrupt handler, if that
+/// is where the call was made) and possibly in the middle of another call, an allocation that takes in what
+/// others freed, say. So it must return or end the program, not jump out, and
+///   - it must not call into a zone that its context uses; deallocate_remote() may be called for any zone's
+///     objects. No lock of the core's is held.
+///   - The malloc's heap it may use in every way, and it may fork: its thread has another zone meanwhile. But it must
+///     not wait for another thread that allocates while it ends: the mutex of such threads may be held.
 using MisuseHandler = void (*)(const Misuse&) noexcept;
 
 namespace detail {

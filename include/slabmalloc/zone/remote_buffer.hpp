@@ -142,7 +142,7 @@ class RemoteBuffer {
       replace(entry, key, free, limit_bytes);
       return;
     }
-    // Reports and deliveries come after leaving, since a client's handler may free, too.
+    // Reports and deliveries come after leaving: what a handler does may take long, and visitors wait.
     if ((entry.free.mask & free.mask) != 0) [[unlikely]] {
       gate_.leave();
       free.report_double_frees(free.mask);
