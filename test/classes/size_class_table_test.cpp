@@ -27,9 +27,12 @@ using EveryEighth = SizeClassTable<SpecOf<8, 8, 64, 2, 4096>>;
 using StartingAtTwo = SizeClassTable<SpecOf<2, 2, 16, 4, 2048>>;
 using LinearAlone = SizeClassTable<SpecOf<16, 16, 1024, 1, 1024>>;
 using UpToHalfAKibibyte = SizeClassTable<SpecOf<8, 16, 64, 4, 512>>;
+using UpToAMebibyte = SizeClassTable<SpecOf<8, 16, 128, 4, 1024 * 1024>>;
+using LinearToTwoKibibytes = SizeClassTable<SpecOf<16, 16, 2048, 4, 32 * 1024>>;
 using Tables =
     testing::Types<FineSizeClasses, PowerOfTwoSizeClasses, SizeClassTable<SmallSpec>,
-                   EightPerDoubling, EveryEighth, StartingAtTwo, LinearAlone, UpToHalfAKibibyte>;
+                   EightPerDoubling, EveryEighth, StartingAtTwo, LinearAlone, UpToHalfAKibibyte,
+                   UpToAMebibyte, LinearToTwoKibibytes>;
 TYPED_TEST_SUITE(SizeClassTableTest, Tables);
 
 TYPED_TEST(SizeClassTableTest, is_valid) { static_assert(TypeParam::validate()); }

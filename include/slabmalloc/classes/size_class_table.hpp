@@ -49,10 +49,16 @@ struct SizeClassTable {
   static constexpr std::size_t size_of(std::uint32_t index) noexcept { return table.sizes[index]; }
 
   /// The smallest class that holds `size` bytes (0 counts as 1), or no_class.
-  /// Cost: constant; a look-up for small sizes, a count of leading zeros above.
+  /// Cost: constant; a look-up, but for sizes above coarse_limit.
   [[gnu::always_inline]] static constexpr std::uint32_t index_for(std::size_t size) noexcept {
     if (size <= lookup_limit) [[likely]] {
       return lookup.classes[(size + granule - 1) / granule];
+    }
+    if (size <= coarse_limit) [[likely]] {
+      return coarse_lookup.classes[(size - 1) / coarse_granule];
+    }
+    if constexpr (coarse_limit == spec.largest) {
+      return no_class;
     }
     return compute_index(size);
   }
@@ -115,6 +121,26 @@ struct SizeClassTable {
     return result;
   }
   static constexpr Lookup lookup = make_lookup();
+
+  /// Sizes above that and up to coarse_limit are looked up by multiples of a coarser granule, which divides the sizes of
+  /// all classes above: counting leading zeros, for which every x86-64 has but a slow instruction, takes longer.
+  static constexpr std::size_t coarse_granule =
+      lookup_limit < spec.linear_limit ? spec.linear_step : lookup_limit / spec.steps_per_doubling;
+  static constexpr std::size_t coarse_entries =
+      spec.largest / coarse_granule < 512 ? spec.largest / coarse_granule : 512;
+  static constexpr std::size_t coarse_limit = coarse_entries * coarse_granule;
+
+  struct CoarseLookup {
+    std::uint8_t classes[coarse_entries];
+  };
+  static constexpr CoarseLookup make_coarse_lookup() noexcept {
+    CoarseLookup result{};
+    for (std::size_t index = 0; index < coarse_entries; ++index) {
+      result.classes[index] = static_cast<std::uint8_t>(compute_index((index + 1) * coarse_granule));
+    }
+    return result;
+  }
+  static constexpr CoarseLookup coarse_lookup = make_coarse_lookup();
   static_assert(count <= 256, "a class number fits a byte");
 
   struct Table {
