@@ -153,6 +153,9 @@ constexpr std::size_t most_mapped_bytes = std::size_t{1} << 20;
   if (size_class == nullptr) {
     return allocate_large(bytes, minimum_alignment).address;
   }
+  if (thread_heap.zone == &empty_zone) {
+    return allocate_of_class(SizeClasses::index_for(bytes));
+  }
   void* block = size_class->claim();
   return block != nullptr ? block : allocate_of_class(size_class->index());
 }
@@ -297,7 +300,7 @@ void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept
                : move(block, had_bytes, allocate_aligned(bytes, alignment), bytes);
   }
   ArenaClass* const size_class = class_for(bytes);
-  if (size_class != nullptr && size_class->geometry().object_size == had_bytes) {
+  if (size_class == &thread_heap.zone->class_at(place.info.class_index)) {
     return block;
   }
   void* const moved = allocate_fast(size_class);

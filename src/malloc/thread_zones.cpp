@@ -40,8 +40,8 @@ bool fence_for_visit() noexcept {
 
 }  // namespace
 
-constinit ThreadZones thread_zones{pager};
-constinit ArenaZone empty_zone{pager};
+constinit ThreadZones thread_zones;
+constinit ArenaZone empty_zone{EmptyZone{}};
 constinit thread_local ThreadHeap thread_heap{empty_zone};
 
 ArenaZone* ThreadZones::acquire() noexcept {
@@ -77,11 +77,21 @@ void* ThreadZones::allocate_late(std::uint32_t index, std::size_t bytes, bool ze
     return nullptr;  // In a handler, and there is no memory for another zone.
   }
   const LateLock lock(late_mutex_);
-  void* object = late_.zone.allocate_class(index).value_or(nullptr);
+  ThreadZone* const one = late();
+  void* object = one != nullptr ? one->zone.allocate_class(index).value_or(nullptr) : nullptr;
   if (zeroed && object != nullptr) {
     __builtin_memset(object, 0, bytes);
   }
   return object;
+}
+
+/// The late zone, or null if memory is exhausted. Pre: the late mutex is held.
+ThreadZone* ThreadZones::late() noexcept {
+  if (late_ == nullptr) {
+    const os::Lock lock(mutex_);
+    late_ = create();
+  }
+  return late_;
 }
 
 /// Runs at the end of a thread, possibly before other destructors of thread-local data.
@@ -182,7 +192,6 @@ bool ThreadZones::drain_all() noexcept {
 /// Calls `visit(ThreadZone&)` for the zones that are not the calling thread's.
 template <class Visit>
 void ThreadZones::for_each_other(Visit&& visit) noexcept {
-  visit(late_);
   for (ThreadZone* one = registered_.load(Order::acquire); one != nullptr;
        one = one->next_registered) {
     if (&one->zone != thread_heap.zone) {
@@ -251,7 +260,9 @@ void ThreadZones::visit_at_times() noexcept {
 void ThreadZones::trim_late() noexcept {
   if (!holds_late_mutex) {
     const LateLock lock(late_mutex_);
-    late_.zone.trim();
+    if (late_ != nullptr) {
+      late_->zone.trim();
+    }
   }
 }
 
@@ -274,7 +285,7 @@ void ThreadZones::parent_after_fork() noexcept {
 void ThreadZones::child_after_fork() noexcept {
   for (ThreadZone* one = registered_.load(Order::relaxed); one != nullptr;
        one = one->next_registered) {
-    if (one->state == ThreadZone::State::Owned && &one->zone != thread_heap.zone) {
+    if (one->state == ThreadZone::State::Owned && &one->zone != thread_heap.zone && one != late_) {
       one->state = ThreadZone::State::Abandoned;
     }
   }

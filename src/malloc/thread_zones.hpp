@@ -53,7 +53,7 @@ struct ThreadZone {
 /// All zones of the process.
 class ThreadZones {
  public:
-  constexpr explicit ThreadZones(ArenaPager& pager) noexcept : late_(pager) {}
+  constexpr ThreadZones() noexcept = default;
   ThreadZones(const ThreadZones&) = delete;
   ThreadZones& operator=(const ThreadZones&) = delete;
 
@@ -95,7 +95,6 @@ class ThreadZones {
   /// read of a zone that it does not own is what is said to be readable from any thread.
   template <class Visitor>
   void for_each(Visitor&& visitor) const noexcept {
-    visitor(late_.zone);
     for (const ThreadZone* one = registered_.load(Order::acquire); one != nullptr;
          one = one->next_registered) {
       visitor(one->zone);
@@ -120,6 +119,7 @@ class ThreadZones {
   void push_parked(ThreadZone& one) noexcept;
   std::size_t drain_one() noexcept;
   ThreadZone* create() noexcept;
+  ThreadZone* late() noexcept;
   bool make_exit_key() noexcept;
 
   static constexpr std::uint32_t requests_per_drain = 16;
@@ -141,7 +141,7 @@ class ThreadZones {
   std::size_t unused_bytes_ = 0;
   unsigned exit_key_ = 0;
   bool has_exit_key_ = false;
-  ThreadZone late_;
+  ThreadZone* late_ = nullptr;  ///< The late zone, once there was need for it. Late mutex.
 };
 
 [[gnu::visibility("hidden")]] extern constinit ThreadZones thread_zones;

@@ -81,6 +81,22 @@ TEST(ThreadZones, a_thread_that_only_frees_gets_no_zone) {
   EXPECT_LT(in_use_bytes(), mebibyte / 2);
 }
 
+TEST(ThreadZones, a_thread_without_a_zone_may_ask_about_blocks_of_others) {
+  for (const std::size_t bytes : {std::size_t{16}, std::size_t{1000}, std::size_t{100000}}) {
+    void* block = heap::allocate(bytes);
+    run_thread([&] {
+      EXPECT_GE(heap::usable_bytes(block), bytes);
+      EXPECT_EQ(heap::reallocate(block, bytes), block);
+      EXPECT_EQ(thread_heap.zone, &empty_zone);
+    });
+    heap::deallocate(block);
+  }
+}
+
+TEST(ThreadZones, the_zone_of_threads_that_have_none_takes_no_room_in_the_programs_file) {
+  EXPECT_TRUE(test::holds_zeroes(&empty_zone, sizeof(empty_zone)));
+}
+
 TEST(ThreadZones, blocks_outlive_their_thread_and_their_memory_is_used_again) {
   std::size_t committed = 0;
   for (int round = 0; round < 100; ++round) {

@@ -66,6 +66,7 @@ class alignas(64) SizeClass {
   using Header = typename Page::Header;
   using Atomics = typename Page::Atomics;
 
+  /// A class that has nothing, all zero. Of it only allocate_fast() may be called before configure().
   constexpr SizeClass() noexcept = default;
   SizeClass(const SizeClass&) = delete;
   SizeClass& operator=(const SizeClass&) = delete;
@@ -77,6 +78,7 @@ class alignas(64) SizeClass {
     geometry_ = geometry;
     index_ = index;
     owner_ = &owner;
+    deselect();
   }
 
   constexpr const SlotGeometry& geometry() const noexcept { return geometry_; }
@@ -323,7 +325,7 @@ class alignas(64) SizeClass {
   }
 
   /// Selects no word.
-  void deselect() noexcept {
+  constexpr void deselect() noexcept {
     word_ = &no_free_slots;
     word_mask_ = 0;
   }
@@ -436,9 +438,9 @@ class alignas(64) SizeClass {
 
   // The allocation's line.
   Cell claimed_{};                  ///< Bits of *word_ that are to be issued next.
-  Cell* word_ = &no_free_slots;     ///< The selected word of the current page, or a passed slot's.
+  Cell* word_ = nullptr;            ///< The selected word of the current page, or a passed slot's.
   std::byte* word_base_ = nullptr;  ///< The slot of bit 0 of claimed_.
-  Word claim_ = 1;                  ///< What one claim may take, from the lowest free slot on.
+  Word claim_ = 0;                  ///< What one claim may take, from the lowest free slot on.
   SlotGeometry geometry_{};
   Word word_mask_ = 0;              ///< The bits of *word_ that may be claimed.
 

@@ -56,6 +56,8 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     requires is_paged
       : Engine(&pager) {}
 
+  constexpr explicit BasicZoneAllocator(EmptyZone empty) noexcept : Engine(empty) {}
+
   // ---- objects ---------------------------------------------------------------------------------
 
   /// A block for `layout`; a size of 0 counts as 1. Thread: owner.

@@ -25,6 +25,11 @@
 
 namespace slabmalloc {
 
+/// Makes a zone that nobody owns and that has nothing, for threads without one: every byte of it is zero, so that
+/// it takes no room in a program's file and no start-up. Of its functions only those may be called that find
+/// nothing to do: tag(), merge_remote(), and of its classes allocate_fast().
+struct EmptyZone {};
+
 /// The size classes, the inbox, the remote buffer and the pager of one owner.
 /// Thread: the owner, but for the static functions. Its address must not change.
 template <class ConfigT, Pager PagerT>
@@ -156,6 +161,9 @@ class ZoneEngine {
     Result<void*> address_or_error;
     bool zeroed;
   };
+
+  /// All zero, and good for nothing but what EmptyZone says.
+  constexpr explicit ZoneEngine(EmptyZone) noexcept : pager_(nullptr) {}
 
   constexpr explicit ZoneEngine(PagerT* pager) noexcept : pager_(pager) {
     std::uint32_t index = 0;
