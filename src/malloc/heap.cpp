@@ -3,6 +3,8 @@
 // The process heap's slow paths: whatever the calling thread's zone cannot do at once.
 #include "malloc/heap.hpp"
 
+#include "malloc/fork.hpp"
+
 namespace slabmalloc::heap {
 
 namespace {
@@ -102,6 +104,7 @@ bool drain_everything() noexcept {
 }
 
 Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
+  follow_forks();
   Extent extent = process_arena.allocate_large(bytes, alignment);
   if (!extent && drain_everything()) {
     extent = process_arena.allocate_large(bytes, alignment);

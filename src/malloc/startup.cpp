@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What happens once when the library is loaded and once when the process ends. The heap works before and
-// after: only what is asked for by options, fork and misuse depend on it.
+// after: only what options ask for and reports of misuse depend on it.
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,30 +15,6 @@
 namespace slabmalloc {
 
 namespace {
-
-// A library that was started before this one has its handlers of fork run while the mutexes are
-// held, on the thread that holds them. They may allocate.
-
-void prepare_fork() noexcept {
-  thread_zones.prepare_fork();
-  process_arena.prepare_fork();
-  os::this_thread_holds_all = true;
-}
-
-void parent_after_fork() noexcept {
-  os::this_thread_holds_all = false;
-  process_arena.parent_after_fork();
-  thread_zones.parent_after_fork();
-}
-
-void child_after_fork() noexcept {
-  os::this_thread_holds_all = false;
-  process_arena.child_after_fork();
-  thread_zones.child_after_fork();
-  if (options.wants_statistics()) {
-    start_counting_anew();
-  }
-}
 
 /// A second way to stderr for the summary, since many programs close theirs before they end.
 class KeptStderr {
@@ -80,7 +55,6 @@ void hear_misuse(const Misuse& misuse) noexcept {
 /// Before the constructors of the program, which may start threads.
 [[gnu::constructor(101)]] void start() noexcept {
   set_misuse_handler(&hear_misuse);
-  pthread_atfork(&prepare_fork, &parent_after_fork, &child_after_fork);
   // Not from the environment of whoever called a set-user-id program.
   read_options(secure_getenv("SLABMALLOC_OPTIONS"));
   if (options.stats) {

@@ -7,6 +7,7 @@
 
 #include <new>
 
+#include "malloc/fork.hpp"
 #include "malloc/options.hpp"
 
 namespace slabmalloc {
@@ -48,6 +49,10 @@ ArenaZone* ThreadZones::acquire() noexcept {
   if (zone_was_parked) {
     return nullptr;
   }
+  follow_forks();
+  if (thread_heap.zone != &empty_zone) {
+    return thread_heap.zone;  // That allocated.
+  }
   ThreadZone* const mine = borrow();
   if (mine == nullptr) {
     return nullptr;
@@ -67,6 +72,7 @@ ArenaZone* ThreadZones::acquire() noexcept {
 }
 
 ThreadZone* ThreadZones::borrow() noexcept {
+  follow_forks();
   const os::Lock lock(mutex_);
   ThreadZone* const parked = pop_parked();
   return parked != nullptr ? parked : create();
