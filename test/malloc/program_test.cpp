@@ -158,6 +158,24 @@ TEST(EarlyStart, a_wrapper_may_look_the_malloc_up_while_it_allocates) {
 // ---- others' programs
 // ----------------------------------------------------------------------------
 
+/// KiB of memory of its own, not shared with files, that a small program has.
+std::size_t own_kibibytes(Form form) {
+  const Outcome outcome = run({"cat", "/proc/self/smaps_rollup"}, form);
+  std::smatch amount;
+  const bool is_told =
+      std::regex_search(outcome.output, amount, std::regex("Anonymous: +([0-9]+) kB"));
+  return is_told ? std::stoul(amount[1]) : 0;
+}
+
+TEST(Programs, a_small_one_has_little_more_memory_than_on_the_c_librarys_malloc) {
+  // Four pages of a zone, its records, and of each class in use a page; of the library itself two.
+  const std::size_t without = own_kibibytes(Form::fixed);
+  if (without == 0 || sysconf(_SC_PAGESIZE) != 4096) {
+    GTEST_SKIP() << "the kernel does not tell, or counts in larger pages";
+  }
+  EXPECT_LE(own_kibibytes(Form::preload), without + 140);
+}
+
 const char* const python_work =
     "import json, subprocess, threading\n"
     "words = {str(i): 'x' * (i % 1000) for i in range(20000)}\n"
