@@ -7,6 +7,7 @@ the anonymous memory of this interpreter at the fork is a floor under it; `measu
 That is why this module and those used before it import so little.
 """
 
+import atexit
 import os
 import select
 import signal
@@ -109,6 +110,7 @@ class Process:
         if self._session_ended:
             return
         self._session_ended = True
+        atexit.unregister(self.end_session)
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -136,21 +138,31 @@ def start(path, command, environment, *, signal_mask=None, new_session=False, fo
           files=()):
     """Starts the program at `path`; `files` become its descriptors 0, 1, 2.
 
+    A new session ends with this process at the latest, whatever exception a signal's handler raises at whatever
+    moment: signals wait until it is known what is to be ended.
     Fails: OSError of execve.
     """
     report, failure = os.pipe()
-    started = time.monotonic()
-    pid = os.fork()
-    if pid == 0:
-        _execute(path, command, environment, signal_mask, new_session, folder, files, failure)
-    os.close(failure)
-    with os.fdopen(report, "rb") as file:
-        error = file.read()
-    if error:
-        os.waitpid(pid, 0)
-        number = int(error)
-        raise OSError(number, os.strerror(number))
-    return Process(pid, started)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        started = time.monotonic()
+        pid = os.fork()
+        if pid == 0:
+            _execute(path, command, environment, mask if signal_mask is None else signal_mask,
+                     new_session, folder, files, failure)
+        os.close(failure)
+        with os.fdopen(report, "rb") as file:
+            error = file.read()
+        if error:
+            os.waitpid(pid, 0)
+            number = int(error)
+            raise OSError(number, os.strerror(number))
+        process = Process(pid, started)
+        if new_session:
+            atexit.register(process.end_session)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return process
 
 
 def _execute(path, command, environment, signal_mask, new_session, folder, files, failure):
@@ -166,8 +178,7 @@ def _execute(path, command, environment, signal_mask, new_session, folder, files
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, _program_disposition(signal.SIGINT))
-        if signal_mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
         os.execve(path, command, environment)
     except OSError as error:
         os.write(failure, str(error.errno).encode())
@@ -185,5 +196,5 @@ def measure_floor():
     pid = os.fork()
     if pid == 0:
         # All the way of a start but the last step, so that the same memory has been touched.
-        _execute(b"/", [b"/"], {}, None, False, None, (), os.open(os.devnull, os.O_WRONLY))
+        _execute(b"/", [b"/"], {}, (), False, None, (), os.open(os.devnull, os.O_WRONLY))
     return os.wait4(pid, 0)[2].ru_maxrss * 1024 + FLOOR_SLACK_BYTES
