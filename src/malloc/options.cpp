@@ -44,6 +44,9 @@ constexpr Key keys[] = {
        memcpy(options.stats_file, value.begin, value.bytes);
        options.stats_file[value.bytes] = '\0';
      }},
+    {"huge_pages", nullptr,
+     "let the system use huge pages for the heap: fewer page faults, more memory for small heaps and scattered blocks",
+     [](Span) { options.huge_pages = true; }},
     {"no_visits", nullptr,
      "let memory wait that threads hold while they sleep; else others look after it, which calls membarrier",
      [](Span) { options.visits = false; }},

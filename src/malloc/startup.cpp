@@ -57,6 +57,9 @@ void hear_misuse(const Misuse& misuse) noexcept {
   set_misuse_handler(&hear_misuse);
   // Not from the environment of whoever called a set-user-id program.
   read_options(secure_getenv("SLABMALLOC_OPTIONS"));
+  if (options.huge_pages) {
+    os::replace_interface(os::huge_page_interface);
+  }
   if (options.stats) {
     kept_stderr.keep();
   }

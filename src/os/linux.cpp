@@ -62,10 +62,37 @@ MapOutcome map_at(void* address, std::size_t bytes) {
   return MapOutcome::Mapped;
 }
 
+/// Shorter ranges would hardly hold one of the huge pages of processors whose pages have 4 KiB.
+constexpr std::size_t least_huge_bytes = std::size_t{2} << 20;
+
+/// Lets the kernel use huge pages in a range that is long enough; that it cannot or may not changes nothing.
+void advise_huge_pages(void* address, std::size_t bytes) {
+  if (bytes >= least_huge_bytes) {
+    const ErrnoKeeper keeper;
+    madvise(address, bytes, MADV_HUGEPAGE);
+  }
+}
+
+MapOutcome map_huge_at(void* address, std::size_t bytes) {
+  const MapOutcome outcome = map_at(address, bytes);
+  if (outcome == MapOutcome::Mapped) {
+    advise_huge_pages(address, bytes);
+  }
+  return outcome;
+}
+
 void* map(std::size_t bytes) {
   const ErrnoKeeper keeper;
   void* const address = mmap(nullptr, bytes, read_write, anonymous, -1, 0);
   return address == MAP_FAILED ? nullptr : address;
+}
+
+void* map_huge(std::size_t bytes) {
+  void* const address = map(bytes);
+  if (address != nullptr) {
+    advise_huge_pages(address, bytes);
+  }
+  return address;
 }
 
 bool unmap(void* address, std::size_t bytes) {
@@ -169,9 +196,7 @@ std::uint32_t process_id() { return static_cast<std::uint32_t>(getpid()); }
 
 std::uint32_t thread_id() { return static_cast<std::uint32_t>(syscall(SYS_gettid)); }
 
-}  // namespace
-
-constinit const Interface linux_interface = {
+constexpr Interface table = {
     .find_space = find_space,
     .map_at = map_at,
     .map = map,
@@ -190,6 +215,18 @@ constinit const Interface linux_interface = {
     .process_id = process_id,
     .thread_id = thread_id,
 };
+
+constexpr Interface with_huge_pages() noexcept {
+  Interface result = table;
+  result.map_at = map_huge_at;
+  result.map = map_huge;
+  return result;
+}
+
+}  // namespace
+
+constinit const Interface linux_interface = table;
+constinit const Interface huge_page_interface = with_huge_pages();
 
 namespace detail {
 

@@ -106,6 +106,9 @@ namespace detail {
 /// The operating system itself.
 [[gnu::visibility("hidden")]] extern const Interface linux_interface;
 
+/// The same, but what is mapped may be made of huge pages (of 2 MiB, say) where the system has them for who asks.
+[[gnu::visibility("hidden")]] extern const Interface huge_page_interface;
+
 /// The table in force.
 /// Order: acquire, with the release in replace_interface(): the table's fields are seen as written.
 inline const Interface& interface() noexcept { return *detail::current.load(Order::acquire); }

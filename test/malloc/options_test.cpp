@@ -51,6 +51,9 @@ TEST(Options, keys_and_values_are_taken) {
   EXPECT_STREQ(options.stats_file, "a:b");
   EXPECT_EQ(read("stats_file:first,stats_file:2"), "");
   EXPECT_STREQ(options.stats_file, "2");
+  EXPECT_FALSE(options.huge_pages);
+  EXPECT_EQ(read("huge_pages"), "");
+  EXPECT_TRUE(options.huge_pages);
   EXPECT_TRUE(options.visits);
   EXPECT_EQ(read("no_visits"), "");
   EXPECT_FALSE(options.visits);
@@ -84,7 +87,7 @@ TEST(Options, what_is_not_understood_is_skipped_and_the_rest_is_taken) {
 
 TEST(Options, help_prints_every_key) {
   const std::string told = read("help");
-  for (const char* key : {"stats:", "stats_file:PATH", "no_visits:", "help"}) {
+  for (const char* key : {"stats:", "stats_file:PATH", "huge_pages:", "no_visits:", "help"}) {
     EXPECT_NE(told.find(key), std::string::npos) << told;
   }
 }

@@ -302,6 +302,19 @@ TEST(OptionsOfAProcess, without_visits_a_sandbox_may_end_whoever_calls_membarrie
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
 }
 
+TEST(OptionsOfAProcess, huge_pages_are_for_heaps_that_ask_for_them) {
+  const auto count_advised = [](const Surroundings& surroundings) {
+    const std::string maps = run({"cat", "/proc/self/smaps"}, Form::preload, surroundings).output;
+    const std::regex advised("VmFlags:.* hg ");
+    return std::distance(std::sregex_iterator(maps.begin(), maps.end(), advised), {});
+  };
+  if (!std::ifstream("/sys/kernel/mm/transparent_hugepage/enabled")) {
+    GTEST_SKIP() << "the kernel has none";
+  }
+  EXPECT_EQ(count_advised({}), 0);
+  EXPECT_GE(count_advised(with_options("huge_pages")), 1);
+}
+
 TEST(OptionsOfAProcess, set_user_id_programs_do_not_listen_to_their_caller) {
   const TemporaryPath copy;
   std::ofstream(copy.path(), std::ios::binary)
