@@ -19,7 +19,6 @@
 
 #include "malloc/blocks.hpp"
 #include "malloc/report.hpp"
-#include "os/faulty_os.hpp"
 #include "os/os.hpp"
 #include "slabmalloc/base/bits.hpp"
 #include "support/misuse_recorder.hpp"
@@ -107,19 +106,25 @@ TEST(Visits, whoever_goes_on_allocating_gets_back_what_a_sleeping_thread_withhol
 }
 
 TEST(Visits, deliver_what_a_sleeping_thread_withholds_before_memory_is_declared_exhausted) {
-  test::FaultyOs os;  // Its clock stands still: nobody visits at times.
+  static bool is_exhausted = false;
+  static os::Interface table = os::linux_interface;
+  table.now_milliseconds = [] { return std::uint64_t{1}; };  // It stands still: nobody visits at times.
+  table.map_at = [](void* address, std::size_t bytes) {
+    return is_exhausted ? os::MapOutcome::Exhausted : os::linux_interface.map_at(address, bytes);
+  };
+  const os::Interface& previous = os::replace_interface(table);
   std::vector<void*> blocks;
   std::vector<void*> last_of_pages;
   leave_to_sleeper(blocks, last_of_pages);
   const Sleeper sleeper(last_of_pages);
   ASSERT_GT(process_statistics().live_bytes, 4 * 1024u);
-  os.fail_every(test::OsCall::MapAt);
+  is_exhausted = true;
   while (void* block = heap::allocate(1024)) {
     blocks.push_back(block);
   }
   EXPECT_EQ(process_statistics().live_objects, blocks.size() + 1) << "and the sleeper's own";
   free_all(blocks);
-  os.heal();
+  os::replace_interface(previous);
 }
 
 /// The bytes of the OS pages around `blocks` that are backed by memory.
