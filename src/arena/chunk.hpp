@@ -73,8 +73,10 @@ struct ChunkInfo {
   [[gnu::always_inline]] constexpr std::uint32_t slot_or_end_at(std::uint32_t offset) const noexcept {
     __extension__ using Product = unsigned __int128;
     const Product product = Product{offset} * reciprocal;
-    const bool starts_here = static_cast<std::uint64_t>(product) < reciprocal;
-    return starts_here ? static_cast<std::uint32_t>(product >> 64) : no_slot;
+    if (static_cast<std::uint64_t>(product) >= reciprocal) [[unlikely]] {
+      return no_slot;
+    }
+    return static_cast<std::uint32_t>(product >> 64);
   }
 
   /// The slot that `offset` bytes into the page lie in. Pre: kind is SlabHead, and they lie in one.

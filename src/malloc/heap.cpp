@@ -203,7 +203,8 @@ void note_single_free() noexcept {
   }
 }
 
-/// Frees any block.
+}  // namespace
+
 [[gnu::noinline]] void deallocate_any(void* block) noexcept {
   if (block == nullptr) {
     return;
@@ -226,9 +227,11 @@ void note_single_free() noexcept {
   note_single_free();
 }
 
+namespace {
+
 /// Frees what is not to be merged with frees of its neighbours. `page` is as in deallocate_slow().
 [[gnu::noinline]] void deallocate_apart(void* block, ArenaTable::Header* page) noexcept {
-  if (page != nullptr && thread_heap.zone != &empty_zone) {
+  if (thread_heap.zone != &empty_zone) {
     const ChunkInfo info = Chunk::of(page)->snapshot();
     const std::uint32_t slot = info.slot_at(offset_in_chunk(block));
     if (slot != ChunkInfo::no_slot) [[likely]] {
@@ -247,16 +250,11 @@ void note_single_free() noexcept {
 
 }  // namespace
 
-/// A free that is no plain one of the calling thread's own. `page` is the header in the record of the chunk
-/// that holds the block, or null if the thread does not know that.
 [[gnu::noinline]] void deallocate_slow(void* block, ArenaTable::Header* page) noexcept {
-  if (page != nullptr) [[likely]] {
-    const std::uint32_t slot = Chunk::of(page)->snapshot().slot_at(offset_in_chunk(block));
-    if (slot != ChunkInfo::no_slot && thread_heap.zone->merge_remote(page, slot)) {
-      return;
-    }
+  const std::uint32_t slot = Chunk::of(page)->snapshot().slot_at(offset_in_chunk(block));
+  if (slot == ChunkInfo::no_slot || !thread_heap.zone->merge_remote(page, slot)) {
+    deallocate_apart(block, page);
   }
-  deallocate_apart(block, page);
 }
 
 [[gnu::noinline]] void finish_deallocate(void* block, FreeOutcome outcome) noexcept {

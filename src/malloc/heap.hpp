@@ -25,6 +25,10 @@ inline constexpr std::size_t minimum_alignment = 16;
 // The slow paths, in heap.cpp.
 /// A block of `bytes`, of which allocate_fast() had none. Pre: `size_class` is class_for(bytes).
 void* allocate_slow(std::size_t bytes, ArenaClass* size_class) noexcept;
+/// Frees any block, as if this thread knew nothing of it. A null pointer is none.
+void deallocate_any(void* block) noexcept;
+/// A free that is no plain one of the calling thread's own. `page` is the header in the record of the chunk
+/// that holds the block.
 void deallocate_slow(void* block, ArenaTable::Header* page) noexcept;
 /// After a free by the owner that did more or less than free a slot. It finds the page again, so that the
 /// fast path has little to keep.
@@ -70,7 +74,11 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
 [[gnu::always_inline]] inline void deallocate(void* block) noexcept {
   const ThreadHeap& mine = thread_heap;
   Chunk* chunk = mine.window.chunk_of(block);
-  if (chunk != nullptr && chunk->header.tag.load(Order::relaxed) == mine.zone->tag()) [[likely]] {
+  if (chunk == nullptr) [[unlikely]] {
+    deallocate_any(block);
+    return;
+  }
+  if (chunk->header.tag.load(Order::relaxed) == mine.zone->tag()) [[likely]] {
     const std::uint32_t offset = offset_in_chunk(block);
     const std::uint32_t slot = MallocConfig::checked ? chunk->info.slot_or_end_at(offset)
                                                      : chunk->info.slot_around(offset);
@@ -82,7 +90,7 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
       return;
     }
   }
-  deallocate_slow(block, chunk != nullptr ? &chunk->header : nullptr);
+  deallocate_slow(block, &chunk->header);
 }
 
 /// Makes a block one of `bytes`, moved if need be; null if memory is exhausted: then it is untouched.
