@@ -37,10 +37,15 @@ Extent Arena::allocate(std::size_t chunks, std::size_t alignment) noexcept {
 
 /// Asks again for what was refused while another thread was purging: that memory is free too.
 Extent Arena::allocate_between_purges(std::size_t chunks, std::size_t alignment) noexcept {
-  const os::Lock no_purge(purger_mutex_);
-  const os::Lock lock(mutex_);
-  const Extent extent = take_run(chunks, alignment);
-  note_sizes();
+  Extent extent;
+  {
+    const os::Lock no_purge(purger_mutex_);
+    const os::Lock lock(mutex_);
+    extent = take_run(chunks, alignment);
+    note_sizes();
+  }
+  // What others have freed meanwhile they left to this thread.
+  decay();
   return extent;
 }
 

@@ -24,7 +24,7 @@
 // made with them held, except mapping and unmapping of direct objects, and purges: what is being
 // purged is taken out of the run map meanwhile, and held is the purger's mutex alone. There is one
 // purger at a time. Who finds another one purging leaves it to that, which looks whether there is
-// more to do until there is not.
+// more to do until there is not, or it has done enough for others: then whoever calls next goes on.
 //
 // Invariants, checked by validate(), besides those of RunMap and DirectMap:
 //   A1  end of the runs = committed chunks; data bytes made usable = (end - unusable) * chunk_bytes
@@ -222,7 +222,9 @@ class Arena {
     std::uint32_t run = no_chunk;
     std::uint32_t chunks = 0;
     Reason reason = Reason::Trim;
-    int expired_steps_left = 0;  ///< Further ones that may be taken for what has expired.
+    std::size_t own_chunks_left = 0;       ///< Of what was beyond the allowance when it began.
+    std::uint32_t others_steps_left = 0;   ///< Steps that may be taken beyond that.
+    std::uint32_t expired_steps_left = 0;  ///< Steps that may be taken for what has expired.
   };
 
   static std::uint32_t now() noexcept;
@@ -236,6 +238,7 @@ class Arena {
   bool resize_run(std::uint32_t first, std::uint32_t chunks) noexcept;
   Purge begin_due_purge() noexcept;
   bool choose_due(Purge& purge) const noexcept;
+  std::size_t excess_chunks() const noexcept;
   void end_purge(const Purge& purge, bool is_purged) noexcept;
   void note_taken(std::uint32_t clean_before) noexcept;
   std::size_t dirty_limit_bytes() const noexcept;

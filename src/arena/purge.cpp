@@ -14,7 +14,19 @@ namespace {
 /// Chunks purged in one go, and goes per operation, so that no operation is long: 8 MiB in all of
 /// what has expired.
 constexpr std::uint32_t purge_step_chunks = 64;
-constexpr int purge_steps = 2;
+constexpr std::uint32_t purge_steps = 2;
+/// Runs that one operation purges for others, who free them while it purges. Without a bound it would go on for
+/// as long as they do.
+constexpr std::uint32_t purge_steps_for_others = 16;
+
+/// True if a step may be taken, and there is one less left then.
+bool take_step(std::uint32_t& steps_left) noexcept {
+  if (steps_left == 0) {
+    return false;
+  }
+  --steps_left;
+  return true;
+}
 
 }  // namespace
 
@@ -27,16 +39,30 @@ void Arena::decay() noexcept {
   carry_out(purge);
 }
 
-std::size_t Arena::trim() noexcept { return purge_everything() + direct_.give_back_retired(); }
+std::size_t Arena::trim() noexcept {
+  const std::size_t purged_bytes = purge_everything() + direct_.give_back_retired();
+  // What others have freed meanwhile they left to this thread.
+  decay();
+  return purged_bytes;
+}
 
 std::size_t Arena::dirty_limit_bytes() const noexcept {
   return allowance_.amount(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes);
 }
 
+/// Chunks that are dirty beyond the allowance.
+std::size_t Arena::excess_chunks() const noexcept {
+  const std::size_t limit = dirty_limit_bytes() / chunk_bytes;
+  const std::size_t dirty = runs_.chunks_in(RunState::Dirty);
+  return dirty > limit ? dirty - limit : 0;
+}
+
 /// Ends an operation: if something is to be purged, and no other thread is purging, makes this one
 /// the purger. What is returned is to be carried out once the mutex is free.
 Arena::Purge Arena::begin_due_purge() noexcept {
-  Purge purge{.expired_steps_left = purge_steps};
+  Purge purge{.own_chunks_left = excess_chunks(),
+              .others_steps_left = purge_steps_for_others,
+              .expired_steps_left = purge_steps};
   if (choose_due(purge)) {
     if (purger_mutex_.try_lock()) {
       runs_.begin_purge(purge.run, purge.chunks);
@@ -48,9 +74,9 @@ Arena::Purge Arena::begin_due_purge() noexcept {
   return purge;
 }
 
-/// Purges what begin_due_purge() chose and, until there is no more, what has become due since, and
-/// ends being the purger. That happens with the mutex held: whoever frees memory afterwards sees
-/// it. Cost: in proportion to what was freed or faulted in meanwhile, by all threads.
+/// Purges what begin_due_purge() chose and, until there is no more or it has done enough for others, what has
+/// become due since, and ends being the purger. That happens with the mutex held: whoever frees memory
+/// afterwards sees it. Cost: in proportion to what was due when it began, and a few runs more.
 void Arena::carry_out(Purge& purge) noexcept {
   while (purge.run != no_chunk) {
     const bool is_purged = purge_memory(purge);
@@ -66,28 +92,30 @@ void Arena::carry_out(Purge& purge) noexcept {
 }
 
 /// Chooses dirty memory above the allowance, or what has been dirty for long; false if there is
-/// none.
+/// none, or if enough was chosen before.
 bool Arena::choose_due(Purge& purge) const noexcept {
   purge.run = runs_.oldest_dirty_run();
   if (purge.run == no_chunk) {
     return false;
   }
-  const std::size_t limit = dirty_limit_bytes() / chunk_bytes;
-  const std::size_t dirty = runs_.chunks_in(RunState::Dirty);
-  std::uint32_t most = purge_step_chunks;
-  if (dirty > limit) {
+  const std::size_t excess = excess_chunks();
+  std::size_t most = purge_step_chunks;
+  bool is_due = false;
+  if (excess != 0) {
     purge.reason = Purge::Reason::Excess;
-    most = static_cast<std::uint32_t>(dirty - limit > most ? dirty - limit : most);
-  } else if (purge.expired_steps_left > 0 &&
-             now() - runs_.stamp_of(purge.run) >= decay_milliseconds) {
+    most = excess > most ? excess : most;
+    is_due = purge.own_chunks_left != 0 || take_step(purge.others_steps_left);
+  } else if (now() - runs_.stamp_of(purge.run) >= decay_milliseconds) {
     purge.reason = Purge::Reason::Expired;
-    --purge.expired_steps_left;
-  } else {
+    is_due = take_step(purge.expired_steps_left);
+  }
+  if (!is_due) {
     purge.run = no_chunk;
     return false;
   }
   const std::uint32_t length = runs_.run_chunks(purge.run);
-  purge.chunks = length < most ? length : most;
+  purge.chunks = length < most ? length : static_cast<std::uint32_t>(most);
+  purge.own_chunks_left -= purge.chunks < purge.own_chunks_left ? purge.chunks : purge.own_chunks_left;
   return true;
 }
 

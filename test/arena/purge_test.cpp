@@ -191,6 +191,53 @@ TEST_F(PurgeTest, one_operation_purges_a_bounded_amount_of_what_has_decayed) {
   }
 }
 
+TEST_F(PurgeTest, nobody_purges_for_ever_while_others_go_on_freeing) {
+  std::vector<void*> runs;
+  for (int count = 0; count < 200; ++count) {
+    runs.push_back(arena_->allocate(256).address);
+  }
+  const auto free_one = [&] {
+    if (!runs.empty()) {
+      void* const run = runs.back();
+      runs.pop_back();
+      arena_->deallocate(run, 256);
+    }
+  };
+  // Until half of what is in use is dirty, nothing is purged.
+  while (arena_->statistics().purged_bytes == 0) {
+    free_one();
+  }
+  const std::size_t left = runs.size();
+  ASSERT_GE(left, 100u);
+  os_.before_each_purge(free_one);
+  free_one();
+  EXPECT_LE(runs.size(), left - 2) << "some of what others leave is done for them";
+  EXPECT_GE(runs.size(), left - 30);
+  os_.before_each_purge([] {});
+  arena_->decay();
+  EXPECT_LE(dirty(), arena_->statistics().dirty_limit_bytes) << "whoever comes next goes on";
+  EXPECT_TRUE(arena_->validate());
+}
+
+TEST_F(PurgeTest, what_is_freed_while_everything_is_purged_is_looked_at_afterwards) {
+  std::vector<void*> runs;
+  for (int count = 0; count < 20; ++count) {
+    runs.push_back(arena_->allocate(256).address);
+  }
+  arena_->deallocate(runs.back(), 256);
+  runs.pop_back();
+  os_.before_each_purge([&] {
+    for (void* const run : runs) {
+      arena_->deallocate(run, 256);
+    }
+    runs.clear();
+  });
+  arena_->trim();
+  EXPECT_TRUE(runs.empty());
+  EXPECT_LE(dirty(), arena_->statistics().dirty_limit_bytes);
+  EXPECT_TRUE(arena_->validate());
+}
+
 TEST_F(PurgeTest, what_cannot_be_purged_stays_dirty_and_is_tried_again) {
   void* const run = allocate_written(8);
   void* const separator = allocate_written(1);
