@@ -58,11 +58,6 @@ struct ChunkInfo {
   }
 
   /// The slot that starts at `offset` bytes into the page, or no_slot. Pre: kind is SlabHead.
-  ///
-  /// With m the reciprocal of s bytes and offset n = k * s + r, n * m = k * 2^64 + k * e + r * m for an
-  /// e < s. The lower half of that is below m if and only if r = 0, since offset * s is far below 2^64,
-  /// and the upper half is k. (Lemire, Kaser and Kurz, "Faster Remainder by Direct Computation",
-  /// Software: Practice and Experience 49, 2019, section 3.2.)
   [[gnu::always_inline]] constexpr std::uint32_t slot_at(std::uint32_t offset) const noexcept {
     const std::uint32_t slot = slot_or_end_at(offset);
     return slot < slots ? slot : no_slot;
@@ -71,18 +66,15 @@ struct ChunkInfo {
   /// As slot_at(), but after the last slot there may be room for the start of one more, which counts too.
   /// For whoever looks at the slot's bit next: such a one's is set.
   [[gnu::always_inline]] constexpr std::uint32_t slot_or_end_at(std::uint32_t offset) const noexcept {
-    __extension__ using Product = unsigned __int128;
-    const Product product = Product{offset} * reciprocal;
-    if (static_cast<std::uint64_t>(product) >= reciprocal) [[unlikely]] {
+    if (static_cast<std::uint64_t>(slot_and_rest(offset)) >= reciprocal) [[unlikely]] {
       return no_slot;
     }
-    return static_cast<std::uint32_t>(product >> 64);
+    return slot_around(offset);
   }
 
   /// The slot that `offset` bytes into the page lie in. Pre: kind is SlabHead, and they lie in one.
   [[gnu::always_inline]] constexpr std::uint32_t slot_around(std::uint32_t offset) const noexcept {
-    __extension__ using Product = unsigned __int128;
-    return static_cast<std::uint32_t>((Product{offset} * reciprocal) >> 64);
+    return static_cast<std::uint32_t>(slot_and_rest(offset) >> 64);
   }
 
   /// The words of each bitmap. Pre: kind is SlabHead.
@@ -96,6 +88,17 @@ struct ChunkInfo {
   }
   /// Pre: kind is LargeHead.
   constexpr std::uint32_t large_chunks() const noexcept { return slots; }
+
+ private:
+  __extension__ using Product = unsigned __int128;
+
+  /// With m the reciprocal of s bytes and offset n = k * s + r, n * m = k * 2^64 + k * e + r * m for an
+  /// e < s. The upper half of that is k, the slot, and the lower half is below m if and only if r = 0, since
+  /// offset * s is far below 2^64. (Lemire, Kaser and Kurz, "Faster Remainder by Direct Computation",
+  /// Software: Practice and Experience 49, 2019, section 3.2.)
+  [[gnu::always_inline]] constexpr Product slot_and_rest(std::uint32_t offset) const noexcept {
+    return Product{offset} * reciprocal;
+  }
 };
 
 /// The record of one chunk.
