@@ -150,6 +150,34 @@ constexpr std::size_t most_mapped_bytes = std::size_t{1} << 20;
   return bytes <= most_mapped_bytes ? map_for_writing(block, bytes) : block;
 }
 
+/// The slow calls that come often though a thread asks the arena for nothing, and how often what they stand for is:
+/// an allocation that claims slots for up to 64, a free that may be of another thread's block and was not merged.
+enum class SlowCall : std::uint32_t { Free = 1, Allocation = 16 };
+
+/// True every so many calls: then zones and dirty memory are to be looked after, if nobody has done so for a while.
+[[gnu::always_inline]] inline bool is_time_to_look(SlowCall call) noexcept {
+  constexpr std::uint32_t calls_per_look = 1024;
+  static constinit thread_local std::uint32_t calls = 0;
+  calls += static_cast<std::uint32_t>(call);
+  if (calls < calls_per_look) [[likely]] {
+    return false;
+  }
+  calls = 0;
+  return true;
+}
+
+void note_slow_call(SlowCall call) noexcept {
+  if (is_time_to_look(call)) [[unlikely]] {
+    thread_zones.visit_at_times();
+  }
+}
+
+/// Begins anew afterwards, since what was found may have been reported, to a handler that allocates.
+[[gnu::cold, gnu::noinline]] void* look_and_allocate(std::size_t bytes) noexcept {
+  thread_zones.visit_at_times();
+  return allocate(bytes);
+}
+
 }  // namespace
 
 [[gnu::noinline]] void* allocate_slow(std::size_t bytes, ArenaClass* size_class) noexcept {
@@ -158,6 +186,9 @@ constexpr std::size_t most_mapped_bytes = std::size_t{1} << 20;
   }
   if (thread_heap.zone == &empty_zone) {
     return allocate_of_class(SizeClasses::index_for(bytes));
+  }
+  if (is_time_to_look(SlowCall::Allocation)) [[unlikely]] {
+    return look_and_allocate(bytes);
   }
   void* block = size_class->claim();
   return block != nullptr ? block : allocate_of_class(size_class->index());
@@ -189,21 +220,9 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
     return thread_zones.allocate_late(index, bytes, true);
   }
   void* block = zone->allocate_class(index).value_or(nullptr);
+  note_slow_call(SlowCall::Allocation);
   return block != nullptr ? zero(block, bytes, zone->is_zero(index, block)) : nullptr;
 }
-
-namespace {
-
-/// Has zones looked after at times, after a free that may be of another thread's block and was not merged.
-void note_single_free() noexcept {
-  constexpr std::uint32_t frees_per_look = 1024;
-  static constinit thread_local std::uint32_t frees = 0;
-  if (++frees % frees_per_look == 0) [[unlikely]] {
-    thread_zones.visit_at_times();
-  }
-}
-
-}  // namespace
 
 [[gnu::noinline]] void deallocate_any(void* block) noexcept {
   if (block == nullptr) {
@@ -224,7 +243,7 @@ void note_single_free() noexcept {
   } else {
     ArenaZone::deallocate_slot_remote(place.page, index, place.slot);
   }
-  note_single_free();
+  note_slow_call(SlowCall::Free);
 }
 
 namespace {
@@ -240,7 +259,7 @@ namespace {
       if (tag != (zone.tag() | PageState::full) ||
           !zone.class_at(info.class_index).pass_on(page, slot, block)) {
         zone.deallocate_slot(page, info.class_index, slot, block);
-        note_single_free();
+        note_slow_call(SlowCall::Free);
       }
       return;
     }

@@ -248,6 +248,7 @@ void ThreadZones::visit_at_times() noexcept {
   if (now - last < visit_milliseconds || !visited_at_.compare_exchange(last, now, Order::relaxed)) {
     return;
   }
+  process_arena.decay();
   for_each_other([this](ThreadZone& one) noexcept {
     deliver_for(one);
     const bool has_mail = one.zone.has_new_mail();

@@ -20,7 +20,7 @@
 // A thread may sleep for ever with frees of others' objects in its zone, and with others' frees of its own on its
 // inbox. So others visit its zone, deliver the former, and let the operating system have the memory of pages
 // of which the latter left nothing: on trim(), before memory is declared exhausted (the former alone), and every
-// visit_milliseconds by whoever asks for pages or frees others' blocks.
+// visit_milliseconds by whoever asks for pages, claims slots or frees others' blocks.
 //
 // Locks, in this order: late mutex, visitors' mutex, registry mutex, the arena's
 // purger's, the arena's, the direct map's. A parked
@@ -78,8 +78,8 @@ class ThreadZones {
   void deliver_all() noexcept;
   /// Purges the pages of other threads' zones that others' frees have emptied.
   void purge_all() noexcept;
-  /// If nobody has done so for visit_milliseconds: deliver_all(), and purge_all() for the zones that have not
-  /// looked at their inbox since. Cost: that of reading a clock, else.
+  /// If nobody has done so for visit_milliseconds: deliver_all(), purge_all() for the zones that have not
+  /// looked at their inbox since, and the arena's decay(). Cost: that of reading a clock, else.
   void visit_at_times() noexcept;
 
   static constexpr std::uint32_t visit_milliseconds = 250;

@@ -380,5 +380,25 @@ TEST(OsFailure, freed_memory_goes_back_after_a_while) {
   }));
 }
 
+TEST(OsFailure, freed_memory_goes_back_while_small_blocks_alone_come_and_go) {
+  for (const bool zeroed : {false, true}) {
+    EXPECT_TRUE(passes_in_child([zeroed] {
+      const auto come_and_go = [zeroed] {
+        for (int pair = 0; pair < 10000; ++pair) {
+          heap::deallocate(zeroed ? heap::allocate_zeroed(64) : heap::allocate(64));
+        }
+      };
+      FaultyOs os;
+      come_and_go();
+      heap::deallocate(heap::allocate(mebibyte));
+      come_and_go();
+      EXPECT_EQ(process_arena.statistics().dirty_bytes, mebibyte);
+      os.advance_clock(Arena::decay_milliseconds + 10);
+      come_and_go();
+      EXPECT_EQ(process_arena.statistics().dirty_bytes, 0u);
+    }));
+  }
+}
+
 }  // namespace
 }  // namespace slabmalloc
