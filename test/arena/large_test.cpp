@@ -3,11 +3,15 @@
 // Large objects, in runs of chunks and in mappings of their own.
 #include <errno.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "arena/arena.hpp"
 #include "os/faulty_os.hpp"
+#include "slabmalloc/base/bits.hpp"
 #include "support/pattern.hpp"
 
 namespace slabmalloc {
@@ -217,6 +221,27 @@ TEST_F(LargeTest, errno_is_left_alone) {
   arena_->deallocate_large(object);
   arena_->trim();
   EXPECT_EQ(errno, 12345);
+}
+
+TEST_F(LargeTest, have_mappings_of_their_own_where_the_window_cannot_grow) {
+  std::vector<std::byte*> objects{allocate(chunk_bytes)};
+  const Chunk* const beyond = arena_->chunk_of(objects[0]) + arena_->committed_chunks();
+  void* const obstacle =
+      reinterpret_cast<void*>(align_up(reinterpret_cast<std::uintptr_t>(beyond), chunk_bytes));
+  ASSERT_EQ(
+      mmap(obstacle, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+      obstacle);
+  while (in_window(objects.back())) {
+    objects.push_back(allocate(chunk_bytes));
+    ASSERT_NE(objects.back(), nullptr);
+  }
+  EXPECT_FALSE(arena_->allocate(1)) << "what must have a record";
+  EXPECT_TRUE(arena_->validate());
+  munmap(obstacle, 4096);
+  EXPECT_TRUE(arena_->allocate(1));
+  for (std::byte* object : objects) {
+    EXPECT_EQ(arena_->deallocate_large(object), LargeFree::Freed);
+  }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "os/faulty_os.hpp"
+#include "slabmalloc/base/bits.hpp"
 #include "support/pattern.hpp"
 
 namespace slabmalloc {
@@ -195,6 +196,25 @@ TEST(Window, skips_obstacles_of_gibibytes_where_address_space_is_free) {
   }
   EXPECT_GE(last, obstacle + bytes);
   munmap(obstacle, bytes);
+}
+
+TEST(Window, ends_before_what_others_have_mapped_behind_its_records_for_as_long_as_it_is_there) {
+  test::FaultyOs os;
+  Window window;
+  std::uint32_t end = window.grow(1).added;
+  const std::size_t offset = align_up(end * sizeof(Chunk), os.os_page_bytes()) + 16 * os.os_page_bytes();
+  void* const obstacle = reinterpret_cast<std::byte*>(window.records()) + offset;
+  ASSERT_EQ(
+      mmap(obstacle, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+      obstacle);
+  while (const Growth growth = window.grow(1)) {
+    EXPECT_EQ(growth.skipped, 0u);
+    end += growth.added;
+  }
+  EXPECT_EQ(end, offset / sizeof(Chunk)) << "up to the last record that has room";
+  expect_usable(window, 0, end);
+  munmap(obstacle, 4096);
+  EXPECT_TRUE(window.grow(1));
 }
 
 TEST(Window, a_failure_behind_an_obstacle_leaves_nothing_mapped) {
