@@ -24,23 +24,22 @@ std::uint32_t Arena::now() noexcept {
 Extent Arena::allocate(std::size_t chunks, std::size_t alignment) noexcept {
   Extent extent;
   Purge purge;
-  bool some_are_purged = false;
   {
     const os::Lock lock(mutex_);
     extent = take_run(chunks, alignment);
-    some_are_purged = runs_.chunks_in(RunState::Purging) != 0;
     purge = begin_due_purge();
   }
   carry_out(purge);
-  return extent || !some_are_purged ? extent : allocate_between_purges(chunks, alignment);
+  return extent ? extent : allocate_at_last(chunks, alignment);
 }
 
-/// Asks again for what was refused while another thread was purging: that memory is free too.
-Extent Arena::allocate_between_purges(std::size_t chunks, std::size_t alignment) noexcept {
+/// Asks again for what was refused. What another thread was purging is free too, and what lies on shelves.
+Extent Arena::allocate_at_last(std::size_t chunks, std::size_t alignment) noexcept {
   Extent extent;
   {
     const os::Lock no_purge(purger_mutex_);
     const os::Lock lock(mutex_);
+    clear_shelves(false);
     extent = take_run(chunks, alignment);
     note_sizes();
   }
@@ -59,7 +58,8 @@ void Arena::deallocate(void* address, std::size_t chunks) noexcept {
     const os::Lock lock(mutex_);
     const std::uint32_t first = number_of(address);
     invariant(runs_.run_chunks(first) == chunks, "a run goes back whole");
-    purge = give_back_run(first);
+    release_run(first);
+    purge = begin_due_purge();
   }
   carry_out(purge);
 }
@@ -164,11 +164,10 @@ void Arena::adopt(const Growth& growth) noexcept {
   window_bytes_.store(std::size_t{runs_.end()} * chunk_bytes, Order::release);
 }
 
-/// Takes back the run in use at `first`. What is returned is to be carried out.
-Arena::Purge Arena::give_back_run(std::uint32_t first) noexcept {
+/// Takes back the run in use at `first`.
+void Arena::release_run(std::uint32_t first) noexcept {
   in_use_.subtract(std::size_t{runs_.run_chunks(first)} * chunk_bytes);
   runs_.release(first, now());
-  return begin_due_purge();
 }
 
 /// Makes the run in use at `first` `chunks` long; false if it cannot grow so far where it is.

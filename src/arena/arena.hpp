@@ -6,6 +6,8 @@
 //     large object    --allocate_large(bytes)-->  such a run; from 32 MiB on its own mapping, and
 //                                                 from 1 MiB on where address space is bounded
 //
+//     of up to 128 KiB           --a shelf-->    what was freed a moment ago, without a lock (shelf.hpp)
+//
 //     process_arena
 //     | mutex | Window: place and growth | RunMap: who has which chunks | DirectMap: own mappings |
 //
@@ -29,8 +31,8 @@
 // Invariants, checked by validate(), besides those of RunMap and DirectMap:
 //   A1  end of the runs = committed chunks; data bytes made usable = (end - unusable) * chunk_bytes
 //   A2  the records of the chunks that are not in use are clear: Unclaimed, no owner, no seal
-//   A3  a record of kind LargeHead is the first of a run in use, of the length that it says
-//   A4  large count and bytes = those of the LargeHeads + those of the direct map
+//   A3  a record of kind LargeHead or Shelved is the first of a run in use, of the length that it says
+//   A4  large count and bytes = those of these heads + those of the direct map
 //   A5  no chunk is being purged
 #pragma once
 
@@ -42,6 +44,7 @@
 #include "arena/direct_map.hpp"
 #include "arena/gauge.hpp"
 #include "arena/run_map.hpp"
+#include "arena/shelf.hpp"
 #include "arena/window.hpp"
 #include "os/mutex.hpp"
 #include "slabmalloc/base/atomics.hpp"
@@ -125,6 +128,7 @@ class Arena {
   /// From an alignment above this too, since a run would leave as much unused before it.
   static constexpr std::size_t run_alignment_bytes = std::size_t{4} << 20;
   static constexpr std::uint32_t decay_milliseconds = 250;
+  static constexpr std::size_t shelf_count = 8;
 
   constexpr Arena() noexcept = default;
   Arena(const Arena&) = delete;
@@ -170,12 +174,18 @@ class Arena {
   void deallocate(void* address, std::size_t chunks) noexcept;
 
   /// Hands out an object of at least `bytes` at a multiple of `alignment`, a power of two. Every
-  /// size may be asked. Null if memory is exhausted.
-  Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept;
+  /// size may be asked. Null if memory is exhausted. One that lies on `shelf`, if any, is preferred.
+  Extent allocate_large(std::size_t bytes, std::size_t alignment, Shelf* shelf = nullptr) noexcept;
 
-  /// Takes back a large object. Any address may be given: what is not one is told, and nothing
-  /// happens.
-  LargeFree deallocate_large(void* address) noexcept;
+  /// Takes back a large object, onto `shelf` if it is small enough and one is given. Any address may be given:
+  /// what is not a large object is told, and nothing happens.
+  LargeFree deallocate_large(void* address, Shelf* shelf = nullptr) noexcept;
+
+  /// A shelf for one of many threads. Threads whose numbers differ seldom share one.
+  Shelf& shelf_of(std::size_t number) noexcept { return shelves_[number % shelf_count]; }
+
+  /// Takes back what lies on `shelf`.
+  void clear(Shelf& shelf) noexcept;
 
   /// The bytes usable of the large object at that very address; 0 if there is none. Any address may
   /// be asked.
@@ -234,7 +244,8 @@ class Arena {
   Placement find_or_grow(RunRequest& request) noexcept;
   Placement grow_for(RunRequest& request) noexcept;
   void adopt(const Growth& growth) noexcept;
-  Purge give_back_run(std::uint32_t first) noexcept;
+  void release_run(std::uint32_t first) noexcept;
+  void end_large_run(Chunk* head) noexcept;
   bool resize_run(std::uint32_t first, std::uint32_t chunks) noexcept;
   Purge begin_due_purge() noexcept;
   bool choose_due(Purge& purge) const noexcept;
@@ -245,11 +256,13 @@ class Arena {
   std::uint64_t phase() const noexcept;
   std::uint32_t number_of(const void* address) const noexcept;
   void note_sizes() noexcept;
+  void clear_shelf(Shelf& shelf, bool only_old) noexcept;
+  void clear_shelves(bool only_old) noexcept;
   LargeFree classify_in_window(const void* address) const noexcept;
   bool validate_records(std::size_t& large_count, std::size_t& large_bytes) noexcept;
 
   // These without.
-  Extent allocate_between_purges(std::size_t chunks, std::size_t alignment) noexcept;
+  Extent allocate_at_last(std::size_t chunks, std::size_t alignment) noexcept;
   void carry_out(Purge& purge) noexcept;
   bool purge_memory(const Purge& purge) noexcept;
   std::size_t purge_everything() noexcept;
@@ -258,7 +271,8 @@ class Arena {
   Extent allocate_large_run(std::size_t bytes, std::size_t alignment) noexcept;
   Extent allocate_direct(std::size_t bytes, std::size_t alignment) noexcept;
   LargeFree deallocate_direct(void* address) noexcept;
-  LargeFree deallocate_large_run(Chunk* chunk, void* address) noexcept;
+  LargeFree deallocate_large_run(Chunk* chunk, void* address, Shelf* shelf) noexcept;
+  void give_back_large_run(Chunk* head) noexcept;
   bool resize_large_run(Chunk* head, std::size_t bytes) noexcept;
   void* resize_direct(void* address, std::size_t bytes, std::size_t alignment) noexcept;
   void note_large(std::size_t bytes) noexcept;
@@ -276,6 +290,8 @@ class Arena {
   RunMap runs_;
   Allowance allowance_;
   std::size_t window_committed_ = 0;  ///< The window's share of committed_.
+  std::uint32_t shelves_looked_at_ = 0;  ///< Milliseconds.
+  Shelf shelves_[shelf_count];
 
   Gauge committed_;
   Gauge in_use_;

@@ -7,18 +7,26 @@ namespace slabmalloc {
 
 ArenaStatistics Arena::statistics() const noexcept {
   ArenaStatistics statistics;
+  std::size_t shelved_bytes = 0;
+  std::size_t shelved_count = 0;
+  std::size_t takes = 0;
+  for (const Shelf& shelf : shelves_) {
+    shelved_bytes += shelf.chunks() * chunk_bytes;
+    shelved_count += shelf.runs();
+    takes += shelf.takes();
+  }
   statistics.committed_bytes = committed_.value();
   statistics.committed_peak_bytes = committed_.peak();
-  statistics.in_use_bytes = in_use_.value();
+  statistics.in_use_bytes = in_use_.value() - shelved_bytes;
   statistics.in_use_peak_bytes = in_use_.peak();
-  statistics.dirty_bytes = dirty_bytes_.load(Order::relaxed);
+  statistics.dirty_bytes = dirty_bytes_.load(Order::relaxed) + shelved_bytes;
   statistics.dirty_limit_bytes = dirty_limit_bytes_.load(Order::relaxed);
   statistics.clean_bytes = clean_bytes_.load(Order::relaxed);
   statistics.metadata_bytes = metadata_bytes_.load(Order::relaxed);
-  statistics.large_count = large_count_.load(Order::relaxed);
-  statistics.large_bytes = large_bytes_.load(Order::relaxed);
-  statistics.large_allocations = large_allocations_.load(Order::relaxed);
-  statistics.large_frees = large_frees_.load(Order::relaxed);
+  statistics.large_count = large_count_.load(Order::relaxed) - shelved_count;
+  statistics.large_bytes = large_bytes_.load(Order::relaxed) - shelved_bytes;
+  statistics.large_allocations = large_allocations_.load(Order::relaxed) + takes;
+  statistics.large_frees = large_frees_.load(Order::relaxed) + takes + shelved_count;
   statistics.purged_bytes = purged_bytes();
   return statistics;
 }
@@ -63,7 +71,7 @@ bool Arena::validate_records(std::size_t& large_count, std::size_t& large_bytes)
       if (state != RunState::InUse && !is_clear) {
         return false;  // A2
       }
-      if (record.info.kind != ChunkKind::LargeHead) {
+      if (record.info.kind != ChunkKind::LargeHead && record.info.kind != ChunkKind::Shelved) {
         continue;
       }
       if (chunk != 0 || record.info.large_chunks() != length) {

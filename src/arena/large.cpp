@@ -17,7 +17,15 @@ constexpr std::size_t largest_run_bytes = std::size_t{1} << 30;
 
 }  // namespace
 
-Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
+Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, Shelf* shelf) noexcept {
+  const std::size_t chunks = chunks_for(bytes);
+  if (shelf != nullptr && chunks <= Shelf::most_chunks && alignment <= chunk_bytes) {
+    if (const ShelvedRun run = shelf->take(static_cast<std::uint32_t>(chunks)); run.chunks != 0) {
+      void* const address = reinterpret_cast<void*>(run.address);
+      chunk_of(address)->publish(ChunkInfo::large_head(run.chunks));
+      return {address, false};
+    }
+  }
   const bool by_run =
       bytes < direct_threshold_.load(Order::relaxed) && alignment <= run_alignment_bytes;
   Extent extent = by_run ? allocate_large_run(bytes, alignment) : allocate_direct(bytes, alignment);
@@ -32,9 +40,9 @@ Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment) noexcept 
   return extent;
 }
 
-LargeFree Arena::deallocate_large(void* address) noexcept {
+LargeFree Arena::deallocate_large(void* address, Shelf* shelf) noexcept {
   Chunk* const chunk = chunk_of(address);
-  return chunk != nullptr ? deallocate_large_run(chunk, address) : deallocate_direct(address);
+  return chunk != nullptr ? deallocate_large_run(chunk, address, shelf) : deallocate_direct(address);
 }
 
 std::size_t Arena::large_usable_bytes(const void* address) noexcept {
@@ -89,23 +97,66 @@ Extent Arena::allocate_direct(std::size_t bytes, std::size_t alignment) noexcept
   return extent;
 }
 
-LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address) noexcept {
+LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, Shelf* shelf) noexcept {
+  const ChunkInfo info = chunk->snapshot();
+  // Of two threads that free the same object one is told.
+  if (info.kind != ChunkKind::LargeHead || address_of(chunk) != address || !chunk->shelve(info)) {
+    const os::Lock lock(mutex_);
+    return classify_in_window(address);
+  }
+  ShelvedRun run{reinterpret_cast<std::uintptr_t>(address), info.large_chunks()};
+  if (shelf != nullptr && run.chunks <= Shelf::most_chunks) {
+    run = shelf->put(run);
+  }
+  if (run.chunks != 0) {
+    give_back_large_run(chunk_of(reinterpret_cast<void*>(run.address)));
+  }
+  return LargeFree::Freed;
+}
+
+/// Gives the run of a large object back that was shelved or is being freed.
+void Arena::give_back_large_run(Chunk* head) noexcept {
   Purge purge;
   {
     const os::Lock lock(mutex_);
-    // Under the mutex, so that of two threads that free the same object one is told.
-    const ChunkInfo info = chunk->snapshot();
-    if (info.kind != ChunkKind::LargeHead || address_of(chunk) != address) {
-      return classify_in_window(address);
-    }
-    note_large_gone(info.large_chunks() * chunk_bytes);
-    large_frees_.fetch_add(1, Order::relaxed);
-    chunk->clear();
-    purge = give_back_run(number_of(address));
+    end_large_run(head);
+    purge = begin_due_purge();
   }
   carry_out(purge);
-  return LargeFree::Freed;
 }
+
+void Arena::end_large_run(Chunk* head) noexcept {
+  note_large_gone(head->info.large_chunks() * chunk_bytes);
+  large_frees_.fetch_add(1, Order::relaxed);
+  head->clear();
+  release_run(number_of(address_of(head)));
+}
+
+void Arena::clear(Shelf& shelf) noexcept {
+  Purge purge;
+  {
+    const os::Lock lock(mutex_);
+    clear_shelf(shelf, false);
+    purge = begin_due_purge();
+  }
+  carry_out(purge);
+}
+
+/// Takes back what lies on `shelf`; with `only_old`, what this found there the last time too.
+void Arena::clear_shelf(Shelf& shelf, bool only_old) noexcept {
+  for (std::uint32_t place = 0; place < Shelf::places; ++place) {
+    if (const ShelvedRun run = shelf.clear(place, only_old); run.chunks != 0) {
+      end_large_run(chunk_of(reinterpret_cast<void*>(run.address)));
+    }
+  }
+}
+
+void Arena::clear_shelves(bool only_old) noexcept {
+  for (Shelf& shelf : shelves_) {
+    clear_shelf(shelf, only_old);
+  }
+}
+
 
 LargeFree Arena::deallocate_direct(void* address) noexcept {
   const std::size_t bytes = direct_.deallocate(address);
@@ -120,7 +171,8 @@ LargeFree Arena::deallocate_direct(void* address) noexcept {
 
 bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
   const std::size_t wanted = chunks_for(bytes);
-  const std::uint32_t had = head->snapshot().large_chunks();
+  const ChunkInfo info = head->snapshot();
+  const std::uint32_t had = info.large_chunks();
   if (wanted > had && bytes >= direct_threshold_.load(Order::relaxed)) {
     // Moved once to a mapping of its own it can grow further without copying.
     return false;
@@ -129,10 +181,14 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
   if (chunks == had) {
     return true;
   }
+  if (!head->shelve(info)) {
+    return false;
+  }
   Purge purge;
   {
     const os::Lock lock(mutex_);
     if (!resize_run(number_of(address_of(head)), chunks)) {
+      head->publish(info);
       return false;
     }
     head->publish(ChunkInfo::large_head(chunks));
@@ -157,13 +213,14 @@ void* Arena::resize_direct(void* address, std::size_t bytes, std::size_t alignme
 
 /// What an address in the window is, given that it is no large object's first byte.
 LargeFree Arena::classify_in_window(const void* address) const noexcept {
-  switch (runs_.state_of_run(runs_.run_holding(number_of(address)))) {
+  const std::uint32_t run = runs_.run_holding(number_of(address));
+  switch (runs_.state_of_run(run)) {
     case RunState::Dirty:
     case RunState::Clean:
     case RunState::Purging:
       return LargeFree::AlreadyFree;
     case RunState::InUse:
-      return LargeFree::Inside;
+      return record(run).snapshot().kind == ChunkKind::Shelved ? LargeFree::AlreadyFree : LargeFree::Inside;
     default:
       return LargeFree::Foreign;
   }

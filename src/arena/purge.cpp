@@ -60,6 +60,10 @@ std::size_t Arena::excess_chunks() const noexcept {
 /// Ends an operation: if something is to be purged, and no other thread is purging, makes this one
 /// the purger. What is returned is to be carried out once the mutex is free.
 Arena::Purge Arena::begin_due_purge() noexcept {
+  if (now() - shelves_looked_at_ >= decay_milliseconds) {
+    shelves_looked_at_ = now();
+    clear_shelves(true);
+  }
   Purge purge{.own_chunks_left = excess_chunks(),
               .others_steps_left = purge_steps_for_others,
               .expired_steps_left = purge_steps};
@@ -145,6 +149,11 @@ void Arena::end_purge(const Purge& purge, bool is_purged) noexcept {
 /// Purges as much as is dirty now, the oldest first; returns the bytes.
 std::size_t Arena::purge_everything() noexcept {
   const os::Lock purger(purger_mutex_);
+  {
+    const os::Lock lock(mutex_);
+    clear_shelves(false);
+    note_sizes();
+  }
   std::size_t left = dirty_bytes_.load(Order::relaxed) / chunk_bytes;
   std::size_t purged_chunks = 0;
   Purge purge;

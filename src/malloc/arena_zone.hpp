@@ -77,9 +77,9 @@ constexpr bool has_bit_beyond_last_slot() noexcept {
   return true;
 }
 
-/// The malloc's classes: multiples of 16 B to 128 B, then four per doubling to 128 KiB.
+/// The malloc's classes: multiples of 16 B to 128 B, then four per doubling to 32 KiB.
 struct MallocSpec {
-  static constexpr SizeClassSpec value{16, 16, 128, 4, 128 * 1024};
+  static constexpr SizeClassSpec value{16, 16, 128, 4, 32 * 1024};
 };
 
 /// How the malloc configures a zone.

@@ -105,7 +105,7 @@ bool drain_everything() noexcept {
 
 Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
   follow_forks();
-  Extent extent = process_arena.allocate_large(bytes, alignment);
+  Extent extent = process_arena.allocate_large(bytes, alignment, &ThreadZones::shelf_of(*thread_heap.zone));
   if (!extent && drain_everything()) {
     extent = process_arena.allocate_large(bytes, alignment);
   }
@@ -230,7 +230,8 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   }
   const Place place = find(block);
   if (place.page == nullptr) {
-    report_no_large_object(block, process_arena.deallocate_large(block));
+    report_no_large_object(
+        block, process_arena.deallocate_large(block, &ThreadZones::shelf_of(*thread_heap.zone)));
     return;
   }
   if (place.slot == ChunkInfo::no_slot) {

@@ -3,8 +3,8 @@
 // The process heap: what every entry point (libc's functions, operator new, the C interface) is made of.
 // It keeps errno and throws nothing; the entry points add what their standards ask for.
 //
-//   size ≤ 128 KiB   the calling thread's zone
-//   above            the arena's large objects
+//   size ≤ 32 KiB   the calling thread's zone
+//   above           the arena's large objects
 //
 // A free needs no size: the chunk record of the address tells page, class and slot.
 #pragma once

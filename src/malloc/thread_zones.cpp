@@ -109,7 +109,7 @@ void ThreadZones::thread_ends(void* zone) noexcept {
 
 void ThreadZones::park(ThreadZone& ended) noexcept {
   ended.zone.trim();
-  process_arena.decay();
+  process_arena.clear(shelf_of(ended.zone));
   const os::Lock lock(mutex_);
   push_parked(ended);
 }

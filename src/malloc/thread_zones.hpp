@@ -101,6 +101,12 @@ class ThreadZones {
     }
   }
 
+  /// Where the owner of `zone` puts large objects that it frees.
+  static Shelf& shelf_of(const ArenaZone& zone) noexcept {
+    // Zones lie one after another.
+    return process_arena.shelf_of(reinterpret_cast<std::uintptr_t>(&zone) / sizeof(ThreadZone));
+  }
+
   /// Threads that ever had a zone.
   std::size_t threads() const noexcept { return threads_.load(Order::relaxed); }
 

@@ -117,6 +117,7 @@ TEST(HeapModel, random_calls_agree_with_the_reference) {
   const test::MisuseRecorder misuse;
   Random random;
   Model model;
+  heap::deallocate(heap::allocate(1));  // From here on the thread has a zone.
   const ProcessStatistics start = process_statistics();
   std::size_t allocations = 0;
   std::size_t frees = 0;

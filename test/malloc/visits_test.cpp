@@ -175,7 +175,7 @@ class SleepingOwner {
 
 TEST(Visits, trim_gives_back_what_was_freed_of_a_sleeping_threads_blocks) {
   heap::deallocate(heap::allocate(1));
-  for (const std::size_t bytes : {std::size_t{64}, std::size_t{1000}, std::size_t{100000}}) {
+  for (const std::size_t bytes : {std::size_t{64}, std::size_t{1000}, std::size_t{30000}}) {
     std::vector<void*> blocks;
     {
       const SleepingOwner owner(blocks, bytes, 16 * mebibyte);

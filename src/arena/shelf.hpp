@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+//
+// Shelf: a few freed large objects that threads take from and put back without a lock.
+//
+//     free      record: LargeHead -> Shelved      put: the object, or whichever lay there longest, leaves for the run map
+//     allocate  record: Shelved -> LargeHead      take: one of as many chunks
+//
+// A run on a shelf stays in use to the run map. Nothing on a shelf is lost to others: whoever trims, is refused memory
+// or finds that an object has lain there for long takes it off.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/atomics.hpp"
+
+namespace slabmalloc {
+
+/// A run of chunks; none if `chunks` is 0.
+struct ShelvedRun {
+  std::uintptr_t address = 0;
+  std::uint32_t chunks = 0;
+};
+
+/// Room for `places` runs of up to `most_chunks` chunks.
+/// Thread: any; lock-free.
+class alignas(64) Shelf {
+ public:
+  static constexpr std::uint32_t places = 2;
+  static constexpr std::uint32_t most_chunks = 2;
+
+  constexpr Shelf() noexcept = default;
+
+  /// A run of `chunks` chunks that lay here, or none.
+  ShelvedRun take(std::uint32_t chunks) noexcept {
+    for (auto& place : runs_) {
+      std::uintptr_t run = place.load(Order::relaxed);
+      // Acquire, with the release in put(): the last client's writes come first.
+      if ((run & chunks_mask) == chunks && place.compare_exchange(run, 0, Order::acquire)) {
+        takes_.fetch_add(1, Order::relaxed);
+        return unpack(run);
+      }
+    }
+    return {};
+  }
+
+  /// Puts a run of at most most_chunks chunks here. What had to make room for it is returned.
+  ShelvedRun put(ShelvedRun run) noexcept {
+    for (auto& place : runs_) {
+      std::uintptr_t none = 0;
+      if (place.load(Order::relaxed) == 0 && place.compare_exchange(none, pack(run), Order::release)) {
+        return {};
+      }
+    }
+    auto& place = runs_[turn_.fetch_add(1, Order::relaxed) % places];
+    // Both: what is put here and what lay here pass from one client to the next.
+    return unpack(place.exchange(pack(run), Order::acq_rel));
+  }
+
+  /// Takes off what lies in place `number`. With `only_old`, if this was called before since it was put there.
+  ShelvedRun clear(std::uint32_t number, bool only_old) noexcept {
+    auto& place = runs_[number];
+    std::uintptr_t run = place.load(Order::relaxed);
+    if (run == 0) {
+      return {};
+    }
+    const bool stays = only_old && (run & old) == 0;
+    // Acquire as in take(). Who comes in between has use for it.
+    return place.compare_exchange(run, stays ? run | old : 0, Order::acquire) && !stays ? unpack(run) : ShelvedRun{};
+  }
+
+  /// Chunks and runs that lie here, and runs ever taken.
+  std::size_t chunks() const noexcept { return sum([](std::size_t chunks) { return chunks; }); }
+  std::size_t runs() const noexcept { return sum([](std::size_t chunks) -> std::size_t { return chunks != 0 ? 1 : 0; }); }
+  std::size_t takes() const noexcept { return takes_.load(Order::relaxed); }
+
+ private:
+  // A run's address is a multiple of 64 KiB, which leaves room below.
+  static constexpr std::uintptr_t chunks_mask = 0xFF;
+  static constexpr std::uintptr_t old = 0x100;
+  static_assert(most_chunks <= chunks_mask);
+
+  static std::uintptr_t pack(ShelvedRun run) noexcept { return run.address | run.chunks; }
+  static ShelvedRun unpack(std::uintptr_t run) noexcept {
+    return {run & ~(chunks_mask | old), static_cast<std::uint32_t>(run & chunks_mask)};
+  }
+
+  template <class Weight>
+  std::size_t sum(Weight&& weight) const noexcept {
+    std::size_t all = 0;
+    for (const auto& place : runs_) {
+      all += weight(unpack(place.load(Order::relaxed)).chunks);
+    }
+    return all;
+  }
+
+  HardwareAtomics::Cell<std::uintptr_t> runs_[places];
+  HardwareAtomics::Cell<std::size_t> takes_;
+  HardwareAtomics::Cell<std::uint32_t> turn_;
+};
+
+}  // namespace slabmalloc

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+//
+// Shelves: by themselves, and as the arena uses them.
+#include "arena/shelf.hpp"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <vector>
+
+#include "arena/arena.hpp"
+#include "os/faulty_os.hpp"
+#include "support/pattern.hpp"
+
+namespace slabmalloc {
+namespace {
+
+constexpr ShelvedRun run_at(std::uintptr_t number, std::uint32_t chunks = 1) {
+  return {number * chunk_bytes, chunks};
+}
+
+TEST(Shelf, gives_a_run_of_the_length_that_is_asked_for_once) {
+  Shelf shelf;
+  EXPECT_EQ(shelf.put(run_at(1, 1)).chunks, 0u);
+  EXPECT_EQ(shelf.put(run_at(2, 2)).chunks, 0u);
+  EXPECT_EQ(shelf.chunks(), 3u);
+  EXPECT_EQ(shelf.runs(), 2u);
+  const ShelvedRun two = shelf.take(2);
+  EXPECT_EQ(two.address, 2 * chunk_bytes);
+  EXPECT_EQ(two.chunks, 2u);
+  EXPECT_EQ(shelf.take(2).chunks, 0u);
+  EXPECT_EQ(shelf.take(1).address, 1 * chunk_bytes);
+  EXPECT_EQ(shelf.take(1).chunks, 0u);
+  EXPECT_EQ(shelf.runs(), 0u);
+  EXPECT_EQ(shelf.takes(), 2u);
+}
+
+TEST(Shelf, makes_room_for_a_run_by_giving_up_each_place_in_turn) {
+  Shelf shelf;
+  std::uintptr_t number = 1;
+  for (std::uint32_t place = 0; place < Shelf::places; ++place) {
+    EXPECT_EQ(shelf.put(run_at(number++)).chunks, 0u);
+  }
+  for (std::uintptr_t evicted = 1; evicted <= 3 * Shelf::places; ++evicted) {
+    const ShelvedRun gone = shelf.put(run_at(number++));
+    EXPECT_EQ(gone.address, evicted * chunk_bytes);
+    EXPECT_EQ(gone.chunks, 1u);
+  }
+  EXPECT_EQ(shelf.runs(), Shelf::places);
+}
+
+TEST(Shelf, is_cleared_of_what_lay_there_the_last_time_too) {
+  Shelf shelf;
+  (void)shelf.put(run_at(1));
+  EXPECT_EQ(shelf.clear(0, true).chunks, 0u) << "seen for the first time";
+  const ShelvedRun old = shelf.clear(0, true);
+  EXPECT_EQ(old.address, 1 * chunk_bytes);
+  EXPECT_EQ(old.chunks, 1u);
+
+  (void)shelf.put(run_at(2));
+  (void)shelf.clear(0, true);
+  EXPECT_EQ(shelf.take(1).address, 2 * chunk_bytes) << "also if it is old";
+  (void)shelf.put(run_at(2));
+  EXPECT_EQ(shelf.clear(0, true).chunks, 0u) << "put back, it is new again";
+  EXPECT_EQ(shelf.clear(0, false).address, 2 * chunk_bytes) << "whatever its age";
+  EXPECT_EQ(shelf.clear(0, false).chunks, 0u) << "empty";
+}
+
+class ShelvedTest : public testing::Test {
+ protected:
+  static constexpr std::size_t most_bytes = Shelf::most_chunks * chunk_bytes;
+
+  void* allocate(std::size_t bytes, std::size_t alignment = 16) {
+    return arena_->allocate_large(bytes, alignment, shelf_).address;
+  }
+  LargeFree deallocate(void* object) { return arena_->deallocate_large(object, shelf_); }
+
+  test::FaultyOs os_;
+  std::unique_ptr<Arena> arena_ = std::make_unique<Arena>();
+  Shelf* shelf_ = &arena_->shelf_of(3);
+};
+
+TEST_F(ShelvedTest, objects_are_reused_by_those_of_as_many_chunks) {
+  for (const std::size_t bytes : {std::size_t{1}, chunk_bytes, most_bytes}) {
+    void* const object = allocate(bytes);
+    test::fill_pattern(object, bytes, 1);
+    EXPECT_EQ(deallocate(object), LargeFree::Freed);
+    EXPECT_TRUE(arena_->validate());
+    const Extent again = arena_->allocate_large(bytes, chunk_bytes, shelf_);
+    EXPECT_EQ(again.address, object);
+    EXPECT_FALSE(again.zeroed);
+    EXPECT_GE(arena_->large_usable_bytes(object), bytes);
+    EXPECT_TRUE(arena_->validate());
+    EXPECT_EQ(deallocate(object), LargeFree::Freed);
+    arena_->clear(*shelf_);
+  }
+}
+
+TEST_F(ShelvedTest, larger_and_more_aligned_objects_do_not_come_from_shelves) {
+  void* const small = allocate(1);
+  EXPECT_EQ(deallocate(small), LargeFree::Freed);
+  EXPECT_NE(allocate(1, 2 * chunk_bytes), small);
+  EXPECT_EQ(shelf_->runs(), 1u);
+  void* const large = allocate(most_bytes + 1);
+  EXPECT_EQ(deallocate(large), LargeFree::Freed);
+  EXPECT_EQ(shelf_->runs(), 1u);
+  EXPECT_TRUE(arena_->validate());
+}
+
+TEST_F(ShelvedTest, what_lies_on_a_shelf_counts_as_freed) {
+  void* const object = allocate(most_bytes);
+  void* const other = allocate(1);
+  EXPECT_EQ(deallocate(object), LargeFree::Freed);
+  ArenaStatistics now = arena_->statistics();
+  EXPECT_EQ(now.in_use_bytes, chunk_bytes);
+  EXPECT_EQ(now.dirty_bytes, most_bytes);
+  EXPECT_EQ(now.large_count, 1u);
+  EXPECT_EQ(now.large_bytes, chunk_bytes);
+  EXPECT_EQ(now.large_allocations, 2u);
+  EXPECT_EQ(now.large_frees, 1u);
+  EXPECT_EQ(allocate(most_bytes), object);
+  now = arena_->statistics();
+  EXPECT_EQ(now.in_use_bytes, chunk_bytes + most_bytes);
+  EXPECT_EQ(now.large_count, 2u);
+  EXPECT_EQ(now.large_allocations, 3u);
+  EXPECT_EQ(now.large_frees, 1u);
+  EXPECT_EQ(deallocate(object), LargeFree::Freed);
+  EXPECT_EQ(deallocate(other), LargeFree::Freed);
+  arena_->clear(*shelf_);
+  now = arena_->statistics();
+  EXPECT_EQ(now.in_use_bytes, 0u);
+  EXPECT_EQ(now.dirty_bytes, most_bytes + chunk_bytes);
+  EXPECT_EQ(now.large_count, 0u);
+  EXPECT_EQ(now.large_bytes, 0u);
+  EXPECT_EQ(now.large_allocations, now.large_frees);
+}
+
+TEST_F(ShelvedTest, every_address_in_a_shelved_object_is_told_to_be_free) {
+  auto* const object = static_cast<std::byte*>(allocate(most_bytes));
+  EXPECT_EQ(deallocate(object + 16), LargeFree::Inside);
+  EXPECT_EQ(deallocate(object), LargeFree::Freed);
+  for (std::byte* address : {object, object + 16, object + most_bytes - 1}) {
+    EXPECT_EQ(arena_->deallocate_large(address), LargeFree::AlreadyFree);
+    EXPECT_EQ(deallocate(address), LargeFree::AlreadyFree);
+    EXPECT_EQ(arena_->classify(address), LargeFree::AlreadyFree);
+    EXPECT_EQ(arena_->large_usable_bytes(address), 0u);
+  }
+  EXPECT_EQ(shelf_->runs(), 1u);
+}
+
+TEST_F(ShelvedTest, trim_takes_objects_from_all_shelves) {
+  for (std::size_t number = 0; number < Arena::shelf_count; ++number) {
+    Shelf* const shelf = &arena_->shelf_of(number);
+    ASSERT_EQ(arena_->deallocate_large(arena_->allocate_large(1, 16, shelf).address, shelf), LargeFree::Freed);
+  }
+  EXPECT_EQ(arena_->trim(), Arena::shelf_count * chunk_bytes);
+  EXPECT_EQ(arena_->statistics().dirty_bytes, 0u);
+  EXPECT_TRUE(arena_->validate());
+}
+
+TEST_F(ShelvedTest, objects_that_nobody_wants_go_back_in_time) {
+  ASSERT_EQ(deallocate(allocate(1)), LargeFree::Freed);
+  for (int look = 0; look < 4; ++look) {
+    os_.advance_clock(Arena::decay_milliseconds);
+    arena_->decay();
+  }
+  EXPECT_EQ(shelf_->runs(), 0u);
+  EXPECT_EQ(arena_->statistics().dirty_bytes, 0u);
+}
+
+TEST_F(ShelvedTest, objects_are_handed_out_to_others_before_memory_is_exhausted) {
+  void* const object = allocate(most_bytes);
+  std::vector<void*> others;
+  os_.fail_every(test::OsCall::MapAt);
+  os_.fail_every(test::OsCall::Map);
+  while (void* other = arena_->allocate_large(most_bytes, 16).address) {
+    others.push_back(other);
+  }
+  ASSERT_EQ(deallocate(object), LargeFree::Freed);
+  EXPECT_EQ(arena_->allocate(Shelf::most_chunks).address, object);
+  EXPECT_FALSE(arena_->allocate(1));
+}
+
+TEST_F(ShelvedTest, a_live_object_changes_its_size_and_a_shelved_one_does_not) {
+  void* const object = allocate(1);
+  ASSERT_EQ(arena_->resize_large(object, most_bytes), object);
+  EXPECT_EQ(arena_->large_usable_bytes(object), most_bytes);
+  EXPECT_TRUE(arena_->validate());
+  ASSERT_EQ(deallocate(object), LargeFree::Freed);
+  EXPECT_EQ(arena_->resize_large(object, 1), nullptr);
+  EXPECT_EQ(allocate(most_bytes), object);
+}
+
+}  // namespace
+}  // namespace slabmalloc
