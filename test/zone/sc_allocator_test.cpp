@@ -301,6 +301,36 @@ TEST(SCAllocator, slots_of_large_objects_are_issued_again_before_fresh_ones) {
   }
 }
 
+TEST(SCAllocator, a_few_live_objects_stay_within_a_small_part_of_a_large_page) {
+  test::FrameSource frames;
+  SCAllocator<LargeObjectPage> allocator(64);
+  LargeObjectPage* page = frames.page<LargeObjectPage>();
+  ASSERT_TRUE(allocator.refill(page));
+  constexpr std::size_t live = 200;
+  std::vector<void*> objects;
+  test::Random random;
+  std::uintptr_t first = ~std::uintptr_t{0};
+  std::uintptr_t last = 0;
+  for (int step = 0; step < 200000; ++step) {
+    if (objects.size() == live) {
+      std::swap(objects[random.below(live)], objects.back());
+      allocator.deallocate(objects.back(), layout_of(64));
+      objects.pop_back();
+    }
+    objects.push_back(*allocator.allocate(layout_of(64)));
+    const auto address = reinterpret_cast<std::uintptr_t>(objects.back());
+    first = std::min(first, address);
+    last = std::max(last, address);
+  }
+  EXPECT_EQ(allocator.validate(), nullptr);
+  // A word is mostly free again after 1.4 times as many replacements as there are live objects; four times that is allowed.
+  EXPECT_LT(last - first, 6 * live * 64);
+  for (void* object : objects) {
+    allocator.deallocate(object, layout_of(64));
+  }
+  frames.take_page(page);
+}
+
 TEST(SCAllocator, is_generic_over_allocators) {
   static_assert(LayoutAllocator<SCAllocator<ObjectPage>> && LayoutAllocator<ZoneAllocator>);
 }

@@ -15,7 +15,9 @@
 // slot is issued, so that the word always tells what is free. Choosing slots by the copy keeps the word,
 // which frees write, off the path from one allocation to the next.
 // Words are visited in order; a swept page goes to the back of `partial`, so that pages gather free
-// slots before their next visit.
+// slots before their next visit. But before a word is touched for the first time since the page was idle, two
+// of the words before it are looked at: one that has become mostly free serves again. So a class with few live
+// objects stays within a few cache lines and OS pages of a large page.
 //
 // Free by the owner sets the bit, and nothing else. Neither side counts: how many slots are free the bitmap
 // tells, and whether a page may have become empty is asked when a free has made a whole word free.
@@ -33,6 +35,7 @@
 //   I6  current: state = open, previous = itself
 //   I7  claimed & ~word = 0 for the selected word; that is of the current page, or of a full page one of
 //       whose slots was passed on
+//   I8  current: every bit of the untouched words of local is set
 // free = ones of local below `slots`; used = slots - free + pending, where pending counts bits that were
 // collected before their announcement was taken (page_header.hpp); passed is 1 for the page of a slot that
 // was passed on and is not issued, else 0.
@@ -120,6 +123,11 @@ class alignas(64) SizeClass {
     if (page == nullptr) {
       return nullptr;
     }
+    if (untouched_ < geometry_.words) {
+      select(page, next_in_first_sweep(page));
+      check_selected_word();
+      return claim();
+    }
     // A word that was deselected to pass slots on may have gained bits since.
     const bool is_deselected = passed_page_ != nullptr || word_ == &no_free_slots;
     std::uint32_t index = is_deselected ? word_index_ : word_index_ + 1;
@@ -158,13 +166,14 @@ class alignas(64) SizeClass {
     leave_current();
     Header* page = partial_.pop_front();
     bool fresh = false;
-    if (page == nullptr) {
+    const bool was_idle = page == nullptr;
+    if (was_idle) {
       page = take_from_idle(fresh);
     }
     if (page == nullptr) {
       return nullptr;
     }
-    enter(page, fresh);
+    enter(page, fresh, was_idle);
     void* object = allocate_from_current();
     invariant(object != nullptr, "a page of partial or idle has a free slot");
     return object;
@@ -379,14 +388,12 @@ class alignas(64) SizeClass {
   /// Frees a slot that was passed on and not issued in its page, which is then not full any more.
   void take_back_passed_slot() noexcept;
 
-  void enter(Header* page, bool fresh) noexcept {
-    page->tag.store(owner_->tag(), Order::relaxed);
-    page->previous = page;
-    word_index_ = 0;
-    fresh_ = fresh;
-    swept_to_ = Page::frame_of(page);
-    current_.store(page, Order::relaxed);
-  }
+  /// The word to sweep next of a page that was idle: an earlier one of which three quarters are free, or the
+  /// first that is untouched. Two are looked at, in turn. Pre: there are untouched words.
+  std::uint32_t next_in_first_sweep(Header* page) noexcept;
+
+  /// Makes `page` the current one. Of one that was idle all words are untouched.
+  void enter(Header* page, bool fresh, bool was_idle) noexcept;
 
   /// The free slots of a page.
   std::uint32_t count_free(Header* page) const noexcept {
@@ -450,6 +457,8 @@ class alignas(64) SizeClass {
                                     ///< latest claim.
   std::byte* swept_to_ = nullptr;   ///< While fresh_: the end of what was ever claimed.
   std::uint32_t word_index_ = 0;    ///< The word that was selected last.
+  std::uint32_t untouched_ = 0;     ///< The first word of the current page that was not selected since it was idle.
+  std::uint32_t looked_at_ = 0;     ///< The one before it that was considered last.
   bool fresh_ = false;              ///< The page came zeroed and is on its first sweep.
 
   // The pages.

@@ -88,6 +88,11 @@ const char* SizeClass<Page>::validate() const noexcept {
     if (!page->is_current()) {
       return "I6: the current page shows that it is";
     }
+    for (std::uint32_t word = untouched_; word < geometry_.words; ++word) {
+      if (page->local(word).load(Order::relaxed) != ~Word{0}) {
+        return "I8: every bit of the current page's untouched words is set";
+      }
+    }
   }
   if (passed_page_ != nullptr && word_ != &no_free_slots &&
       passed_page_->tag.load(Order::relaxed) != (owner_->tag() | PageState::full)) {

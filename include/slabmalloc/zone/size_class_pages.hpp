@@ -35,6 +35,30 @@ inline typename SizeClass<Page>::Header* SizeClass<Page>::remove_idle_page() noe
 }
 
 template <AllocablePage Page>
+inline std::uint32_t SizeClass<Page>::next_in_first_sweep(Header* page) noexcept {
+  constexpr std::uint32_t mostly = word_bits / 4 * 3;
+  for (std::uint32_t looks = untouched_ < 2 ? untouched_ : 2; looks != 0; --looks) {
+    looked_at_ = looked_at_ + 1 < untouched_ ? looked_at_ + 1 : 0;
+    if (count_ones(page->local(looked_at_).load(Order::relaxed)) >= mostly) {
+      return looked_at_;
+    }
+  }
+  return untouched_++;
+}
+
+template <AllocablePage Page>
+inline void SizeClass<Page>::enter(Header* page, bool fresh, bool was_idle) noexcept {
+  page->tag.store(owner_->tag(), Order::relaxed);
+  page->previous = page;
+  word_index_ = 0;
+  untouched_ = was_idle ? 0 : geometry_.words;
+  looked_at_ = 0;
+  fresh_ = fresh;
+  swept_to_ = Page::frame_of(page);
+  current_.store(page, Order::relaxed);
+}
+
+template <AllocablePage Page>
 inline void SizeClass<Page>::leave_current() noexcept {
   take_back_passed_slot();
   allocations_.subtract(count_ones(claimed_.load(Order::relaxed)));
