@@ -5,6 +5,15 @@
 
 namespace slabmalloc {
 
+namespace {
+
+/// `amount` without `part` of it, which was counted before, when it may have been more.
+constexpr std::size_t without(std::size_t amount, std::size_t part) noexcept {
+  return amount > part ? amount - part : 0;
+}
+
+}  // namespace
+
 ArenaStatistics Arena::statistics() const noexcept {
   ArenaStatistics statistics;
   std::size_t shelved_bytes = 0;
@@ -17,14 +26,14 @@ ArenaStatistics Arena::statistics() const noexcept {
   }
   statistics.committed_bytes = committed_.value();
   statistics.committed_peak_bytes = committed_.peak();
-  statistics.in_use_bytes = in_use_.value() - shelved_bytes;
+  statistics.in_use_bytes = without(in_use_.value(), shelved_bytes);
   statistics.in_use_peak_bytes = in_use_.peak();
   statistics.dirty_bytes = dirty_bytes_.load(Order::relaxed) + shelved_bytes;
   statistics.dirty_limit_bytes = dirty_limit_bytes_.load(Order::relaxed);
   statistics.clean_bytes = clean_bytes_.load(Order::relaxed);
   statistics.metadata_bytes = metadata_bytes_.load(Order::relaxed);
-  statistics.large_count = large_count_.load(Order::relaxed) - shelved_count;
-  statistics.large_bytes = large_bytes_.load(Order::relaxed) - shelved_bytes;
+  statistics.large_count = without(large_count_.load(Order::relaxed), shelved_count);
+  statistics.large_bytes = without(large_bytes_.load(Order::relaxed), shelved_bytes);
   statistics.large_allocations = large_allocations_.load(Order::relaxed) + takes;
   statistics.large_frees = large_frees_.load(Order::relaxed) + takes + shelved_count;
   statistics.purged_bytes = purged_bytes();

@@ -126,7 +126,7 @@ void Arena::give_back_large_run(Chunk* head) noexcept {
 }
 
 void Arena::end_large_run(Chunk* head) noexcept {
-  note_large_gone(head->info.large_chunks() * chunk_bytes);
+  note_large_gone(head->snapshot().large_chunks() * chunk_bytes);
   large_frees_.fetch_add(1, Order::relaxed);
   head->clear();
   release_run(number_of(address_of(head)));
