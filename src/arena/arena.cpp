@@ -58,7 +58,7 @@ void Arena::deallocate(void* address, std::size_t chunks) noexcept {
     const os::Lock lock(mutex_);
     const std::uint32_t first = number_of(address);
     invariant(runs_.run_chunks(first) == chunks, "a run goes back whole");
-    release_run(first);
+    release_run(first, now());
     purge = begin_due_purge();
   }
   carry_out(purge);
@@ -120,6 +120,10 @@ Placement Arena::find_or_grow(RunRequest& request) noexcept {
     if (const Placement placement = runs_.find(request, SearchEffort::Exhaustive)) {
       return placement;
     }
+    clear_shelves(false);
+    if (const Placement placement = runs_.find(request, SearchEffort::Exhaustive)) {
+      return placement;
+    }
   }
   if (const Placement placement = grow_for(request)) {
     return placement;
@@ -164,10 +168,10 @@ void Arena::adopt(const Growth& growth) noexcept {
   window_bytes_.store(std::size_t{runs_.end()} * chunk_bytes, Order::release);
 }
 
-/// Takes back the run in use at `first`.
-void Arena::release_run(std::uint32_t first) noexcept {
+/// Takes back the run in use at `first`, which nobody has used since `free_since`.
+void Arena::release_run(std::uint32_t first, std::uint32_t free_since) noexcept {
   in_use_.subtract(std::size_t{runs_.run_chunks(first)} * chunk_bytes);
-  runs_.release(first, now());
+  runs_.release(first, free_since);
 }
 
 /// Makes the run in use at `first` `chunks` long; false if it cannot grow so far where it is.

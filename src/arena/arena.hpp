@@ -244,8 +244,8 @@ class Arena {
   Placement find_or_grow(RunRequest& request) noexcept;
   Placement grow_for(RunRequest& request) noexcept;
   void adopt(const Growth& growth) noexcept;
-  void release_run(std::uint32_t first) noexcept;
-  void end_large_run(Chunk* head) noexcept;
+  void release_run(std::uint32_t first, std::uint32_t free_since) noexcept;
+  void end_large_run(Chunk* head, std::uint32_t free_since) noexcept;
   bool resize_run(std::uint32_t first, std::uint32_t chunks) noexcept;
   Purge begin_due_purge() noexcept;
   bool choose_due(Purge& purge) const noexcept;

@@ -119,17 +119,18 @@ void Arena::give_back_large_run(Chunk* head) noexcept {
   Purge purge;
   {
     const os::Lock lock(mutex_);
-    end_large_run(head);
+    end_large_run(head, now());
     purge = begin_due_purge();
   }
   carry_out(purge);
 }
 
-void Arena::end_large_run(Chunk* head) noexcept {
+/// Takes back the run of a large object that was shelved, and that nobody has used since `free_since`.
+void Arena::end_large_run(Chunk* head, std::uint32_t free_since) noexcept {
   note_large_gone(head->snapshot().large_chunks() * chunk_bytes);
   large_frees_.fetch_add(1, Order::relaxed);
   head->clear();
-  release_run(number_of(address_of(head)));
+  release_run(number_of(address_of(head)), free_since);
 }
 
 void Arena::clear(Shelf& shelf) noexcept {
@@ -144,9 +145,10 @@ void Arena::clear(Shelf& shelf) noexcept {
 
 /// Takes back what lies on `shelf`; with `only_old`, what this found there the last time too.
 void Arena::clear_shelf(Shelf& shelf, bool only_old) noexcept {
+  const std::uint32_t free_since = only_old ? now() - decay_milliseconds : now();
   for (std::uint32_t place = 0; place < Shelf::places; ++place) {
     if (const ShelvedRun run = shelf.clear(place, only_old); run.chunks != 0) {
-      end_large_run(chunk_of(reinterpret_cast<void*>(run.address)));
+      end_large_run(chunk_of(reinterpret_cast<void*>(run.address)), free_since);
     }
   }
 }
@@ -156,7 +158,6 @@ void Arena::clear_shelves(bool only_old) noexcept {
     clear_shelf(shelf, only_old);
   }
 }
-
 
 LargeFree Arena::deallocate_direct(void* address) noexcept {
   const std::size_t bytes = direct_.deallocate(address);

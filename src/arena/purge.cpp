@@ -60,8 +60,8 @@ std::size_t Arena::excess_chunks() const noexcept {
 /// Ends an operation: if something is to be purged, and no other thread is purging, makes this one
 /// the purger. What is returned is to be carried out once the mutex is free.
 Arena::Purge Arena::begin_due_purge() noexcept {
-  if (now() - shelves_looked_at_ >= decay_milliseconds) {
-    shelves_looked_at_ = now();
+  if (const std::uint32_t time = now(); time - shelves_looked_at_ >= decay_milliseconds) {
+    shelves_looked_at_ = time;
     clear_shelves(true);
   }
   Purge purge{.own_chunks_left = excess_chunks(),

@@ -2,7 +2,7 @@
 //
 // Shelf: a few freed large objects that threads take from and put back without a lock.
 //
-//     free      record: LargeHead -> Shelved      put: the object, or whichever lay there longest, leaves for the run map
+//     free      record: LargeHead -> Shelved      put: where there is no room, another one leaves for the run map
 //     allocate  record: Shelved -> LargeHead      take: one of as many chunks
 //
 // A run on a shelf stays in use to the run map. Nothing on a shelf is lost to others: whoever trims, is refused memory
@@ -61,12 +61,14 @@ class alignas(64) Shelf {
   ShelvedRun clear(std::uint32_t number, bool only_old) noexcept {
     auto& place = runs_[number];
     std::uintptr_t run = place.load(Order::relaxed);
-    if (run == 0) {
-      return {};
+    while (run != 0) {
+      const bool stays = only_old && (run & old) == 0;
+      // Acquire as in take().
+      if (place.compare_exchange(run, stays ? run | old : 0, Order::acquire)) {
+        return stays ? ShelvedRun{} : unpack(run);
+      }
     }
-    const bool stays = only_old && (run & old) == 0;
-    // Acquire as in take(). Who comes in between has use for it.
-    return place.compare_exchange(run, stays ? run | old : 0, Order::acquire) && !stays ? unpack(run) : ShelvedRun{};
+    return {};
   }
 
   /// Chunks and runs that lie here, and runs ever taken.

@@ -36,10 +36,10 @@ constexpr slabmalloc_misuse_kind kind_for_c(MisuseKind kind) noexcept {
 void tell_client(const Misuse& misuse) noexcept {
   // Pairs with the exchange in slabmalloc_set_misuse_handler.
   const slabmalloc_misuse_handler handler = client_handler.load(Order::acquire);
-  const slabmalloc::OtherZone for_handler;
   if (handler == nullptr) {
     slabmalloc::report_misuse_and_abort(misuse);
   }
+  const slabmalloc::OtherZone for_handler;
   handler(kind_for_c(misuse.kind), misuse.address);
 }
 

@@ -103,8 +103,39 @@ bool drain_everything() noexcept {
   return (thread_heap.zone != &empty_zone && thread_heap.zone->trim() != 0) || others;
 }
 
+/// The slow calls that come often though a thread asks the arena for nothing, and how often what they stand for is:
+/// an allocation that claims slots for up to 64, a free that may be of another thread's block and was not merged.
+enum class SlowCall : std::uint32_t { Free = 1, Allocation = 16 };
+
+/// True every so many calls: then zones and dirty memory are to be looked after, if nobody has done so for a while.
+[[gnu::always_inline]] inline bool is_time_to_look(SlowCall call) noexcept {
+  constexpr std::uint32_t calls_per_look = 1024;
+  static constinit thread_local std::uint32_t calls = 0;
+  calls += static_cast<std::uint32_t>(call);
+  if (calls < calls_per_look) [[likely]] {
+    return false;
+  }
+  calls = 0;
+  return true;
+}
+
+/// Looks after the calling thread's zone, then after others'. What is found may be reported, to a handler that allocates.
+[[gnu::cold, gnu::noinline]] void look_after_zones() noexcept {
+  if (thread_heap.zone != &empty_zone && thread_heap.zone->has_mail()) {
+    thread_heap.zone->take_in_some();
+  }
+  thread_zones.visit_at_times();
+}
+
+void note_slow_call(SlowCall call) noexcept {
+  if (is_time_to_look(call)) [[unlikely]] {
+    look_after_zones();
+  }
+}
+
 Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
   follow_forks();
+  note_slow_call(SlowCall::Allocation);
   Extent extent = process_arena.allocate_large(bytes, alignment, &ThreadZones::shelf_of(*thread_heap.zone));
   if (!extent && drain_everything()) {
     extent = process_arena.allocate_large(bytes, alignment);
@@ -150,31 +181,9 @@ constexpr std::size_t most_mapped_bytes = std::size_t{1} << 20;
   return bytes <= most_mapped_bytes ? map_for_writing(block, bytes) : block;
 }
 
-/// The slow calls that come often though a thread asks the arena for nothing, and how often what they stand for is:
-/// an allocation that claims slots for up to 64, a free that may be of another thread's block and was not merged.
-enum class SlowCall : std::uint32_t { Free = 1, Allocation = 16 };
-
-/// True every so many calls: then zones and dirty memory are to be looked after, if nobody has done so for a while.
-[[gnu::always_inline]] inline bool is_time_to_look(SlowCall call) noexcept {
-  constexpr std::uint32_t calls_per_look = 1024;
-  static constinit thread_local std::uint32_t calls = 0;
-  calls += static_cast<std::uint32_t>(call);
-  if (calls < calls_per_look) [[likely]] {
-    return false;
-  }
-  calls = 0;
-  return true;
-}
-
-void note_slow_call(SlowCall call) noexcept {
-  if (is_time_to_look(call)) [[unlikely]] {
-    thread_zones.visit_at_times();
-  }
-}
-
-/// Begins anew afterwards, since what was found may have been reported, to a handler that allocates.
+/// Begins anew afterwards, for the zone may have changed.
 [[gnu::cold, gnu::noinline]] void* look_and_allocate(std::size_t bytes) noexcept {
-  thread_zones.visit_at_times();
+  look_after_zones();
   return allocate(bytes);
 }
 
@@ -199,8 +208,11 @@ void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
   if (index == SizeClasses::no_class) {
     return allocate_large(bytes, alignment).address;
   }
-  void* block = thread_heap.zone->class_at(index).allocate_fast();
-  return block != nullptr ? block : allocate_of_class(index);
+  if (void* block = thread_heap.zone->class_at(index).allocate_fast()) {
+    return block;
+  }
+  note_slow_call(SlowCall::Allocation);
+  return allocate_of_class(index);
 }
 
 void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {

@@ -45,7 +45,7 @@ constexpr Key keys[] = {
        options.stats_file[value.bytes] = '\0';
      }},
     {"huge_pages", nullptr,
-     "let the system use huge pages for the heap: fewer page faults, more memory for small heaps and scattered blocks",
+     "let the system use huge pages where the heap grows by 2 MiB or more: fewer page faults, more memory for scattered blocks",
      [](Span) { options.huge_pages = true; }},
     {"no_visits", nullptr,
      "let memory wait that threads hold while they sleep; else others look after it, which calls membarrier",

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "malloc/text.hpp"
+#include "malloc/thread_zones.hpp"
 #include "slabmalloc/version.hpp"
 
 namespace slabmalloc {
@@ -234,6 +235,7 @@ void report_misuse_and_abort(const Misuse& misuse) noexcept {
   text.append(" (process %u, thread %u). Stopping: the program is wrong.\n",
               os::interface().process_id(), os::interface().thread_id());
   text.write(STDERR_FILENO);
+  const OtherZone for_handler_of_sigabrt;
   abort();
 }
 

@@ -47,14 +47,9 @@ class KeptStderr {
 
 constinit KeptStderr kept_stderr;
 
-void hear_misuse(const Misuse& misuse) noexcept {
-  const OtherZone for_handler_of_sigabrt;
-  report_misuse_and_abort(misuse);
-}
-
 /// Before the constructors of the program, which may start threads.
 [[gnu::constructor(101)]] void start() noexcept {
-  set_misuse_handler(&hear_misuse);
+  set_misuse_handler(&report_misuse_and_abort);
   // Not from the environment of whoever called a set-user-id program.
   read_options(secure_getenv("SLABMALLOC_OPTIONS"));
   if (options.huge_pages) {

@@ -34,11 +34,6 @@ class LateLock {
   const os::Lock lock_;
 };
 
-/// What a visitor asks of the system. Without it there are no visits.
-bool fence_for_visit() noexcept {
-  return options.visits && os::interface().fence_all_threads();
-}
-
 }  // namespace
 
 constinit ThreadZones thread_zones;
@@ -209,26 +204,26 @@ void ThreadZones::for_each_other(Visit&& visit) noexcept {
 /// Delivery comes after the mutex of visits, since a client's handler may have to hear of misuse. A fork in between
 /// loses those frees to the child.
 void ThreadZones::deliver_for(ThreadZone& one) noexcept {
-  if (!one.zone.withholds()) {
+  if (!options.visits || !one.zone.withholds()) {
     return;
   }
   ArenaZone::Withheld withheld;
   {
     const os::Lock lock(visit_mutex_);
-    withheld = one.zone.take_withheld(fence_for_visit);
+    withheld = one.zone.take_withheld(os::interface().fence_all_threads);
   }
   withheld.deliver();
 }
 
 /// Looks at a bounded number of queued pages, since the owner may be waiting; true if none is left to look at.
 bool ThreadZones::purge_some_for(ThreadZone& one) noexcept {
-  if (!one.zone.has_new_mail()) {
+  if (!options.visits || !one.zone.has_new_mail()) {
     return true;
   }
   const os::Lock lock(visit_mutex_);
-  return one.zone.visit_queue(fence_for_visit, pages_per_visit, [](ArenaTable::Header* page) noexcept {
-    return ArenaTable::purge_if_empty(page);
-  });
+  return one.zone.visit_queue(
+      os::interface().fence_all_threads, pages_per_visit,
+      [](ArenaTable::Header* page) noexcept { return ArenaTable::purge_if_empty(page); });
 }
 
 void ThreadZones::deliver_all() noexcept {

@@ -181,6 +181,19 @@ TEST_F(ShelvedTest, objects_are_handed_out_to_others_before_memory_is_exhausted)
   EXPECT_FALSE(arena_->allocate(1));
 }
 
+TEST_F(ShelvedTest, objects_are_handed_out_to_others_before_bounded_address_space_is_used_up) {
+  os_.limit_address_space(std::size_t{1} << 30);
+  void* const object = allocate(most_bytes);
+  ASSERT_EQ(deallocate(object), LargeFree::Freed);
+  const std::size_t committed = arena_->statistics().committed_bytes;
+  bool is_reused = false;
+  while (arena_->statistics().committed_bytes == committed && !is_reused) {
+    is_reused = arena_->allocate(Shelf::most_chunks).address == object;
+  }
+  EXPECT_TRUE(is_reused);
+  EXPECT_EQ(arena_->statistics().committed_bytes, committed);
+}
+
 TEST_F(ShelvedTest, a_live_object_changes_its_size_and_a_shelved_one_does_not) {
   void* const object = allocate(1);
   ASSERT_EQ(arena_->resize_large(object, most_bytes), object);

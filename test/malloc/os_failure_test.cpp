@@ -400,5 +400,25 @@ TEST(OsFailure, freed_memory_goes_back_while_small_blocks_alone_come_and_go) {
   }
 }
 
+TEST(OsFailure, freed_memory_goes_back_while_shelved_or_aligned_blocks_alone_come_and_go) {
+  for (const bool aligned : {false, true}) {
+    EXPECT_TRUE(passes_in_child([aligned] {
+      const auto come_and_go = [aligned] {
+        for (int pair = 0; pair < 10000; ++pair) {
+          heap::deallocate(aligned ? heap::allocate_aligned(64, 64) : heap::allocate(chunk_bytes));
+        }
+      };
+      FaultyOs os;
+      come_and_go();
+      heap::deallocate(heap::allocate(mebibyte));
+      come_and_go();
+      EXPECT_GE(process_arena.statistics().dirty_bytes, mebibyte);
+      os.advance_clock(Arena::decay_milliseconds + 10);
+      come_and_go();
+      EXPECT_LE(process_arena.statistics().dirty_bytes, chunk_bytes) << "but for what lies on a shelf";
+    }));
+  }
+}
+
 }  // namespace
 }  // namespace slabmalloc

@@ -93,6 +93,21 @@ TEST(Visits, trim_delivers_what_a_sleeping_thread_withholds) {
   EXPECT_LE(in_use_bytes(), 2 * chunk_bytes) << "the sleeper's page and the registry";
 }
 
+TEST(Visits, a_thread_that_needs_no_further_page_takes_in_what_others_freed) {
+  std::vector<void*> blocks;
+  allocate_many(blocks, 64, 16 * mebibyte);
+  std::thread([&] { free_all(blocks); }).join();
+  ASSERT_GE(in_use_bytes(), 16 * mebibyte);
+  std::vector<void*> ring(500);
+  for (std::size_t step = 0; step < 400'000; ++step) {
+    void*& oldest = ring[step % ring.size()];
+    heap::deallocate(oldest);
+    oldest = heap::allocate(48);
+  }
+  EXPECT_LE(in_use_bytes(), 8 * chunk_bytes);
+  free_all(ring);
+}
+
 TEST(Visits, whoever_goes_on_allocating_gets_back_what_a_sleeping_thread_withholds) {
   std::vector<void*> blocks;
   std::vector<void*> last_of_pages;

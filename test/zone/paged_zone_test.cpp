@@ -190,6 +190,27 @@ TEST_F(PagedZoneTest, gives_back_pages_that_others_empty) {
             DefaultConfig::idle_pages_per_class + DefaultConfig::depot_pages);
 }
 
+TEST_F(PagedZoneTest, takes_in_what_others_free_though_it_needs_no_further_page) {
+  constexpr std::size_t most_frames = 2 + DefaultConfig::idle_pages_per_class + DefaultConfig::depot_pages;
+  for (const std::size_t bytes : {std::size_t{64}, std::size_t{512}}) {
+    SCOPED_TRACE(bytes);
+    const Layout layout = layout_of(bytes);
+    // 200 pages of 4 KiB, or 12 of 2 MiB.
+    for (void* object : allocate(bytes == 64 ? 200 * slots_of_64 : 12 * 4064, layout)) {
+      Zone::deallocate_remote(object, layout);
+    }
+    std::vector<void*> ring = allocate(60, layout);
+    for (std::size_t step = 0; step < 200'000; ++step) {
+      void*& oldest = ring[step % ring.size()];
+      zone_.deallocate(oldest, layout);
+      oldest = zone_.allocate(layout).value_or(nullptr);
+    }
+    EXPECT_LE(frames_.live_frames(), most_frames);
+    free(ring, layout);
+    zone_.trim();
+  }
+}
+
 TEST_F(PagedZoneTest, trim_gives_back_every_empty_page_and_says_how_many_bytes) {
   const std::vector<void*> small = allocate(10 * slots_of_64, layout_);
   const std::vector<void*> large = allocate(100, layout_of(32 * kibibyte));

@@ -41,6 +41,8 @@ struct CommonConfig {
   static constexpr std::uint32_t depot_pages = 4;
   /// Queued pages that one slow path takes in.
   static constexpr std::uint32_t drain_pages = 8;
+  /// Claims from the current page after which a slow path takes them in although it needs no other page.
+  static constexpr std::uint32_t words_per_take = 64;
   /// Bitmap words whose remote frees are gathered before they are delivered; a power of two.
   static constexpr std::size_t remote_buffer_entries = 16;
   /// Bytes that gathered frees may withhold from their owners.

@@ -4,8 +4,8 @@
 //
 // A small direct-mapped table of {page, word, mask}: frees that fall into the same word become one
 // atomic operation. What is gathered is withheld from its owner, so it is bounded: in bytes, by what a
-// configuration allows, and in time, by every slow path of the zone that holds it and, since that zone's
-// thread may sleep for ever, by visitors. A buffered object still counts as used, which pins its page.
+// configuration allows, and in time: by every 64th claim of the zone that holds it at the latest and, since that
+// zone's thread may sleep for ever, by visitors. A buffered object still counts as used, which pins its page.
 #pragma once
 
 #include <cstddef>

@@ -144,13 +144,17 @@ class SCAllocator {
 
  private:
   static constexpr std::uint32_t drain_pages = 8;
+  static constexpr std::uint32_t words_per_take = 64;
 
   Result<void*> allocate_slow() noexcept {
     if (void* object = class_.allocate_from_current()) {
+      // Words that become free again in time are all that may be needed, for ever.
+      if (++words_since_take_ == words_per_take) [[unlikely]] {
+        take_in_some();
+      }
       return object;
     }
-    for (std::uint32_t count = 0; count < drain_pages && absorb_one(); ++count) {
-    }
+    take_in_some();
     if (void* object = class_.allocate_from_pages()) {
       return object;
     }
@@ -160,6 +164,12 @@ class SCAllocator {
       return object;
     }
     return AllocationError::OutOfMemory;
+  }
+
+  void take_in_some() noexcept {
+    words_since_take_ = 0;
+    for (std::uint32_t count = 0; count < drain_pages && absorb_one(); ++count) {
+    }
   }
 
   bool absorb_one() noexcept {
@@ -184,6 +194,7 @@ class SCAllocator {
   Owner<Atomics> owner_;
   SizeClass<Page> class_;
   std::size_t size_;
+  std::uint32_t words_since_take_ = 0;
 };
 
 }  // namespace slabmalloc

@@ -33,7 +33,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   using Engine = ZoneEngine<ConfigT, PagerT>;
   using typename Engine::Banks;
   using typename Engine::Header;
-  using typename Engine::Run;
+  using typename Engine::Runs;
 
  public:
   using typename Engine::Atomics;
@@ -68,7 +68,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   [[gnu::always_inline]] Result<void*> allocate(Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) [[unlikely]] {
-      return this->allocate_run(layout).address_or_error;
+      return Runs::allocate(this->pager_, layout).address_or_error;
     }
     return allocate_class(index);
   }
@@ -88,7 +88,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   Result<void*> allocate_zeroed(Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) {
-      const Run run = this->allocate_run(layout);
+      const typename Runs::Run run = Runs::allocate(this->pager_, layout);
       if (run.address_or_error && !run.zeroed) {
         __builtin_memset(run.address_or_error.value(), 0, layout.size());
       }
@@ -111,7 +111,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   [[gnu::always_inline]] void deallocate(void* object, Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) [[unlikely]] {
-      this->deallocate_run(object, layout);
+      Runs::deallocate(this->pager_, object, layout);
       return;
     }
     this->banks_.with_class(index, [&](auto& bank, auto& size_class) {

@@ -4,7 +4,7 @@
 //
 //   allocate   class's word ► its pages ► depot, idle pages of other classes ► pager ► the rest
 //   free       own page: a bit       other owner's page: remote buffer ► its bitmap, its inbox
-//   inbox      absorbed a few pages at a time by the slow path, wholly by collect()
+//   inbox      absorbed a few pages at a time by slow paths, at the latest every words_per_take of them; wholly by collect()
 //
 // Objects are named by page, class and slot here; who knows only an address and a layout finds them
 // first, and pages that describe themselves need no layout.
@@ -19,16 +19,13 @@
 
 #include "slabmalloc/base/layout.hpp"
 #include "slabmalloc/zone/class_banks.hpp"
+#include "slabmalloc/zone/empty_zone.hpp"
 #include "slabmalloc/zone/lookup.hpp"
 #include "slabmalloc/zone/pager.hpp"
+#include "slabmalloc/zone/pager_runs.hpp"
 #include "slabmalloc/zone/remote_buffer.hpp"
 
 namespace slabmalloc {
-
-/// Makes a zone that nobody owns and that has nothing, for threads without one: every byte of it is zero, so that
-/// it takes no room in a program's file and no start-up. Of its functions only those may be called that find
-/// nothing to do: tag(), merge_remote(), and of its classes allocate_fast().
-struct EmptyZone {};
 
 /// The size classes, the inbox, the remote buffer and the pager of one owner.
 /// Thread: the owner, but for the static functions. Its address must not change.
@@ -41,7 +38,7 @@ class ZoneEngine {
   using Header = PageHeader<Atomics>;
 
   static constexpr bool is_paged = !std::same_as<PagerT, NoPager>;
-  static constexpr bool has_runs = RunPager<PagerT>;
+  static constexpr bool has_runs = PagerRuns<PagerT>::exist;
   static constexpr std::uint32_t class_count = SizeClasses::count;
 
   ZoneEngine(const ZoneEngine&) = delete;
@@ -55,6 +52,14 @@ class ZoneEngine {
       while (absorb_one()) {
       }
       owner_.leave();
+    }
+  }
+
+  /// Delivers what the remote buffer holds and takes in a few queued pages. Thread: owner.
+  void take_in_some() noexcept {
+    words_since_take_ = 0;
+    remote_.flush_all();
+    for (std::uint32_t count = 0; count < Config::drain_pages && absorb_one(); ++count) {
     }
   }
 
@@ -153,14 +158,10 @@ class ZoneEngine {
   }
 
  protected:
+  using Runs = PagerRuns<PagerT>;
   using Banks = typename BanksFor<SizeClasses, typename Config::Pages>::Type;
   static_assert(class_count <= 256, "a page header has 8 bits for the class");
   static_assert(SizeClasses::validate(), "the table of size classes is not sound");
-
-  struct Run {
-    Result<void*> address_or_error;
-    bool zeroed;
-  };
 
   /// All zero, and good for nothing but what EmptyZone says.
   constexpr explicit ZoneEngine(EmptyZone) noexcept : pager_(nullptr) {}
@@ -189,11 +190,13 @@ class ZoneEngine {
   template <class Bank, class Class>
   [[gnu::noinline]] Result<void*> allocate_slow(Bank& bank, Class& size_class) noexcept {
     if (void* object = size_class.allocate_from_current()) {
+      // A class whose words become free again in time needs nothing further, for ever.
+      if (++words_since_take_ == Config::words_per_take) [[unlikely]] {
+        take_in_some();
+      }
       return object;
     }
-    remote_.flush_all();
-    for (std::uint32_t count = 0; count < Config::drain_pages && absorb_one(); ++count) {
-    }
+    take_in_some();
     if (void* object = size_class.allocate_from_pages()) {
       retire_excess(bank, size_class);
       return object;
@@ -456,40 +459,11 @@ class ZoneEngine {
     return page != nullptr;
   }
 
-  // ---- runs ------------------------------------------------------------------------------------
-
-  /// A size of 0 counts as 1.
-  static constexpr std::size_t run_bytes(Layout layout) noexcept {
-    return layout.size() != 0 ? layout.size() : 1;
-  }
-
-  [[gnu::noinline]] Run allocate_run(Layout layout) noexcept {
-    if constexpr (has_runs) {
-      const Frame run = pager_->allocate_run(run_bytes(layout), layout.align());
-      if (run.address != nullptr) {
-        return {run.address, run.zeroed};
-      }
-      return {AllocationError::OutOfMemory, false};
-    } else {
-      return {AllocationError::InvalidLayout, false};
-    }
-  }
-
-  [[gnu::noinline]] void deallocate_run(void* object, Layout layout) noexcept {
-    if (object == nullptr) {
-      return;
-    }
-    if constexpr (has_runs) {
-      pager_->deallocate_run(object, run_bytes(layout), layout.align());
-    } else {
-      report_misuse({MisuseKind::SizeMismatch, object, 0, 0});
-    }
-  }
-
   Owner<Atomics> owner_;
   PagerT* pager_;
   Banks banks_;
   RemoteBuffer<Atomics, Config::remote_buffer_entries> remote_;
+  std::uint32_t words_since_take_ = 0;
   Counter<Atomics> frame_bytes_;
   Counter<Atomics> frame_bytes_high_water_;
 };
