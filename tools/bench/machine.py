@@ -16,8 +16,8 @@ def describe(command, root, allocators):
         f"memory: {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') >> 20} MiB",
         f"system: {os.uname().sysname} {os.uname().release}, huge pages {_huge_pages()}",
         f"compiler: {_output(['g++', '--version'])}",
-        *(f"allocator {allocator.name}: {allocator.version}"
-          f"{', ' + allocator.library if allocator.library else ''}" for allocator in allocators),
+        *(f"allocator {allocator.name}: {allocator.version}{_place(allocator.library, root)}"
+          for allocator in allocators),
         f"load before: {load()}",
     ]
 
@@ -25,6 +25,14 @@ def describe(command, root, allocators):
 def load():
     """The load averages of 1, 5 and 15 minutes."""
     return " ".join(f"{value:.2f}" for value in os.getloadavg())
+
+
+def _place(library, root):
+    """Where a library lies; below `root` from there, so that the figures can be published."""
+    if library is None:
+        return ""
+    inside = os.path.relpath(library, os.path.realpath(root))
+    return f", {library if inside.startswith(os.pardir) else inside}"
 
 
 def _processor():

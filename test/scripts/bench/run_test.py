@@ -7,6 +7,7 @@ from unittest import mock
 
 from support import BUILD, WRONG_MALLOC, BenchTest
 
+import machine
 import patterns
 from allocators import Allocator, libc_library
 from sample import FAILED, OK, TIMEOUT, read
@@ -34,6 +35,14 @@ class Runs(BenchTest):
             self.assertGreater(entry.wall_seconds, 0)
             self.assertGreater(entry.peak_bytes, 1 << 20)
             self.assertGreaterEqual(entry.peak_bytes, entry.after_bytes)
+
+    def test_libraries_of_the_tree_are_told_by_their_place_in_it(self):
+        allocators = [Allocator("ours", "/tree/build/libours.so", "1"), Allocator("theirs", "/lib/libtheirs.so", "2"),
+                      Allocator("glibc", version="3")]
+        lines = machine.describe("command", "/tree", allocators)
+        self.assertIn("allocator ours: 1, build/libours.so", lines)
+        self.assertIn("allocator theirs: 2, /lib/libtheirs.so", lines)
+        self.assertIn("allocator glibc: 3", lines)
 
     def test_a_run_ends_with_raw_figures_and_a_table(self):
         status, output, comments, samples = self.measure(
