@@ -23,13 +23,7 @@ std::uint32_t Arena::now() noexcept {
 
 Extent Arena::allocate(std::size_t chunks, std::size_t alignment) noexcept {
   Extent extent;
-  Purge purge;
-  {
-    const os::Lock lock(mutex_);
-    extent = take_run(chunks, alignment);
-    purge = begin_due_purge();
-  }
-  carry_out(purge);
+  change([&]() noexcept { extent = take_run(chunks, alignment); });
   return extent ? extent : allocate_at_last(chunks, alignment);
 }
 
@@ -53,15 +47,11 @@ void Arena::deallocate(void* address, std::size_t chunks) noexcept {
   for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
     head[chunk].clear();
   }
-  Purge purge;
-  {
-    const os::Lock lock(mutex_);
+  change([&]() noexcept {
     const std::uint32_t first = number_of(address);
     invariant(runs_.run_chunks(first) == chunks, "a run goes back whole");
     release_run(first, now());
-    purge = begin_due_purge();
-  }
-  carry_out(purge);
+  });
 }
 
 void Arena::purge_part(std::byte* start, std::size_t bytes) noexcept {

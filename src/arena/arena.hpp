@@ -4,9 +4,8 @@
 //
 //     page of slots   --allocate(chunks)------->  a run of 64 KiB chunks in one window of space
 //     large object    --allocate_large(bytes)-->  such a run; from 32 MiB on its own mapping, and
-//                                                 from 1 MiB on where address space is bounded
-//
-//     of up to 128 KiB           --a shelf-->    what was freed a moment ago, without a lock (shelf.hpp)
+//                                                 from 1 MiB on where address space is bounded;
+//                                                 to 128 KiB first what lies on a shelf (shelf.hpp)
 //
 //     process_arena
 //     | mutex | Window: place and growth | RunMap: who has which chunks | DirectMap: own mappings |
@@ -262,6 +261,17 @@ class Arena {
   bool validate_records(std::size_t& large_count, std::size_t& large_bytes) noexcept;
 
   // These without.
+  /// Does `work` with the mutex held, and purges what is due afterwards.
+  template <class Work>
+  void change(Work&& work) noexcept {
+    Purge purge;
+    {
+      const os::Lock lock(mutex_);
+      work();
+      purge = begin_due_purge();
+    }
+    carry_out(purge);
+  }
   Extent allocate_at_last(std::size_t chunks, std::size_t alignment) noexcept;
   void carry_out(Purge& purge) noexcept;
   bool purge_memory(const Purge& purge) noexcept;
@@ -272,7 +282,6 @@ class Arena {
   Extent allocate_direct(std::size_t bytes, std::size_t alignment) noexcept;
   LargeFree deallocate_direct(void* address) noexcept;
   LargeFree deallocate_large_run(Chunk* chunk, void* address, Shelf* shelf) noexcept;
-  void give_back_large_run(Chunk* head) noexcept;
   bool resize_large_run(Chunk* head, std::size_t bytes) noexcept;
   void* resize_direct(void* address, std::size_t bytes, std::size_t alignment) noexcept;
   void note_large(std::size_t bytes) noexcept;

@@ -109,20 +109,9 @@ LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, Shelf* shelf)
     run = shelf->put(run);
   }
   if (run.chunks != 0) {
-    give_back_large_run(chunk_of(reinterpret_cast<void*>(run.address)));
+    change([&]() noexcept { end_large_run(chunk_of(reinterpret_cast<void*>(run.address)), now()); });
   }
   return LargeFree::Freed;
-}
-
-/// Gives the run of a large object back that was shelved or is being freed.
-void Arena::give_back_large_run(Chunk* head) noexcept {
-  Purge purge;
-  {
-    const os::Lock lock(mutex_);
-    end_large_run(head, now());
-    purge = begin_due_purge();
-  }
-  carry_out(purge);
 }
 
 /// Takes back the run of a large object that was shelved, and that nobody has used since `free_since`.
@@ -134,13 +123,7 @@ void Arena::end_large_run(Chunk* head, std::uint32_t free_since) noexcept {
 }
 
 void Arena::clear(Shelf& shelf) noexcept {
-  Purge purge;
-  {
-    const os::Lock lock(mutex_);
-    clear_shelf(shelf, false);
-    purge = begin_due_purge();
-  }
-  carry_out(purge);
+  change([&]() noexcept { clear_shelf(shelf, false); });
 }
 
 /// Takes back what lies on `shelf`; with `only_old`, what this found there the last time too.

@@ -31,12 +31,7 @@ bool take_step(std::uint32_t& steps_left) noexcept {
 }  // namespace
 
 void Arena::decay() noexcept {
-  Purge purge;
-  {
-    const os::Lock lock(mutex_);
-    purge = begin_due_purge();
-  }
-  carry_out(purge);
+  change([]() noexcept {});
 }
 
 std::size_t Arena::trim() noexcept {
