@@ -19,7 +19,7 @@ void ArenaTable::open(Header* header, const SlotGeometry& geometry) noexcept {
 
 bool ArenaTable::purge_if_empty(Header* header) noexcept {
   const ChunkInfo info = Chunk::of(header)->snapshot();
-  const std::uint32_t words = (info.slots + word_bits - 1) / word_bits;
+  const std::uint32_t words = info.words();
   // Acquire, with the release in RemoteFree::deliver(): what the freeing thread wrote into the slot comes first.
   const auto freed_by_others = [&](std::uint32_t word) noexcept {
     const Word remote = header->remote(word, words).load(Order::acquire);

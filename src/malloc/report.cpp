@@ -31,7 +31,7 @@ constinit Beginning beginning{};
 /// Adds up a page: its slots, and those in neither bitmap.
 void add_page(ProcessClass& one, const Chunk& record, const ChunkInfo& info) noexcept {
   auto& header = const_cast<Chunk&>(record).header;
-  const std::uint32_t words = (info.slots + word_bits - 1) / word_bits;
+  const std::uint32_t words = info.words();
   std::size_t free = 0;
   for (std::uint32_t word = 0; word < words; ++word) {
     const Word local = header.local(word).load(Order::relaxed);

@@ -10,7 +10,7 @@
 #include "malloc/options.hpp"
 #include "malloc/report.hpp"
 #include "malloc/text.hpp"
-#include "malloc/thread_zones.hpp"
+#include "os/os.hpp"
 
 namespace slabmalloc {
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "slabmalloc/base/layout.hpp"
+#include "slabmalloc/zone/config.hpp"
 #include "slabmalloc/zone/lookup.hpp"
 #include "slabmalloc/zone/size_class.hpp"
 
@@ -143,13 +144,10 @@ class SCAllocator {
   const char* validate() const noexcept { return class_.validate(); }
 
  private:
-  static constexpr std::uint32_t drain_pages = 8;
-  static constexpr std::uint32_t words_per_take = 64;
-
   Result<void*> allocate_slow() noexcept {
     if (void* object = class_.allocate_from_current()) {
       // Words that become free again in time are all that may be needed, for ever.
-      if (++words_since_take_ == words_per_take) [[unlikely]] {
+      if (++words_since_take_ == CommonConfig::words_per_take) [[unlikely]] {
         take_in_some();
       }
       return object;
@@ -168,7 +166,7 @@ class SCAllocator {
 
   void take_in_some() noexcept {
     words_since_take_ = 0;
-    for (std::uint32_t count = 0; count < drain_pages && absorb_one(); ++count) {
+    for (std::uint32_t count = 0; count < CommonConfig::drain_pages && absorb_one(); ++count) {
     }
   }
 
