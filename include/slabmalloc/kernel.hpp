@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT
+//
+// The core and the kernel services.
+#pragma once
+
+#include "slabmalloc/kernel/hooks.hpp"
+#include "slabmalloc/kernel/spin_lock.hpp"
+#include "slabmalloc/slabmalloc.hpp"

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+//
+// Hooks: what the kernel services ask of the kernel, and the context of a call.
+//
+//   struct MyKernel {                                            // static functions only: nothing
+//   to construct
+//     static constexpr std::uint32_t maximum_cpus = 64;
+//     using InterruptState = std::uint64_t;
+//     static std::uint32_t cpu() noexcept;                       // 0 … maximum_cpus - 1
+//     static InterruptState save_interrupts() noexcept;          // disables them
+//     static void restore_interrupts(InterruptState) noexcept;
+//     [[noreturn]] static void panic(const char* line) noexcept;
+//     static void log(const char* line) noexcept;
+//   };
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+
+#include "slabmalloc/base/atomics.hpp"
+
+namespace slabmalloc {
+
+/// A kernel, as far as it is asked for anything.
+///   maximum_cpus            CPU numbers are below it; arrays have so many elements
+///   cpu()                   the number of the CPU that runs the caller; called with interrupts
+///   saved only save_interrupts()       from here on the caller stays on this CPU and no other
+///   thread runs on it, until
+///                           restore_interrupts(state) of what it returned; pairs nest. It disables
+///                           interrupts, or as little as preemption: handlers that come in between
+///                           find out that the CPU's part is in use and go another way
+///                           (cpu_zones.hpp). Where there are no atomics it must disable interrupts
+///   panic(line)             does not return; called where memory of the services themselves was
+///   overwritten log(line)               prints a line of a report, called by nothing but reports,
+///   in the context of their caller
+/// Optional:
+///   relax()                 what a CPU does between two looks at a lock: pause, yield, wfe
+template <class H>
+concept KernelHooks = requires(typename H::InterruptState state, const char* line) {
+  { H::maximum_cpus } -> std::convertible_to<std::uint32_t>;
+  { H::cpu() }
+  noexcept->std::convertible_to<std::uint32_t>;
+  { H::save_interrupts() }
+  noexcept->std::same_as<typename H::InterruptState>;
+  { H::restore_interrupts(state) }
+  noexcept;
+  { H::panic(line) }
+  noexcept;
+  { H::log(line) }
+  noexcept;
+};
+
+/// What an allocation may do to get memory. Each may do less than the one before but the last.
+enum class Context : std::uint8_t {
+  MayWait,     ///< The pager may wait, and memory is reclaimed from others.
+  MayNotWait,  ///< The pager may be called but must not wait.
+  Interrupt,   ///< The pager is not called: interrupt handlers, NMIs, the pager itself.
+  Emergency,   ///< As MayNotWait, and from the reserves if need be: for those who give memory back,
+               ///< and panic.
+};
+
+/// Saves interrupts for as long as it lives.
+template <KernelHooks Hooks>
+class InterruptGuard {
+ public:
+  [[gnu::always_inline]] InterruptGuard() noexcept : state_(Hooks::save_interrupts()) {}
+  [[gnu::always_inline]] ~InterruptGuard() { Hooks::restore_interrupts(state_); }
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+
+ private:
+  typename Hooks::InterruptState state_;
+};
+
+}  // namespace slabmalloc

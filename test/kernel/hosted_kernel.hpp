@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+//
+// Kernels for hosted tests: threads stand for CPUs, signals for interrupts.
+#pragma once
+
+#include <csignal>
+#include <cstdint>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "slabmalloc/kernel/hooks.hpp"
+
+namespace slabmalloc::test {
+
+/// Which CPU a thread is, and what it was told.
+struct HostedCpu {
+  static inline thread_local std::uint32_t number = 0;
+  static inline thread_local std::uint32_t saved = 0;  ///< How often interrupts are saved.
+  static inline std::vector<std::string>* lines = nullptr;
+};
+
+/// A kernel whose save_interrupts() keeps nothing away: signals come in between everywhere, as NMIs
+/// do.
+struct OpenKernel {
+  static constexpr std::uint32_t maximum_cpus = 8;
+  using InterruptState = std::uint32_t;
+  static std::uint32_t cpu() noexcept { return HostedCpu::number; }
+  static InterruptState save_interrupts() noexcept { return HostedCpu::saved++; }
+  static void restore_interrupts(InterruptState state) noexcept { HostedCpu::saved = state; }
+  [[noreturn]] static void panic(const char*) noexcept { std::terminate(); }
+  static void log(const char* line) noexcept {
+    if (HostedCpu::lines != nullptr) {
+      HostedCpu::lines->push_back(line);
+    }
+  }
+};
+static_assert(KernelHooks<OpenKernel>);
+
+/// A kernel whose interrupts are SIGUSR1, which save_interrupts() blocks.
+struct SignalKernel : OpenKernel {
+  using InterruptState = sigset_t;
+  static InterruptState save_interrupts() noexcept {
+    sigset_t interrupts, before;
+    sigemptyset(&interrupts);
+    sigaddset(&interrupts, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &interrupts, &before);
+    return before;
+  }
+  static void restore_interrupts(InterruptState state) noexcept {
+    pthread_sigmask(SIG_SETMASK, &state, nullptr);
+  }
+};
+static_assert(KernelHooks<SignalKernel>);
+
+}  // namespace slabmalloc::test
