@@ -3,6 +3,8 @@
 // The core and the kernel services.
 #pragma once
 
+#include "slabmalloc/kernel/cpu_zones.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
+#include "slabmalloc/kernel/kernel_config.hpp"
 #include "slabmalloc/kernel/spin_lock.hpp"
 #include "slabmalloc/slabmalloc.hpp"

@@ -43,6 +43,9 @@ struct CommonConfig {
   static constexpr std::uint32_t drain_pages = 8;
   /// Claims from the current page after which a slow path takes them in although it needs no other page.
   static constexpr std::uint32_t words_per_take = 64;
+  /// Before an allocation says OutOfMemory it takes in all that others freed and makes empty pages of other classes
+  /// serve, current pages too. That has no constant bound; without it the client does as much when it wants to.
+  static constexpr bool last_resort = true;
   /// Bitmap words whose remote frees are gathered before they are delivered; a power of two.
   static constexpr std::size_t remote_buffer_entries = 16;
   /// Bytes that gathered frees may withhold from their owners.

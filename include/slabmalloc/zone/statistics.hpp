@@ -45,6 +45,22 @@ struct ClassStatistics {
   std::size_t remote_frees = 0;      ///< Of `frees`: those by other owners that were taken in.
   std::size_t refills = 0;           ///< Pages taken in.
   std::size_t reclaims = 0;          ///< Pages given up.
+
+  /// Adds another owner's figures of the same class. The sum of high waters is no less than that of the sum.
+  constexpr ClassStatistics& operator+=(const ClassStatistics& other) noexcept {
+    object_size = other.object_size;
+    page_bytes = other.page_bytes;
+    pages += other.pages;
+    pages_high_water += other.pages_high_water;
+    slots += other.slots;
+    used += other.used;
+    allocations += other.allocations;
+    frees += other.frees;
+    remote_frees += other.remote_frees;
+    refills += other.refills;
+    reclaims += other.reclaims;
+    return *this;
+  }
 };
 
 /// The sum over the classes of a zone, in bytes where not said otherwise.
@@ -59,6 +75,32 @@ struct ZoneStatistics {
   std::size_t remote_frees = 0;
   std::size_t refills = 0;
   std::size_t reclaims = 0;
+
+  /// Adds one class's figures.
+  constexpr ZoneStatistics& operator+=(const ClassStatistics& one) noexcept {
+    used_bytes += one.used * one.object_size;
+    page_bytes += one.pages * one.page_bytes;
+    allocations += one.allocations;
+    frees += one.frees;
+    remote_frees += one.remote_frees;
+    refills += one.refills;
+    reclaims += one.reclaims;
+    return *this;
+  }
+  /// Adds another zone's figures. The sum of high waters is no less than that of the sum.
+  constexpr ZoneStatistics& operator+=(const ZoneStatistics& other) noexcept {
+    used_bytes += other.used_bytes;
+    page_bytes += other.page_bytes;
+    depot_bytes += other.depot_bytes;
+    frame_bytes_high_water += other.frame_bytes_high_water;
+    withheld_bytes += other.withheld_bytes;
+    allocations += other.allocations;
+    frees += other.frees;
+    remote_frees += other.remote_frees;
+    refills += other.refills;
+    reclaims += other.reclaims;
+    return *this;
+  }
 };
 
 }  // namespace slabmalloc

@@ -114,6 +114,11 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
       Runs::deallocate(this->pager_, object, layout);
       return;
     }
+    deallocate_class(object, index);
+  }
+
+  /// As deallocate(), of size class `index`. Pre: index < class_count.
+  [[gnu::always_inline]] void deallocate_class(void* object, std::uint32_t index) noexcept {
     this->banks_.with_class(index, [&](auto& bank, auto& size_class) {
       this->deallocate_in(bank, size_class, object);
     });
@@ -192,11 +197,12 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   /// Bytes of the frames that serve `layout`, or 0 if no size class does.
   static constexpr std::size_t frame_bytes(Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
-    return index == SizeClasses::no_class
-               ? 0
-               : Banks::with_bank(index, [index]<class Bank>(std::uint32_t) {
-                   return Bank::Page::frame_bytes(SizeClasses::size_of(index));
-                 });
+    return index == SizeClasses::no_class ? 0 : frame_bytes_of_class(index);
+  }
+  static constexpr std::size_t frame_bytes_of_class(std::uint32_t index) noexcept {
+    return Banks::with_bank(index, [index]<class Bank>(std::uint32_t) {
+      return Bank::Page::frame_bytes(SizeClasses::size_of(index));
+    });
   }
 
   /// Gives an empty frame to the class of `layout`. Thread: owner. Cost: the words of one page.
@@ -278,18 +284,28 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   {
     this->collect();
     const std::size_t before = this->frame_bytes_.get();
+    for (std::uint32_t index = 0; index < class_count; ++index) {
+      trim_class(index);
+    }
     this->banks_.for_each_bank([&](auto& bank) noexcept {
-      for (auto& size_class : bank.classes) {
-        size_class.leave_current();
-        while (auto* page = size_class.remove_idle_page()) {
-          this->give_back(bank, size_class.frame_bytes(), page);
-        }
-      }
       while (Header* page = bank.depot.pop()) {
         this->give_back(bank, Engine::uniform_frame_bytes(bank), page);
       }
     });
     return before - this->frame_bytes_.get();
+  }
+
+  /// Gives the empty pages of class `index` back to the pager. Thread: owner.
+  /// Cost: O(its idle pages + the words of one page); a class of a paged zone has few idle pages.
+  void trim_class(std::uint32_t index) noexcept
+    requires is_paged
+  {
+    this->banks_.with_class(index, [this](auto& bank, auto& size_class) {
+      size_class.leave_current();
+      while (Header* page = size_class.remove_idle_page()) {
+        this->give_back(bank, size_class.frame_bytes(), page);
+      }
+    });
   }
 
   /// Hands every page to `give(void* frame, std::size_t bytes)`, whatever lives in it, and starts anew.
@@ -324,14 +340,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     ZoneStatistics result;
     this->banks_.for_each_bank([&](const auto& bank) noexcept {
       for (const auto& size_class : bank.classes) {
-        const ClassStatistics one = size_class.statistics();
-        result.used_bytes += one.used * one.object_size;
-        result.page_bytes += one.pages * one.page_bytes;
-        result.allocations += one.allocations;
-        result.frees += one.frees;
-        result.remote_frees += one.remote_frees;
-        result.refills += one.refills;
-        result.reclaims += one.reclaims;
+        result += size_class.statistics();
       }
     });
     result.depot_bytes = this->frame_bytes_.get() - result.page_bytes;

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+//
+// CpuPart: what one CPU has of a CpuZones, and the section in which it is used.
+//
+//   | occupied | zone: classes, inbox, remote buffer | stash of empty frames | reserve of objects |
+//       ▲          ▲                                     ▲                       ▲
+//       │          └── in a section only ────────────────┘                       └── anyone takes,
+//       in any context └── set for as long as a section lasts
+//
+// A section saves interrupts and finds `occupied` clear; what comes in between nevertheless, an
+// NMI, or a handler where the hooks keep away other threads alone, finds it set and goes another
+// way. Handlers end before the code that they interrupt goes on, so plain loads and stores in
+// program order are enough.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/kernel/frame_stash.hpp"
+#include "slabmalloc/kernel/hooks.hpp"
+#include "slabmalloc/kernel/object_reserve.hpp"
+#include "slabmalloc/zone/zone_allocator.hpp"
+
+namespace slabmalloc {
+
+template <KernelHooks Hooks, class Config>
+struct CpuPart;
+
+/// The pager of a CPU's zone: its own stash, then those of the others. Thread: its CPU, inside a
+/// section.
+template <KernelHooks Hooks, class Config>
+class StashPager {
+ public:
+  using Part = CpuPart<Hooks, Config>;
+
+  constexpr StashPager() noexcept = default;
+
+  /// Pre: `parts` has Hooks::maximum_cpus elements, of which number `own` has this.
+  constexpr void attach(Part* parts, std::uint32_t own) noexcept {
+    parts_ = parts;
+    own_ = own;
+  }
+
+  Frame allocate_frame(std::size_t bytes) noexcept {
+    for (std::uint32_t number = own_; number < Hooks::maximum_cpus; ++number) {
+      if (void* const frame = parts_[number].stash.pop(bytes)) {
+        return frame;
+      }
+    }
+    for (std::uint32_t number = 0; number < own_; ++number) {
+      if (void* const frame = parts_[number].stash.pop(bytes)) {
+        return frame;
+      }
+    }
+    return {};
+  }
+  void deallocate_frame(void* frame, std::size_t bytes) noexcept {
+    parts_[own_].stash.push(frame, bytes);
+  }
+
+ private:
+  Part* parts_ = nullptr;
+  std::uint32_t own_ = 0;
+};
+
+/// One CPU's part. Its address must not change.
+template <KernelHooks Hooks, class Config>
+struct alignas(64) CpuPart {
+  using Atomics = typename Config::Atomics;
+  using Zone = PagedZone<StashPager<Hooks, Config>, Config>;
+  using Stashes = FrameStashes<Hooks, typename Config::Pages>;
+  using Reserve = ObjectReserve<Atomics, Zone::class_count, Config::reserve_objects>;
+
+  constexpr CpuPart() noexcept : zone(pager) {}
+
+  typename Atomics::template Cell<bool> occupied;
+  typename Atomics::template Cell<bool> drain_is_wanted;
+  StashPager<Hooks, Config> pager;
+  Zone zone;
+  Stashes stash;
+  Reserve reserve;
+  /// Calls that came while the part was occupied.
+  typename Atomics::template Cell<std::size_t> nested_allocations;
+  typename Atomics::template Cell<std::size_t> nested_frees;
+};
+
+/// The use of the part of the CPU that runs the caller; false, and nothing else, if that is
+/// occupied.
+template <KernelHooks Hooks, class Config>
+class CpuSection {
+ public:
+  using Part = CpuPart<Hooks, Config>;
+
+  [[gnu::always_inline]] explicit CpuSection(Part* parts) noexcept
+      : part_(parts + Hooks::cpu()), is_entered_(!part_->occupied.load(Order::relaxed)) {
+    if (is_entered_) [[likely]] {
+      part_->occupied.store(true, Order::relaxed);
+      compiler_fence();
+    }
+  }
+  [[gnu::always_inline]] ~CpuSection() {
+    if (is_entered_) [[likely]] {
+      compiler_fence();
+      part_->occupied.store(false, Order::relaxed);
+    }
+  }
+  CpuSection(const CpuSection&) = delete;
+  CpuSection& operator=(const CpuSection&) = delete;
+
+  [[gnu::always_inline]] explicit operator bool() const noexcept { return is_entered_; }
+  [[gnu::always_inline]] Part* operator->() const noexcept { return part_; }
+
+ private:
+  InterruptGuard<Hooks> interrupts_;
+  Part* part_;
+  bool is_entered_;
+};
+
+}  // namespace slabmalloc

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: MIT
+//
+// CpuZones: a kernel's heap. Each CPU has a zone of its own; any CPU frees any object; handlers and
+// NMIs may free always, and allocate.
+//
+//   constinit CpuZones<MyKernel, MyFrames> heap(frames);
+//   void* thing = heap.allocate(Layout::of<Thing>(), Context::MayWait).value_or(nullptr);
+//   heap.deallocate(thing, Layout::of<Thing>());
+//
+//   allocate ─► this CPU's zone ─► its empty pages, of whatever class ─► its stash ─► other CPUs'
+//   stashes │ in a section
+//        ─► pager, several frames at once ─► all that was freed anywhere near ─► reclaim ─► kept
+//        frames   │ nothing held
+//
+//   deallocate ─► this CPU's zone                          │ in a section
+//              ─► the lock-free remote path of the page    │ where the CPU's part is occupied: in a
+//              handler or an NMI
+//
+// A section (cpu_part.hpp) is short: an allocation's slow path visits the words of two pages and
+// takes in a few more. The pager and all callbacks are called between sections: with nothing held,
+// interrupts as the caller had them. They may allocate and free here; a pager that needs memory for
+// itself says Context::Interrupt, lest it be asked again.
+//
+// Whose frames where are, with its line in validate():
+//   K1  frame bytes = those of all CPUs' zones + stashes + kept frames
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/kernel/cpu_part.hpp"
+#include "slabmalloc/kernel/kernel_config.hpp"
+
+namespace slabmalloc {
+
+/// Called when an allocation would pass the limit of `zone_bytes`; frees something, or not.
+using LimitCallback = void (*)(void* argument) noexcept;
+/// Called when the pager has nothing for an allocation that may wait; true if it freed memory
+/// somewhere.
+using ReclaimCallback = bool (*)(void* argument) noexcept;
+
+/// Does nothing with frames that come from the pager and go back to it.
+struct PlainFrames {
+  static constexpr void begin(void*) noexcept {}
+  static constexpr void end(void*) noexcept {}
+};
+
+/// The sums over all CPUs, in bytes where not said otherwise.
+struct CpuZonesStatistics {
+  ZoneStatistics zones;
+  std::size_t stash_bytes = 0;             ///< In empty frames of the CPUs' stashes.
+  std::size_t kept_bytes = 0;              ///< In kept frames.
+  std::size_t frame_bytes = 0;             ///< In all frames of the pager.
+  std::size_t frame_bytes_high_water = 0;  ///< The most that ever was.
+  std::size_t growths = 0;                 ///< Calls for frames that got some.
+  std::size_t failures = 0;                ///< Allocations that ended as OutOfMemory.
+  std::size_t nested_allocations = 0;      ///< Those that came while the CPU's part was occupied.
+  std::size_t nested_frees = 0;
+};
+
+/// Per-CPU zones over one pager. It must not move, and outlives its objects.
+/// `Life::begin(frame)` is called for each frame that comes from the pager, `end(frame)` before it
+/// goes back. Thread: any CPU, in any context, where not said otherwise.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT = KernelConfig, class Life = PlainFrames>
+class CpuZones {
+ public:
+  using Hooks = HooksT;
+  using Config = ConfigT;
+  using Part = CpuPart<Hooks, Config>;
+  using Zone = typename Part::Zone;
+  using Atomics = typename Config::Atomics;
+  using SizeClasses = typename Config::SizeClasses;
+
+  /// The largest size in bytes that comes from a size class; larger requests are runs of the
+  /// pager's.
+  static constexpr std::size_t MAX_ALLOC_SIZE = Zone::MAX_ALLOC_SIZE;
+
+  /// Pre: `pager` outlives it.
+  constexpr explicit CpuZones(PagerT& pager, Life life = {}) noexcept : pager_(pager), life_(life) {
+    for (std::uint32_t number = 0; number < Hooks::maximum_cpus; ++number) {
+      parts_[number].pager.attach(parts_, number);
+    }
+  }
+
+  // ---- objects
+  // -----------------------------------------------------------------------------------
+
+  /// A block for `layout`; a size of 0 counts as 1.
+  /// Fails: OutOfMemory; InvalidLayout above MAX_ALLOC_SIZE (size or alignment) unless the pager
+  /// gives runs. Cost: constant; the longest section takes in Config::drain_pages pages.
+  [[gnu::always_inline]] Result<void*> allocate(Layout layout,
+                                                Context context = Context::MayNotWait) noexcept {
+    const std::uint32_t index = Zone::class_for(layout);
+    if (index != SizeClasses::no_class) [[likely]] {
+      const Section part(parts_);
+      if (part) [[likely]] {
+        if (void* const object = part->zone.allocate_fast(index)) [[likely]] {
+          return object;
+        }
+      }
+    }
+    return allocate_slow(layout, context);
+  }
+
+  /// As allocate(), every byte of `layout.size()` being 0.
+  Result<void*> allocate_zeroed(Layout layout, Context context = Context::MayNotWait) noexcept {
+    const Result<void*> object = allocate(layout, context);
+    if (object) {
+      __builtin_memset(object.value(), 0, layout.size());
+    }
+    return object;
+  }
+
+  /// Frees a block of whatever CPU; a null pointer is none. The pager is called for runs alone:
+  /// frames that become surplus wait for give_back(), other CPUs, or the next allocation here that
+  /// may call it. Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse
+  /// hook.
+  [[gnu::always_inline]] void deallocate(void* object, Layout layout) noexcept {
+    if (Zone::class_for(layout) != SizeClasses::no_class) [[likely]] {
+      const Section part(parts_);
+      if (part) [[likely]] {
+        part->zone.deallocate(object, layout);
+        return;
+      }
+    }
+    deallocate_slow(object, layout);
+  }
+
+  /// Allocates `count` blocks for `layout` into `objects`; returns how many there were. Fewer
+  /// sections than as many calls of allocate() take.
+  std::size_t allocate_many(Layout layout, void** objects, std::size_t count,
+                            Context context = Context::MayNotWait) noexcept {
+    const std::uint32_t index = Zone::class_for(layout);
+    std::size_t done = 0;
+    while (done < count) {
+      if (index != SizeClasses::no_class) {
+        const Section part(parts_);
+        for (std::uint32_t step = 0; part && step < objects_per_section && done < count; ++step) {
+          void* const object = part->zone.allocate_fast(index);
+          if (object == nullptr) {
+            break;
+          }
+          objects[done++] = object;
+        }
+      }
+      if (done < count) {
+        const Result<void*> object = allocate(layout, context);
+        if (!object) {
+          break;
+        }
+        objects[done++] = object.value();
+      }
+    }
+    return done;
+  }
+
+  /// Frees `count` blocks of `layout`. As deallocate().
+  void deallocate_many(void* const* objects, std::size_t count, Layout layout) noexcept {
+    const bool has_class = Zone::class_for(layout) != SizeClasses::no_class;
+    std::size_t done = 0;
+    while (done < count) {
+      if (has_class) {
+        const Section part(parts_);
+        for (std::uint32_t step = 0; part && step < objects_per_section && done < count; ++step) {
+          part->zone.deallocate(objects[done++], layout);
+        }
+      }
+      if (done < count) {
+        deallocate(objects[done++], layout);
+      }
+    }
+  }
+
+  /// The bytes that a block of `layout` may use; 0 if no size class serves it.
+  static constexpr std::size_t usable_size(Layout layout) noexcept {
+    return Zone::usable_size(layout);
+  }
+
+  // ---- reserves and limits
+  // -------------------------------------------------------------------------
+
+  /// From now on each CPU keeps `objects` blocks of `layout` for calls that can get them nowhere
+  /// else: handlers that interrupt an allocation or a free, or find no memory without the pager.
+  /// Slow paths fill up what was taken; the caller's CPU is filled at once. 0 ends it. Context: as
+  /// an allocation with `context`. Fails: InvalidLayout if no size class serves it or if it is more
+  /// than Config::reserve_objects; OutOfMemory if this CPU's could not be filled, which is tried
+  /// again later.
+  Result<void> keep_for_interrupts(Layout layout, std::uint32_t objects,
+                                   Context context = Context::MayNotWait) noexcept {
+    const std::uint32_t index = Zone::class_for(layout);
+    if (index == SizeClasses::no_class || objects > Config::reserve_objects) {
+      return AllocationError::InvalidLayout;
+    }
+    for (Part& part : parts_) {
+      part.reserve.want(index, objects);
+    }
+    while (!fill_reserve(index)) {
+      if (!grow(bytes_of_class(index), context)) {
+        return AllocationError::OutOfMemory;
+      }
+    }
+    return {};
+  }
+
+  /// Keeps `frames` frames of `layout`'s page kind, for Context::Emergency alone or for all
+  /// (Config::kept_frames_are_for_all), and refills them before frames go back to the pager.
+  /// Fails: InvalidLayout if no size class serves it; OutOfMemory if not all were to be had now.
+  Result<void> keep_frames(Layout layout, std::uint32_t frames,
+                           Context context = Context::MayNotWait) noexcept;
+
+  /// Bounds the bytes of all frames. Before an allocation fails for that, `callback` may free
+  /// something.
+  void set_limit(std::size_t bytes, LimitCallback callback = nullptr,
+                 void* argument = nullptr) noexcept {
+    limit_callback_ = callback;
+    limit_argument_ = argument;
+    limit_bytes_.store(bytes, Order::relaxed);
+  }
+
+  /// Is asked to free memory elsewhere when an allocation that may wait has found none.
+  void set_reclaim(ReclaimCallback callback, void* argument) noexcept {
+    reclaim_ = callback;
+    reclaim_argument_ = argument;
+  }
+
+  // ---- memory pressure
+  // -------------------------------------------------------------------------------
+
+  /// Takes in all that others freed of this CPU's objects, delivers what it gathered of theirs, and
+  /// puts empty pages into its stash. False if the CPU's part was occupied: then its next slow path
+  /// does it. Thread: any context that stays on this CPU, as an inter-processor interrupt. Cost:
+  /// O(queued pages + size classes), in sections of a constant length each.
+  bool drain_this_cpu() noexcept;
+
+  /// Has each CPU do drain_this_cpu() in its next slow path.
+  void drain_later() noexcept {
+    for (Part& part : parts_) {
+      part.drain_is_wanted.store(true, Order::relaxed);
+    }
+  }
+
+  /// Gives empty frames of all CPUs' stashes back to the pager, but for `keep` of each page kind
+  /// and CPU; returns their bytes. Context: any from which the pager may be called; not from inside
+  /// of a handler that interrupted a section (then 0).
+  std::size_t give_back(std::uint32_t keep = 0) noexcept;
+
+  /// Does for the caller's CPU what waits for a slow path of an allocation that may call the pager:
+  /// fills its reserve, drains it where that was asked for, gives frames beyond
+  /// Config::stash_frames back. For idle loops.
+  void catch_up() noexcept;
+
+  /// drain_this_cpu(), drain_later() for the others, give_back(); returns the bytes given back.
+  std::size_t trim() noexcept {
+    drain_later();
+    drain_this_cpu();
+    return give_back();
+  }
+
+  /// Gives everything back, whatever lives in it, and starts anew. Pre: nobody else uses it or its
+  /// objects.
+  void release_all() noexcept;
+
+  // ---- looking
+  // ------------------------------------------------------------------------------------------
+
+  /// Bytes of all frames it has from the pager. Thread: any.
+  std::size_t frame_bytes() const noexcept { return frame_bytes_.load(Order::relaxed); }
+
+  /// Sums over all CPUs. Exact while no CPU allocates or frees; each CPU's zone must not be used
+  /// meanwhile.
+  CpuZonesStatistics statistics() const noexcept;
+  ClassStatistics class_statistics(std::uint32_t index) const noexcept;
+
+  /// The zone of CPU `cpu`, for who looks while that CPU does not use it.
+  const Zone& zone_of(std::uint32_t cpu) const noexcept { return parts_[cpu].zone; }
+
+  /// The first broken invariant, as an equation, or null. Pre: no CPU allocates or frees.
+  const char* validate() const noexcept;
+
+ private:
+  using Section = CpuSection<Hooks, Config>;
+  using Stashes = typename Part::Stashes;
+  template <class T>
+  using Cell = typename Atomics::template Cell<T>;
+
+  /// Bounds how long interrupts are saved for many objects at once.
+  static constexpr std::uint32_t objects_per_section = 16;
+
+  static constexpr std::size_t bytes_of_class(std::uint32_t index) noexcept {
+    return Zone::frame_bytes_of_class(index);
+  }
+  static constexpr bool may_call_pager(Context context) noexcept {
+    return context != Context::Interrupt;
+  }
+  static constexpr bool may_use_kept(Context context) noexcept {
+    return Config::kept_frames_are_for_all || context == Context::Emergency;
+  }
+
+  Result<void*> allocate_slow(Layout layout, Context context) noexcept;
+  Result<void*> allocate_from_reserves(std::uint32_t index, Context context) noexcept;
+  void* allocate_from_kept(std::uint32_t index, Context context) noexcept;
+  Result<void*> allocate_from_rest(std::uint32_t index, Context context) noexcept;
+  void deallocate_slow(void* object, Layout layout) noexcept;
+
+  /// An object of the CPU's zone by its slow path, or null; `is_nested` if its part is occupied.
+  void* allocate_in_zone(std::uint32_t index, bool& is_nested) noexcept;
+  bool fill_reserve(std::uint32_t index) noexcept;
+  void fill_reserves() noexcept;
+
+  bool grow(std::size_t bytes, Context context) noexcept;
+  std::uint32_t ask_pager(std::size_t bytes, Context context, void** frames,
+                          std::uint32_t count) noexcept;
+  bool charge(std::size_t bytes) noexcept;
+  void give_back_frame(void* frame, std::size_t bytes) noexcept;
+  bool restock_kept(void* frame, std::size_t bytes) noexcept;
+  bool use_kept(std::size_t bytes) noexcept;
+  static std::uint32_t kind_of(std::size_t bytes) noexcept;
+
+  Part parts_[Hooks::maximum_cpus];
+  PagerT& pager_;
+  [[no_unique_address]] Life life_;
+  Stashes kept_;
+  Cell<std::uint32_t> kept_wanted_[Stashes::kinds];
+  Cell<std::size_t> frame_bytes_;
+  Cell<std::size_t> frame_bytes_high_water_;
+  Cell<std::size_t> limit_bytes_{~std::size_t{0}};
+  Cell<std::size_t> growths_;
+  Cell<std::size_t> failures_;
+  LimitCallback limit_callback_ = nullptr;
+  void* limit_argument_ = nullptr;
+  ReclaimCallback reclaim_ = nullptr;
+  void* reclaim_argument_ = nullptr;
+};
+
+}  // namespace slabmalloc
+
+#include "slabmalloc/kernel/cpu_zones_memory.hpp"
+#include "slabmalloc/kernel/cpu_zones_slow.hpp"

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: MIT
+//
+// CpuZones: frames from the pager and back, and what the whole looks like. Part of cpu_zones.hpp.
+#pragma once
+
+#include "slabmalloc/kernel/cpu_zones.hpp"
+
+namespace slabmalloc {
+
+// ---- from the pager
+// ----------------------------------------------------------------------------------
+
+/// Counts `bytes` more; false, and nothing changed, if that passes the limit.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::charge(std::size_t bytes) noexcept {
+  const std::size_t now = frame_bytes_.fetch_add(bytes, Order::relaxed) + bytes;
+  if (now > limit_bytes_.load(Order::relaxed)) {
+    frame_bytes_.fetch_sub(bytes, Order::relaxed);
+    return false;
+  }
+  std::size_t most = frame_bytes_high_water_.load(Order::relaxed);
+  while (now > most && !frame_bytes_high_water_.compare_exchange(most, now, Order::relaxed)) {
+  }
+  return true;
+}
+
+/// Gets up to `count` frames, for as many of which was charged; returns how many there were.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::ask_pager(std::size_t bytes, Context context,
+                                                                 void** frames,
+                                                                 std::uint32_t count) noexcept {
+  std::uint32_t got = 0;
+  for (; got < count; ++got) {
+    Frame frame;
+    if constexpr (requires { pager_.allocate_frame(bytes, context); }) {
+      frame = pager_.allocate_frame(bytes, context);
+    } else {
+      frame = pager_.allocate_frame(bytes);
+    }
+    if (frame.address == nullptr) {
+      break;
+    }
+    if ((reinterpret_cast<std::uintptr_t>(frame.address) & (bytes - 1)) != 0) [[unlikely]] {
+      report_misuse({MisuseKind::InvalidPage, frame.address, 0, 0});
+      pager_.deallocate_frame(frame.address, bytes);
+      break;
+    }
+    life_.begin(frame.address);
+    frames[got] = frame.address;
+  }
+  return got;
+}
+
+/// Gets frames of `bytes` into the stash of the CPU on which the caller then is. False if there are
+/// none.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+[[gnu::noinline]] bool CpuZones<HooksT, PagerT, ConfigT, Life>::grow(std::size_t bytes,
+                                                                     Context context) noexcept {
+  constexpr std::uint32_t most = Config::growth_frames;
+  void* frames[most];
+  std::uint32_t charged = 0;
+  for (bool was_told = false;;) {
+    const std::uint32_t wanted = bytes == Stashes::base_bytes ? most : 1;
+    while (charged < wanted && charge(bytes)) {
+      ++charged;
+    }
+    if (charged != 0 || was_told || limit_callback_ == nullptr) {
+      break;
+    }
+    was_told = true;
+    limit_callback_(limit_argument_);
+  }
+  const std::uint32_t got = ask_pager(bytes, context, frames, charged);
+  frame_bytes_.fetch_sub((charged - got) * bytes, Order::relaxed);
+  if (got == 0) {
+    return false;
+  }
+  growths_.fetch_add(1, Order::relaxed);
+  std::uint32_t used = 0;
+  // The first is for the caller.
+  if (got > 1 && restock_kept(frames[got - 1], bytes)) {
+    ++used;
+  }
+  const Section part(parts_);
+  invariant(static_cast<bool>(part), "who may call the pager interrupts no section");
+  for (std::uint32_t number = 0; number < got - used; ++number) {
+    part->stash.push(frames[number], bytes);
+  }
+  return true;
+}
+
+// ---- back to the pager
+// ---------------------------------------------------------------------------------
+
+/// Gives a frame, which lies nowhere, back; or keeps it, if frames that are kept are missing.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+void CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_frame(void* frame,
+                                                              std::size_t bytes) noexcept {
+  life_.end(frame);
+  pager_.deallocate_frame(frame, bytes);
+  frame_bytes_.fetch_sub(bytes, Order::relaxed);
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t keep) noexcept {
+  std::size_t given = 0;
+  for (Part& other : parts_) {
+    for (const std::size_t bytes : Stashes::frame_bytes) {
+      for (;;) {
+        void* frame = nullptr;
+        {
+          const Section part(parts_);
+          if (part && other.stash.size(bytes) > keep) {
+            frame = other.stash.pop(bytes);
+          }
+        }
+        if (frame == nullptr) {
+          break;
+        }
+        if (!restock_kept(frame, bytes)) {
+          give_back_frame(frame, bytes);
+          given += bytes;
+        }
+      }
+    }
+  }
+  return given;
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_this_cpu() noexcept {
+  for (bool has_mail = true; has_mail;) {
+    const Section part(parts_);
+    if (!part) {
+      part->drain_is_wanted.store(true, Order::relaxed);
+      return false;
+    }
+    part->drain_is_wanted.store(false, Order::relaxed);
+    part->zone.take_in_some();
+    has_mail = part->zone.has_mail();
+  }
+  for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
+    const Section part(parts_);
+    if (part) {
+      part->zone.trim_class(index);
+    }
+  }
+  return true;
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+void CpuZones<HooksT, PagerT, ConfigT, Life>::release_all() noexcept {
+  for (Part& part : parts_) {
+    part.zone.release_all(
+        [&](void* frame, std::size_t bytes) noexcept { give_back_frame(frame, bytes); });
+    for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
+      while (part.reserve.take(index) != nullptr) {
+      }
+      part.reserve.want(index, 0);
+    }
+  }
+  for (auto& wanted : kept_wanted_) {
+    wanted.store(0, Order::relaxed);
+  }
+  give_back();
+  for (const std::size_t bytes : Stashes::frame_bytes) {
+    while (void* const frame = kept_.pop(bytes)) {
+      give_back_frame(frame, bytes);
+    }
+  }
+}
+
+// ---- kept frames
+// ---------------------------------------------------------------------------------------
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::kind_of(std::size_t bytes) noexcept {
+  std::uint32_t kind = 0;
+  while (Stashes::frame_bytes[kind] != bytes) {
+    ++kind;
+  }
+  return kind;
+}
+
+/// Puts a frame that lies nowhere to those that are kept if one is missing there.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::restock_kept(void* frame,
+                                                           std::size_t bytes) noexcept {
+  if (kept_.size(bytes) >= kept_wanted_[kind_of(bytes)].load(Order::relaxed)) {
+    return false;
+  }
+  const Section part(parts_);
+  if (!part) {
+    return false;
+  }
+  kept_.push(frame, bytes);
+  return true;
+}
+
+/// Moves a kept frame to the stash of the caller's CPU. False if there is none, or the CPU's part
+/// is occupied.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::use_kept(std::size_t bytes) noexcept {
+  const Section part(parts_);
+  if (!part) {
+    return false;
+  }
+  void* const frame = kept_.pop(bytes);
+  if (frame == nullptr) {
+    return false;
+  }
+  part->stash.push(frame, bytes);
+  return true;
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
+                                                                  std::uint32_t frames,
+                                                                  Context context) noexcept {
+  const std::uint32_t index = Zone::class_for(layout);
+  if (index == SizeClasses::no_class) {
+    return AllocationError::InvalidLayout;
+  }
+  const std::size_t bytes = bytes_of_class(index);
+  kept_wanted_[kind_of(bytes)].store(frames, Order::relaxed);
+  while (kept_.size(bytes) < frames) {
+    void* frame = nullptr;
+    if (!charge(bytes)) {
+      return AllocationError::OutOfMemory;
+    }
+    if (ask_pager(bytes, context, &frame, 1) == 0) {
+      frame_bytes_.fetch_sub(bytes, Order::relaxed);
+      return AllocationError::OutOfMemory;
+    }
+    if (!restock_kept(frame, bytes)) {
+      give_back_frame(frame, bytes);
+      return AllocationError::OutOfMemory;
+    }
+  }
+  while (kept_.size(bytes) > frames && use_kept(bytes)) {
+  }
+  return {};
+}
+
+// ---- looking
+// ---------------------------------------------------------------------------------------------
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+CpuZonesStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::statistics() const noexcept {
+  CpuZonesStatistics result;
+  for (const Part& part : parts_) {
+    result.zones += part.zone.statistics();
+    for (const std::size_t bytes : Stashes::frame_bytes) {
+      result.stash_bytes += part.stash.size(bytes) * bytes;
+    }
+    result.nested_allocations += part.nested_allocations.load(Order::relaxed);
+    result.nested_frees += part.nested_frees.load(Order::relaxed);
+  }
+  for (const std::size_t bytes : Stashes::frame_bytes) {
+    result.kept_bytes += kept_.size(bytes) * bytes;
+  }
+  result.frame_bytes = frame_bytes();
+  result.frame_bytes_high_water = frame_bytes_high_water_.load(Order::relaxed);
+  result.growths = growths_.load(Order::relaxed);
+  result.failures = failures_.load(Order::relaxed);
+  return result;
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+ClassStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::class_statistics(
+    std::uint32_t index) const noexcept {
+  ClassStatistics result;
+  for (const Part& part : parts_) {
+    result += part.zone.class_statistics(index);
+  }
+  return result;
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+const char* CpuZones<HooksT, PagerT, ConfigT, Life>::validate() const noexcept {
+  std::size_t bytes = 0;
+  for (const Part& part : parts_) {
+    if (const char* const broken = part.zone.validate()) {
+      return broken;
+    }
+  }
+  const CpuZonesStatistics now = statistics();
+  bytes = now.zones.page_bytes + now.zones.depot_bytes + now.stash_bytes + now.kept_bytes;
+  return bytes == now.frame_bytes ? nullptr
+                                  : "K1: frame bytes = those of all zones + stashes + kept frames";
+}
+
+}  // namespace slabmalloc

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT
+//
+// CpuZones: what an allocation and a free do when the CPU's zone cannot serve them at once. Part of
+// cpu_zones.hpp.
+#pragma once
+
+#include "slabmalloc/kernel/cpu_zones.hpp"
+
+namespace slabmalloc {
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+[[gnu::noinline]] Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_slow(
+    Layout layout, Context context) noexcept {
+  const std::uint32_t index = Zone::class_for(layout);
+  if (index == SizeClasses::no_class) {
+    return may_call_pager(context) ? PagerRuns<PagerT>::allocate(&pager_, layout).address_or_error
+                                   : Result<void*>(AllocationError::OutOfMemory);
+  }
+  for (;;) {
+    bool is_nested = false;
+    if (void* const object = allocate_in_zone(index, is_nested)) {
+      if (!is_nested && may_call_pager(context)) {
+        catch_up();
+      }
+      return object;
+    }
+    if (is_nested || !may_call_pager(context)) {
+      return allocate_from_reserves(index, context);
+    }
+    // Others may take what was got: then it is tried again, since there is memory.
+    if (!grow(bytes_of_class(index), context)) {
+      return allocate_from_rest(index, context);
+    }
+  }
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_in_zone(std::uint32_t index,
+                                                                bool& is_nested) noexcept {
+  const Section part(parts_);
+  if (!part) {
+    is_nested = true;
+    part->nested_allocations.fetch_add(1, Order::relaxed);
+    return nullptr;
+  }
+  return part->zone.allocate_class(index).value_or(nullptr);
+}
+
+/// The end of the way for handlers, for whoever interrupted a section, and for emergencies.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_reserves(
+    std::uint32_t index, Context context) noexcept {
+  if (void* const object = allocate_from_kept(index, context)) {
+    return object;
+  }
+  {
+    const InterruptGuard<Hooks> interrupts;
+    if (void* const object = parts_[Hooks::cpu()].reserve.take(index)) {
+      return object;
+    }
+  }
+  if (context == Context::Emergency) {
+    for (Part& part : parts_) {
+      if (void* const object = part.reserve.take(index)) {
+        return object;
+      }
+    }
+  }
+  failures_.fetch_add(1, Order::relaxed);
+  return AllocationError::OutOfMemory;
+}
+
+/// The end of the way for all others: the pager has nothing.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+[[gnu::cold]] Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_rest(
+    std::uint32_t index, Context context) noexcept {
+  bool is_nested = false;
+  drain_this_cpu();
+  if (void* const object = allocate_in_zone(index, is_nested)) {
+    return object;
+  }
+  // What was drained may be frames of another size, which the pager makes new ones of.
+  if (give_back() != 0 && grow(bytes_of_class(index), context)) {
+    if (void* const object = allocate_in_zone(index, is_nested)) {
+      return object;
+    }
+  }
+  drain_later();
+  if (context == Context::MayWait && reclaim_ != nullptr && reclaim_(reclaim_argument_)) {
+    grow(bytes_of_class(index), context);
+    if (void* const object = allocate_in_zone(index, is_nested)) {
+      return object;
+    }
+  }
+  if (context == Context::Emergency) {
+    return allocate_from_reserves(index, context);
+  }
+  if (void* const object = allocate_from_kept(index, context)) {
+    return object;
+  }
+  failures_.fetch_add(1, Order::relaxed);
+  return AllocationError::OutOfMemory;
+}
+
+/// An object from a kept frame, or null.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_kept(std::uint32_t index,
+                                                                  Context context) noexcept {
+  bool is_nested = false;
+  while (may_use_kept(context) && use_kept(bytes_of_class(index))) {
+    if (void* const object = allocate_in_zone(index, is_nested)) {
+      return object;
+    }
+  }
+  return nullptr;
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+[[gnu::noinline]] void CpuZones<HooksT, PagerT, ConfigT, Life>::deallocate_slow(
+    void* object, Layout layout) noexcept {
+  if (Zone::class_for(layout) == SizeClasses::no_class) {
+    PagerRuns<PagerT>::deallocate(&pager_, object, layout);
+    return;
+  }
+  {
+    const InterruptGuard<Hooks> interrupts;
+    parts_[Hooks::cpu()].nested_frees.fetch_add(1, Order::relaxed);
+  }
+  Zone::deallocate_remote(object, layout);
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+void CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up() noexcept {
+  bool is_short = false;
+  bool drains = false;
+  bool has_surplus = false;
+  {
+    const Section part(parts_);
+    if (!part) {
+      return;
+    }
+    is_short = part->reserve.take_is_short();
+    drains = part->drain_is_wanted.load(Order::relaxed);
+    for (const std::size_t bytes : Stashes::frame_bytes) {
+      has_surplus = has_surplus || part->stash.size(bytes) > Config::stash_frames;
+    }
+  }
+  if (is_short) [[unlikely]] {
+    fill_reserves();
+  }
+  if (drains) [[unlikely]] {
+    drain_this_cpu();
+  }
+  if (has_surplus) [[unlikely]] {
+    give_back(Config::stash_frames);
+  }
+}
+
+/// Brings the reserve of the caller's CPU to what is wanted of class `index`. False if memory was
+/// missing.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::fill_reserve(std::uint32_t index) noexcept {
+  const Section part(parts_);
+  if (!part) {
+    return true;
+  }
+  Zone& zone = part->zone;
+  return part->reserve.adjust(
+      index, [&] { return zone.allocate_class(index).value_or(nullptr); },
+      [&](void* object) { zone.deallocate_class(object, index); });
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+[[gnu::cold]] void CpuZones<HooksT, PagerT, ConfigT, Life>::fill_reserves() noexcept {
+  for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
+    if (!fill_reserve(index)) {
+      return;
+    }
+  }
+}
+
+}  // namespace slabmalloc

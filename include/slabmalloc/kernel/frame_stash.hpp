@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+//
+// FrameStash: empty frames between zones and their pager. Each CPU has one for each page kind,
+// others take from it before new frames are asked for.
+//
+//   zone ──page is empty──► stash ──surplus──► pager
+//     ▲                     │   ▲
+//     └─────────────────────┘   └── other CPUs take, one frame at a time
+//
+// Frames are linked through their page header, not through their first bytes: whatever is kept in
+// the slots stays.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/assert.hpp"
+#include "slabmalloc/kernel/spin_lock.hpp"
+#include "slabmalloc/zone/config.hpp"
+
+namespace slabmalloc {
+
+/// Frames for pages of one kind, last in first out. Thread: any, inside a section of its CPU's (see
+/// CpuPart): a handler that interrupts whoever holds the lock then keeps away from all stashes.
+template <KernelHooks Hooks, class Kind>
+class FrameStash {
+ public:
+  using Page = typename Kind::Page;
+  using Header = typename Page::Header;
+  using Atomics = typename Page::Atomics;
+
+  static constexpr std::size_t frame_bytes = Page::frame_bytes(Kind::max_object_bytes);
+
+  void push(void* frame) noexcept {
+    Header* const header = Page::header_of(frame);
+    const Guard guard(lock_);
+    header->next = top_;
+    top_ = header;
+    size_.store(size() + 1, Order::relaxed);
+  }
+
+  /// Takes a frame out, or null. Cost: constant; a look if there is none.
+  void* pop() noexcept {
+    if (size() == 0) {
+      return nullptr;
+    }
+    const Guard guard(lock_);
+    Header* const header = top_;
+    if (header == nullptr) {
+      return nullptr;
+    }
+    top_ = header->next;
+    size_.store(size() - 1, Order::relaxed);
+    return Page::frame_of(header);
+  }
+
+  /// Frames in it. Thread: any; others than the lock's holder may see it lag.
+  std::uint32_t size() const noexcept { return size_.load(Order::relaxed); }
+
+ private:
+  using Guard = typename SpinLock<Hooks, Atomics>::Guard;
+
+  SpinLock<Hooks, Atomics> lock_;
+  Header* top_ = nullptr;
+  typename Atomics::template Cell<std::uint32_t> size_;
+};
+
+/// A stash for each page kind of `Pages`, told apart by the bytes of their frames.
+template <KernelHooks Hooks, class Pages>
+class FrameStashes;
+template <KernelHooks Hooks, class... Kinds>
+class FrameStashes<Hooks, PageKinds<Kinds...>> : FrameStash<Hooks, Kinds>... {
+ public:
+  static constexpr std::uint32_t kinds = sizeof...(Kinds);
+  /// The bytes of a frame of each kind.
+  static constexpr std::size_t frame_bytes[kinds] = {FrameStash<Hooks, Kinds>::frame_bytes...};
+
+  /// The bytes of a frame of base pages.
+  static constexpr std::size_t base_bytes = frame_bytes[0];
+
+  /// Pre: `bytes` is one of frame_bytes.
+  void push(void* frame, std::size_t bytes) noexcept {
+    with(bytes, [frame](auto& stash) { stash.push(frame); });
+  }
+  void* pop(std::size_t bytes) noexcept {
+    void* frame = nullptr;
+    with(bytes, [&frame](auto& stash) { frame = stash.pop(); });
+    return frame;
+  }
+  std::uint32_t size(std::size_t bytes) const noexcept {
+    std::uint32_t result = 0;
+    const_cast<FrameStashes*>(this)->with(bytes, [&result](auto& stash) { result = stash.size(); });
+    return result;
+  }
+
+ private:
+  template <class F>
+  void with(std::size_t bytes, F&& f) noexcept {
+    const bool is_known = ((bytes == FrameStash<Hooks, Kinds>::frame_bytes &&
+                            (f(static_cast<FrameStash<Hooks, Kinds>&>(*this)), true)) ||
+                           ...);
+    invariant(is_known, "a frame's bytes are those of one page kind");
+  }
+};
+
+}  // namespace slabmalloc

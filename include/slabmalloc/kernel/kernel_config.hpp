@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+//
+// Configuration of the zones of a kernel: what zone/config.hpp has, and what several CPUs and
+// contexts add.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/zone/config.hpp"
+
+namespace slabmalloc {
+
+/// What every configuration of CpuZones has beside CommonConfig; page kinds are added below.
+struct CommonKernelConfig : CommonConfig {
+  /// What empty pages a CPU has lie in its stash, where others find them.
+  static constexpr std::uint32_t depot_pages = 0;
+  /// CpuZones looks further by itself, with interrupts restored in between.
+  static constexpr bool last_resort = false;
+  /// Queued pages that one slow path takes in: a slow path runs with interrupts saved.
+  static constexpr std::uint32_t drain_pages = 4;
+  /// Frames that one call for more gets from the pager: those of the smallest page kind, others one
+  /// by one.
+  static constexpr std::uint32_t growth_frames = 4;
+  /// Empty frames of each page kind that a CPU keeps; more go back to the pager when it may be
+  /// called.
+  static constexpr std::uint32_t stash_frames = 8;
+  /// Objects of each size class that a CPU can keep for handlers; see
+  /// CpuZones::keep_for_interrupts().
+  static constexpr std::uint32_t reserve_objects = 4;
+  /// Who may use the frames that are kept (keep_frames()): every context, or Emergency alone.
+  static constexpr bool kept_frames_are_for_all = false;
+};
+
+/// 8 B to 8 KiB.
+struct KernelSpec {
+  static constexpr SizeClassSpec value{8, 16, 128, 4, 8192};
+};
+
+/// For a granule of 4, 16 or 64 KiB: base pages for objects up to 256 B, runs of at least 64 KiB up
+/// to 8 KiB. Larger requests are the pager's runs.
+template <std::size_t GranuleBytes, class AtomicsT = HardwareAtomics>
+struct GranuleKernelConfig : CommonKernelConfig {
+  using Atomics = AtomicsT;
+  using SizeClasses = SizeClassTable<KernelSpec>;
+  using BasePage = typename PageSizes<GranuleBytes, AtomicsT>::Base;
+  using MiddlePage = EmbeddedPage<(GranuleBytes < 64 * kibibyte ? 64 : 256) * kibibyte, AtomicsT>;
+  using Pages = PageKinds<PageKind<BasePage, 256>, PageKind<MiddlePage, 8 * kibibyte>>;
+};
+
+/// Base pages of 4 KiB.
+struct KernelConfig : GranuleKernelConfig<4 * kibibyte> {};
+
+}  // namespace slabmalloc
