@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <type_traits>
 
+#include "scenarios/configs.hpp"
 #include "slabmalloc/slabmalloc.hpp"
 #include "support/chunk_table.hpp"
 #include "support/frames.hpp"
@@ -21,24 +22,9 @@ inline Layout layout_of(std::size_t size, std::size_t alignment = 1) {
   return layout ? *layout : Layout();
 }
 
-/// Double frees across owners are found at the call.
-struct HardenedConfig : DefaultConfig {
-  static constexpr bool hardened = true;
-};
-
-/// For one processor: no atomic instruction anywhere.
-struct SingleCpuConfig : CommonConfig {
-  using Atomics = SingleCpuAtomics;
-  using BasePage = PageSizes<4 * kibibyte, SingleCpuAtomics>::Base;
-  using LargePage = PageSizes<4 * kibibyte, SingleCpuAtomics>::Large;
-  using Pages = PageKinds<PageKind<BasePage, 256>, PageKind<LargePage, 128 * kibibyte>>;
-};
-
-/// Keeps no empty page at all.
-struct EagerConfig : DefaultConfig {
-  static constexpr std::uint32_t idle_pages_per_class = 0;
-  static constexpr std::uint32_t depot_pages = 0;
-};
+using scenario::EagerConfig;
+using scenario::HardenedConfig;
+using scenario::SingleCpuConfig;
 
 /// Meta-data beside the pages; one page kind with frames of two sizes.
 struct BesideConfig : CommonConfig {

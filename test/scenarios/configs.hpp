@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+//
+// Configurations under test beside those that the library brings, layouts, and the pagers that suit
+// each.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "scenarios/frames.hpp"
+#include "slabmalloc/slabmalloc.hpp"
+
+namespace slabmalloc::scenario {
+
+/// The layout of `size` bytes at `alignment`, which are sound.
+constexpr Layout layout_of(std::size_t size, std::size_t alignment = 1) noexcept {
+  return Layout::from_size_align(size, alignment).value_or(Layout());
+}
+
+/// Double frees across owners are found at the call.
+struct HardenedConfig : DefaultConfig {
+  static constexpr bool hardened = true;
+};
+
+/// For one processor: no atomic instruction anywhere.
+struct SingleCpuConfig : CommonConfig {
+  using Atomics = SingleCpuAtomics;
+  using BasePage = PageSizes<4 * kibibyte, SingleCpuAtomics>::Base;
+  using LargePage = PageSizes<4 * kibibyte, SingleCpuAtomics>::Large;
+  using Pages = PageKinds<PageKind<BasePage, 256>, PageKind<LargePage, 128 * kibibyte>>;
+};
+
+/// Keeps no empty page at all.
+struct EagerConfig : DefaultConfig {
+  static constexpr std::uint32_t idle_pages_per_class = 0;
+  static constexpr std::uint32_t depot_pages = 0;
+};
+
+/// Base pages of any granule alone, for machines without memory to spare for large pages.
+template <std::size_t GranuleBytes, class AtomicsT = HardwareAtomics>
+struct BaseGranuleConfig : CommonConfig {
+  using Atomics = AtomicsT;
+  using SizeClasses = SizeClassTable<SmallSpec>;
+  using BasePage = typename PageSizes<GranuleBytes, Atomics>::Base;
+  using Pages = PageKinds<PageKind<BasePage, 1024>>;
+};
+
+/// The pager of a configuration's zones.
+template <class Config>
+struct PagerFor {
+  using Type = Frames;
+};
+
+template <class Config>
+concept HasLargePages = requires {
+  typename Config::LargePage;
+};
+
+template <class Config>
+constexpr std::size_t largest_page_bytes() noexcept {
+  if constexpr (HasLargePages<Config>) {
+    return sizeof(typename Config::LargePage);
+  } else {
+    return Config::BasePage::frame_bytes(~std::size_t{0});
+  }
+}
+
+}  // namespace slabmalloc::scenario

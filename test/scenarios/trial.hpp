@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+//
+// Trial: one scenario that runs on one host. Scenarios state how the core behaves; they need
+// nothing but what a Host supplies, so the same source runs as hosted tests and inside a kernel.
+//
+//   Host ──frames──► Trial ◄──check, equal, …── scenario
+//    ▲                 │
+//    └──── Failure ────┘
+//
+// A check that fails is reported and counted, and the scenario goes on; where it cannot, it
+// returns.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "scenarios/random.hpp"
+
+namespace slabmalloc::scenario {
+
+/// A place in a source, by default that of the call.
+struct Where {
+  const char* file;
+  int line;
+  static constexpr Where here(const char* file = __builtin_FILE(),
+                              int line = __builtin_LINE()) noexcept {
+    return {file, line};
+  }
+};
+
+/// A check that did not hold.
+struct Failure {
+  const char* text;  ///< What was expected, in words; empty if the line says it.
+  const char* step;  ///< What the scenario was at; empty if it did not say.
+  Where where;
+  bool has_values;  ///< The two below are the values that were compared.
+  std::uint64_t found;
+  std::uint64_t expected;
+  std::uint64_t seed;  ///< The random numbers of the trial follow from it.
+};
+
+struct Scenario;
+
+/// What scenarios need of the machine. One scenario runs at a time, on one processor; it replaces
+/// the misuse handler meanwhile.
+struct Host {
+  /// A frame of `bytes`, a power of two of at least 4 KiB, aligned to its size, or null.
+  void* (*allocate_frame)(void* context, std::size_t bytes) noexcept;
+  void (*deallocate_frame)(void* context, void* frame, std::size_t bytes) noexcept;
+  /// Hears of the first failures of a scenario.
+  void (*report)(void* context, const Scenario& scenario, const Failure& failure) noexcept;
+  void* context;                    ///< Passed to the functions above.
+  std::size_t memory_bytes;         ///< What allocate_frame can give out in all.
+  std::size_t largest_frame_bytes;  ///< What it can give out in one piece.
+  std::uint64_t seed;
+  std::size_t rounds;  ///< How long random scenarios are: 1 for a slow machine.
+};
+
+/// What a scenario needs of its host.
+struct Needs {
+  std::size_t memory_bytes;
+  std::size_t largest_frame_bytes;
+};
+
+class Trial {
+ public:
+  Trial(const Host& host, const Scenario& scenario) noexcept
+      : random(host.seed), host_(host), scenario_(scenario) {}
+  Trial(const Trial&) = delete;
+  Trial& operator=(const Trial&) = delete;
+
+  /// Each check returns whether it held.
+  template <class Condition>
+  bool check(const Condition& condition, const char* text = "",
+             Where where = Where::here()) noexcept {
+    return static_cast<bool>(condition) || fail({text, step_, where, false, 0, 0, host_.seed});
+  }
+  template <class Condition>
+  bool refute(const Condition& condition, const char* text = "",
+              Where where = Where::here()) noexcept {
+    return check(!static_cast<bool>(condition), text, where);
+  }
+  template <class A, class B>
+  bool equal(A found, B expected, const char* text = "", Where where = Where::here()) noexcept {
+    return compare(number(found) == number(expected), number(found), number(expected), text, where);
+  }
+  template <class A, class B>
+  bool differ(A found, B other, const char* text = "", Where where = Where::here()) noexcept {
+    return compare(number(found) != number(other), number(found), number(other), text, where);
+  }
+  template <class A, class B>
+  bool at_most(A found, B bound, const char* text = "", Where where = Where::here()) noexcept {
+    return compare(number(found) <= number(bound), number(found), number(bound), text, where);
+  }
+  template <class A, class B>
+  bool at_least(A found, B bound, const char* text = "", Where where = Where::here()) noexcept {
+    return compare(number(found) >= number(bound), number(found), number(bound), text, where);
+  }
+  /// Holds if `broken`, the answer of a validate(), names no invariant.
+  bool sound(const char* broken, Where where = Where::here()) noexcept {
+    return check(broken == nullptr, broken, where);
+  }
+
+  /// Names what the scenario is at, for its reports, until the next call.
+  void set_step(const char* step) noexcept { step_ = step; }
+
+  bool has_failed() const noexcept { return failures_ != 0; }
+
+  std::size_t rounds() const noexcept { return host_.rounds; }
+  std::size_t largest_frame_bytes() const noexcept { return host_.largest_frame_bytes; }
+
+  void* allocate_frame(std::size_t bytes) noexcept {
+    void* frame = host_.allocate_frame(host_.context, bytes);
+    live_bytes_ += frame != nullptr ? bytes : 0;
+    high_water_bytes_ = live_bytes_ > high_water_bytes_ ? live_bytes_ : high_water_bytes_;
+    return frame;
+  }
+  void deallocate_frame(void* frame, std::size_t bytes) noexcept {
+    live_bytes_ -= bytes;
+    host_.deallocate_frame(host_.context, frame, bytes);
+  }
+  /// Bytes of the frames given out and not given back.
+  std::size_t live_bytes() const noexcept { return live_bytes_; }
+  std::size_t high_water_bytes() const noexcept { return high_water_bytes_; }
+
+  Random random;
+
+ private:
+  static constexpr std::size_t most_reports = 8;
+
+  template <class T>
+  static constexpr std::uint64_t number(T value) noexcept {
+    if constexpr (std::is_null_pointer_v<T>) {
+      return 0;
+    } else if constexpr (std::is_pointer_v<T>) {
+      return reinterpret_cast<std::uintptr_t>(value);
+    } else {
+      return static_cast<std::uint64_t>(value);
+    }
+  }
+
+  bool compare(bool holds, std::uint64_t found, std::uint64_t expected, const char* text,
+               Where where) noexcept {
+    return holds || fail({text, step_, where, true, found, expected, host_.seed});
+  }
+  bool fail(const Failure& failure) noexcept {
+    if (++failures_ <= most_reports) {
+      host_.report(host_.context, scenario_, failure);
+    }
+    return false;
+  }
+
+  const Host& host_;
+  const Scenario& scenario_;
+  const char* step_ = "";
+  std::size_t failures_ = 0;
+  std::size_t live_bytes_ = 0;
+  std::size_t high_water_bytes_ = 0;
+};
+
+}  // namespace slabmalloc::scenario
