@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+#include "kernel/cpus.hpp"
+
+#include "kernel/stacks.hpp"
+
+namespace boot {
+namespace {
+
+constinit Cell<std::uint32_t> running{1};  // CPUs that are up
+constinit Cell<std::uint32_t> order{0};    // how often there was work
+constinit Cell<std::uint32_t> done{0};     // CPUs that have finished it
+using Work = void (*)(std::uint32_t);
+constinit Work current_work = nullptr;
+
+void begin_ticking() noexcept {
+  start_timer(tick_microseconds);
+  enable_interrupts();
+}
+
+}  // namespace
+
+void start_cpus() noexcept {
+  for (std::uint32_t cpu = 1; cpu < cpu_count(); ++cpu) {
+    stacks[cpu].prepare();
+    start_cpu(cpu);
+    // One at a time. Order: acquire, with the release in secondary_main(): it needs nothing more of
+    // its start.
+    while (running.load(Order::acquire) != cpu + 1) {
+      relax();
+    }
+  }
+  begin_ticking();
+}
+
+void secondary_main() noexcept {
+  begin_ticking();
+  // Order: release, with the acquire in start_cpus().
+  running.fetch_add(1, Order::release);
+  for (std::uint32_t seen = 0;;) {
+    // Order: acquire, with the release in run_on_all_cpus(): the work and what CPU 0 prepared for
+    // it are seen.
+    if (order.load(Order::acquire) == seen) {
+      wait_for_interrupt();  // an order given meanwhile is found at the next tick
+      continue;
+    }
+    ++seen;
+    current_work(cpu());
+    // Order: release, with the acquire in run_on_all_cpus().
+    done.fetch_add(1, Order::release);
+  }
+}
+
+void run_on_all_cpus(void (*work)(std::uint32_t cpu)) noexcept {
+  current_work = work;
+  done.store(0, Order::relaxed);
+  // Order: release, with the acquire in secondary_main().
+  order.fetch_add(1, Order::release);
+  work(cpu());
+  // Order: acquire, with the release in secondary_main(): what the work wrote is seen.
+  while (done.load(Order::acquire) != cpu_count() - 1) {
+    relax();
+  }
+}
+
+}  // namespace boot

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+//
+// All CPUs at work. After start_cpus() every CPU but 0 sleeps between the ticks of its timer and
+// waits for something to run; CPU 0 carries out the jobs.
+//
+//   CPU 0   ... run_on_all_cpus(f) ── f(0) ──── waits ──┐ ...
+//   CPU 1   sleeps ─────────────────── f(1) ── sleeps ──┤
+//   CPU 2   sleeps ───────────────────── f(2) ─ sleeps ─┘
+#pragma once
+
+#include <cstdint>
+
+#include "kernel/machine.hpp"
+#include "kernel/spin_lock.hpp"
+
+namespace boot {
+
+/// Time between two ticks of a CPU's timer.
+inline constexpr std::uint32_t tick_microseconds = 1000;
+
+inline std::uint32_t cpu_count() noexcept { return machine.cpu_count; }
+
+/// Starts all other CPUs and every timer, and enables interrupts on all of them.
+/// Pre: called once, by CPU 0. Post: each CPU can be given work.
+void start_cpus() noexcept;
+
+/// Calls `work(cpu())` on every CPU at once and returns when all have returned.
+/// Thread: CPU 0, not from within such work. Order: all that CPU 0 wrote before is seen by the
+/// work, and all that the work wrote is seen by CPU 0 afterwards.
+void run_on_all_cpus(void (*work)(std::uint32_t cpu)) noexcept;
+
+/// Where all CPUs meet, any number of times.
+class Barrier {
+ public:
+  /// Returns when every CPU has called it.
+  /// Order: acq_rel and acquire, with each other: what any CPU wrote before is seen by all
+  /// afterwards.
+  void wait() noexcept {
+    const std::uint32_t round = round_.load(Order::relaxed);
+    if (arrived_.fetch_add(1, Order::acq_rel) + 1 == cpu_count()) {
+      arrived_.store(0, Order::relaxed);
+      round_.store(round + 1, Order::release);
+      return;
+    }
+    while (round_.load(Order::acquire) == round) {
+      relax();
+    }
+  }
+
+ private:
+  Cell<std::uint32_t> arrived_{0};
+  Cell<std::uint32_t> round_{0};
+};
+
+}  // namespace boot

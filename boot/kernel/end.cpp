@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+#include "kernel/end.hpp"
+
+#include "kernel/machine.hpp"
+
+namespace boot {
+namespace {
+
+constinit Cell<std::uint32_t> ending{0};
+
+}  // namespace
+
+void end_kernel(std::uint64_t status) noexcept {
+  save_interrupts();
+  if (ending.exchange(1, Order::relaxed) == 0) {
+    const auto reported = static_cast<std::uint32_t>(status < 125 ? status : 125);
+    print_at_any_price("exit status ", reported);
+    end_machine(reported);
+  }
+  // Another CPU is about to end the machine, or ending it has failed here: then this is a hang,
+  // which scripts/boot reports as one.
+  while (true) {
+    wait_for_interrupt();
+  }
+}
+
+void unexpected_trap(const Trap& trap) noexcept {
+  panic("unexpected trap: ", trap.cause, " (", hex(trap.number), "), instruction ",
+        hex(trap.instruction), ", address ", hex(trap.address));
+}
+
+}  // namespace boot

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+//
+// How the kernel ends: always with a last line that tells the status, by which scripts/boot knows
+// that the emulator's status is the kernel's.
+#pragma once
+
+#include <cstdint>
+
+#include "kernel/print.hpp"
+
+namespace boot {
+
+/// Ends the machine with `status`, or 125 if it is greater.
+[[noreturn]] void end_kernel(std::uint64_t status) noexcept;
+
+/// Says what is broken and ends the machine with status 1. From any context, on any CPU.
+template <class... Values>
+[[noreturn]] void panic(const Values&... values) noexcept {
+  print_at_any_price("PANIC on CPU ", cpu(), ": ", values...);
+  end_kernel(1);
+}
+
+}  // namespace boot

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+//
+// How values look as text: write(sink, value) for each kind of value. A sink has put(char).
+//
+//   write(sink, 42)                  42
+//   write(sink, hex(42))             0x2a
+//   write(sink, size(3 << 20))       3 MiB
+//   write(sink, column(6, 42))       "    42"    numbers to the right
+//   write(sink, column(6, "cpu"))    "cpu   "    texts to the left
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernel/text.hpp"
+
+namespace boot {
+
+/// A number to be written in hexadecimal.
+struct Hex {
+  std::uint64_t value;
+};
+constexpr Hex hex(std::uint64_t value) noexcept { return {value}; }
+inline Hex hex(const volatile void* address) noexcept {
+  return {reinterpret_cast<std::uintptr_t>(address)};
+}
+
+/// A number of bytes to be written in the largest unit that it is a multiple of.
+struct Size {
+  std::uint64_t bytes;
+};
+constexpr Size size(std::uint64_t bytes) noexcept { return {bytes}; }
+
+/// The text of one number, in memory of its own.
+class Digits {
+ public:
+  constexpr Digits(std::uint64_t value, unsigned base) noexcept {
+    do {
+      text_[--first_] = "0123456789abcdef"[value % base];
+      value /= base;
+    } while (value != 0);
+  }
+  constexpr void prepend(char character) noexcept { text_[--first_] = character; }
+  constexpr Text text() const noexcept { return {text_ + first_, capacity - first_}; }
+
+ private:
+  static constexpr std::size_t capacity = 24;  // the 20 digits of 2^64, and what is prepended
+  char text_[capacity] = {};
+  std::size_t first_ = capacity;
+};
+
+template <std::integral Integer>
+constexpr Digits digits_of(Integer value) noexcept {
+  if (value < 0) {
+    Digits digits(std::uint64_t{0} - static_cast<std::uint64_t>(value), 10);
+    digits.prepend('-');
+    return digits;
+  }
+  return {static_cast<std::uint64_t>(value), 10};
+}
+constexpr Digits digits_of(Hex number) noexcept {
+  Digits digits(number.value, 16);
+  digits.prepend('x');
+  digits.prepend('0');
+  return digits;
+}
+
+template <class Sink>
+constexpr void write(Sink& sink, Text text) noexcept {
+  for (const char character : text) {
+    sink.put(character);
+  }
+}
+
+template <class Sink>
+constexpr void write(Sink& sink, char character) noexcept {
+  sink.put(character);
+}
+
+template <class Sink, std::integral Integer>
+constexpr void write(Sink& sink, Integer value) noexcept {
+  write(sink, digits_of(value).text());
+}
+
+template <class Sink>
+constexpr void write(Sink& sink, Hex number) noexcept {
+  write(sink, digits_of(number).text());
+}
+
+template <class Sink>
+constexpr void write(Sink& sink, Size size) noexcept {
+  constexpr Text units[] = {" B", " KiB", " MiB", " GiB"};
+  std::size_t unit = 0;
+  while (unit < 3 && size.bytes != 0 && size.bytes % 1024 == 0) {
+    size.bytes /= 1024;
+    ++unit;
+  }
+  write(sink, size.bytes);
+  write(sink, units[unit]);
+}
+
+/// A value to be filled up with blanks to `width` characters; a longer one is written in full.
+template <class Value>
+struct Column {
+  std::size_t width;
+  Value value;
+};
+template <class Value>
+constexpr Column<Value> column(std::size_t width, Value value) noexcept {
+  return {width, value};
+}
+template <std::size_t extent>
+constexpr Column<Text> column(std::size_t width, const char (&literal)[extent]) noexcept {
+  return {width, Text(literal, extent - 1)};
+}
+
+/// A sink that counts.
+struct Measure {
+  std::size_t length = 0;
+  constexpr void put(char) noexcept { ++length; }
+};
+
+template <class Sink, class Value>
+constexpr void write(Sink& sink, const Column<Value>& column) noexcept {
+  Measure measure;
+  write(measure, column.value);
+  const std::size_t blanks = column.width > measure.length ? column.width - measure.length : 0;
+  constexpr bool to_the_left = std::same_as<Value, Text>;
+  for (std::size_t blank = 0; !to_the_left && blank < blanks; ++blank) {
+    sink.put(' ');
+  }
+  write(sink, column.value);
+  for (std::size_t blank = 0; to_the_left && blank < blanks; ++blank) {
+    sink.put(' ');
+  }
+}
+
+}  // namespace boot

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+#include "kernel/jobs.hpp"
+
+#include "kernel/command_line.hpp"
+#include "kernel/machine.hpp"
+#include "kernel/print.hpp"
+
+namespace boot {
+namespace {
+
+constexpr Job jobs[] = {
+    {"machine", machine_job, true, "the kernel's own ground: CPUs, interrupts, memory"},
+    {"fail", fail_job, false, "fails, to show that it is seen"},
+    {"hang", hang_job, false, "never ends, to show that it is seen"},
+    {"trap", trap_job, false, "reads address 0, to show that it is seen"},
+};
+
+constinit Cell<std::uint64_t> failures{0};
+
+void run_job(const Job& job) noexcept {
+  const std::uint64_t before = failure_count();
+  print_line("== ", job.name, ": ", job.purpose);
+  job.run();
+  const std::uint64_t failed = failure_count() - before;
+  if (failed == 0) {
+    print_line("== ", job.name, ": ok");
+  } else {
+    print_line("== ", job.name, ": ", failed, failed == 1 ? Text(" failure") : Text(" failures"));
+  }
+}
+
+void run_named(Text name) noexcept {
+  for (const Job& job : jobs) {
+    if (job.name == name) {
+      run_job(job);
+      return;
+    }
+  }
+  failures.fetch_add(1, Order::relaxed);
+  print_line("no job has the name ", name, "; there are:");
+  for (const Job& job : jobs) {
+    print_line("  ", column(12, job.name), job.purpose);
+  }
+}
+
+}  // namespace
+
+bool expect(bool condition, Text what, const char* file, int line) noexcept {
+  if (!condition) {
+    std::size_t length = 0;
+    while (file[length] != '\0') {
+      ++length;
+    }
+    failures.fetch_add(1, Order::relaxed);
+    print_line(Text(file, length), ":", line, ": CPU ", cpu(), ": FAILED: ", what);
+  }
+  return condition;
+}
+
+void run_jobs() noexcept {
+  const Text names = machine.command_line.value("run", "");
+  for_each_piece(names, ',', run_named);
+  for (const Job& job : jobs) {
+    if (names.empty() && job.by_default) {
+      run_job(job);
+    }
+  }
+}
+
+std::uint64_t failure_count() noexcept { return failures.load(Order::relaxed); }
+
+}  // namespace boot

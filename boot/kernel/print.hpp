@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+//
+// Printing on the serial console, by all CPUs: what one call prints stays together.
+//
+//   print_line("cpu ", cpu(), " has seen ", ticks, " ticks at ", hex(address));
+//
+// format.hpp lists what can be printed. Not to be called from a signal's handler: the code that it
+// interrupted may be printing.
+#pragma once
+
+#include <cstdint>
+
+#include "kernel/format.hpp"
+#include "kernel/machine.hpp"
+#include "kernel/spin_lock.hpp"
+
+namespace boot {
+
+struct Console {
+  void put(char character) noexcept { put_on_console(character); }
+};
+
+inline constinit SpinLock console_lock;
+
+namespace detail {
+
+// A literal is not converted to a Text by deduction.
+template <std::size_t extent>
+constexpr Text printable(const char (&literal)[extent]) noexcept {
+  return {literal, extent - 1};
+}
+template <class Value>
+constexpr const Value& printable(const Value& value) noexcept {
+  return value;
+}
+
+}  // namespace detail
+
+/// Prints the values, one after the other.
+template <class... Values>
+void print(const Values&... values) noexcept {
+  const Locked locked(console_lock);
+  Console console;
+  (write(console, detail::printable(values)), ...);
+}
+
+/// Prints the values and ends the line.
+template <class... Values>
+void print_line(const Values&... values) noexcept {
+  print(values..., '\n');
+}
+
+/// The same as print_line() for the last words of a broken kernel: waits only so long for the
+/// console.
+template <class... Values>
+void print_at_any_price(const Values&... values) noexcept {
+  const InterruptsDisabled disabled;
+  for (std::uint32_t attempts = 0; attempts < 1'000'000 && !console_lock.try_lock(); ++attempts) {
+    relax();
+  }
+  Console console;
+  (write(console, detail::printable(values)), ...);
+  write(console, '\n');
+  console_lock.unlock();
+}
+
+}  // namespace boot

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+//
+// QEMU's `-M pc` for x86-64, loaded by its PVH loader.
+#include "kernel/machine.hpp"
+
+#include <cstdint>
+
+#include "interrupts.hpp"
+#include "kernel/end.hpp"
+#include "local_apic.hpp"
+#include "ports.hpp"
+
+extern "C" {
+extern const std::byte trampoline_start[], trampoline_end[];
+extern std::uint64_t level1[];  // the page table of the first 2 MiB
+}
+
+namespace boot {
+namespace {
+
+/// What the PVH loader passes (Xen, public/arch-x86/hvm/start_info.h).
+struct StartInfo {
+  std::uint32_t magic;
+  std::uint32_t version;
+  std::uint32_t flags;
+  std::uint32_t module_count;
+  std::uint64_t modules;
+  std::uint64_t command_line;
+  std::uint64_t acpi_root;
+  std::uint64_t memory_map;
+  std::uint32_t memory_map_entries;
+  std::uint32_t reserved;
+};
+constexpr std::uint32_t start_info_magic = 0x336e'c578;
+
+struct MemoryMapEntry {
+  std::uint64_t address;
+  std::uint64_t bytes;
+  std::uint32_t type;
+  std::uint32_t reserved;
+};
+constexpr std::uint32_t usable_memory = 1;
+
+/// Where a started CPU begins, and the memory below 1 MiB that this needs.
+constexpr Region trampoline{0x8000, 4096};
+constexpr std::size_t trampoline_cpu_offset = 4096 - sizeof(std::uint32_t);
+constexpr Region null_page{0, 4096};
+
+/// What the gs base leads to: processor.hpp reads the number.
+struct alignas(64) ProcessorRecord {
+  std::uint32_t number;
+};
+ProcessorRecord records[maximum_cpus];
+
+void prepare_processor(std::uint32_t number) noexcept {
+  constexpr std::uint32_t gs_base = 0xc000'0101;
+  records[number].number = number;
+  write_register(gs_base, reinterpret_cast<std::uint64_t>(&records[number]));
+  accept_interrupts();
+}
+
+/// Silences the two old interrupt controllers, which the firmware left on.
+void mask_old_controllers() noexcept {
+  write_port(0x21, 0xff);
+  write_port(0xa1, 0xff);
+}
+
+/// The number of CPUs, by QEMU's firmware configuration device.
+std::uint32_t count_cpus() noexcept {
+  constexpr std::uint16_t selector_port = 0x510;
+  constexpr std::uint16_t data_port = 0x511;
+  constexpr std::uint16_t number_of_cpus = 0x05;
+  write_port_word(selector_port, number_of_cpus);
+  const std::uint32_t low = read_port(data_port);
+  return read_port(data_port) * 256u + low;
+}
+
+Text text_at(std::uint64_t address) noexcept {
+  const auto* text = reinterpret_cast<const char*>(address);
+  std::size_t length = 0;
+  while (text != nullptr && text[length] != '\0') {
+    ++length;
+  }
+  return text == nullptr ? Text() : Text(text, length);
+}
+
+void describe_machine(const StartInfo& info) noexcept {
+  if (info.magic != start_info_magic || info.version < 1) {
+    panic("the loader passed no memory map");
+  }
+  bool complete = true;
+  const auto* entries = reinterpret_cast<const MemoryMapEntry*>(info.memory_map);
+  for (std::uint32_t index = 0; index < info.memory_map_entries; ++index) {
+    if (entries[index].type == usable_memory) {
+      complete &= machine.memory.add({entries[index].address, entries[index].bytes});
+    }
+  }
+  complete &= machine.memory.remove(null_page);
+  complete &= machine.memory.remove(trampoline);
+  complete &= machine.memory.remove(image());
+  if (!complete) {
+    print_line("there are more memory regions than fit; some are left unused");
+  }
+  // QEMU numbers the local APICs of one socket from 0 on.
+  const std::uint32_t count = count_cpus();
+  machine.cpu_count = count < maximum_cpus ? count : maximum_cpus;
+  if (count > maximum_cpus) {
+    print_line(count - maximum_cpus, " CPUs are left out; there is room for ", maximum_cpus);
+  }
+  for (std::uint32_t cpu = 0; cpu < machine.cpu_count; ++cpu) {
+    machine.hardware_ids[cpu] = cpu;
+  }
+  if (!machine.command_line.set(text_at(info.command_line))) {
+    print_line("the command line is too long; its end is ignored");
+  }
+}
+
+/// From here on a null pointer leads nowhere. The loader's words are in that page.
+void unmap_null_page() noexcept {
+  level1[0] = 0;
+  asm volatile("invlpg (%0)" : : "r"(null_page.start) : "memory");
+}
+
+}  // namespace
+
+extern "C" [[noreturn]] void start_first(const StartInfo* info) noexcept {
+  fill_interrupt_table();
+  mask_old_controllers();
+  prepare_processor(0);
+  describe_machine(*info);
+  unmap_null_page();
+  kernel_main();
+}
+
+extern "C" [[noreturn]] void start_other(std::uint32_t number) noexcept {
+  prepare_processor(number);
+  secondary_main();
+}
+
+void put_on_console(char character) noexcept {
+  constexpr std::uint16_t uart = 0x3f8;
+  constexpr std::uint8_t transmitter_empty = 1 << 5;
+  while ((read_port(uart + 5) & transmitter_empty) == 0) {
+  }
+  write_port(uart, static_cast<std::uint8_t>(character));
+}
+
+void end_machine(std::uint32_t status) noexcept {
+  // QEMU's own failures end with 1, which 0 would become here.
+  constexpr std::uint32_t success = 1;
+  constexpr std::uint16_t exit_port = 0xf4;
+  asm volatile("outl %0, %1" : : "a"(success + status), "Nd"(exit_port));
+  while (true) {
+    wait_for_interrupt();
+  }
+}
+
+void start_cpu(std::uint32_t cpu) noexcept {
+  auto* page = reinterpret_cast<std::byte*>(trampoline.start);
+  const auto code_bytes = static_cast<std::size_t>(trampoline_end - trampoline_start);
+  __builtin_memcpy(page, trampoline_start, code_bytes);
+  __builtin_memcpy(page + trampoline_cpu_offset, &cpu, sizeof(cpu));
+  const auto id = static_cast<std::uint32_t>(machine.hardware_ids[cpu]);
+  local_apic::send(id, local_apic::init);
+  local_apic::send(id, local_apic::startup | trampoline.start / 4096);
+}
+
+void start_timer(std::uint32_t microseconds) noexcept {
+  local_apic::start_timer(timer_vector, microseconds);
+}
+
+void send_signal(std::uint32_t cpu) noexcept {
+  // A command is written in two parts, and a handler on this CPU may send one too.
+  const InterruptState before = save_interrupts();
+  local_apic::send(static_cast<std::uint32_t>(machine.hardware_ids[cpu]), local_apic::non_maskable);
+  restore_interrupts(before);
+}
+
+}  // namespace boot
