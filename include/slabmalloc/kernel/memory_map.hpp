@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+//
+// MemoryMap: which whole frames a list of memory regions holds. A boot loader's list may be in any
+// order, and its regions may be empty, overlap, adjoin in the middle of a frame, or hold no whole
+// frame:
+//
+//   regions        [ a )[  b   )          [ c )     [  d  )
+//                                              [  e   )
+//   frames       |     |     |     |     |     |     |     |     |
+//   ranges             [ a and b   )                 [ e   )
+//
+// What adjoins or overlaps is taken together first, and rounded inwards to frames after that.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/bits.hpp"
+
+namespace slabmalloc {
+
+/// Usable memory, at addresses by which the kernel reaches it.
+struct MemoryRegion {
+  std::uintptr_t address;
+  std::size_t bytes;
+};
+
+/// Frames by number, which is address / base frame bytes: first … end - 1.
+struct FrameRange {
+  std::uintptr_t first = 0;
+  std::uintptr_t end = 0;
+
+  constexpr std::size_t frames() const noexcept { return end - first; }
+  constexpr bool is_empty() const noexcept { return first == end; }
+};
+
+/// A list of regions, seen as ranges of frames. It sorts nothing: the list is only read.
+/// The frame at address 0 is left out, since a null pointer is no frame, and so is the last frame
+/// of the address space.
+template <std::size_t BaseBytes>
+class MemoryMap {
+  static_assert(is_power_of_two(BaseBytes));
+
+ public:
+  static constexpr std::uint32_t base_bits = highest_bit(BaseBytes);
+
+  constexpr MemoryMap(const MemoryRegion* regions, std::size_t count) noexcept
+      : regions_(regions), count_(count) {}
+
+  /// The lowest range of whole frames from frame `from` on, as long as it can be; empty if there is
+  /// none. Cost: O(regions) for each region that is part of the range, or has no whole frame.
+  constexpr FrameRange next(std::uintptr_t from) const noexcept {
+    std::uintptr_t position = from == 0 ? BaseBytes : from << base_bits;
+    for (;;) {
+      const std::uintptr_t begin = lowest_at_or_after(position);
+      if (begin == none) {
+        return {};
+      }
+      position = end_of(begin);
+      const std::uintptr_t first = (begin >> base_bits) + (begin % BaseBytes != 0 ? 1 : 0);
+      const std::uintptr_t end = position >> base_bits;
+      if (first < end) {
+        return {first, end};
+      }
+    }
+  }
+
+ private:
+  static constexpr std::uintptr_t none = ~std::uintptr_t{0};
+
+  static constexpr std::uintptr_t end_of(const MemoryRegion& region) noexcept {
+    return region.bytes < none - region.address ? region.address + region.bytes : none;
+  }
+  constexpr std::uintptr_t lowest_at_or_after(std::uintptr_t position) const noexcept {
+    std::uintptr_t lowest = none;
+    for (std::size_t index = 0; index < count_; ++index) {
+      const std::uintptr_t address = regions_[index].address;
+      const std::uintptr_t begin = address < position ? position : address;
+      if (begin < end_of(regions_[index]) && begin < lowest) {
+        lowest = begin;
+      }
+    }
+    return lowest;
+  }
+  /// Where the memory ends that goes on without a gap from `begin`, which lies in a region.
+  constexpr std::uintptr_t end_of(std::uintptr_t begin) const noexcept {
+    std::uintptr_t end = begin;
+    for (bool extended = true; extended;) {
+      extended = false;
+      for (std::size_t index = 0; index < count_; ++index) {
+        if (regions_[index].address <= end && end_of(regions_[index]) > end) {
+          end = end_of(regions_[index]);
+          extended = true;
+        }
+      }
+    }
+    return end;
+  }
+
+  const MemoryRegion* regions_;
+  std::size_t count_;
+};
+
+}  // namespace slabmalloc
