@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: MIT
+//
+// FrameSpan: the frames of one stretch of the address space and the binary buddy system over them
+// (Knowlton, A Fast Storage Allocator, 1965; Knuth, The Art of Computer Programming, volume 1,
+// section 2.5).
+//
+//   order 3   [                 block                 ]    a block of order k is 2^k base frames
+//   order 2   [       buddy       ][      buddy       ]     at a multiple of 2^k frames
+//   order 0   [ 0 ][ 1 ][ 2 ][ 3 ][ 4 ][ 5 ][ 6 ][ 7 ]
+//
+// Nothing is kept in frames that are free. The meta-data, in memory of the client's choice:
+//
+//   | FrameSpan | a BlockSet for each order | their words | a byte of state for each frame |
+//
+// which is 1.26 bytes per frame and a few hundred. Frames are numbered by address / BaseBytes, so a
+// block's buddy is a matter of its number, wherever the span begins; where an order's first or last
+// block reaches out of the span, it is never free.
+//
+// A run of n frames is a block of 2^k >= n frames whose tail was given back. What is left consists
+// of one block for each bit of n, largest first: a *head*, and *pieces* behind it.
+//
+//   13 frames      [       head, 8       ][ piece, 4 ][1][ free ]
+//
+// Of the blocks of the least order that will do, the one at the lowest address is taken: what lives
+// long gathers at low addresses, and large blocks stay whole at high ones. (A list of free blocks,
+// last in first out, would prefer memory that is in the caches; but zones above keep the frames
+// that they use again soon.)
+//
+// Invariants:
+//   F1  each frame is absent or in one block: free_frames() of them are in free blocks,
+//   used_frames()
+//       in runs() runs, metadata_frames() are meta-data
+//   F2  a frame's state is head or piece where such a block begins, and plain where it is in a free
+//       block or not a block's first frame
+//   F3  of two buddies at most one is free
+//   F4  bit k of non_empty = the set of order k is not empty
+//   F5  free_frames() = sum over k of 2^k * blocks in the set of order k
+//   and those of each BlockSet.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <new>
+
+#include "slabmalloc/base/misuse.hpp"
+#include "slabmalloc/kernel/block_set.hpp"
+#include "slabmalloc/kernel/memory_map.hpp"
+
+namespace slabmalloc {
+
+/// What a stretch of memory is.
+enum class FrameUse : std::uint8_t {
+  Free,
+  Allocated,
+  Metadata,  ///< Of the frame allocator itself.
+  Absent,    ///< A hole between regions.
+};
+
+/// Frames in a row that are one free block, one run or frame of a client's, or alike.
+struct FrameBlock {
+  std::uintptr_t first;
+  std::size_t frames;
+  FrameUse use;
+};
+
+/// The frames of a range, some of which may be absent. All of them are, at first.
+/// Thread: one at a time. Cost: where nothing else is said, at most a few words for each order.
+template <std::size_t BaseBytes>
+class FrameSpan {
+ public:
+  static constexpr std::uint32_t base_bits = highest_bit(BaseBytes);
+  /// Orders are below it: blocks have less than 2^32 frames, and an address.
+  static constexpr std::uint32_t order_limit =
+      word_bits - base_bits < 32 ? word_bits - base_bits : 32;
+
+  /// Bytes of meta-data for `range`, a multiple of the alignment that create() needs.
+  static constexpr std::size_t metadata_bytes(FrameRange range) noexcept {
+    const std::uint32_t orders = orders_for(range);
+    std::size_t words = 0;
+    for (std::uint32_t order = 0; order < orders; ++order) {
+      words += BlockSet::words_for(blocks_of(range, order));
+    }
+    return align_up(
+        sizeof(FrameSpan) + orders * sizeof(BlockSet) + words * sizeof(Word) + range.frames(),
+        alignof(FrameSpan));
+  }
+
+  /// A span without frames. Pre: `range` is not empty and begins above 0; `memory` has
+  /// metadata_bytes(range).
+  /// Cost: O(metadata_bytes(range)).
+  static FrameSpan* create(void* memory, FrameRange range) noexcept {
+    __builtin_memset(memory, 0, metadata_bytes(range));
+    return ::new (memory) FrameSpan(range);
+  }
+  FrameSpan(const FrameSpan&) = delete;
+  FrameSpan& operator=(const FrameSpan&) = delete;
+
+  FrameRange range() const noexcept { return range_; }
+  std::size_t free_frames() const noexcept { return free_frames_; }
+  std::size_t used_frames() const noexcept { return used_frames_; }
+  std::size_t metadata_frames() const noexcept { return metadata_frames_; }
+  std::size_t runs() const noexcept { return runs_; }
+  std::size_t free_blocks(std::uint32_t order) const noexcept {
+    return order < orders_ ? sets()[order].count() : 0;
+  }
+
+  /// Makes free what is absent of `range`. Pre: `range` lies in the span. Cost: O(frames).
+  void fill(FrameRange range) noexcept {
+    for (std::uintptr_t frame = range.first; frame < range.end; ++frame) {
+      const std::uintptr_t first = frame;
+      while (frame < range.end && state(frame) == absent) {
+        state(frame) = plain;
+        ++frame;
+      }
+      insert_range(first, frame);
+    }
+  }
+  /// Marks frames, all of which are absent, as those of meta-data. Pre: as fill(). Cost: O(frames).
+  void keep_for_metadata(FrameRange range) noexcept {
+    metadata_frames_ += range.frames();
+    for (std::uintptr_t frame = range.first; frame < range.end; ++frame) {
+      state(frame) = metadata;
+    }
+  }
+
+  /// The least order from `order` on that has a free block, or order_limit.
+  std::uint32_t order_of_fit(std::uint32_t order) const noexcept {
+    const std::uint32_t orders = order < orders_ ? non_empty_ >> order : 0;
+    return orders != 0 ? order + lowest_bit(orders) : order_limit;
+  }
+
+  /// The first of `frames` frames in a row, aligned to a block of `order`.
+  /// Pre: `frames` is 1 … 2^order; order_of_fit(order) == fit < order_limit.
+  std::uintptr_t allocate(std::uint32_t order, std::size_t frames, std::uint32_t fit) noexcept {
+    std::uintptr_t block = sets()[fit].first() + (range_.first >> fit);
+    erase(block, fit);
+    while (fit != order) {
+      --fit;
+      block *= 2;
+      insert(block + 1, fit);
+    }
+    const std::uintptr_t first = block << order;
+    insert_range(first + frames, first + (std::size_t{1} << order));
+    ++runs_;
+    used_frames_ += frames;
+    std::uint8_t kind = head;
+    for_each_piece(first, frames, [&](std::uintptr_t piece_first, std::uint32_t piece_order) {
+      state(piece_first) = static_cast<std::uint8_t>(kind | piece_order);
+      kind = piece;
+    });
+    return first;
+  }
+
+  /// What a free of `frames` frames from `first` on would be.
+  struct Verdict {
+    bool is_sound;
+    MisuseKind kind;     ///< If it is not.
+    std::size_t frames;  ///< Of the run that `first` is in; 0 if there is none.
+  };
+  /// Pre: `first` lies in the span. Cost: O(orders); for a bad free O(orders^2).
+  Verdict judge(std::uintptr_t first, std::size_t frames) const noexcept {
+    const std::uint8_t found = state(first);
+    if ((found & head) != 0) [[likely]] {
+      const std::size_t whole = frames_of_run(first);
+      return {whole == frames, MisuseKind::SizeMismatch, whole};
+    }
+    if (found == absent || found == metadata) {
+      return {false, MisuseKind::ForeignPointer, 0};
+    }
+    const FrameBlock block = block_at(first);
+    if (block.use == FrameUse::Free) {
+      return {false, MisuseKind::DoubleFree, 0};
+    }
+    return {false, MisuseKind::MisalignedFree, block.frames};
+  }
+
+  /// Frees a run. Pre: judge() found it sound.
+  void deallocate(std::uintptr_t first, std::size_t frames) noexcept {
+    --runs_;
+    used_frames_ -= frames;
+    for_each_piece(first, frames, [this](std::uintptr_t piece_first, std::uint32_t order) {
+      state(piece_first) = plain;
+      merge(piece_first, order);
+    });
+  }
+
+  /// The block that `frame` is in; of absent frames and meta-data, as many as follow, up to 4096.
+  /// Pre: `frame` lies in the span. Cost: O(orders^2).
+  FrameBlock block_at(std::uintptr_t frame) const noexcept;
+
+  /// The first of F1–F5, B1 and B2 that does not hold, or null. Cost: O(frames).
+  const char* validate() const noexcept;
+
+  /// The state of a frame, as it lies in memory: for tests that plant corruption.
+  std::uint8_t& state(std::uintptr_t frame) noexcept { return states_[frame - range_.first]; }
+
+ private:
+  static constexpr std::uint8_t absent = 0;
+  static constexpr std::uint8_t plain = 1;
+  static constexpr std::uint8_t metadata = 2;
+  static constexpr std::uint8_t head = 0x40;  ///< Plus the order, here and below.
+  static constexpr std::uint8_t piece = 0x80;
+  static constexpr std::uint8_t order_mask = 0x1F;
+
+  explicit FrameSpan(FrameRange range) noexcept : range_(range), orders_(orders_for(range)) {
+    Word* words = reinterpret_cast<Word*>(sets() + orders_);
+    for (std::uint32_t order = 0; order < orders_; ++order) {
+      const std::size_t blocks = blocks_of(range, order);
+      ::new (static_cast<void*>(sets() + order)) BlockSet(words, blocks);
+      words += BlockSet::words_for(blocks);
+    }
+    states_ = reinterpret_cast<std::uint8_t*>(words);
+  }
+
+  static constexpr std::uint32_t orders_for(FrameRange range) noexcept {
+    const std::uint32_t orders = highest_bit(range.frames()) + 1;
+    return orders < order_limit ? orders : order_limit;
+  }
+  /// Blocks of `order` that the range has frames of.
+  static constexpr std::size_t blocks_of(FrameRange range, std::uint32_t order) noexcept {
+    return ((range.end - 1) >> order) - (range.first >> order) + 1;
+  }
+  std::uint8_t state(std::uintptr_t frame) const noexcept { return states_[frame - range_.first]; }
+  BlockSet* sets() noexcept { return reinterpret_cast<BlockSet*>(this + 1); }
+  const BlockSet* sets() const noexcept { return reinterpret_cast<const BlockSet*>(this + 1); }
+
+  /// Calls f(first frame, order) for each block of a run.
+  template <class F>
+  static void for_each_piece(std::uintptr_t first, std::size_t frames, F&& f) noexcept {
+    while (frames != 0) {
+      const std::uint32_t order = highest_bit(frames);
+      f(first, order);
+      first += std::size_t{1} << order;
+      frames -= std::size_t{1} << order;
+    }
+  }
+  std::size_t frames_of_run(std::uintptr_t first) const noexcept {
+    std::uintptr_t frame = first;
+    do {
+      frame += std::size_t{1} << (state(frame) & order_mask);
+    } while (frame < range_.end && (state(frame) & piece) != 0);
+    return frame - first;
+  }
+
+  bool is_free(std::uintptr_t block, std::uint32_t order) const noexcept {
+    return sets()[order].contains(block - (range_.first >> order));
+  }
+  void insert(std::uintptr_t block, std::uint32_t order) noexcept {
+    sets()[order].insert(block - (range_.first >> order));
+    non_empty_ |= std::uint32_t{1} << order;
+    free_frames_ += std::size_t{1} << order;
+  }
+  void erase(std::uintptr_t block, std::uint32_t order) noexcept {
+    sets()[order].erase(block - (range_.first >> order));
+    if (sets()[order].count() == 0) {
+      non_empty_ &= ~(std::uint32_t{1} << order);
+    }
+    free_frames_ -= std::size_t{1} << order;
+  }
+  /// Makes the block at `frame` free, and one with its buddy as long as that is free.
+  void merge(std::uintptr_t frame, std::uint32_t order) noexcept {
+    std::uintptr_t block = frame >> order;
+    while (order + 1 < orders_ && is_free(block ^ 1, order)) {
+      erase(block ^ 1, order);
+      block /= 2;
+      ++order;
+    }
+    insert(block, order);
+  }
+  /// Makes first … end - 1 free, in blocks as large as can be.
+  void insert_range(std::uintptr_t first, std::uintptr_t end) noexcept {
+    while (first != end) {
+      const std::uint32_t natural = lowest_bit(first);
+      const std::uint32_t room = highest_bit(end - first);
+      const std::uint32_t order = natural < room ? natural : room;
+      const std::uint32_t possible = order < orders_ ? order : orders_ - 1;
+      merge(first, possible);
+      first += std::size_t{1} << possible;
+    }
+  }
+
+  const char* validate_block(const FrameBlock& block) const noexcept;
+
+  const FrameRange range_;
+  std::uint8_t* states_ = nullptr;
+  std::size_t free_frames_ = 0;
+  std::size_t used_frames_ = 0;
+  std::size_t metadata_frames_ = 0;
+  std::size_t runs_ = 0;
+  const std::uint32_t orders_;
+  std::uint32_t non_empty_ = 0;
+};
+
+}  // namespace slabmalloc
+
+#include "slabmalloc/kernel/frame_span_inspect.hpp"

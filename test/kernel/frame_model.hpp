@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+//
+// FrameModel: what a buddy system over a range of frames does, by looking at every frame.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "slabmalloc/kernel/frame_span.hpp"
+
+namespace slabmalloc::test {
+
+/// Which frames of a range are free. Numbers are those of the range.
+class FrameModel {
+ public:
+  explicit FrameModel(FrameRange range) : range_(range), free_(range.frames()) {}
+
+  bool is_free(std::uintptr_t first, std::size_t frames) const {
+    if (first < range_.first || first + frames > range_.end) {
+      return false;
+    }
+    for (std::uintptr_t frame = first; frame < first + frames; ++frame) {
+      if (!free_[frame - range_.first]) {
+        return false;
+      }
+    }
+    return true;
+  }
+  void set(std::uintptr_t first, std::size_t frames, bool free) {
+    for (std::uintptr_t frame = first; frame < first + frames; ++frame) {
+      free_[frame - range_.first] = free;
+    }
+  }
+
+  /// Free blocks of 2^order frames that are part of no larger one.
+  std::vector<std::uintptr_t> blocks(std::uint32_t order) const {
+    std::vector<std::uintptr_t> result;
+    const std::size_t frames = std::size_t{1} << order;
+    for (std::uintptr_t first = range_.first / frames * frames; first < range_.end;
+         first += frames) {
+      if (is_free(first, frames) && !is_free(first / (2 * frames) * (2 * frames), 2 * frames)) {
+        result.push_back(first);
+      }
+    }
+    return result;
+  }
+
+  /// Where an allocation aligned to 2^order frames goes: the least order that will do, the lowest
+  /// address.
+  std::optional<std::uintptr_t> place(std::uint32_t order) const {
+    for (; std::size_t{1} << order <= range_.frames(); ++order) {
+      const std::vector<std::uintptr_t> fitting = blocks(order);
+      if (!fitting.empty()) {
+        return fitting.front();
+      }
+    }
+    return std::nullopt;
+  }
+
+ private:
+  FrameRange range_;
+  std::vector<bool> free_;
+};
+
+}  // namespace slabmalloc::test
