@@ -4,6 +4,7 @@
 #pragma once
 
 #include "slabmalloc/kernel/cpu_zones.hpp"
+#include "slabmalloc/kernel/frame_allocator.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
 #include "slabmalloc/kernel/spin_lock.hpp"

@@ -3,6 +3,8 @@
 // Kernels for hosted tests: threads stand for CPUs, signals for interrupts.
 #pragma once
 
+#include <sched.h>
+
 #include <csignal>
 #include <cstdint>
 #include <exception>
@@ -36,6 +38,11 @@ struct OpenKernel {
   }
 };
 static_assert(KernelHooks<OpenKernel>);
+
+/// Lets others run while it waits: there are more threads than processors.
+struct PatientKernel : OpenKernel {
+  static void relax() noexcept { sched_yield(); }
+};
 
 /// A kernel whose interrupts are SIGUSR1, which save_interrupts() blocks.
 struct SignalKernel : OpenKernel {

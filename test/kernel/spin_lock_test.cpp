@@ -2,7 +2,6 @@
 #include "slabmalloc/kernel/spin_lock.hpp"
 
 #include <gtest/gtest.h>
-#include <sched.h>
 
 #include <cstdint>
 
@@ -12,13 +11,8 @@
 namespace slabmalloc {
 namespace {
 
-/// Lets others run while it waits: there are more threads than processors.
-struct PatientKernel : test::OpenKernel {
-  static void relax() noexcept { sched_yield(); }
-};
-
 TEST(SpinLock, keeps_cpus_apart) {
-  static SpinLock<PatientKernel> lock;
+  static SpinLock<test::PatientKernel> lock;
   std::uint64_t count = 0;
   test::run_threads(4, [&](std::size_t) {
     for (int round = 0; round < 20000; ++round) {

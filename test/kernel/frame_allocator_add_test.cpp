@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MIT
+// Boot memory maps of every odd form.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include "kernel/frame_fixture.hpp"
+#include "support/misuse_recorder.hpp"
+#include "support/random.hpp"
+
+namespace slabmalloc::test {
+namespace {
+
+constexpr std::size_t frame = 4 * kibibyte;
+
+class FrameAddTest : public testing::Test {
+ protected:
+  void TearDown() override { EXPECT_EQ(frames_.validate(), nullptr); }
+
+  bool add(std::vector<MemoryRegion> regions) {
+    return static_cast<bool>(frames_.add(regions.data(), regions.size()));
+  }
+  std::size_t managed() const { return frames_.statistics().managed_bytes / frame; }
+  std::size_t metadata() const { return frames_.statistics().metadata_bytes / frame; }
+  std::size_t free_frames() const { return frames_.statistics().free_bytes / frame; }
+
+  MisuseRecorder misuse_;
+  PhysicalMemory memory_{std::size_t{8} << 30};
+  Frames frames_;
+};
+
+TEST_F(FrameAddTest, of_nothing_adds_nothing) {
+  EXPECT_TRUE(add({}));
+  EXPECT_TRUE(add({memory_.region(frame, 0)}));
+  EXPECT_TRUE(add({memory_.region(1, frame), memory_.region(3 * frame, frame - 1)}));
+  EXPECT_EQ(managed(), 0u);
+  EXPECT_EQ(frames_.allocate_frame(frame).address, nullptr);
+}
+
+TEST_F(FrameAddTest, one_frame_cannot_hold_its_own_meta_data) {
+  EXPECT_FALSE(add({memory_.region(0, frame)}));
+  EXPECT_EQ(managed(), 0u);
+  EXPECT_TRUE(add({memory_.region(0, 2 * frame)})) << "two frames give one";
+  EXPECT_EQ(drain(frames_), std::vector<std::byte*>{memory_.at(0)});
+}
+
+TEST_F(FrameAddTest, takes_whole_frames_of_overlapping_unsorted_unaligned_regions) {
+  EXPECT_TRUE(add({memory_.region(10 * frame, 5 * frame), memory_.region(1, 3 * frame),
+                   memory_.region(12 * frame, 6 * frame + 77), memory_.region(0, 0),
+                   memory_.region(3 * frame + 1, frame), memory_.region(30 * frame, 100)}));
+  EXPECT_EQ(managed(), 3u + 8u) << "frames 1 to 3 and 10 to 17";
+  EXPECT_EQ(metadata(), 1u);
+  const std::vector<std::byte*> all = drain(frames_);
+  EXPECT_EQ(all.size(), 10u);
+  EXPECT_EQ(all.front(), memory_.at(frame));
+  EXPECT_EQ(all.back(), memory_.at(16 * frame)) << "the largest range has the meta-data";
+}
+
+TEST_F(FrameAddTest, a_great_hole_costs_nothing) {
+  EXPECT_TRUE(add({memory_.region(0, 128 * frame), memory_.region(std::size_t{8} << 30, 0),
+                   memory_.region((std::size_t{8} << 30) - 128 * frame, 128 * frame)}));
+  EXPECT_EQ(managed(), 256u);
+  EXPECT_EQ(metadata(), 1u);
+  EXPECT_EQ(drain(frames_).size(), 255u);
+}
+
+TEST_F(FrameAddTest, more_regions_than_spans_are_bridged) {
+  std::vector<MemoryRegion> regions = {memory_.region(0, 64 * frame)};
+  for (std::size_t number = 1; number < 60; ++number) {
+    regions.push_back(memory_.region(number * 1024 * frame, 3 * frame));
+  }
+  std::reverse(regions.begin() + 7, regions.end());
+  ASSERT_GT(regions.size(), Frames::maximum_spans);
+  EXPECT_TRUE(frames_.add(regions.data(), regions.size()));
+  EXPECT_EQ(managed(), 64u + 59 * 3);
+  EXPECT_EQ(drain(frames_).size(), managed() - metadata());
+  EXPECT_LT(metadata(), 24u) << "60 Ki frames, most of them absent";
+}
+
+TEST_F(FrameAddTest, without_room_for_meta_data_changes_nothing) {
+  std::vector<MemoryRegion> regions;
+  for (std::size_t number = 0; number < 200; ++number) {
+    regions.push_back(memory_.region(number * 2048 * frame, frame));
+  }
+  EXPECT_FALSE(frames_.add(regions.data(), regions.size())) << "no range of more than a frame";
+  EXPECT_EQ(managed(), 0u);
+  EXPECT_EQ(frames_.allocate_frame(frame).address, nullptr);
+}
+
+TEST_F(FrameAddTest, what_it_has_already_is_left_out) {
+  EXPECT_TRUE(add({memory_.region(0, 100 * frame)}));
+  void* used = frames_.allocate_frame(frame).address;
+  EXPECT_TRUE(add({memory_.region(0, 100 * frame)}));
+  EXPECT_EQ(managed(), 100u);
+  EXPECT_EQ(metadata(), 1u);
+  EXPECT_TRUE(add({memory_.region(50 * frame, 100 * frame)}));
+  EXPECT_EQ(managed(), 150u);
+  EXPECT_EQ(metadata(), 2u);
+  EXPECT_EQ(free_frames(), 147u);
+  frames_.deallocate_frame(used, frame);
+}
+
+TEST_F(FrameAddTest, what_is_added_around_and_between_is_found) {
+  EXPECT_TRUE(add({memory_.region(1000 * frame, 10 * frame)}));
+  EXPECT_TRUE(add({memory_.region(3000 * frame, 10 * frame)}));
+  EXPECT_TRUE(add({memory_.region(500 * frame, 4000 * frame)})) << "below, between and above";
+  EXPECT_EQ(managed(), 4000u);
+  EXPECT_EQ(frames_.validate(), nullptr);
+  EXPECT_EQ(drain(frames_).size(), 4000 - metadata());
+}
+
+TEST_F(FrameAddTest, a_hole_filled_later_merges_with_its_neighbours) {
+  EXPECT_TRUE(add({memory_.region(0, 128 * frame), memory_.region(192 * frame, 64 * frame)}));
+  EXPECT_EQ(free_blocks(frames_)[7], 0u);
+  EXPECT_TRUE(add({memory_.region(128 * frame, 64 * frame)}));
+  EXPECT_EQ(metadata(), 1u) << "the hole has meta-data";
+  EXPECT_EQ(managed(), 256u);
+  EXPECT_EQ(free_blocks(frames_)[7], 1u);
+  std::vector<std::size_t> expected(FrameStatistics::orders);
+  // The meta-data is in frame 127.
+  std::fill_n(expected.begin(), 8, 1);
+  EXPECT_EQ(free_blocks(frames_), expected);
+}
+
+TEST_F(FrameAddTest, too_many_spans_change_nothing) {
+  for (std::size_t number = 0; number < Frames::maximum_spans; ++number) {
+    EXPECT_TRUE(add({memory_.region(number * 1024 * frame, 4 * frame)}));
+  }
+  EXPECT_FALSE(add({memory_.region(100 * 1024 * frame, 4 * frame)}));
+  EXPECT_EQ(managed(), Frames::maximum_spans * 4);
+  EXPECT_TRUE(add({memory_.region(0, 4 * frame)})) << "nothing new, and no error";
+}
+
+/// Whatever the map: exactly the frames all of whose bytes are usable are given out, or hold
+/// meta-data.
+TEST_F(FrameAddTest, random_maps_are_used_to_the_last_frame) {
+  Random random;
+  constexpr std::size_t units = 4 * 2000;
+  for (int round = 0; round < 60; ++round) {
+    Frames frames;
+    std::vector<bool> usable(units);
+    std::size_t bytes_of_metadata = 0;
+    for (std::size_t call = random.between(1, 3); call != 0; --call) {
+      std::vector<MemoryRegion> regions(random.between(1, 30));
+      for (MemoryRegion& region : regions) {
+        const std::size_t first = random.below(units);
+        const std::size_t count = std::min(random.below(900), units - first);
+        region = memory_.region(first * 1024, count * 1024);
+      }
+      // Adding reads nothing of the list's order.
+      const std::size_t before = frames.statistics().managed_bytes;
+      if (frames.add(regions.data(), regions.size())) {
+        for (std::size_t number = 0; number < units / 4; ++number) {
+          const MemoryMap<frame> map(regions.data(), regions.size());
+          const std::uintptr_t wanted =
+              reinterpret_cast<std::uintptr_t>(memory_.at(number * frame)) / frame;
+          usable[number] = usable[number] || map.next(wanted).first == wanted;
+        }
+      } else {
+        ASSERT_EQ(frames.statistics().managed_bytes, before);
+      }
+    }
+    ASSERT_EQ(frames.validate(), nullptr);
+    frames.for_each_block([&](void* address, std::size_t bytes, FrameUse use) {
+      for (std::size_t done = 0; use == FrameUse::Metadata && done < bytes; done += frame) {
+        bytes_of_metadata += frame;
+        usable[(memory_.offset_of(address) + done) / frame] = false;
+      }
+    });
+    EXPECT_EQ(bytes_of_metadata, frames.statistics().metadata_bytes);
+    std::vector<std::byte*> expected;
+    for (std::size_t number = 0; number < units / 4; ++number) {
+      if (usable[number]) {
+        expected.push_back(memory_.at(number * frame));
+      }
+    }
+    ASSERT_EQ(drain(frames), expected);
+  }
+}
+
+TEST_F(FrameAddTest, all_orders_of_a_map_give_the_same) {
+  std::vector<MemoryRegion> regions = {
+      memory_.region(0, 5 * frame), memory_.region(5 * frame, 300 * frame),
+      memory_.region(2000 * frame, 40 * frame), memory_.region(2039 * frame, 9 * frame + 5)};
+  const auto by_address = [](const MemoryRegion& a, const MemoryRegion& b) {
+    return a.address < b.address;
+  };
+  std::vector<std::size_t> first;
+  do {
+    Frames frames;
+    ASSERT_TRUE(frames.add(regions.data(), regions.size()));
+    first = first.empty() ? free_blocks(frames) : first;
+    ASSERT_EQ(free_blocks(frames), first);
+    ASSERT_EQ(frames.statistics().managed_bytes, (305 + 48) * frame);
+  } while (std::next_permutation(regions.begin(), regions.end(), by_address));
+}
+
+}  // namespace
+}  // namespace slabmalloc::test

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT
+// Random calls, each compared with a model that looks at every frame.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstring>
+#include <vector>
+
+#include "kernel/frame_fixture.hpp"
+#include "kernel/frame_model.hpp"
+#include "support/misuse_recorder.hpp"
+#include "support/pattern.hpp"
+#include "support/random.hpp"
+
+namespace slabmalloc::test {
+namespace {
+
+template <std::size_t BaseBytes>
+class ModelRun {
+ public:
+  static constexpr std::size_t frame_count = 300;
+
+  /// `skipped` frames are missing at the beginning, and a hole further on.
+  ModelRun(Random& random, std::size_t skipped)
+      : random_(random), range_(range_after(skipped)), model_(range_) {
+    const MemoryRegion regions[] = {
+        memory_.region(200 * BaseBytes, (frame_count - 200) * BaseBytes),
+        memory_.region(skipped * BaseBytes, (190 - skipped) * BaseBytes)};
+    EXPECT_TRUE(frames_.add(regions, 2));
+    model_.set(range_.first, range_.frames(), true);
+    model_.set(number_of(memory_.at(190 * BaseBytes)), 10, false);
+    frames_.for_each_block([&](void* address, std::size_t bytes, FrameUse use) {
+      if (use == FrameUse::Metadata) {
+        model_.set(number_of(address), bytes / BaseBytes, false);
+      }
+    });
+    initial_ = free_blocks(frames_);
+    expect_agreement();
+  }
+
+  void run(int steps) {
+    for (int step = 0; step < steps && !testing::Test::HasFatalFailure(); ++step) {
+      // Phases of growth and of shrinking.
+      const bool grows = (step / 200) % 2 == 0;
+      if (runs_.empty() || !random_.one_in(grows ? 3 : 2)) {
+        allocate();
+      } else {
+        free(random_.below(runs_.size()));
+      }
+      if (step % 16 == 0) {
+        expect_agreement();
+      }
+    }
+    while (!runs_.empty()) {
+      free(random_.below(runs_.size()));
+    }
+    EXPECT_EQ(free_blocks(frames_), initial_);
+    EXPECT_EQ(frames_.validate(), nullptr);
+  }
+
+ private:
+  struct Run {
+    std::byte* address;
+    std::size_t bytes;
+    std::size_t alignment;  ///< 0: a frame.
+    std::size_t frames;
+    std::uint64_t key;
+  };
+
+  FrameRange range_after(std::size_t skipped) const {
+    return {number_of(memory_.at(skipped * BaseBytes)), number_of(memory_.at(0)) + frame_count};
+  }
+  static std::uintptr_t number_of(const void* address) {
+    return reinterpret_cast<std::uintptr_t>(address) / BaseBytes;
+  }
+  static std::uint32_t order_for(std::size_t frames) {
+    return frames <= 1 ? 0 : highest_bit(frames - 1) + 1;
+  }
+
+  void allocate() {
+    Run run{};
+    std::uint32_t order = random_.one_in(2) ? 0 : static_cast<std::uint32_t>(random_.below(7));
+    if (random_.one_in(2)) {
+      run.frames = std::size_t{1} << order;
+      run.bytes = run.frames * BaseBytes;
+      run.address = static_cast<std::byte*>(frames_.allocate_frame(run.bytes).address);
+    } else {
+      run.bytes = random_.between(1, 40 * BaseBytes);
+      run.alignment = std::size_t{1} << random_.below(highest_bit(BaseBytes) + 6);
+      run.frames = (run.bytes + BaseBytes - 1) / BaseBytes;
+      order = order_for(std::max(run.frames, run.alignment / BaseBytes));
+      run.address = static_cast<std::byte*>(frames_.allocate_run(run.bytes, run.alignment).address);
+    }
+    const auto place = model_.place(order);
+    ASSERT_EQ(run.address != nullptr, place.has_value()) << run.bytes << " B";
+    if (run.address == nullptr) {
+      return;
+    }
+    ASSERT_EQ(number_of(run.address), *place);
+    model_.set(*place, run.frames, false);
+    run.key = random_.next();
+    fill_pattern(run.address, run.bytes, run.key);
+    runs_.push_back(run);
+  }
+  void free(std::size_t index) {
+    const Run run = runs_[index];
+    ASSERT_TRUE(holds_pattern(run.address, run.bytes, run.key));
+    if (run.alignment == 0) {
+      frames_.deallocate_frame(run.address, run.bytes);
+    } else {
+      frames_.deallocate_run(run.address, run.bytes, run.alignment);
+    }
+    model_.set(number_of(run.address), run.frames, true);
+    runs_[index] = runs_.back();
+    runs_.pop_back();
+  }
+  void expect_agreement() {
+    ASSERT_EQ(frames_.validate(), nullptr);
+    const FrameStatistics statistics = frames_.statistics();
+    std::size_t used = 0;
+    for (const Run& run : runs_) {
+      used += run.frames;
+    }
+    ASSERT_EQ(statistics.used_bytes, used * BaseBytes);
+    for (std::uint32_t order = 0; order < FrameStatistics::orders; ++order) {
+      ASSERT_EQ(statistics.free_blocks[order], model_.blocks(order).size()) << "order " << order;
+    }
+  }
+
+  MisuseRecorder misuse_;
+  Random& random_;
+  PhysicalMemory memory_{frame_count * BaseBytes, 512 * BaseBytes};
+  FrameRange range_;
+  FrameModel model_;
+  FrameAllocator<PatientKernel, BaseBytes> frames_;
+  std::vector<Run> runs_;
+  std::vector<std::size_t> initial_;
+};
+
+TEST(FrameAllocatorModel, agrees_with_frames_of_4_kib) {
+  Random random;
+  for (const std::size_t skipped : {0u, 1u, 37u}) {
+    ModelRun<4 * kibibyte>(random, skipped).run(2000);
+  }
+}
+
+TEST(FrameAllocatorModel, agrees_with_frames_of_256_bytes) {
+  Random random;
+  ModelRun<256>(random, 5).run(4000);
+}
+
+TEST(FrameAllocatorModel, agrees_with_frames_of_64_kib) {
+  Random random;
+  ModelRun<64 * kibibyte>(random, 3).run(300);
+}
+
+}  // namespace
+}  // namespace slabmalloc::test
