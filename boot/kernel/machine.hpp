@@ -4,21 +4,22 @@
 //
 //   processor.hpp   what is hot, inline, found by the include path:
 //     architecture              its name, a constexpr Text
-//     cpu()                     number of the running CPU, 0 to machine.cpu_count - 1; the one that
-//     booted is 0 InterruptState            what save_interrupts() returns save_interrupts() keeps
-//     this CPU's interrupts out and tells how it was before; calls nest restore_interrupts(s) makes
-//     it so again interrupts_enabled() relax()                   to be called in loops that wait
-//     for another CPU wait_for_interrupt()      sleeps until an interrupt is pending; may return
-//     early instructions()            instructions this CPU has carried out: exact under `-icount
-//     shift=0`, one CPU;
-//                               without it some count that grows
+//     cpu()                     number of the running CPU, below machine.cpu_count; 0 has booted
+//     InterruptState            what save_interrupts() returns
+//     save_interrupts()         keeps interrupts out of this CPU, tells how it was; calls nest
+//     restore_interrupts(s)     makes it so again
+//     enable_interrupts(), interrupts_enabled()
+//     relax()                   to be called in loops that wait for another CPU
+//     wait_for_interrupt()      sleeps until an interrupt is pending; may return early
+//     instructions()            instructions this CPU has carried out; counted, and exactly, under
+//                               `-icount shift=0` with one CPU; without it a number, no more
 //     count_down(n)             a loop of exactly 2 n instructions, n > 0
 //     signals_are_non_maskable  whether a signal arrives while interrupts are kept out
 //
 //   the functions of the second section below, in its .cpp and .S files
 //
-// and calls those of the third. The first instructions are the architecture's: they set up a stack
-// and cpu() on the CPU that booted, handle_traps(), fill in `machine` and call kernel_main().
+// and calls those of the third. The first instructions are the architecture's: on the CPU that
+// booted they set up a stack, cpu() and traps, fill in `machine` and call kernel_main().
 #pragma once
 
 #include <cstddef>
@@ -49,7 +50,8 @@ struct Machine {
 };
 inline constinit Machine machine;
 
-extern "C" const std::byte image_start[], text_end[], data_start[], image_end[];  // see image.ld
+extern "C" const std::byte image_start[], constants_start[], data_start[],
+    image_end[];  // see image.ld
 
 /// The kernel itself, its stacks and tables included.
 inline Region image() noexcept {
@@ -74,6 +76,10 @@ void start_cpu(std::uint32_t cpu) noexcept;
 /// Starts this CPU's timer: on_timer() is called every `microseconds`.
 /// Pre: microseconds <= 1,000,000.
 void start_timer(std::uint32_t microseconds) noexcept;
+
+/// Returns what is wrong with this CPU's translation of addresses, as it was meant to be set up; an
+/// empty text if nothing is.
+Text check_translation() noexcept;
 
 /// Sends a signal: on_signal() is called on `cpu`, which may be the caller's.
 void send_signal(std::uint32_t cpu) noexcept;

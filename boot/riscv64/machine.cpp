@@ -116,6 +116,12 @@ void start_timer(std::uint32_t microseconds) noexcept {
   sbi::set_timer(next_tick[cpu()]);
 }
 
+Text check_translation() noexcept {
+  std::uint64_t mode;
+  asm volatile("csrr %0, satp" : "=r"(mode));
+  return mode == 0 ? Text() : Text("translation is on");
+}
+
 void send_signal(std::uint32_t cpu) noexcept { sbi::send_ipi(machine.hardware_ids[cpu]); }
 
 }  // namespace boot

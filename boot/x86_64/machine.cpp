@@ -115,10 +115,23 @@ void describe_machine(const StartInfo& info) noexcept {
   }
 }
 
-/// From here on a null pointer leads nowhere. The loader's words are in that page.
-void unmap_null_page() noexcept {
+constexpr std::uint64_t entry_present = 1 << 0;
+constexpr std::uint64_t entry_writable = 1 << 1;
+
+/// The entry of the page at `address`, in the first 2 MiB.
+std::uint64_t& entry_of(const void* address) noexcept {
+  return level1[reinterpret_cast<std::uintptr_t>(address) / page_bytes];
+}
+
+/// From here on a null pointer leads nowhere, and code and constants cannot be written. Not
+/// earlier: the loader's words are in the first page.
+void protect_pages() noexcept {
   level1[0] = 0;
-  asm volatile("invlpg (%0)" : : "r"(null_page.start) : "memory");
+  for (const std::byte* page = image_start; page < data_start; page += page_bytes) {
+    entry_of(page) &= ~entry_writable;
+  }
+  std::uint64_t tables;
+  asm volatile("movq %%cr3, %0\n movq %0, %%cr3" : "=r"(tables) : : "memory");
 }
 
 }  // namespace
@@ -128,7 +141,7 @@ extern "C" [[noreturn]] void start_first(const StartInfo* info) noexcept {
   mask_old_controllers();
   prepare_processor(0);
   describe_machine(*info);
-  unmap_null_page();
+  protect_pages();
   kernel_main();
 }
 
@@ -167,6 +180,22 @@ void start_cpu(std::uint32_t cpu) noexcept {
 
 void start_timer(std::uint32_t microseconds) noexcept {
   local_apic::start_timer(timer_vector, microseconds);
+}
+
+Text check_translation() noexcept {
+  constexpr std::uint64_t paging_and_write_protection = std::uint64_t{1} << 31 | 1 << 16;
+  std::uint64_t control;
+  asm volatile("movq %%cr0, %0" : "=r"(control));
+  if ((control & paging_and_write_protection) != paging_and_write_protection) {
+    return "paging is off, or the kernel may write what is protected";
+  }
+  if ((entry_of(nullptr) & entry_present) != 0) {
+    return "address 0 is mapped";
+  }
+  if (((entry_of(image_start) | entry_of(constants_start)) & entry_writable) != 0) {
+    return "code or constants are writable";
+  }
+  return {};
 }
 
 void send_signal(std::uint32_t cpu) noexcept {
