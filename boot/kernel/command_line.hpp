@@ -36,8 +36,11 @@ constexpr bool parse(Text digits, std::uint64_t& number) noexcept {
     }
     value = value * 10 + units;
   }
+  if (digits.empty()) {
+    return false;
+  }
   number = value;
-  return !digits.empty();
+  return true;
 }
 
 class CommandLine {

@@ -22,7 +22,8 @@ struct Hex {
   std::uint64_t value;
 };
 constexpr Hex hex(std::uint64_t value) noexcept { return {value}; }
-inline Hex hex(const volatile void* address) noexcept {
+template <class Pointee>
+Hex hex(Pointee* address) noexcept {
   return {reinterpret_cast<std::uintptr_t>(address)};
 }
 
