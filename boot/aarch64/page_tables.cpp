@@ -92,11 +92,8 @@ void map(Table& table, unsigned level, Region range, std::uint64_t access) noexc
   }
 }
 
-/// Maps the pages that lie in `range` as a whole.
-void map_whole_pages(Region range, std::uint64_t access) noexcept {
-  const std::uintptr_t start = (range.start + page_bytes - 1) / page_bytes * page_bytes;
-  map(tables[0], root_level, Region::between(start, range.end() / page_bytes * page_bytes), access);
-}
+/// Pre: `range` begins and ends with a page.
+void map(Region range, std::uint64_t access) noexcept { map(tables[0], root_level, range, access); }
 
 constexpr std::uint64_t mmu_and_caches = 1 << 12 | 1 << 2 | 1 << 0;
 constexpr unsigned granule_shift = 14;
@@ -123,13 +120,17 @@ bool is_allowed(const std::byte* address, Use use) noexcept {
 }  // namespace
 
 void make_page_tables() noexcept {
+  constexpr std::uintptr_t end_of_addresses = std::uintptr_t{1} << address_bits;
+  machine.memory.remove(Region::between(end_of_addresses, ~std::uintptr_t{0}));
+  machine.memory.keep_whole_pages(page_bytes);
+
   constexpr Region devices{0x0800'0000, 0x0200'0000};  // interrupt controller, UART
-  map_whole_pages(devices, for_devices);
-  map_whole_pages(between(image_start, constants_start), for_code);
-  map_whole_pages(between(constants_start, data_start), for_constants);
-  map_whole_pages(between(data_start, image_end), for_data);
+  map(devices, for_devices);
+  map(between(image_start, constants_start), for_code);
+  map(between(constants_start, data_start), for_constants);
+  map(between(data_start, image_end), for_data);
   for (const Region& region : machine.memory) {
-    map_whole_pages(region, for_data);
+    map(region, for_data);
   }
 }
 

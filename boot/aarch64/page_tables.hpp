@@ -6,7 +6,8 @@
 
 namespace boot {
 
-/// Makes the tables. Pre: the MMU is off; machine.memory is known.
+/// Makes the tables. Pre: the MMU is off; machine.memory is known. Post: it has lost what cannot be
+/// mapped.
 void make_page_tables() noexcept;
 
 /// Turns this CPU's MMU on.

@@ -14,7 +14,8 @@ void end_kernel(std::uint64_t status) noexcept {
   save_interrupts();
   if (ending.exchange(1, Order::relaxed) == 0) {
     const auto reported = static_cast<std::uint32_t>(status < 125 ? status : 125);
-    print_at_any_price("exit status ", reported);
+    ConsoleAtAnyPrice console;  // kept, so that this is the last line
+    console.print_line("exit status ", reported);
     end_machine(reported);
   }
   // Another CPU is about to end the machine, or ending it has failed here: then this is a hang,

@@ -16,7 +16,9 @@ namespace boot {
 /// Says what is broken and ends the machine with status 1. From any context, on any CPU.
 template <class... Values>
 [[noreturn]] void panic(const Values&... values) noexcept {
-  print_at_any_price("PANIC on CPU ", cpu(), ": ", values...);
+  ConsoleAtAnyPrice console;
+  console.print_line("PANIC on CPU ", cpu(), ": ", values...);
+  console.give_back();
   end_kernel(1);
 }
 

@@ -26,14 +26,15 @@ void add_one(Cell<std::uint64_t>& count) noexcept {
   count.store(count.load(Order::relaxed) + 1, Order::relaxed);
 }
 
-/// Whether `condition` becomes true within a few seconds.
+/// Whether `condition` becomes true within half a minute or so, as fast as processors are emulated:
+/// the emulator needs time of its own to make interrupts.
 template <class Condition>
 bool comes_true(Condition condition) noexcept {
   for (std::uint32_t attempts = 0; attempts < 20'000'000; ++attempts) {
     if (condition()) {
       return true;
     }
-    relax();
+    count_down(1'000);
   }
   return false;
 }

@@ -50,18 +50,26 @@ void print_line(const Values&... values) noexcept {
   print(values..., '\n');
 }
 
-/// The same as print_line() for the last words of a broken kernel: waits only so long for the
-/// console.
-template <class... Values>
-void print_at_any_price(const Values&... values) noexcept {
-  const InterruptsDisabled disabled;
-  for (std::uint32_t attempts = 0; attempts < 1'000'000 && !console_lock.try_lock(); ++attempts) {
-    relax();
+/// The console for the last words of a broken kernel: waits only so long for it, and gives it back
+/// or, with the machine about to end, does not.
+class ConsoleAtAnyPrice {
+ public:
+  ConsoleAtAnyPrice() noexcept {
+    for (std::uint32_t attempts = 0; attempts < 1'000'000 && !console_lock.try_lock(); ++attempts) {
+      relax();
+    }
   }
-  Console console;
-  (write(console, detail::printable(values)), ...);
-  write(console, '\n');
-  console_lock.unlock();
-}
+
+  template <class... Values>
+  void print_line(const Values&... values) noexcept {
+    (write(console_, detail::printable(values)), ...);
+    write(console_, '\n');
+  }
+  void give_back() noexcept { console_lock.unlock(); }
+
+ private:
+  InterruptsDisabled disabled_;
+  Console console_;
+};
 
 }  // namespace boot

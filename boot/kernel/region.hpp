@@ -101,6 +101,22 @@ class RegionList {
     return complete;
   }
 
+  /// Takes out what is not a whole page of `bytes_per_page` bytes, aligned to its size.
+  /// Pre: it is a power of two.
+  constexpr void keep_whole_pages(std::size_t bytes_per_page) noexcept {
+    for (std::size_t index = 0; index < count_;) {
+      Region& region = regions_[index];
+      const std::uintptr_t end = region.end() / bytes_per_page * bytes_per_page;
+      const std::size_t lead = (0 - region.start) % bytes_per_page;
+      region = lead < region.bytes ? Region::between(region.start + lead, end) : Region{};
+      if (region.bytes > 0) {
+        ++index;
+      } else {
+        erase(index);
+      }
+    }
+  }
+
   /// The number of the first invariant that does not hold, or 0.
   constexpr int validate() const noexcept {
     for (std::size_t index = 0; index < count_; ++index) {

@@ -60,6 +60,18 @@ TEST(RegionList, a_full_list_tells) {
   EXPECT_EQ(all(list), (std::vector<Region>{{100, 1}, {300, 1}}));
 }
 
+TEST(RegionList, whole_pages_are_kept) {
+  RegionList<8> list;
+  EXPECT_TRUE(list.add({10, 90}));   // to 100
+  EXPECT_TRUE(list.add({101, 18}));  // inside of a page
+  EXPECT_TRUE(list.add({128, 16}));  // half a page
+  EXPECT_TRUE(list.add({150, 9}));   // the rest of it
+  EXPECT_TRUE(list.add({192, 32}));
+  EXPECT_TRUE(list.add({~std::uintptr_t{0} - 9, 9}));
+  list.keep_whole_pages(32);
+  EXPECT_EQ(all(list), (std::vector<Region>{{32, 64}, {192, 32}}));
+}
+
 // Against a map of single bytes.
 TEST(RegionList, holds_what_was_added_and_not_removed) {
   slabmalloc::test::Random random;
