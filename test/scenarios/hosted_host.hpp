@@ -44,10 +44,7 @@ inline Host hosted_host() {
 class ScenarioTest : public testing::Test {
  public:
   ScenarioTest(const ScenarioSet& set, const Scenario& scenario) : set_(set), scenario_(scenario) {}
-  void TestBody() override {
-    EXPECT_EQ(run(hosted_host(), set_, scenario_),
-              HasFailure() ? Outcome::failed : Outcome::passed);
-  }
+  void TestBody() override { EXPECT_NE(run(hosted_host(), set_, scenario_), Outcome::skipped); }
 
  private:
   const ScenarioSet& set_;

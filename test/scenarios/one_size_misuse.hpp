@@ -103,8 +103,8 @@ struct OneSizeMisuse {
     add_page();
     add_page();
     const Objects objects = allocate_all();
-    for (const std::size_t indexs[] = {std::size_t{0}, objects.size() - 1};
-         const std::size_t index : indexs) {
+    for (const std::size_t indices[] = {std::size_t{0}, objects.size() - 1};
+         const std::size_t index : indices) {
       allocator.deallocate(objects[index], layout);
       expect_harmless(MisuseKind::DoubleFree,
                       [&] { allocator.deallocate(objects[index], layout); });

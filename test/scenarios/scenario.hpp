@@ -109,7 +109,9 @@ inline Outcome run(const Host& host, const ScenarioSet& set, const Scenario& sce
   scenario.play(trial);
   trial.equal(trial.live_bytes(), 0u, "every frame goes back to the host");
   trial.at_most(trial.high_water_bytes(), set.needs.memory_bytes,
-                "the scenario said what it needs");
+                "the scenario said how much memory it needs");
+  trial.at_most(trial.largest_bytes(), set.needs.largest_frame_bytes,
+                "the scenario said how large its frames are");
   return trial.has_failed() ? Outcome::failed : Outcome::passed;
 }
 

@@ -21,9 +21,23 @@ constexpr ScenarioSet hosted_scenarios[] = {
     make_set("OneSizeMisuse", "beside", small_needs, one_size_misuse_scenarios<BesidePages>),
     make_set("OneSizeMisuse", "beside_of_one_cpu", small_needs,
              one_size_misuse_scenarios<BesidePagesOfOneCpu>),
+    make_set("OneSizeModel", "beside", small_needs, one_size_model_scenarios<BesidePages>),
+    make_set("OneSizeModel", "beside_of_one_cpu", small_needs,
+             one_size_model_scenarios<BesidePagesOfOneCpu>),
+    make_set("OneSizeRemote", "beside", small_needs, one_size_remote_scenarios<BesidePages>),
+    make_set("OneSizeRemote", "beside_of_one_cpu", small_needs,
+             one_size_remote_scenarios<BesidePagesOfOneCpu>),
+    make_set("PassedOn", "beside", small_needs, passed_on_scenarios<BesidePages>),
+    make_set("PassedOn", "beside_of_one_cpu", small_needs,
+             passed_on_scenarios<BesidePagesOfOneCpu>),
     make_set("ZoneMisuse", "beside", small_needs, zone_misuse_scenarios<test::BesideConfig>),
     make_set("ZoneMisuse", "beside_hardened", small_needs,
              zone_misuse_scenarios<test::HardenedBesideConfig>),
+    make_set("RandomPagedZones", "beside", small_needs,
+             random_paged_zones_scenarios<test::BesideConfig>),
+    make_set("RandomPagedZones", "beside_hardened", small_needs,
+             random_paged_zones_scenarios<test::HardenedBesideConfig>),
+    make_set("PagerFailure", "beside", small_needs, pager_failure_scenarios<test::BesideConfig>),
 };
 
 }  // namespace

@@ -108,12 +108,12 @@ class Trial {
   bool has_failed() const noexcept { return failures_ != 0; }
 
   std::size_t rounds() const noexcept { return host_.rounds; }
-  std::size_t largest_frame_bytes() const noexcept { return host_.largest_frame_bytes; }
 
   void* allocate_frame(std::size_t bytes) noexcept {
     void* frame = host_.allocate_frame(host_.context, bytes);
     live_bytes_ += frame != nullptr ? bytes : 0;
     high_water_bytes_ = live_bytes_ > high_water_bytes_ ? live_bytes_ : high_water_bytes_;
+    largest_bytes_ = bytes > largest_bytes_ ? bytes : largest_bytes_;
     return frame;
   }
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
@@ -123,6 +123,8 @@ class Trial {
   /// Bytes of the frames given out and not given back.
   std::size_t live_bytes() const noexcept { return live_bytes_; }
   std::size_t high_water_bytes() const noexcept { return high_water_bytes_; }
+  /// Bytes of the largest frame asked for.
+  std::size_t largest_bytes() const noexcept { return largest_bytes_; }
 
   Random random;
 
@@ -157,6 +159,7 @@ class Trial {
   std::size_t failures_ = 0;
   std::size_t live_bytes_ = 0;
   std::size_t high_water_bytes_ = 0;
+  std::size_t largest_bytes_ = 0;
 };
 
 }  // namespace slabmalloc::scenario

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Double frees that are under way, or not collected yet, at the moments when they would do most harm:
-// when a page is given up and when the slot is issued again.
+// A double free that is under way at the moment when it would do most harm: when its page is given up.
 #include <gtest/gtest.h>
 
 #include <functional>
 #include <semaphore>
-#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -90,85 +88,6 @@ TEST(LateDoubleFree, under_way_when_its_page_becomes_idle_keeps_the_page) {
   allocator.collect();
   EXPECT_EQ(allocator.validate(), nullptr);
   EXPECT_EQ(allocator.try_reclaim_pages(2, nothing_of_it), 1u);
-}
-
-struct HardenedConfig : DefaultConfig {
-  static constexpr bool hardened = true;
-};
-
-TEST(LateDoubleFree, of_a_slot_about_to_be_issued_is_reported_by_a_hardened_zone) {
-  test::FrameSource frames;
-  test::MisuseRecorder misuse;
-  BasicZoneAllocator<HardenedConfig> zone;
-  const Layout layout = Layout::from_size_align(64, 8).value();
-  ASSERT_TRUE(zone.refill(layout, frames.page<ObjectPage>()));
-  ASSERT_TRUE(zone.refill(layout, frames.page<ObjectPage>()));
-  void* object = zone.allocate(layout).value();
-  zone.deallocate(object, layout);
-  zone.deallocate_remote(object, layout);
-  std::set<void*> live;
-  for (int round = 0; round < 2; ++round) {
-    while (const auto next = zone.allocate(layout)) {
-      EXPECT_TRUE(live.insert(next.value()).second) << "given to two clients";
-    }
-    zone.collect();
-  }
-  EXPECT_EQ(live.size(), 2 * ObjectPage::geometry(64).slots);
-  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
-  EXPECT_EQ(zone.validate(), nullptr);
-}
-
-TEST(LateDoubleFree, of_a_slot_in_a_word_about_to_be_selected_is_reported_by_any_zone) {
-  test::FrameSource frames;
-  test::MisuseRecorder misuse;
-  ZoneAllocator zone;
-  // Three words to a page.
-  const Layout layout = Layout::from_size_align(24, 8).value();
-  ASSERT_TRUE(zone.refill(layout, frames.page<ObjectPage>()));
-  std::vector<void*> objects;
-  while (const auto next = zone.allocate(layout)) {
-    objects.push_back(next.value());
-  }
-  void* last = objects.back();
-  for (void* object : objects) {
-    zone.deallocate(object, layout);
-  }
-  // The page is current again, and its last word not selected yet.
-  std::set<void*> live{zone.allocate(layout).value()};
-  zone.deallocate_remote(last, layout);
-  for (int round = 0; round < 2; ++round) {
-    while (const auto next = zone.allocate(layout)) {
-      EXPECT_TRUE(live.insert(next.value()).second) << "given to two clients";
-    }
-    zone.collect();
-  }
-  EXPECT_EQ(live.size(), objects.size());
-  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
-  EXPECT_EQ(zone.validate(), nullptr);
-}
-
-TEST(LateDoubleFree, gathered_by_another_zone_does_not_touch_a_page_that_was_given_to_another_class) {
-  test::FrameSource frames;
-  test::MisuseRecorder misuse;
-  ZoneAllocator owner;
-  ZoneAllocator other;
-  const Layout layout = Layout::from_size_align(64, 8).value();
-  const Layout other_layout = Layout::from_size_align(32, 8).value();
-  auto* page = frames.page<ObjectPage>();
-  ASSERT_TRUE(owner.refill(layout, page));
-  void* object = owner.allocate(layout).value();
-  other.deallocate(object, layout);
-  ASSERT_EQ(other.statistics().withheld_bytes, 64u);
-  owner.deallocate(object, layout);
-  ASSERT_EQ(owner.try_reclaim_base_pages(1, [](ObjectPage*) {}), 1u);
-  ASSERT_TRUE(owner.refill(other_layout, page));
-  while (owner.allocate(other_layout)) {
-  }
-  other.collect();
-  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
-  owner.collect();
-  EXPECT_FALSE(owner.allocate(other_layout)) << "an object in use was given out again";
-  EXPECT_EQ(owner.validate(), nullptr);
 }
 
 }  // namespace
