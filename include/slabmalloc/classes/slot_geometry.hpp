@@ -10,7 +10,7 @@
 
 namespace slabmalloc {
 
-/// The slots of a page: `slots` of `object_size` bytes each from the page's first byte on, and
+/// The slots of a page: `slots` of `object_size` bytes each, one after the other, and
 /// `words` bitmap words to describe them.
 ///
 /// The slot of an offset is found by multiplication: with m = ceil(2^32 / size) and e = m * size -
@@ -57,7 +57,8 @@ struct SlotGeometry {
             static_cast<std::uint32_t>((slots + word_bits - 1) / word_bits)};
   }
 
-  /// The slot that starts at `offset` bytes into the page, or no_slot.
+  /// The slot that starts `offset` bytes above the first one, or no_slot; an address below that has an
+  /// offset above every page.
   constexpr std::uint32_t slot_at(std::size_t offset) const noexcept {
     const auto slot = static_cast<std::uint32_t>((std::uint64_t{offset} * reciprocal) >> 32);
     const bool starts_here = std::uint64_t{slot} * object_size == offset;

@@ -19,6 +19,7 @@ namespace slabmalloc {
 ///                       answer is only trusted after its seal was checked
 ///   head_of(address)    the same, or null where the page type knows that there is no page
 ///   frame_of(header)    the first byte of the frame
+///   slots_of(header)    the first byte of the first slot: the frame's, or a little above
 ///   open(header, geometry) and close(header, geometry): called when a frame becomes a page of a
 ///                       class and when it stops being one
 template <class P>
@@ -31,6 +32,7 @@ concept AllocablePage =
       { P::header_of(address) } noexcept -> std::same_as<typename P::Header*>;
       { P::head_of(address) } noexcept -> std::same_as<typename P::Header*>;
       { P::frame_of(header) } noexcept -> std::same_as<std::byte*>;
+      { P::slots_of(header) } noexcept -> std::same_as<std::byte*>;
       { P::open(header, geometry) } noexcept;
       { P::close(header, geometry) } noexcept;
     };

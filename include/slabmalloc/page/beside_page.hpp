@@ -56,6 +56,9 @@ class BesidePage {
   [[gnu::always_inline]] static std::byte* frame_of(Header* header) noexcept {
     return Table::frame_of(header);
   }
+  [[gnu::always_inline]] static std::byte* slots_of(Header* header) noexcept {
+    return frame_of(header);
+  }
   static void open(Header* header, const SlotGeometry& geometry) noexcept {
     Table::open(header, geometry);
   }

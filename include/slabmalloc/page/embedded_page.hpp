@@ -43,6 +43,9 @@ class EmbeddedPage {
   [[gnu::always_inline]] static std::byte* frame_of(Header* header) noexcept {
     return reinterpret_cast<std::byte*>(frame_start(header));
   }
+  [[gnu::always_inline]] static std::byte* slots_of(Header* header) noexcept {
+    return frame_of(header);
+  }
 
   static void open(Header*, const SlotGeometry&) noexcept {}
   static void close(Header*, const SlotGeometry&) noexcept {}

@@ -18,7 +18,7 @@ template <AllocablePage Page>
 RemoteFree<typename Page::Atomics> free_of_slot(typename Page::Header* page,
                                                 const SlotGeometry& geometry,
                                                 std::uint32_t slot) noexcept {
-  return {page, Page::frame_of(page), &geometry, slot / word_bits, Word{1} << (slot % word_bits)};
+  return {page, Page::slots_of(page), &geometry, slot / word_bits, Word{1} << (slot % word_bits)};
 }
 
 /// The free of `object`, of a page laid out by `geometry`; without a page for a null pointer.
@@ -39,7 +39,7 @@ RemoteFree<typename Page::Atomics> find_object(void* object, const SlotGeometry&
     return {};
   }
   const std::uint32_t slot = geometry.slot_at(
-      static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::frame_of(page)));
+      static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::slots_of(page)));
   if (slot == SlotGeometry::no_slot) [[unlikely]] {
     report_misuse({MisuseKind::MisalignedFree, object, geometry.object_size, 0});
     return {};

@@ -22,7 +22,7 @@ namespace slabmalloc {
 template <class Atomics>
 struct RemoteFree {
   PageHeader<Atomics>* page = nullptr;
-  std::byte* frame = nullptr;
+  std::byte* first_slot = nullptr;
   const SlotGeometry* geometry = nullptr;
   std::uint32_t word = 0;
   Word mask = 0;
@@ -34,7 +34,7 @@ struct RemoteFree {
   void report_double_frees(Word slots) const noexcept {
     for (; slots != 0; slots &= slots - 1) {
       const std::size_t slot = std::size_t{word} * word_bits + lowest_bit(slots);
-      report_misuse({MisuseKind::DoubleFree, frame + slot * geometry->object_size,
+      report_misuse({MisuseKind::DoubleFree, first_slot + slot * geometry->object_size,
                      geometry->object_size, slot});
     }
   }

@@ -327,7 +327,7 @@ class alignas(64) SizeClass {
   /// Selects word `index` of the current page.
   void select(Header* page, std::uint32_t index) noexcept {
     word_ = &page->local(index);
-    word_base_ = Page::frame_of(page) + std::size_t{index} * word_bits * geometry_.object_size;
+    word_base_ = Page::slots_of(page) + std::size_t{index} * word_bits * geometry_.object_size;
     word_mask_ = geometry_.word_mask(index);
     word_index_ = index;
     passed_page_ = nullptr;

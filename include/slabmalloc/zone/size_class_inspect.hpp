@@ -45,13 +45,13 @@ template <AllocablePage Page>
 template <class Visitor>
 void SizeClass<Page>::visit_live(Visitor&& visitor) const noexcept {
   for_each_page([&](Header* page) noexcept {
-    std::byte* frame = Page::frame_of(page);
+    std::byte* slots = Page::slots_of(page);
     for (std::uint32_t word = 0; word < geometry_.words; ++word) {
       Word live = geometry_.word_mask(word) & ~page->local(word).load(Order::relaxed) &
                   ~page->remote(word, geometry_.words).load(Order::relaxed);
       for (; live != 0; live &= live - 1) {
         const std::size_t slot = std::size_t{word} * word_bits + lowest_bit(live);
-        visitor(static_cast<void*>(frame + slot * geometry_.object_size),
+        visitor(static_cast<void*>(slots + slot * geometry_.object_size),
                 std::size_t{geometry_.object_size});
       }
     }

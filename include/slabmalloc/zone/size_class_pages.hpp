@@ -54,7 +54,7 @@ inline void SizeClass<Page>::enter(Header* page, bool fresh, bool was_idle) noex
   untouched_ = was_idle ? 0 : geometry_.words;
   looked_at_ = 0;
   fresh_ = fresh;
-  swept_to_ = Page::frame_of(page);
+  swept_to_ = Page::slots_of(page);
   current_.store(page, Order::relaxed);
 }
 

@@ -46,7 +46,7 @@ inline bool SizeClass<Page>::collect(Header* page) noexcept {
     page->pending = (page->pending + count_ones(collected)) & 0xFFFFFFu;
     found_some = found_some || (collected & ~before) != 0;
     if (twice != 0) [[unlikely]] {
-      RemoteFree<Atomics>{page, Page::frame_of(page), &geometry_, index, twice}
+      RemoteFree<Atomics>{page, Page::slots_of(page), &geometry_, index, twice}
           .report_double_frees(twice);
     }
   }

@@ -352,7 +352,7 @@ class ZoneEngine {
     if (page->tag.load(Order::relaxed) == owner_.tag() &&
         page->class_index == size_class.index()) [[likely]] {
       const std::uint32_t slot = size_class.geometry().slot_at(
-          static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::frame_of(page)));
+          static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::slots_of(page)));
       if (slot != SlotGeometry::no_slot) [[likely]] {
         const FreeOutcome outcome =
             size_class.template free_slot<Config::hardened>(page, size_class.geometry().words, slot);
@@ -373,7 +373,7 @@ class ZoneEngine {
     if (!Config::hardened && page->tag.load(Order::relaxed) == (owner_.tag() | PageState::full) &&
         page->class_index == size_class.index()) [[likely]] {
       const std::uint32_t slot = size_class.geometry().slot_at(
-          static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::frame_of(page)));
+          static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::slots_of(page)));
       if (slot != SlotGeometry::no_slot) [[likely]] {
         if (!size_class.pass_on(page, slot, object)) {
           free_own(bank, size_class, page, slot, object);

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+//
+// ColouredPage: an embedded page whose slots begin a little above its frame, by an amount that
+// differs from frame to frame: the objects of different pages, and of each the member that is used
+// most, then do not all compete for the same few cache lines (Bonwick, The Slab Allocator, USENIX
+// Summer 1994, section 4.1).
+//
+//   frame                                                               (aligned to its size)
+//   | colour | slot 0 | slot 1 | … | slot n-1 | unused | remote | local | PageHeader |
+//    0 … colours - 1 steps
+//
+// The colour follows from the frame's address, so it is stored nowhere and the slots are found
+// before the frame is a page. It takes what the slots leave unused, and no slot away.
+//   colours = the largest power of two <= unused / step + 1
+//   colour  = the highest bits of (frame / bytes of a frame) * 2^32 / golden ratio, mod 2^32
+// A power of two, since a free then finds the colour by shifts and a multiplication, which spreads
+// frames at any regular distance from one another over all colours (Knuth, The Art of Computer
+// Programming, volume 3, section 6.4).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/page/embedded_page.hpp"
+
+namespace slabmalloc {
+
+/// A page of `FrameBytes` for objects of `ObjectBytes`, whose first slot is a multiple of
+/// `StepBytes`, a power of two, above the frame.
+template <std::size_t FrameBytes, std::size_t ObjectBytes, std::size_t StepBytes,
+          class AtomicsT = HardwareAtomics>
+class ColouredPage : public EmbeddedPage<FrameBytes, AtomicsT> {
+  static_assert(is_power_of_two(StepBytes), "a step keeps the slots aligned");
+  using Plain = EmbeddedPage<FrameBytes, AtomicsT>;
+  static constexpr SlotGeometry slots = Plain::geometry(ObjectBytes);
+
+ public:
+  using typename Plain::Header;
+
+  /// What no slot and no meta-data takes, in bytes.
+  static constexpr std::size_t unused_bytes = FrameBytes - sizeof(Header) -
+                                              2 * sizeof(Word) * slots.words -
+                                              std::size_t{slots.slots} * slots.object_size;
+  /// How many places the first slot may have.
+  static constexpr std::size_t colours = std::size_t{1}
+                                         << highest_bit(unused_bytes / StepBytes + 1);
+
+  static constexpr SlotGeometry geometry(std::size_t object_size) noexcept {
+    return object_size == ObjectBytes ? slots : SlotGeometry{};
+  }
+
+  /// The number of the place of the first slot of the frame around `address`.
+  [[gnu::always_inline]] static std::size_t colour_of(const void* address) noexcept {
+    if constexpr (colours == 1) {
+      return 0;
+    } else {
+      const auto number =
+          static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(address) / FrameBytes);
+      return (number * 0x9E3779B9u) >> (32 - highest_bit(colours));
+    }
+  }
+
+  [[gnu::always_inline]] static std::byte* slots_of(Header* header) noexcept {
+    return Plain::frame_of(header) + colour_of(header) * StepBytes;
+  }
+};
+
+}  // namespace slabmalloc
