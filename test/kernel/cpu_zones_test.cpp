@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "kernel/hosted_kernel.hpp"
@@ -383,6 +384,77 @@ TEST_F(CpuZonesTest, who_may_wait_has_memory_reclaimed_elsewhere) {
   EXPECT_EQ(calls, 0);
   EXPECT_NE(allocate(small, Context::MayWait), nullptr);
   EXPECT_EQ(calls, 1);
+}
+
+/// A kernel in which another CPU does something before each section of the one that is tested.
+struct BusyKernel : OpenKernel {
+  static inline std::function<void()> elsewhere;
+
+  static InterruptState save_interrupts() noexcept {
+    if (HostedCpu::saved == 0 && elsewhere) {
+      const std::function<void()> work = std::exchange(elsewhere, nullptr);
+      const std::uint32_t here = HostedCpu::number;
+      work();
+      HostedCpu::number = here;
+      elsewhere = work;
+    }
+    return OpenKernel::save_interrupts();
+  }
+};
+
+/// A heap with one kept frame, and nothing else to be had.
+class CpuZonesKeptFrames : public testing::Test {
+ protected:
+  using Heap = CpuZones<BusyKernel, FrameSource>;
+
+  void SetUp() override {
+    HostedCpu::number = 0;
+    ASSERT_TRUE(heap.keep_frames(small, 1));
+    frames.set_exhausted(true);
+  }
+  void TearDown() override { heap.release_all(); }
+
+  test::MisuseRecorder misuse;
+  FrameSource frames;
+  Heap heap{frames};
+};
+
+TEST_F(CpuZonesKeptFrames, are_not_taken_by_others_on_their_way) {
+  std::size_t attempts = 0;
+  std::size_t taken = 0;
+  BusyKernel::elsewhere = [&] {
+    HostedCpu::number = 1;
+    ++attempts;
+    taken += heap.allocate(small, Context::Interrupt) ? 1u : 0u;
+  };
+  EXPECT_TRUE(heap.allocate(small, Context::Emergency));
+  BusyKernel::elsewhere = nullptr;
+  EXPECT_GT(attempts, 2u);
+  EXPECT_EQ(taken, 0u);
+}
+
+TEST_F(CpuZonesKeptFrames, are_found_while_they_go_back) {
+  // Where empty frames lie whose return is under way.
+  void* const object = heap.allocate(small, Context::Emergency).value();
+  heap.deallocate(object, small);
+  ASSERT_TRUE(heap.drain_this_cpu());
+  std::size_t attempts = 0;
+  std::size_t failures = 0;
+  BusyKernel::elsewhere = [&] {
+    HostedCpu::number = 1;
+    ++attempts;
+    void* const found = heap.allocate(small, Context::Emergency).value_or(nullptr);
+    failures += found == nullptr ? 1u : 0u;
+    heap.deallocate(found, small);
+    EXPECT_TRUE(heap.drain_this_cpu());
+  };
+  HostedCpu::number = 2;
+  EXPECT_EQ(heap.give_back(), 0u);
+  BusyKernel::elsewhere = nullptr;
+  EXPECT_GT(attempts, 1u);
+  EXPECT_EQ(failures, 0u);
+  EXPECT_EQ(heap.give_back(), 0u) << "it is kept again";
+  EXPECT_EQ(heap.statistics().kept_bytes, base_bytes);
 }
 
 /// A pager that needs memory for each frame it gives, and sees how it is called.

@@ -26,12 +26,13 @@ namespace slabmalloc {
 template <KernelHooks Hooks, class Config>
 struct CpuPart;
 
-/// The pager of a CPU's zone: its own stash, then those of the others. Thread: its CPU, inside a
-/// section.
+/// The pager of a CPU's zone: its own stash, then those of the others, then kept frames if the
+/// allocation may have them. Thread: its CPU, inside a section.
 template <KernelHooks Hooks, class Config>
 class StashPager {
  public:
   using Part = CpuPart<Hooks, Config>;
+  using Stashes = FrameStashes<Hooks, typename Config::Pages>;
 
   constexpr StashPager() noexcept = default;
 
@@ -52,14 +53,19 @@ class StashPager {
         return frame;
       }
     }
-    return {};
+    return kept_ != nullptr ? kept_->take(bytes) : nullptr;
   }
+  /// Takes from `kept` what the stashes do not have, until the next call, with null. A kept frame
+  /// thus becomes a page of the zone in one step: no other CPU takes it on the way.
+  void use_kept(Stashes* kept) noexcept { kept_ = kept; }
+
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
     parts_[own_].stash.push(frame, bytes);
   }
 
  private:
   Part* parts_ = nullptr;
+  Stashes* kept_ = nullptr;
   std::uint32_t own_ = 0;
 };
 

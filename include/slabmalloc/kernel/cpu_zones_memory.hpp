@@ -106,18 +106,19 @@ std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t kee
   std::size_t given = 0;
   for (Part& other : parts_) {
     for (const std::size_t bytes : Stashes::frame_bytes) {
-      for (;;) {
+      // As many as there are now: others may put there as fast as this takes.
+      for (std::uint32_t count = other.stash.size(bytes); count > keep; --count) {
         void* frame = nullptr;
+        bool is_surplus = false;
         {
           const Section part(parts_);
-          if (part && other.stash.size(bytes) > keep) {
-            frame = other.stash.pop(bytes);
-          }
+          is_surplus = part && other.stash.size(bytes) > keep &&
+                       kept_.move_or_take(other.stash, bytes, kept_wanted_[kind_of(bytes)], frame);
         }
-        if (frame == nullptr) {
+        if (!is_surplus) {
           break;
         }
-        if (!restock_kept(frame, bytes)) {
+        if (frame != nullptr) {
           give_back_frame(frame, bytes);
           given += bytes;
         }
@@ -223,7 +224,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
   }
   const std::size_t bytes = bytes_of_class(index);
   kept_wanted_[kind_of(bytes)].store(frames, Order::relaxed);
-  while (kept_.size(bytes) < frames) {
+  while (kept_.exact_size(bytes) < frames) {
     void* frame = nullptr;
     if (!charge(bytes)) {
       return AllocationError::OutOfMemory;
@@ -234,7 +235,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
     }
     if (!restock_kept(frame, bytes)) {
       give_back_frame(frame, bytes);
-      return AllocationError::OutOfMemory;
+      invariant(kept_.exact_size(bytes) >= frames, "who may call the pager interrupts no section");
     }
   }
   while (kept_.size(bytes) > frames && use_kept(bytes)) {

@@ -102,17 +102,21 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
   return AllocationError::OutOfMemory;
 }
 
-/// An object from a kept frame, or null.
+/// An object, from a kept frame if need be, or null.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
 void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_kept(std::uint32_t index,
                                                                   Context context) noexcept {
-  bool is_nested = false;
-  while (may_use_kept(context) && use_kept(bytes_of_class(index))) {
-    if (void* const object = allocate_in_zone(index, is_nested)) {
-      return object;
-    }
+  if (!may_use_kept(context)) {
+    return nullptr;
   }
-  return nullptr;
+  const Section part(parts_);
+  if (!part) {
+    return nullptr;
+  }
+  part->pager.use_kept(&kept_);
+  void* const object = part->zone.allocate_class(index).value_or(nullptr);
+  part->pager.use_kept(nullptr);
+  return object;
 }
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>

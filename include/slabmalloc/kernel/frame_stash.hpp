@@ -32,18 +32,15 @@ class FrameStash {
   static constexpr std::size_t frame_bytes = Page::frame_bytes(Kind::max_object_bytes);
 
   void push(void* frame) noexcept {
-    Header* const header = Page::header_of(frame);
     const Guard guard(lock_);
-    header->next = top_;
-    top_ = header;
-    size_.store(size() + 1, Order::relaxed);
+    link(frame);
   }
 
   /// Takes a frame out, or null. Cost: constant; a look if there is none.
-  void* pop() noexcept {
-    if (size() == 0) {
-      return nullptr;
-    }
+  void* pop() noexcept { return size() != 0 ? take() : nullptr; }
+
+  /// As pop(), but waits for a move to end that may bring one.
+  void* take() noexcept {
     const Guard guard(lock_);
     Header* const header = top_;
     if (header == nullptr) {
@@ -54,11 +51,41 @@ class FrameStash {
     return Page::frame_of(header);
   }
 
+  /// Takes a frame out of `source` for `frame`, but for this stash itself while that has fewer than
+  /// `least`: then `frame` stays as it is. False if `source` has none. Whoever finds nothing there
+  /// finds it by take() here. `least` is read meanwhile.
+  template <class Least>
+  bool move_or_take(FrameStash& source, const Least& least, void*& frame) noexcept {
+    const Guard guard(lock_);
+    void* const found = source.pop();
+    if (found == nullptr) {
+      return false;
+    }
+    if (size() < least.load(Order::relaxed)) {
+      link(found);
+    } else {
+      frame = found;
+    }
+    return true;
+  }
+
   /// Frames in it. Thread: any; others than the lock's holder may see it lag.
   std::uint32_t size() const noexcept { return size_.load(Order::relaxed); }
+  /// The same, without a lag.
+  std::uint32_t exact_size() noexcept {
+    const Guard guard(lock_);
+    return size();
+  }
 
  private:
   using Guard = typename SpinLock<Hooks, Atomics>::Guard;
+
+  void link(void* frame) noexcept {
+    Header* const header = Page::header_of(frame);
+    header->next = top_;
+    top_ = header;
+    size_.store(size() + 1, Order::relaxed);
+  }
 
   SpinLock<Hooks, Atomics> lock_;
   Header* top_ = nullptr;
@@ -86,6 +113,25 @@ class FrameStashes<Hooks, PageKinds<Kinds...>> : FrameStash<Hooks, Kinds>... {
     void* frame = nullptr;
     with(bytes, [&frame](auto& stash) { frame = stash.pop(); });
     return frame;
+  }
+  void* take(std::size_t bytes) noexcept {
+    void* frame = nullptr;
+    with(bytes, [&frame](auto& stash) { frame = stash.take(); });
+    return frame;
+  }
+  template <class Least>
+  bool move_or_take(FrameStashes& source, std::size_t bytes, const Least& least,
+                    void*& frame) noexcept {
+    bool found = false;
+    with(bytes, [&]<class Kind>(FrameStash<Hooks, Kind>& stash) {
+      found = stash.move_or_take(static_cast<FrameStash<Hooks, Kind>&>(source), least, frame);
+    });
+    return found;
+  }
+  std::uint32_t exact_size(std::size_t bytes) noexcept {
+    std::uint32_t result = 0;
+    with(bytes, [&result](auto& stash) { result = stash.exact_size(); });
+    return result;
   }
   std::uint32_t size(std::size_t bytes) const noexcept {
     std::uint32_t result = 0;
