@@ -23,6 +23,45 @@
 
 namespace slabmalloc {
 
+/// The frees of each size class that a CPU made; those in sections only if `InSections`.
+template <class Atomics, std::uint32_t Classes, bool InSections>
+class FreeCounts {
+ public:
+  /// Counts the free of `object`, if that is one. Thread: its CPU, in a section.
+  [[gnu::always_inline]] void add(std::uint32_t index, const void* object) noexcept {
+    if constexpr (InSections) {
+      auto& count = in_sections_[index];
+      count.store(count.load(Order::relaxed) + (object != nullptr ? 1 : 0), Order::relaxed);
+    }
+  }
+  /// Counts one that came while the part was occupied. Thread: any.
+  void add_nested(std::uint32_t index, const void* object) noexcept {
+    if (object != nullptr) {
+      nested_[index].fetch_add(1, Order::relaxed);
+    }
+  }
+
+  std::size_t nested(std::uint32_t index) const noexcept {
+    return nested_[index].load(Order::relaxed);
+  }
+  std::size_t nested() const noexcept {
+    std::size_t sum = 0;
+    for (std::uint32_t index = 0; index < Classes; ++index) {
+      sum += nested(index);
+    }
+    return sum;
+  }
+  std::size_t all(std::uint32_t index) const noexcept requires InSections {
+    return in_sections_[index].load(Order::relaxed) + nested(index);
+  }
+
+ private:
+  using Count = typename Atomics::template Cell<std::size_t>;
+
+  Count in_sections_[InSections ? Classes : 1];
+  Count nested_[Classes];
+};
+
 template <KernelHooks Hooks, class Config>
 struct CpuPart;
 
@@ -76,6 +115,7 @@ struct alignas(64) CpuPart {
   using Zone = PagedZone<StashPager<Hooks, Config>, Config>;
   using Stashes = FrameStashes<Hooks, typename Config::Pages>;
   using Reserve = ObjectReserve<Atomics, Zone::class_count, Config::reserve_objects>;
+  using Frees = FreeCounts<Atomics, Zone::class_count, Config::counts_frees>;
 
   constexpr CpuPart() noexcept : zone(pager) {}
 
@@ -85,9 +125,9 @@ struct alignas(64) CpuPart {
   Zone zone;
   Stashes stash;
   Reserve reserve;
-  /// Calls that came while the part was occupied.
+  Frees frees;
+  /// Those that came while the part was occupied.
   typename Atomics::template Cell<std::size_t> nested_allocations;
-  typename Atomics::template Cell<std::size_t> nested_frees;
 };
 
 /// The use of the part of the CPU that runs the caller; false, and nothing else, if that is

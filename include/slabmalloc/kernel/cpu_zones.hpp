@@ -40,9 +40,22 @@ using LimitCallback = void (*)(void* argument) noexcept;
 /// somewhere.
 using ReclaimCallback = bool (*)(void* argument) noexcept;
 
-/// Does nothing with frames that come from the pager and go back to it.
+/// What is done with frames on their way in and out, with nothing held.
+///   begin(frame, context)   called for each frame that comes from the pager, for an allocation
+///   with
+///                           that context; if it says false the frame goes back at once
+///   end(frame)              called before a frame goes back
+template <class L>
+concept FrameLife = requires(L& life, void* frame, Context context) {
+  { life.begin(frame, context) }
+  noexcept->std::same_as<bool>;
+  { life.end(frame) }
+  noexcept;
+};
+
+/// Does nothing with them.
 struct PlainFrames {
-  static constexpr void begin(void*) noexcept {}
+  static constexpr bool begin(void*, Context) noexcept { return true; }
   static constexpr void end(void*) noexcept {}
 };
 
@@ -60,9 +73,9 @@ struct CpuZonesStatistics {
 };
 
 /// Per-CPU zones over one pager. It must not move, and outlives its objects.
-/// `Life::begin(frame)` is called for each frame that comes from the pager, `end(frame)` before it
-/// goes back. Thread: any CPU, in any context, where not said otherwise.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT = KernelConfig, class Life = PlainFrames>
+/// Thread: any CPU, in any context, where not said otherwise.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT = KernelConfig,
+          FrameLife Life = PlainFrames>
 class CpuZones {
  public:
   using Hooks = HooksT;
@@ -121,6 +134,7 @@ class CpuZones {
       const Section part(parts_);
       if (part) [[likely]] {
         part->zone.deallocate(object, layout);
+        part->frees.add(Zone::class_for(layout), object);
         return;
       }
     }
@@ -157,13 +171,14 @@ class CpuZones {
 
   /// Frees `count` blocks of `layout`. As deallocate().
   void deallocate_many(void* const* objects, std::size_t count, Layout layout) noexcept {
-    const bool has_class = Zone::class_for(layout) != SizeClasses::no_class;
+    const std::uint32_t index = Zone::class_for(layout);
     std::size_t done = 0;
     while (done < count) {
-      if (has_class) {
+      if (index != SizeClasses::no_class) {
         const Section part(parts_);
         for (std::uint32_t step = 0; part && step < objects_per_section && done < count; ++step) {
-          part->zone.deallocate(objects[done++], layout);
+          part->zone.deallocate(objects[done], layout);
+          part->frees.add(index, objects[done++]);
         }
       }
       if (done < count) {
@@ -257,6 +272,11 @@ class CpuZones {
     return give_back();
   }
 
+  /// Takes in all frees that are under way between CPUs and frees what is kept for interrupts: then
+  /// all that is free is found free, and class_statistics() tells what is not. Pre: nobody else
+  /// uses it. Cost: O(pages).
+  void settle() noexcept;
+
   /// Gives everything back, whatever lives in it, and starts anew. Pre: nobody else uses it or its
   /// objects.
   void release_all() noexcept;
@@ -271,6 +291,26 @@ class CpuZones {
   /// meanwhile.
   CpuZonesStatistics statistics() const noexcept;
   ClassStatistics class_statistics(std::uint32_t index) const noexcept;
+
+  /// What is counted of size class `index`, summed over all CPUs: all but `used` and `frees`, and
+  /// these too with Config::counts_frees; then calls that were reported as misuse count as frees.
+  /// Thread: any; others may be seen to lag. Cost: O(CPUs).
+  ClassStatistics class_counts(std::uint32_t index) const noexcept;
+
+  /// The most frame_bytes() ever was, calls that came while a CPU's part was occupied, allocations
+  /// that ended as OutOfMemory. Thread: any.
+  std::size_t frame_bytes_high_water() const noexcept {
+    return frame_bytes_high_water_.load(Order::relaxed);
+  }
+  std::size_t nested_calls() const noexcept {
+    std::size_t calls = 0;
+    for (const Part& part : parts_) {
+      calls += part.nested_allocations.load(Order::relaxed) + part.frees.nested();
+    }
+    return calls;
+  }
+  std::size_t failures() const noexcept { return failures_.load(Order::relaxed); }
+  std::size_t limit_bytes() const noexcept { return limit_bytes_.load(Order::relaxed); }
 
   /// The zone of CPU `cpu`, for who looks while that CPU does not use it.
   const Zone& zone_of(std::uint32_t cpu) const noexcept { return parts_[cpu].zone; }

@@ -11,7 +11,7 @@ namespace slabmalloc {
 // ----------------------------------------------------------------------------------
 
 /// Counts `bytes` more; false, and nothing changed, if that passes the limit.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::charge(std::size_t bytes) noexcept {
   const std::size_t now = frame_bytes_.fetch_add(bytes, Order::relaxed) + bytes;
   if (now > limit_bytes_.load(Order::relaxed)) {
@@ -25,7 +25,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::charge(std::size_t bytes) noexcept
 }
 
 /// Gets up to `count` frames, for as many of which was charged; returns how many there were.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::ask_pager(std::size_t bytes, Context context,
                                                                  void** frames,
                                                                  std::uint32_t count) noexcept {
@@ -45,7 +45,10 @@ std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::ask_pager(std::size_t byt
       pager_.deallocate_frame(frame.address, bytes);
       break;
     }
-    life_.begin(frame.address);
+    if (!life_.begin(frame.address, context)) {
+      pager_.deallocate_frame(frame.address, bytes);
+      break;
+    }
     frames[got] = frame.address;
   }
   return got;
@@ -53,7 +56,7 @@ std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::ask_pager(std::size_t byt
 
 /// Gets frames of `bytes` into the stash of the CPU on which the caller then is. False if there are
 /// none.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 [[gnu::noinline]] bool CpuZones<HooksT, PagerT, ConfigT, Life>::grow(std::size_t bytes,
                                                                      Context context) noexcept {
   constexpr std::uint32_t most = Config::growth_frames;
@@ -93,7 +96,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
 // ---------------------------------------------------------------------------------
 
 /// Gives a frame, which lies nowhere, back; or keeps it, if frames that are kept are missing.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_frame(void* frame,
                                                               std::size_t bytes) noexcept {
   life_.end(frame);
@@ -101,7 +104,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_frame(void* frame,
   frame_bytes_.fetch_sub(bytes, Order::relaxed);
 }
 
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t keep) noexcept {
   std::size_t given = 0;
   for (Part& other : parts_) {
@@ -128,7 +131,7 @@ std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t kee
   return given;
 }
 
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_this_cpu() noexcept {
   for (bool has_mail = true; has_mail;) {
     const Section part(parts_);
@@ -149,14 +152,13 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_this_cpu() noexcept {
   return true;
 }
 
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void CpuZones<HooksT, PagerT, ConfigT, Life>::release_all() noexcept {
+  settle();
   for (Part& part : parts_) {
     part.zone.release_all(
         [&](void* frame, std::size_t bytes) noexcept { give_back_frame(frame, bytes); });
     for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
-      while (part.reserve.take(index) != nullptr) {
-      }
       part.reserve.want(index, 0);
     }
   }
@@ -171,10 +173,31 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::release_all() noexcept {
   }
 }
 
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+void CpuZones<HooksT, PagerT, ConfigT, Life>::settle() noexcept {
+  // What one zone delivers another takes in.
+  for (int round = 0; round < 2; ++round) {
+    for (Part& part : parts_) {
+      for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
+        while (void* const object = part.reserve.take(index)) {
+          part.zone.deallocate_class(object, index);
+          part.frees.add(index, object);
+        }
+      }
+      part.zone.collect();
+    }
+  }
+  for (Part& part : parts_) {
+    for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
+      part.zone.trim_class(index);
+    }
+  }
+}
+
 // ---- kept frames
 // ---------------------------------------------------------------------------------------
 
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::kind_of(std::size_t bytes) noexcept {
   std::uint32_t kind = 0;
   while (Stashes::frame_bytes[kind] != bytes) {
@@ -184,7 +207,7 @@ std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::kind_of(std::size_t bytes
 }
 
 /// Puts a frame that lies nowhere to those that are kept if one is missing there.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::restock_kept(void* frame,
                                                            std::size_t bytes) noexcept {
   if (kept_.size(bytes) >= kept_wanted_[kind_of(bytes)].load(Order::relaxed)) {
@@ -200,7 +223,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::restock_kept(void* frame,
 
 /// Moves a kept frame to the stash of the caller's CPU. False if there is none, or the CPU's part
 /// is occupied.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::use_kept(std::size_t bytes) noexcept {
   const Section part(parts_);
   if (!part) {
@@ -214,7 +237,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::use_kept(std::size_t bytes) noexce
   return true;
 }
 
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
                                                                   std::uint32_t frames,
                                                                   Context context) noexcept {
@@ -246,7 +269,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
 // ---- looking
 // ---------------------------------------------------------------------------------------------
 
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 CpuZonesStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::statistics() const noexcept {
   CpuZonesStatistics result;
   for (const Part& part : parts_) {
@@ -255,7 +278,7 @@ CpuZonesStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::statistics() const n
       result.stash_bytes += part.stash.size(bytes) * bytes;
     }
     result.nested_allocations += part.nested_allocations.load(Order::relaxed);
-    result.nested_frees += part.nested_frees.load(Order::relaxed);
+    result.nested_frees += part.frees.nested();
   }
   for (const std::size_t bytes : Stashes::frame_bytes) {
     result.kept_bytes += kept_.size(bytes) * bytes;
@@ -267,7 +290,7 @@ CpuZonesStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::statistics() const n
   return result;
 }
 
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 ClassStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::class_statistics(
     std::uint32_t index) const noexcept {
   ClassStatistics result;
@@ -277,7 +300,26 @@ ClassStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::class_statistics(
   return result;
 }
 
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+ClassStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::class_counts(
+    std::uint32_t index) const noexcept {
+  ClassStatistics result;
+  std::size_t in_reserves = 0;
+  for (const Part& part : parts_) {
+    result += part.zone.class_counts(index);
+    if constexpr (Config::counts_frees) {
+      result.frees += part.frees.all(index);
+      in_reserves += part.reserve.size(index);
+    }
+  }
+  if constexpr (Config::counts_frees) {
+    const std::size_t gone = result.frees + in_reserves;
+    result.used = result.allocations > gone ? result.allocations - gone : 0;
+  }
+  return result;
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 const char* CpuZones<HooksT, PagerT, ConfigT, Life>::validate() const noexcept {
   std::size_t bytes = 0;
   for (const Part& part : parts_) {

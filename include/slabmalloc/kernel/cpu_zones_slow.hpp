@@ -8,7 +8,7 @@
 
 namespace slabmalloc {
 
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 [[gnu::noinline]] Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_slow(
     Layout layout, Context context) noexcept {
   const std::uint32_t index = Zone::class_for(layout);
@@ -34,7 +34,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
   }
 }
 
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_in_zone(std::uint32_t index,
                                                                 bool& is_nested) noexcept {
   const Section part(parts_);
@@ -47,7 +47,7 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_in_zone(std::uint32_t in
 }
 
 /// The end of the way for handlers, for whoever interrupted a section, and for emergencies.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_reserves(
     std::uint32_t index, Context context) noexcept {
   if (void* const object = allocate_from_kept(index, context)) {
@@ -71,7 +71,7 @@ Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_reserves(
 }
 
 /// The end of the way for all others: the pager has nothing.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 [[gnu::cold]] Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_rest(
     std::uint32_t index, Context context) noexcept {
   bool is_nested = false;
@@ -103,7 +103,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
 }
 
 /// An object, from a kept frame if need be, or null.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_kept(std::uint32_t index,
                                                                   Context context) noexcept {
   if (!may_use_kept(context)) {
@@ -119,21 +119,22 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_kept(std::uint32_t 
   return object;
 }
 
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 [[gnu::noinline]] void CpuZones<HooksT, PagerT, ConfigT, Life>::deallocate_slow(
     void* object, Layout layout) noexcept {
-  if (Zone::class_for(layout) == SizeClasses::no_class) {
+  const std::uint32_t index = Zone::class_for(layout);
+  if (index == SizeClasses::no_class) {
     PagerRuns<PagerT>::deallocate(&pager_, object, layout);
     return;
   }
   {
     const InterruptGuard<Hooks> interrupts;
-    parts_[Hooks::cpu()].nested_frees.fetch_add(1, Order::relaxed);
+    parts_[Hooks::cpu()].frees.add_nested(index, object);
   }
   Zone::deallocate_remote(object, layout);
 }
 
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up() noexcept {
   bool is_short = false;
   bool drains = false;
@@ -162,7 +163,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up() noexcept {
 
 /// Brings the reserve of the caller's CPU to what is wanted of class `index`. False if memory was
 /// missing.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::fill_reserve(std::uint32_t index) noexcept {
   const Section part(parts_);
   if (!part) {
@@ -171,10 +172,13 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::fill_reserve(std::uint32_t index) 
   Zone& zone = part->zone;
   return part->reserve.adjust(
       index, [&] { return zone.allocate_class(index).value_or(nullptr); },
-      [&](void* object) { zone.deallocate_class(object, index); });
+      [&](void* object) {
+        zone.deallocate_class(object, index);
+        part->frees.add(index, object);
+      });
 }
 
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, class Life>
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 [[gnu::cold]] void CpuZones<HooksT, PagerT, ConfigT, Life>::fill_reserves() noexcept {
   for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
     if (!fill_reserve(index)) {

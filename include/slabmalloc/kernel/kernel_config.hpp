@@ -30,6 +30,9 @@ struct CommonKernelConfig : CommonConfig {
   static constexpr std::uint32_t reserve_objects = 4;
   /// Who may use the frames that are kept (keep_frames()): every context, or Emergency alone.
   static constexpr bool kept_frames_are_for_all = false;
+  /// Each CPU counts the frees of each size class, so that CpuZones::class_counts() knows how many
+  /// objects are in use, at the price of a few instructions a free.
+  static constexpr bool counts_frees = false;
 };
 
 /// 8 B to 8 KiB.

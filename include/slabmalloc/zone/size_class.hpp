@@ -278,6 +278,9 @@ class alignas(64) SizeClass {
 
   // ---- looking ---------------------------------------------------------------------------------
 
+  /// What is counted, without `used` and `frees`. Thread: any; others than the owner may see it lag.
+  ClassStatistics counts() const noexcept;
+
   /// A snapshot. Thread: the owner. Cost: O(pages of the class).
   ClassStatistics statistics() const noexcept;
 

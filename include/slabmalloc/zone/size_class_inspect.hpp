@@ -9,7 +9,7 @@
 namespace slabmalloc {
 
 template <AllocablePage Page>
-ClassStatistics SizeClass<Page>::statistics() const noexcept {
+ClassStatistics SizeClass<Page>::counts() const noexcept {
   ClassStatistics result;
   result.object_size = geometry_.object_size;
   result.page_bytes = frame_bytes();
@@ -17,13 +17,19 @@ ClassStatistics SizeClass<Page>::statistics() const noexcept {
   result.pages_high_water = pages_high_water_.get();
   result.slots = result.pages * geometry_.slots;
   result.allocations = allocations();
+  result.remote_frees = remote_frees_.get();
+  result.refills = refills_.get();
+  result.reclaims = reclaims_.get();
+  return result;
+}
+
+template <AllocablePage Page>
+ClassStatistics SizeClass<Page>::statistics() const noexcept {
+  ClassStatistics result = counts();
   for_each_page([&](Header* page) noexcept {
     result.used += geometry_.slots - count_free(page) + page->pending;
   });
   result.frees = result.allocations - result.used;
-  result.remote_frees = remote_frees_.get();
-  result.refills = refills_.get();
-  result.reclaims = reclaims_.get();
   return result;
 }
 

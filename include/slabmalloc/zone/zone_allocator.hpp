@@ -335,6 +335,13 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
         index, [](auto&, auto& size_class) { return size_class.statistics(); });
   }
 
+  /// What is counted of size class `index`, without `used` and `frees`. Thread: any; others than the owner may
+  /// see it lag.
+  ClassStatistics class_counts(std::uint32_t index) const noexcept {
+    return const_cast<Banks&>(this->banks_).with_class(
+        index, [](auto&, auto& size_class) { return size_class.counts(); });
+  }
+
   /// The sums over all classes. Thread: owner. Cost: O(pages).
   ZoneStatistics statistics() const noexcept {
     ZoneStatistics result;
