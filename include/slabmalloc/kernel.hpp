@@ -3,9 +3,12 @@
 // The core and the kernel services.
 #pragma once
 
+#include "slabmalloc/kernel/cache_config.hpp"
+#include "slabmalloc/kernel/coloured_page.hpp"
 #include "slabmalloc/kernel/cpu_zones.hpp"
 #include "slabmalloc/kernel/frame_allocator.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
+#include "slabmalloc/kernel/object_cache.hpp"
 #include "slabmalloc/kernel/spin_lock.hpp"
 #include "slabmalloc/slabmalloc.hpp"

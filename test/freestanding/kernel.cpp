@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The kernel services, instantiated for one CPU and for several, as everything.cpp does for the core.
+// The kernel services, instantiated for one CPU and for several, as everything.cpp does for the
+// core.
 #include "slabmalloc/kernel.hpp"
 
 #include <cstddef>
@@ -39,8 +40,39 @@ const char* exercise_frames(Frames& frames, const MemoryRegion* regions, std::si
   return frames.validate();
 }
 
+/// Has a constructor and a destructor, and wants more than its own alignment.
+struct Thing {
+  Thing() noexcept { ++Kernel::saved; }
+  ~Thing() { --Kernel::saved; }
+  std::uint64_t words[70];
+};
+template <std::size_t GranuleBytes, class Atomics>
+struct AlignedOptions : GranuleCacheOptions<GranuleBytes, Atomics> {
+  static constexpr std::size_t alignment = 64;
+};
+
+template <class Cache>
+const char* exercise_cache(Cache& cache, std::size_t count) {
+  Thing* several[8];
+  const bool is_sure = cache.reserve(count) && cache.keep_for_interrupts(2);
+  cache.set_limit(
+      count * 4, [](void*) noexcept { ++Kernel::saved; }, nullptr);
+  const std::size_t got = cache.allocate_many(several, 8, Context::MayWait);
+  Thing* const one = is_sure ? cache.allocate(Context::Emergency) : nullptr;
+  cache.deallocate(one);
+  cache.deallocate_many(several, got);
+  Kernel::saved += cache.statistics().objects_in_use + cache.destroy();
+  return cache.validate();
+}
+
 constinit FrameAllocator<Kernel> frames_of_many_cpus;
 constinit FrameAllocator<Kernel, 64 * kibibyte, SingleCpuAtomics> frames_of_one_cpu;
+
+constinit ObjectCache<Thing, Kernel, FrameAllocator<Kernel>> cache_of_many_cpus(
+    "thing", frames_of_many_cpus);
+constinit ObjectCache<Thing, Kernel, FrameAllocator<Kernel, 64 * kibibyte, SingleCpuAtomics>,
+                      AlignedOptions<64 * kibibyte, SingleCpuAtomics>>
+    cache_of_one_cpu("thing", frames_of_one_cpu);
 
 }  // namespace
 
@@ -49,5 +81,7 @@ template class slabmalloc::FrameAllocator<Kernel, 16 * kibibyte>;
 /// Keeps all of the above: called by nobody, and external.
 const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   const char* broken = exercise_frames(frames_of_many_cpus, regions, count);
-  return broken != nullptr ? broken : exercise_frames(frames_of_one_cpu, regions, count);
+  broken = broken != nullptr ? broken : exercise_frames(frames_of_one_cpu, regions, count);
+  broken = broken != nullptr ? broken : exercise_cache(cache_of_many_cpus, count);
+  return broken != nullptr ? broken : exercise_cache(cache_of_one_cpu, count);
 }

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT
+//
+// ObjectCache: objects of one type that stay constructed while they are free (Bonwick, The Slab
+// Allocator, USENIX Summer 1994).
+//
+//   constinit ObjectCache<Inode, MyKernel, MyFrames> inodes("inode", frames);
+//   Inode* inode = inodes.allocate(Context::MayWait);   // constructed, as the last user left it
+//   inodes.deallocate(inode);                           // Pre: in its constructed state again
+//
+//   pager ──frame──► all slots constructed ──► stash ──► pages of each CPU ──► client
+//     ▲                                          │ ▲          │        ▲          │
+//     └──── all slots destroyed ◄────frame───────┘ └──empty───┘        └──free────┘
+//
+// Locks, lists and buffers that every user of a type needs are made once, not at each allocation.
+// It costs no memory: which slots are free is told by the bitmaps, and empty frames are linked
+// through their page headers, so nothing is ever written into a free object. Constructors and
+// destructors run where the pager is called: with nothing held, so they may use other caches.
+//
+// All else is that of CpuZones (cpu_zones.hpp), of one size class: a zone for each CPU, contexts,
+// stashes, limits. Invariant, with its line in validate():
+//   O1  objects in use <= objects in all frames
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <type_traits>
+
+#include "slabmalloc/kernel/cache_config.hpp"
+#include "slabmalloc/kernel/cpu_zones.hpp"
+
+namespace slabmalloc {
+
+/// How objects of type `T` begin and end.
+///   construct(place, context)   makes one; false if it could not, and then there is none.
+///   `context`
+///                               is that of the allocation which needs it
+///   destroy(object)             ends one, in its constructed state. It must not wait for memory
+/// Both may allocate from other caches, not from the one they serve.
+template <class L, class T>
+concept ObjectLife = requires(L& life, void* place, T* object, Context context) {
+  { life.construct(place, context) }
+  noexcept->std::same_as<bool>;
+  { life.destroy(object) }
+  noexcept;
+};
+
+/// By the type's own default constructor and destructor.
+template <class T>
+struct OwnLife {
+  static bool construct(void* place, Context) noexcept {
+    ::new (place) T();
+    return true;
+  }
+  static void destroy(T* object) noexcept { object->~T(); }
+};
+
+/// What a frame goes through: all slots of `Page` are constructed, or none.
+template <class T, class Page, std::size_t ObjectBytes, ObjectLife<T> Life>
+class ConstructedFrames {
+ public:
+  constexpr explicit ConstructedFrames(Life life) noexcept : life_(life) {}
+
+  bool begin(void* frame, Context context) noexcept {
+    std::byte* const slots = Page::slots_of(Page::header_of(frame));
+    for (std::uint32_t slot = 0; slot < count; ++slot) {
+      if (!life_.construct(slots + slot * ObjectBytes, context)) {
+        destroy_first(slot, slots);
+        return false;
+      }
+    }
+    return true;
+  }
+  void end(void* frame) noexcept { destroy_first(count, Page::slots_of(Page::header_of(frame))); }
+
+ private:
+  static constexpr std::uint32_t count = Page::geometry(ObjectBytes).slots;
+
+  void destroy_first(std::uint32_t number, std::byte* slots) noexcept {
+    for (std::uint32_t slot = 0; slot < number; ++slot) {
+      life_.destroy(std::launder(reinterpret_cast<T*>(slots + slot * ObjectBytes)));
+    }
+  }
+
+  [[no_unique_address]] Life life_;
+};
+
+/// A snapshot of an object cache.
+struct CacheStatistics {
+  const char* name = nullptr;
+  std::size_t objects_in_use = 0;
+  std::size_t objects = 0;       ///< In all frames, free ones included.
+  std::size_t object_bytes = 0;  ///< From one to the next.
+  std::size_t objects_per_page = 0;
+  std::size_t page_bytes = 0;
+  std::size_t pages = 0;             ///< All frames.
+  std::size_t pages_high_water = 0;  ///< The most there ever were.
+  std::size_t limit_pages = 0;       ///< 0: there is none.
+  std::size_t refills = 0;           ///< Times that a CPU took a frame for its pages.
+  std::size_t remote_frees = 0;      ///< Frees by other CPUs that were taken in.
+  std::size_t nested_calls = 0;      ///< Calls that came while the CPU's part was occupied.
+  std::size_t failures = 0;          ///< Allocations that found no memory.
+};
+
+/// A cache of objects of type `T` over one pager. It must not move, and outlives its objects; its
+/// destructor does nothing (destroy()). Thread: any CPU, in any context, where not said otherwise.
+template <class T, KernelHooks HooksT, Pager PagerT, class Options = CacheOptions,
+          ObjectLife<T> Life = OwnLife<T>>
+class ObjectCache {
+ public:
+  using Hooks = HooksT;
+  using Config = CacheConfig<T, Options>;
+  using Page = typename Config::BasePage;
+  using Frames = ConstructedFrames<T, Page, Config::object_bytes, Life>;
+  using Zones = CpuZones<Hooks, PagerT, Config, Frames>;
+
+  static constexpr std::size_t object_bytes = Config::object_bytes;
+  static constexpr std::size_t page_bytes = Config::page_bytes;
+  static constexpr std::size_t objects_per_page = Page::geometry(object_bytes).slots;
+
+  /// Pre: `name` and `pager` outlive it.
+  constexpr ObjectCache(const char* name, PagerT& pager, Life life = {}) noexcept
+      : name_(name), zones_(pager, Frames(life)) {}
+
+  // ---- objects ---------------------------------------------------------------------------------
+
+  /// A constructed object, as its last user left it, or null if there is no memory.
+  /// Cost: as CpuZones::allocate(), and a frame's constructors where one comes from the pager.
+  [[gnu::always_inline]] T* allocate(Context context = Context::MayNotWait) noexcept {
+    return static_cast<T*>(zones_.allocate(layout, context).value_or(nullptr));
+  }
+
+  /// Frees an object of whatever CPU; a null pointer is none. Pre: it is in its constructed state.
+  /// Fails: as CpuZones::deallocate().
+  [[gnu::always_inline]] void deallocate(T* object) noexcept { zones_.deallocate(object, layout); }
+
+  /// Allocates up to `count` objects into `objects`; returns how many there were.
+  std::size_t allocate_many(T** objects, std::size_t count,
+                            Context context = Context::MayNotWait) noexcept {
+    void* some[batch];
+    std::size_t done = 0;
+    while (done < count) {
+      const std::size_t wanted = count - done < batch ? count - done : batch;
+      const std::size_t got = zones_.allocate_many(layout, some, wanted, context);
+      for (std::size_t index = 0; index < got; ++index) {
+        objects[done++] = static_cast<T*>(some[index]);
+      }
+      if (got < wanted) {
+        break;
+      }
+    }
+    return done;
+  }
+
+  /// Frees `count` objects. As deallocate().
+  void deallocate_many(T* const* objects, std::size_t count) noexcept {
+    void* some[batch];
+    for (std::size_t done = 0; done < count;) {
+      std::size_t index = 0;
+      for (; index < batch && done < count; ++index) {
+        some[index] = objects[done++];
+      }
+      zones_.deallocate_many(some, index, layout);
+    }
+  }
+
+  // ---- reserves and limits ---------------------------------------------------------------------
+
+  /// From now on so many further allocations cannot fail, whatever the pager says, of every context
+  /// that may enter a section; those of whoever interrupts one are what keep_for_interrupts() is
+  /// for, and each object that refills such a reserve counts as an allocation. What was used is
+  /// made good before frames go back to the pager. 0 ends it. Context: as an allocation with
+  /// `context`. Fails: OutOfMemory, and what was got is kept.
+  ///
+  /// Frames are kept for it, pages_for() of them. That they suffice, with s objects a page: a CPU
+  /// takes a frame when no slot of its pages is free and its own stash is empty. So if its pages
+  /// and stash have grown by g frames, it has allocated more than (g - 1) s objects since, and at
+  /// least g s if it must do without another. No frame goes to the pager while fewer are kept than
+  /// wanted. So an allocation that fails, the last of m over c CPUs, of which CPU i made m(i), has
+  /// seen sum ceil(m(i) / s) - 1 kept frames used at the most. Each CPU can waste but what a single
+  /// object leaves of a page: that sum is at most m for m < c, else c + floor((m - c) / s).
+  Result<void> reserve(std::size_t objects, Context context = Context::MayNotWait) noexcept {
+    return zones_.keep_frames(layout, static_cast<std::uint32_t>(pages_for(objects)), context);
+  }
+  /// The pages that reserve(objects) keeps.
+  static constexpr std::size_t pages_for(std::size_t objects) noexcept {
+    constexpr std::size_t cpus = Hooks::maximum_cpus;
+    return objects < cpus ? objects : cpus + (objects - cpus) / objects_per_page;
+  }
+
+  /// From now on each CPU keeps so many objects for calls that can get them nowhere else; see
+  /// CpuZones.
+  Result<void> keep_for_interrupts(std::uint32_t objects,
+                                   Context context = Context::MayNotWait) noexcept {
+    return zones_.keep_for_interrupts(layout, objects, context);
+  }
+
+  /// Bounds the pages to those that `objects` need, rounded up to a whole one. CPUs do not share
+  /// pages, so the limit may be met by fewer objects. Before an allocation fails for it, `callback`
+  /// may free some.
+  void set_limit(std::size_t objects, LimitCallback callback = nullptr,
+                 void* argument = nullptr) noexcept {
+    const std::size_t pages =
+        objects / objects_per_page + (objects % objects_per_page != 0 ? 1 : 0);
+    constexpr std::size_t most = ~std::size_t{0};
+    zones_.set_limit(pages < most / page_bytes ? pages * page_bytes : most, callback, argument);
+  }
+  void set_reclaim(ReclaimCallback callback, void* argument) noexcept {
+    zones_.set_reclaim(callback, argument);
+  }
+
+  // ---- its end ---------------------------------------------------------------------------------
+
+  /// Destroys all objects and gives all frames back, if none is in use; returns how many are, and
+  /// then they stay. It may be used again afterwards. Pre: nobody else uses it. Cost: O(pages).
+  std::size_t destroy() noexcept {
+    zones_.settle();
+    const std::size_t used = zones_.class_statistics(0).used;
+    if (used == 0) {
+      zones_.release_all();
+    }
+    return used;
+  }
+
+  // ---- looking ---------------------------------------------------------------------------------
+
+  const char* name() const noexcept { return name_; }
+
+  /// The zones that the objects come from.
+  Zones& zones() noexcept { return zones_; }
+
+  /// Thread: any; what other CPUs do may be seen to lag. Calls that were reported as misuse count
+  /// as frees. Cost: O(CPUs).
+  CacheStatistics statistics() const noexcept;
+
+  /// The first broken invariant, as an equation, or null. Pre: no CPU allocates or frees.
+  const char* validate() const noexcept {
+    if (const char* const broken = zones_.validate()) {
+      return broken;
+    }
+    const CacheStatistics now = statistics();
+    return now.objects_in_use <= now.objects ? nullptr
+                                             : "O1: objects in use <= objects in all frames";
+  }
+
+ private:
+  static constexpr Layout layout =
+      Layout::from_size_align(object_bytes, Config::alignment).value_or(Layout());
+  /// Objects that are handed on at once.
+  static constexpr std::size_t batch = 16;
+
+  const char* name_;
+  Zones zones_;
+};
+
+template <class T, KernelHooks Hooks, Pager PagerT, class Options, ObjectLife<T> Life>
+CacheStatistics ObjectCache<T, Hooks, PagerT, Options, Life>::statistics() const noexcept {
+  const ClassStatistics counts = zones_.class_counts(0);
+  CacheStatistics result;
+  result.name = name_;
+  result.objects_in_use = counts.used;
+  result.object_bytes = object_bytes;
+  result.objects_per_page = objects_per_page;
+  result.page_bytes = page_bytes;
+  result.pages = zones_.frame_bytes() / page_bytes;
+  result.objects = result.pages * objects_per_page;
+  result.pages_high_water = zones_.frame_bytes_high_water() / page_bytes;
+  const std::size_t limit = zones_.limit_bytes();
+  result.limit_pages = limit != ~std::size_t{0} ? limit / page_bytes : 0;
+  result.refills = counts.refills;
+  result.remote_frees = counts.remote_frees;
+  result.nested_calls = zones_.nested_calls();
+  result.failures = zones_.failures();
+  return result;
+}
+
+}  // namespace slabmalloc
