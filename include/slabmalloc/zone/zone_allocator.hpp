@@ -285,7 +285,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     this->collect();
     const std::size_t before = this->frame_bytes_.get();
     for (std::uint32_t index = 0; index < class_count; ++index) {
-      trim_class(index);
+      give_back_empty_pages(index);
     }
     this->banks_.for_each_bank([&](auto& bank) noexcept {
       while (Header* page = bank.depot.pop()) {
@@ -300,12 +300,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   void trim_class(std::uint32_t index) noexcept
     requires is_paged
   {
-    this->banks_.with_class(index, [this](auto& bank, auto& size_class) {
-      size_class.leave_current();
-      while (Header* page = size_class.remove_idle_page()) {
-        this->give_back(bank, size_class.frame_bytes(), page);
-      }
-    });
+    give_back_empty_pages(index);
   }
 
   /// Hands every page to `give(void* frame, std::size_t bytes)`, whatever lives in it, and starts anew.
@@ -396,6 +391,16 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     return broken;
   }
  private:
+  // Without a constraint: clang 14 instantiates trim() for zones without a pager too.
+  void give_back_empty_pages(std::uint32_t index) noexcept {
+    this->banks_.with_class(index, [this](auto& bank, auto& size_class) {
+      size_class.leave_current();
+      while (Header* page = size_class.remove_idle_page()) {
+        this->give_back(bank, size_class.frame_bytes(), page);
+      }
+    });
+  }
+
   /// True if `object` is a live object of class `index`. Fails: misuse is reported; then false.
   bool is_live(void* object, std::uint32_t index) noexcept {
     return this->banks_.with_class(index, [&](auto& bank, auto& size_class) {
