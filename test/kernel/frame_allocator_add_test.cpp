@@ -66,6 +66,16 @@ TEST_F(FrameAddTest, a_great_hole_costs_nothing) {
   EXPECT_EQ(drain(frames_).size(), 255u);
 }
 
+TEST_F(FrameAddTest, of_two_spans_the_one_with_the_smaller_block_serves_and_else_the_lower) {
+  const std::size_t high = 100'000 * frame;
+  EXPECT_TRUE(add({memory_.region(high, 64 * frame), memory_.region(0, 80 * frame)}));
+  // 0 … 79, of which the last is meta-data: blocks of 64, 8, 4, 2, 1; above: a block of 64.
+  EXPECT_EQ(frames_.allocate_frame(64 * frame).address, memory_.at(0));
+  EXPECT_EQ(frames_.allocate_frame(32 * frame).address, memory_.at(high));
+  EXPECT_EQ(frames_.allocate_frame(8 * frame).address, memory_.at(64 * frame));
+  EXPECT_EQ(frames_.allocate_frame(16 * frame).address, memory_.at(high + 32 * frame));
+}
+
 TEST_F(FrameAddTest, more_regions_than_spans_are_bridged) {
   std::vector<MemoryRegion> regions = {memory_.region(0, 64 * frame)};
   for (std::size_t number = 1; number < 60; ++number) {
