@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "slabmalloc/zone/class_banks.hpp"
 #include "slabmalloc/zone/config.hpp"
 
 namespace slabmalloc {
@@ -29,17 +30,22 @@ using LinearAlone = SizeClassTable<SpecOf<16, 16, 1024, 1, 1024>>;
 using UpToHalfAKibibyte = SizeClassTable<SpecOf<8, 16, 64, 4, 512>>;
 using UpToAMebibyte = SizeClassTable<SpecOf<8, 16, 128, 4, 1024 * 1024>>;
 using LinearToTwoKibibytes = SizeClassTable<SpecOf<16, 16, 2048, 4, 32 * 1024>>;
-using Tables =
-    testing::Types<FineSizeClasses, PowerOfTwoSizeClasses, SizeClassTable<SmallSpec>,
-                   EightPerDoubling, EveryEighth, StartingAtTwo, LinearAlone, UpToHalfAKibibyte,
-                   UpToAMebibyte, LinearToTwoKibibytes>;
+using EachAnOddOne = ListedSizeClasses<8, 8, 56, 64, 72, 1000, 1024, 4096>;
+using OneAlone = ListedSizeClasses<32, 32>;
+using Tables = testing::Types<FineSizeClasses, PowerOfTwoSizeClasses, SizeClassTable<SmallSpec>,
+                              EightPerDoubling, EveryEighth, StartingAtTwo, LinearAlone,
+                              UpToHalfAKibibyte, UpToAMebibyte, LinearToTwoKibibytes,
+                              SmallArenaConfig::SizeClasses, EachAnOddOne, OneAlone>;
 TYPED_TEST_SUITE(SizeClassTableTest, Tables);
 
 TYPED_TEST(SizeClassTableTest, is_valid) { static_assert(TypeParam::validate()); }
 
 TYPED_TEST(SizeClassTableTest, sizes_ascend_from_the_smallest_to_the_largest) {
-  EXPECT_EQ(TypeParam::size_of(0), TypeParam::spec.smallest);
-  EXPECT_EQ(TypeParam::size_of(TypeParam::count - 1), TypeParam::spec.largest);
+  if constexpr (requires { TypeParam::spec; }) {
+    EXPECT_EQ(TypeParam::size_of(0), TypeParam::spec.smallest);
+    EXPECT_EQ(TypeParam::size_of(TypeParam::count - 1), TypeParam::spec.largest);
+  }
+  EXPECT_EQ(TypeParam::size_of(TypeParam::count - 1), TypeParam::max_size);
   for (std::uint32_t index = 1; index < TypeParam::count; ++index) {
     EXPECT_LT(TypeParam::size_of(index - 1), TypeParam::size_of(index));
   }
@@ -145,6 +151,49 @@ TEST(SizeClassTable, the_validator_rejects_broken_specs) {
   EXPECT_FALSE((SizeClassTable<SpecOf<1, 8, 8, 1, 64>>::validate())) << "objects of 1 B";
   EXPECT_FALSE((SizeClassTable<SpecOf<24, 16, 128, 4, 1024>>::validate())) << "24 before 16";
   EXPECT_FALSE((SizeClassTable<SpecOf<8, 8, 8, 1, std::size_t{1} << 31>>::validate())) << "2 GiB";
+}
+
+TEST(ListedSizeClasses, the_validator_rejects_broken_lists) {
+  EXPECT_FALSE((ListedSizeClasses<16, 16, 48, 32>::validate())) << "not ascending";
+  EXPECT_FALSE((ListedSizeClasses<16, 16, 32, 32>::validate())) << "one twice";
+  EXPECT_FALSE((ListedSizeClasses<16, 16, 40, 64>::validate())) << "40 is no multiple of 16";
+  EXPECT_FALSE((ListedSizeClasses<1, 1, 2>::validate())) << "objects of 1 B";
+  EXPECT_FALSE((ListedSizeClasses<12, 12, 24>::validate())) << "a granule of 12";
+}
+
+/// Every class of `Banks` from the class `above` on.
+template <class Banks, class F>
+void for_each_geometry(F&& f) {
+  Banks{}.for_each_bank([&]<class Bank>(const Bank&) {
+    for (const SlotGeometry& geometry : Bank::geometries.at) {
+      f(geometry, Bank::Page::size_bytes);
+    }
+  });
+}
+
+TEST(SmallArenaConfig, fills_its_pages) {
+  using Banks = BanksFor<SmallArenaConfig::SizeClasses, SmallArenaConfig::Pages>::Type;
+  std::size_t classes = 0;
+  for_each_geometry<Banks>([&](const SlotGeometry& geometry, std::size_t page_bytes) {
+    ++classes;
+    const std::size_t size = geometry.object_size;
+    if (size <= 128) {
+      return;
+    }
+    const std::size_t used = size * geometry.slots;
+    EXPECT_GE(used * 1000, page_bytes * (size == 2048 ? 875 : 968)) << size;
+    if (size != 2048) {
+      const SlotGeometry larger =
+          SlotGeometry::fit(size + 16, page_bytes, sizeof(PageHeader<HardwareAtomics>), true);
+      EXPECT_LT(larger.slots, geometry.slots) << size << " could be larger";
+    }
+    for (std::size_t smaller = 4096; smaller < page_bytes && size != 2048; smaller *= 2) {
+      const SlotGeometry there =
+          SlotGeometry::fit(size, smaller, sizeof(PageHeader<HardwareAtomics>), true);
+      EXPECT_LT(there.slots * size * 1000, smaller * 968) << size << " fills a smaller page";
+    }
+  });
+  EXPECT_EQ(classes, SmallArenaConfig::SizeClasses::count);
 }
 
 }  // namespace

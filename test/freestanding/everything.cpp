@@ -174,7 +174,7 @@ const char* exercise_everything(std::size_t size, std::size_t alignment, void* f
   using OneCpu = KernelConfig<4 * kibibyte, SingleCpuAtomics>;
   exercise_zone(zone_of_one_cpu, layout, base_page.template operator()<OneCpu>());
   return each
-      .template operator()<PowerOfTwoConfig, MiddlePageConfig, BasePageConfig, HardenedConfig,
-                           OneCpu, GranuleConfig<16 * kibibyte>, GranuleConfig<64 * kibibyte>,
+      .template operator()<PowerOfTwoConfig, MiddlePageConfig, BasePageConfig, SmallArenaConfig,
+                           HardenedConfig, OneCpu, GranuleConfig<16 * kibibyte>, GranuleConfig<64 * kibibyte>,
                            BesideConfig<HardwareAtomics>, BesideConfig<SingleCpuAtomics>>();
 }

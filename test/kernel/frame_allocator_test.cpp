@@ -255,8 +255,9 @@ class FramePagerTest : public testing::Test {
   Pager frames_;
 };
 
-using PagerConfigs = testing::Types<DefaultConfig, BasePageConfig, GranuleConfig<16 * kibibyte>,
-                                    MiddlePageConfig, SingleCpuConfig, EagerConfig>;
+using PagerConfigs =
+    testing::Types<DefaultConfig, BasePageConfig, GranuleConfig<16 * kibibyte>, MiddlePageConfig,
+                   SmallArenaConfig, SingleCpuConfig, EagerConfig>;
 TYPED_TEST_SUITE(FramePagerTest, PagerConfigs, );
 
 TYPED_TEST(FramePagerTest, gets_every_frame_back_from_a_zone) {

@@ -95,6 +95,8 @@ inline constexpr ScenarioSet all_scenarios[] = {
              random_paged_zones_scenarios<PowerOfTwoConfig>),
     make_set("RandomPagedZones", "middle_pages", many_large_needs,
              random_paged_zones_scenarios<MiddlePageConfig>),
+    make_set("RandomPagedZones", "small_arena", small_needs,
+             random_paged_zones_scenarios<SmallArenaConfig>),
     make_set("RandomPagedZones", "base_pages", small_needs,
              random_paged_zones_scenarios<BasePageConfig>),
     make_set("RandomPagedZones", "16k", huge_needs<LargeObjectPage16K, 4>,

@@ -24,6 +24,24 @@ struct SizeClassSpec {
   std::size_t largest;             ///< A power of two.
 };
 
+namespace detail {
+
+/// The smallest class of `Table` that holds `size` bytes and whose size is a multiple of `alignment`,
+/// or no_class.
+template <class Table>
+constexpr std::uint32_t aligned_index_for(std::size_t size, std::size_t alignment) noexcept {
+  if (size > Table::max_size || alignment > Table::max_size) [[unlikely]] {
+    return Table::no_class;
+  }
+  std::uint32_t index = Table::index_for(size > alignment ? size : alignment);
+  while (index < Table::count && (Table::size_of(index) & (alignment - 1)) != 0) {
+    ++index;
+  }
+  return index < Table::count ? index : Table::no_class;
+}
+
+}  // namespace detail
+
 /// The size classes of `Spec::value`.
 template <class Spec>
 struct SizeClassTable {
@@ -67,15 +85,7 @@ struct SizeClassTable {
   /// no_class. Pre: `alignment` is a power of two.
   /// Cost: constant; a power of two follows within one doubling.
   static constexpr std::uint32_t index_for(std::size_t size, std::size_t alignment) noexcept {
-    if (size > spec.largest || alignment > spec.largest) [[unlikely]] {
-      return no_class;
-    }
-    const std::size_t wanted = size > alignment ? size : alignment;
-    std::uint32_t index = index_for(wanted);
-    while (index < count && (size_of(index) & (alignment - 1)) != 0) {
-      ++index;
-    }
-    return index < count ? index : no_class;
+    return detail::aligned_index_for<SizeClassTable>(size, alignment);
   }
 
  private:

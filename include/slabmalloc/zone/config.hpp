@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "slabmalloc/classes/listed_size_classes.hpp"
 #include "slabmalloc/classes/size_class_table.hpp"
 #include "slabmalloc/page/embedded_page.hpp"
 
@@ -94,6 +95,32 @@ struct BasePageConfig : CommonConfig {
   using BasePage = ObjectPage;
   using Pages = PageKinds<PageKind<BasePage, 1024>>;
   static constexpr std::uint32_t depot_pages = 16;
+};
+
+/// 16 B to 2 KiB for an arena of a megabyte or so, in which each class costs half a page. Above 128 B
+/// each is the largest multiple of 16 B of which so many fit a page of 4, 8 or 16 KiB, and lives on
+/// the smallest that its slots fill to 97 %; only the last fills its page to 7/8.
+template <class AtomicsT = HardwareAtomics>
+struct SmallArenaPages {
+  using SizeClasses =
+      ListedSizeClasses<16, 16, 32, 48, 64, 96, 128, 160, 192, 224, 288, 336, 400, 448, 496, 576,
+                        672, 800, 896, 1008, 1152, 1344, 1616, 1808, 2016, 2048>;
+  using Page4 = EmbeddedPage<4 * kibibyte, AtomicsT>;
+  using Page8 = EmbeddedPage<8 * kibibyte, AtomicsT>;
+  using Page16 = EmbeddedPage<16 * kibibyte, AtomicsT>;
+  using Pages = PageKinds<PageKind<Page4, 800>, PageKind<Page8, 896>, PageKind<Page4, 1008>,
+                          PageKind<Page8, 1152>, PageKind<Page4, 1344>, PageKind<Page8, 1616>,
+                          PageKind<Page16, 1808>, PageKind<Page4, 2016>, PageKind<Page16, 2048>>;
+};
+
+/// As much as possible of an arena of a megabyte or so, for a pager of frames of 4, 8 and 16 KiB. No
+/// empty page is kept: another page kind may need the memory.
+struct SmallArenaConfig : CommonConfig {
+  using SizeClasses = SmallArenaPages<>::SizeClasses;
+  using BasePage = SmallArenaPages<>::Page4;
+  using Pages = SmallArenaPages<>::Pages;
+  static constexpr std::uint32_t idle_pages_per_class = 0;
+  static constexpr std::uint32_t depot_pages = 0;
 };
 
 }  // namespace slabmalloc
