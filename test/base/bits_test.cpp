@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <set>
 
 #include "support/random.hpp"
 
@@ -50,9 +51,36 @@ TEST(Bits, lowest_bit_agrees_with_the_standard_library_in_both_forms) {
     if (word != 0) {
       const auto expected = static_cast<std::uint32_t>(std::countr_zero(word));
       ASSERT_EQ(lowest_bit(word), expected) << word;
-      ASSERT_EQ(detail::lowest_bit_by_counting(word), expected) << word;
+      ASSERT_EQ(detail::lowest_bit_by_table(word), expected) << word;
     }
   });
+}
+
+template <class T>
+class LowestBitByTable : public testing::Test {};
+using Words = testing::Types<std::uint32_t, std::uint64_t>;
+TYPED_TEST_SUITE(LowestBitByTable, Words);
+
+TYPED_TEST(LowestBitByTable, finds_every_bit_whatever_is_above_it) {
+  constexpr std::uint32_t bits = sizeof(TypeParam) * 8;
+  test::Random random;
+  for (std::uint32_t bit = 0; bit < bits; ++bit) {
+    const auto single = static_cast<TypeParam>(TypeParam{1} << bit);
+    ASSERT_EQ(detail::lowest_bit_by_table(single), bit);
+    ASSERT_EQ(detail::lowest_bit_by_table(static_cast<TypeParam>(~TypeParam{0} << bit)), bit);
+    for (int round = 0; round < 10'000; ++round) {
+      const auto above = static_cast<TypeParam>(random.next() << bit);
+      ASSERT_EQ(detail::lowest_bit_by_table(static_cast<TypeParam>(above | single)), bit) << above;
+    }
+  }
+}
+
+TYPED_TEST(LowestBitByTable, has_a_window_of_its_own_for_every_bit) {
+  std::set<int> shifts;
+  for (const std::uint8_t shift : detail::de_bruijn<TypeParam>.shift_of_window) {
+    EXPECT_TRUE(shifts.insert(shift).second) << "two windows agree";
+  }
+  EXPECT_EQ(*shifts.rbegin(), static_cast<int>(sizeof(TypeParam) * 8 - 1));
 }
 
 TEST(Bits, highest_bit_agrees_with_the_standard_library_in_both_forms) {

@@ -32,9 +32,33 @@ constexpr std::uint32_t count_ones(Word word) noexcept {
 
 namespace detail {
 
-/// lowest_bit() without an instruction for it: the ones below the bit are counted.
-constexpr std::uint32_t lowest_bit_by_counting(Word word) noexcept {
-  return count_ones((word & (~word + 1)) - 1);
+/// A de Bruijn sequence of as many bits as a word has, and where each of its windows begins: shifted left by
+/// n, its highest bits are a number that no other shift gives (Leiserson, Prokop, Randall, "Using de Bruijn
+/// Sequences to Index a 1 in a Computer Word", 1998).
+template <class T>
+struct DeBruijn {
+  static constexpr std::uint32_t bits = sizeof(T) * 8;
+  static constexpr T sequence = static_cast<T>(bits == 64 ? 0x03F79D71B4CB0A89 : 0x077CB531);
+  static constexpr std::uint32_t shift = bits - (bits == 64 ? 6 : 5);
+
+  std::uint8_t shift_of_window[bits] = {};
+
+  constexpr DeBruijn() noexcept {
+    for (std::uint32_t bit = 0; bit < bits; ++bit) {
+      shift_of_window[static_cast<T>(sequence << bit) >> shift] = static_cast<std::uint8_t>(bit);
+    }
+  }
+};
+
+template <class T>
+inline constexpr DeBruijn<T> de_bruijn;
+
+/// lowest_bit() without an instruction for it: the bit alone shifts a de Bruijn sequence.
+template <class T>
+constexpr std::uint32_t lowest_bit_by_table(T word) noexcept {
+  const T lowest = word & (~word + 1);
+  return de_bruijn<T>.shift_of_window[static_cast<T>(lowest * DeBruijn<T>::sequence) >>
+                                      DeBruijn<T>::shift];
 }
 
 /// highest_bit() without an instruction for it: all bits below are set, then counted.
@@ -50,7 +74,7 @@ constexpr std::uint32_t highest_bit_by_counting(Word word) noexcept {
 /// The index of the lowest set bit. Pre: `word` is not 0.
 constexpr std::uint32_t lowest_bit(Word word) noexcept {
   if constexpr (!has_count_zeros) {
-    return detail::lowest_bit_by_counting(word);
+    return detail::lowest_bit_by_table(word);
   } else if constexpr (sizeof(Word) == sizeof(unsigned long long)) {
     return static_cast<std::uint32_t>(__builtin_ctzll(word));
   } else {
