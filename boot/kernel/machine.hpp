@@ -69,8 +69,8 @@ void put_on_console(char character) noexcept;
 /// Ends the emulator with `status`, 0 to 125.
 [[noreturn]] void end_machine(std::uint32_t status) noexcept;
 
-/// Starts the CPU that is to be `cpu`: it calls secondary_main() on its own stack, with interrupts
-/// disabled.
+/// Starts the CPU that is to be `cpu`. Pre: those below are up. Post: it calls secondary_main() on
+/// its own stack, with interrupts disabled.
 void start_cpu(std::uint32_t cpu) noexcept;
 
 /// Starts this CPU's timer: on_timer() is called every `microseconds`.

@@ -10,7 +10,7 @@
 #include "sbi.hpp"
 
 extern "C" {
-void start_secondary();
+void start();
 void trap_entry();
 }
 
@@ -61,8 +61,11 @@ extern "C" [[noreturn]] void start_first(std::uint64_t hart, const void* blob) n
   kernel_main();
 }
 
-extern "C" [[noreturn]] void start_other() noexcept {
+extern "C" [[noreturn]] void start_other(std::uint64_t hart) noexcept {
   prepare_processor();
+  if (cpu() >= machine.cpu_count || machine.hardware_ids[cpu()] != hart) {
+    panic("hart ", hart, " came as CPU ", cpu());
+  }
   secondary_main();
 }
 
@@ -103,8 +106,8 @@ void end_machine(std::uint32_t status) noexcept {
 }
 
 void start_cpu(std::uint32_t cpu) noexcept {
-  const std::int64_t error = sbi::hart_start(
-      machine.hardware_ids[cpu], reinterpret_cast<std::uint64_t>(&start_secondary), cpu);
+  const std::int64_t error =
+      sbi::hart_start(machine.hardware_ids[cpu], reinterpret_cast<std::uint64_t>(&start));
   if (error != 0) {
     panic("hart ", machine.hardware_ids[cpu], " does not start, SBI error ", error);
   }

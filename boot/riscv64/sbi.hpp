@@ -26,10 +26,9 @@ inline void set_timer(std::uint64_t time) noexcept { call(0x5449'4d45, 0, time);
 /// Sends a software interrupt to one hart.
 inline std::int64_t send_ipi(std::uint64_t hart) noexcept { return call(0x73'5049, 0, 1, hart); }
 
-/// Starts a hart at `address` with a0 = hart, a1 = opaque.
-inline std::int64_t hart_start(std::uint64_t hart, std::uint64_t address,
-                               std::uint64_t opaque) noexcept {
-  return call(0x48'534d, 0, hart, address, opaque);
+/// Starts a hart at `address` with a0 = hart.
+inline std::int64_t hart_start(std::uint64_t hart, std::uint64_t address) noexcept {
+  return call(0x48'534d, 0, hart, address, 0);
 }
 
 }  // namespace boot::sbi

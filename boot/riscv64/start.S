@@ -3,30 +3,31 @@
 # The first instructions of each CPU, and where its traps arrive. Translation stays off (satp = 0): there is one page
 # size, all memory is reachable as it is, and nothing is mapped at address 0, so a null pointer faults all the same.
 
-.macro to_stack_of index, scratch
-  la sp, stacks
-  li \scratch, SLABMALLOC_BOOT_STACK_BYTES
-  add sp, sp, \scratch
-  mul \scratch, \scratch, \index
-  add sp, sp, \scratch
-.endm
-
-# OpenSBI enters here: a0 = hart, a1 = device tree.
+# Every hart enters here, a0 = hart: the first from OpenSBI, with a1 = device tree; the others by hart_start, one after
+# the other, so that counting them gives each its number. They are not given an address or an argument of their own:
+# OpenSBI before 1.3 has a hart go before it has written down where to, and who is quick goes where the first one went.
 .section .text.start, "ax"
 .globl start
 start:
-  mv tp, zero
-  to_stack_of tp, t0
+  la t0, harts_so_far
+  li t1, 1
+  amoadd.w.aqrl tp, t1, (t0)
+  la sp, stacks
+  li t1, SLABMALLOC_BOOT_STACK_BYTES
+  add sp, sp, t1
+  mul t1, t1, tp
+  add sp, sp, t1
+  bnez tp, 1f
   tail start_first
-
-# hart_start enters here: a0 = hart, a1 = what start_cpu() passed on, the CPU's number.
-.text
-.globl start_secondary
-start_secondary:
-  mv tp, a1
-  to_stack_of tp, t0
+1:
   tail start_other
 
+.section .bss
+.balign 4
+harts_so_far:
+  .skip 4
+
+.text
 # All traps. What the handler may change is kept on the stack of whatever was interrupted.
 .balign 4
 .globl trap_entry
