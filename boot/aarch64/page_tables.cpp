@@ -42,7 +42,7 @@ struct Table {
 
 // The root; two for devices; and for memory one for each edge of a range and each level.
 constexpr std::size_t table_count = 16;
-constinit Table tables[table_count];
+constinit Table tables[table_count] = {};
 constinit std::size_t tables_used = 1;
 
 constexpr std::uint64_t table_or_page = 3;

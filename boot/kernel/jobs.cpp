@@ -47,12 +47,8 @@ void run_named(Text name) noexcept {
 
 bool expect(bool condition, Text what, const char* file, int line) noexcept {
   if (!condition) {
-    std::size_t length = 0;
-    while (file[length] != '\0') {
-      ++length;
-    }
     failures.fetch_add(1, Order::relaxed);
-    print_line(Text(file, length), ":", line, ": CPU ", cpu(), ": FAILED: ", what);
+    print_line(Text::zero_terminated(file), ":", line, ": CPU ", cpu(), ": FAILED: ", what);
   }
   return condition;
 }

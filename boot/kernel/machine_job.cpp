@@ -5,10 +5,12 @@
 #include <cstdint>
 
 #include "kernel/cpus.hpp"
+#include "kernel/hooks.hpp"
 #include "kernel/interrupts.hpp"
 #include "kernel/jobs.hpp"
 #include "kernel/machine.hpp"
 #include "kernel/print.hpp"
+#include "slabmalloc/kernel/spin_lock.hpp"
 
 namespace boot {
 namespace {
@@ -62,6 +64,22 @@ void no_cpu_passes_a_barrier_before_the_last_has_come() noexcept {
     }
     expect(together, "after a barrier all CPUs are in the same round");
   });
+}
+
+void a_lock_of_the_kernel_services_keeps_cpus_apart() noexcept {
+  static constinit slabmalloc::SpinLock<Hooks> lock;
+  static constinit std::uint64_t sum = 0;  // the lock's
+  constexpr std::uint64_t additions = 100;
+  run_on_all_cpus([](std::uint32_t) {
+    barrier.wait();
+    for (std::uint64_t addition = 0; addition < additions; ++addition) {
+      const slabmalloc::SpinLock<Hooks>::Guard guard(lock);
+      const std::uint64_t before = sum;
+      count_down(1'000);
+      sum = before + 1;
+    }
+  });
+  expect(sum == additions * cpu_count(), "no addition is lost");
 }
 
 void timers_tick_on_every_cpu() noexcept {
@@ -228,6 +246,7 @@ void memory_functions_do_what_compilers_expect() noexcept {
 void machine_job() {
   every_cpu_runs_the_work_once();
   no_cpu_passes_a_barrier_before_the_last_has_come();
+  a_lock_of_the_kernel_services_keeps_cpus_apart();
   timers_tick_on_every_cpu();
   interrupts_are_kept_out_until_the_outermost_restore();
   signals_arrive_once();

@@ -17,6 +17,15 @@ class Text {
   template <std::size_t extent>
   consteval Text(const char (&literal)[extent]) noexcept : data_(literal), length_(extent - 1) {}
 
+  /// The characters before a zero; none if there is no memory at all.
+  static constexpr Text zero_terminated(const char* data) noexcept {
+    std::size_t length = 0;
+    while (data != nullptr && data[length] != '\0') {
+      ++length;
+    }
+    return data == nullptr ? Text() : Text(data, length);
+  }
+
   constexpr const char* begin() const noexcept { return data_; }
   constexpr const char* end() const noexcept { return data_ + length_; }
   constexpr std::size_t length() const noexcept { return length_; }

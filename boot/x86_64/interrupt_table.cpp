@@ -3,7 +3,7 @@
 // The interrupt descriptor table, one for all CPUs, and what stands in it. The compiler saves and
 // restores registers for functions with the attribute `interrupt`. None of them changes stacks:
 // there is no user mode.
-#include "interrupts.hpp"
+#include "interrupt_table.hpp"
 
 #include <cstdint>
 

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "interrupts.hpp"
+#include "interrupt_table.hpp"
 #include "kernel/end.hpp"
 #include "local_apic.hpp"
 #include "ports.hpp"
@@ -75,15 +75,6 @@ std::uint32_t count_cpus() noexcept {
   return read_port(data_port) * 256u + low;
 }
 
-Text text_at(std::uint64_t address) noexcept {
-  const auto* text = reinterpret_cast<const char*>(address);
-  std::size_t length = 0;
-  while (text != nullptr && text[length] != '\0') {
-    ++length;
-  }
-  return text == nullptr ? Text() : Text(text, length);
-}
-
 void describe_machine(const StartInfo& info) noexcept {
   if (info.magic != start_info_magic || info.version < 1) {
     panic("the loader passed no memory map");
@@ -110,7 +101,8 @@ void describe_machine(const StartInfo& info) noexcept {
   for (std::uint32_t cpu = 0; cpu < machine.cpu_count; ++cpu) {
     machine.hardware_ids[cpu] = cpu;
   }
-  if (!machine.command_line.set(text_at(info.command_line))) {
+  const auto* command_line = reinterpret_cast<const char*>(info.command_line);
+  if (!machine.command_line.set(Text::zero_terminated(command_line))) {
     print_line("the command line is too long; its end is ignored");
   }
 }

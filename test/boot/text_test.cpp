@@ -38,6 +38,12 @@ TEST(Text, parts_stay_inside) {
   EXPECT_FALSE(text == "memorx");
 }
 
+TEST(Text, zero_terminated_characters_end_before_the_zero) {
+  EXPECT_TRUE(Text::zero_terminated("cpu\0s") == "cpu");
+  EXPECT_TRUE(Text::zero_terminated("").empty());
+  EXPECT_TRUE(Text::zero_terminated(nullptr).empty());
+}
+
 TEST(Format, numbers) {
   EXPECT_EQ(written(0), "0");
   EXPECT_EQ(written(-42), "-42");
