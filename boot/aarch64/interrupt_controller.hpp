@@ -10,6 +10,8 @@ namespace boot::gic {
 
 inline constexpr std::uint32_t signal_interrupt = 0;
 inline constexpr std::uint32_t timer_interrupt = 27;
+/// What acknowledge() returns when the interrupt has gone again; not to be ended.
+inline constexpr std::uint32_t none_pending = 1023;
 
 /// Once, by the first CPU.
 inline void enable_distributor() noexcept {

@@ -102,11 +102,18 @@ extern "C" [[noreturn]] void start_other() noexcept {
 
 extern "C" void handle_interrupt() noexcept {
   const std::uint32_t number = gic::acknowledge();
-  if (number == gic::timer_interrupt) {
-    set_timer();
-    on_timer();
-  } else if (number == gic::signal_interrupt) {
-    on_signal();
+  switch (number) {
+    case gic::timer_interrupt:
+      set_timer();
+      on_timer();
+      break;
+    case gic::signal_interrupt:
+      on_signal();
+      break;
+    case gic::none_pending:
+      return;
+    default:
+      panic("unexpected interrupt ", number);
   }
   gic::end(number);
 }

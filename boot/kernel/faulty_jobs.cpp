@@ -5,8 +5,23 @@
 
 #include "kernel/jobs.hpp"
 #include "kernel/machine.hpp"
+#include "kernel/spin_lock.hpp"
+#include "kernel/stacks.hpp"
 
 namespace boot {
+namespace {
+
+/// Calls itself until the stack is used up to its canary, which is longer than a frame of this
+/// function.
+[[gnu::noinline]] void descend(const Stack& stack) noexcept {
+  volatile std::uint64_t place = 0;
+  if (&place >= stack.word + Stack::canary_words) {
+    descend(stack);
+  }
+  asm volatile("" : : : "memory");  // so that it is a call
+}
+
+}  // namespace
 
 void fail_job() {
   expect(false, "false is true");
@@ -18,6 +33,11 @@ void hang_job() {
   while (true) {
     relax();
   }
+}
+
+void overflow_job() {
+  const InterruptsDisabled disabled;  // a handler would go on below the stack
+  descend(stacks[cpu()]);
 }
 
 void trap_job() {

@@ -12,6 +12,7 @@ constexpr Job jobs[] = {
     {"machine", machine_job, true, "the kernel's own ground: CPUs, interrupts, memory"},
     {"fail", fail_job, false, "fails, to show that it is seen"},
     {"hang", hang_job, false, "never ends, to show that it is seen"},
+    {"overflow", overflow_job, false, "uses up its stack, to show that it is seen"},
     {"trap", trap_job, false, "reads address 0, to show that it is seen"},
 };
 
