@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: MIT
+//
+// Work is an order: CPU 0 writes down what is to be done and counts `order` up; each CPU compares
+// it with the orders it has seen, carries out what is new, and counts `done` up.
 #include "kernel/cpus.hpp"
 
 #include "kernel/stacks.hpp"

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+//
+// Free memory is what the tree lists less what it reserves, the tree itself and the kernel.
 #include "kernel/describe_machine.hpp"
 
 #include "kernel/end.hpp"

@@ -151,8 +151,7 @@ class DeviceTree {
   TreeBytes blob_, structure_, strings_, reservations_;
 };
 
-// ---- Tokens
-// --------------------------------------------------------------------------------------------
+// ---- Tokens --------------------------------------------------------------------------
 
 inline DeviceTree::Token DeviceTree::token_at(std::size_t offset) const noexcept {
   const auto aligned = [](std::size_t end) { return (end + 3) / 4 * 4; };
@@ -250,8 +249,7 @@ inline Text DeviceTree::open(const void* blob, std::size_t available) noexcept {
   return wrong;
 }
 
-// ---- Nodes
-// ---------------------------------------------------------------------------------------------
+// ---- Nodes ---------------------------------------------------------------------------
 
 /// The node that begins at `offset`, after NOPs; none if something else is there.
 inline DeviceTree::Node DeviceTree::node_at(std::size_t offset) const noexcept {
@@ -337,8 +335,7 @@ inline bool DeviceTree::Node::is_enabled() const noexcept {
   return !found || status == "okay" || status == "ok";
 }
 
-// ---- What the kernel asks
-// ------------------------------------------------------------------------------
+// ---- What the kernel asks ------------------------------------------------------------
 
 template <class Visit>
 void DeviceTree::for_each_region(const Node& node, const Node& parent, Visit visit) {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+//
+// The end is for one CPU only: the first that asks for it.
 #include "kernel/end.hpp"
 
 #include "kernel/machine.hpp"

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+//
+// From the architecture's interrupt to the handler of the day.
 #include "kernel/interrupts.hpp"
 
 namespace boot {

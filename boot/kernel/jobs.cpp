@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+//
+// The table of jobs.
 #include "kernel/jobs.hpp"
 
 #include "kernel/command_line.hpp"

@@ -32,8 +32,7 @@
 
 namespace boot {
 
-// ---- What there is
-// -------------------------------------------------------------------------------------
+// ---- What there is -------------------------------------------------------------------
 
 /// The size of the smallest page that the MMU maps, which is the allocator's base page.
 inline constexpr std::size_t page_bytes = SLABMALLOC_BOOT_PAGE_BYTES;
@@ -59,8 +58,7 @@ inline Region image() noexcept {
                          reinterpret_cast<std::uintptr_t>(image_end));
 }
 
-// ---- What the architecture supplies
-// --------------------------------------------------------------------
+// ---- What the architecture supplies --------------------------------------------------
 
 /// Puts one character on the serial console.
 /// Thread: the caller sees to it that there is one at a time; print() does.
@@ -84,8 +82,7 @@ Text check_translation() noexcept;
 /// Sends a signal: on_signal() is called on `cpu`, which may be the caller's.
 void send_signal(std::uint32_t cpu) noexcept;
 
-// ---- What the architecture calls
-// -----------------------------------------------------------------------
+// ---- What the architecture calls -----------------------------------------------------
 
 /// The kernel, on the CPU that booted, with interrupts disabled.
 [[noreturn]] void kernel_main() noexcept;

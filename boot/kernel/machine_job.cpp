@@ -205,33 +205,42 @@ bool is_moved(const Buffer& moved, std::size_t to, std::size_t from, std::size_t
   return true;
 }
 
-void memory_functions_do_what_compilers_expect() noexcept {
-  bool moves = true;
+struct Outcome {
   bool copies = true;
+  bool moves = true;
   bool sets = true;
+};
+
+/// Copies, moves and sets `bytes` bytes within numbered buffers.
+void try_memory_functions(std::size_t to, std::size_t from, std::size_t bytes,
+                          Outcome& outcome) noexcept {
+  Buffer source, target;
+  source.number();
+  target.number();
+  __builtin_memcpy(target.byte + to, source.byte + from, bytes);
+  outcome.copies &= is_moved(target, to, from, bytes);
+  __builtin_memmove(source.byte + to, source.byte + from, bytes);
+  outcome.moves &= is_moved(source, to, from, bytes);
+  outcome.copies &= __builtin_memcmp(&source, &target, sizeof(source)) == 0;
+  __builtin_memset(source.byte + to, 0xfe, bytes);
+  for (std::size_t index = 0; index < bytes; ++index) {
+    outcome.sets &= source.byte[to + index] == 0xfe;
+  }
+  outcome.sets &= source.byte[to + bytes] == target.byte[to + bytes];
+}
+
+void memory_functions_do_what_compilers_expect() noexcept {
+  Outcome outcome;
   for (std::size_t to = 0; to < 24; ++to) {
     for (std::size_t from = 0; from < 24; ++from) {
-      for (std::size_t bytes = 0; bytes <= 40; bytes += bytes < 20 ? 1 : 5) {
-        Buffer source, target;
-        source.number();
-        target.number();
-        __builtin_memcpy(target.byte + to, source.byte + from, bytes);
-        copies &= is_moved(target, to, from, bytes);
-        __builtin_memmove(source.byte + to, source.byte + from, bytes);
-        moves &= is_moved(source, to, from, bytes);
-        const bool equal = __builtin_memcmp(&source, &target, sizeof(source)) == 0;
-        copies &= equal;
-        __builtin_memset(source.byte + to, 0xfe, bytes);
-        for (std::size_t index = 0; index < bytes; ++index) {
-          sets &= source.byte[to + index] == 0xfe;
-        }
-        sets &= source.byte[to + bytes] == target.byte[to + bytes];
+      for (std::size_t bytes = 0; bytes < 40; bytes += bytes < 20 ? 1 : 5) {
+        try_memory_functions(to, from, bytes, outcome);
       }
     }
   }
-  expect(copies, "memcpy copies, and memcmp finds no difference");
-  expect(moves, "memmove moves overlapping bytes");
-  expect(sets, "memset sets what it is told to");
+  expect(outcome.copies, "memcpy copies, and memcmp finds no difference");
+  expect(outcome.moves, "memmove moves overlapping bytes");
+  expect(outcome.sets, "memset sets what it is told to");
   Buffer left, right;
   left.number();
   right.number();
