@@ -209,6 +209,27 @@ TEST_F(FrameAllocatorTest, shows_a_picture_of_its_memory) {
   frames_.deallocate_frame(two, 2 * frame);
 }
 
+TEST_F(FrameAllocatorTest, shows_no_byte_twice_though_blocks_merge_meanwhile) {
+  void* halves[2];
+  ASSERT_EQ(frames_.allocate_frames(64 * frame, halves, 2), 2u);
+  ASSERT_EQ(halves[0], memory_.at(128 * frame));
+  ASSERT_EQ(halves[1], memory_.at(0));
+  void* second = frames_.allocate_frame(64 * frame).address;
+  ASSERT_EQ(second, memory_.at(64 * frame));
+  std::vector<std::size_t> ends;
+  frames_.for_each_block([&](void* address, std::size_t size, FrameUse) {
+    EXPECT_EQ(memory_.offset_of(address) / frame, ends.empty() ? 0 : ends.back());
+    ends.push_back((memory_.offset_of(address) + size) / frame);
+    if (address == memory_.at(0)) {
+      // What is looked at next is in the middle of a block from now on.
+      frames_.deallocate_frame(halves[1], 64 * frame);
+      frames_.deallocate_frame(second, 64 * frame);
+    }
+  });
+  EXPECT_EQ(ends, (std::vector<std::size_t>{64, 128, 192, 224, 240, 248, 252, 254, 255, 256}));
+  frames_.deallocate_frame(halves[0], 64 * frame);
+}
+
 TEST_F(FrameAllocatorTest, does_not_read_or_write_what_is_free) {
   std::vector<std::byte*> all = drain(frames_);
   for (std::byte* one : all) {
