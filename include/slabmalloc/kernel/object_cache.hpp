@@ -28,6 +28,7 @@
 #include <type_traits>
 
 #include "slabmalloc/kernel/cache_config.hpp"
+#include "slabmalloc/kernel/cache_statistics.hpp"
 #include "slabmalloc/kernel/cpu_zones.hpp"
 
 namespace slabmalloc {
@@ -84,23 +85,6 @@ class ConstructedFrames {
   }
 
   [[no_unique_address]] Life life_;
-};
-
-/// A snapshot of an object cache.
-struct CacheStatistics {
-  const char* name = nullptr;
-  std::size_t objects_in_use = 0;
-  std::size_t objects = 0;       ///< In all frames, free ones included.
-  std::size_t object_bytes = 0;  ///< From one to the next.
-  std::size_t objects_per_page = 0;
-  std::size_t page_bytes = 0;
-  std::size_t pages = 0;             ///< All frames.
-  std::size_t pages_high_water = 0;  ///< The most there ever were.
-  std::size_t limit_pages = 0;       ///< 0: there is none.
-  std::size_t refills = 0;           ///< Times that a CPU took a frame for its pages.
-  std::size_t remote_frees = 0;      ///< Frees by other CPUs that were taken in.
-  std::size_t nested_calls = 0;      ///< Calls that came while the CPU's part was occupied.
-  std::size_t failures = 0;          ///< Allocations that found no memory.
 };
 
 /// A cache of objects of type `T` over one pager. It must not move, and outlives its objects; its
@@ -259,6 +243,7 @@ CacheStatistics ObjectCache<T, Hooks, PagerT, Options, Life>::statistics() const
   const ClassStatistics counts = zones_.class_counts(0);
   CacheStatistics result;
   result.name = name_;
+  result.knows_use = Config::counts_frees;
   result.objects_in_use = counts.used;
   result.object_bytes = object_bytes;
   result.objects_per_page = objects_per_page;

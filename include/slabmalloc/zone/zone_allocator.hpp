@@ -205,6 +205,13 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     });
   }
 
+  /// The objects of class `index` that fit a page.
+  static constexpr std::size_t slots_per_page(std::uint32_t index) noexcept {
+    return Banks::with_bank(index, []<class Bank>(std::uint32_t position) {
+      return std::size_t{Bank::geometries.at[position].slots};
+    });
+  }
+
   /// Gives an empty frame to the class of `layout`. Thread: owner. Cost: the words of one page.
   /// Pre: a frame that this very zone used before a warm restart was cleared.
   /// Fails: InvalidLayout where the class lives on pages of another size; the same, with InvalidPage

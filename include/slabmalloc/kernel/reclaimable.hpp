@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+//
+// Reclaimable: an entry in the list of all that can give memory back, a heap or an object cache.
+//
+//   constinit ObjectCache<Inode, MyKernel, MyFrames> inodes("inode", frames);
+//   constinit Reclaimable inodes_entry(inodes);
+//   …
+//   reclaimer.add(inodes_entry);
+//
+// It needs no memory but its own, and knows its target by a table of functions made for its type.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/kernel/cache_statistics.hpp"
+#include "slabmalloc/zone/statistics.hpp"
+
+namespace slabmalloc {
+
+/// Frees objects that its client can do without, of about `bytes_wanted`; returns the bytes of
+/// those it freed. Called with nothing held; it may allocate.
+using ShrinkCallback = std::size_t (*)(void* argument, std::size_t bytes_wanted) noexcept;
+
+class Reclaimable {
+ public:
+  /// A heap. Pre: `name` and `zones` outlive it.
+  template <class Zones>
+  constexpr Reclaimable(const char* name, Zones& zones) noexcept
+      : name_(name), target_(&zones), operations_(&operations_of_zones<Zones>) {}
+  /// An object cache, by its own name. Pre: `cache` outlives it.
+  template <class Cache>
+  constexpr explicit Reclaimable(Cache& cache) noexcept
+      : name_(cache.name()), target_(&cache), operations_(&operations_of_cache<Cache>) {}
+  Reclaimable(const Reclaimable&) = delete;
+  Reclaimable& operator=(const Reclaimable&) = delete;
+
+  /// Sets what is asked to free objects under memory pressure. Pre: it is in no list.
+  constexpr void set_shrink(ShrinkCallback callback, void* argument) noexcept {
+    shrink_ = callback;
+    shrink_argument_ = argument;
+  }
+
+  constexpr const char* name() const noexcept { return name_; }
+
+  // ---- what can be done with it; see CpuZones --------------------------------------------------
+
+  bool drain_this_cpu() noexcept { return operations_->drain_this_cpu(target_); }
+  void drain_later() noexcept { operations_->drain_later(target_); }
+  std::size_t give_back() noexcept { return operations_->give_back(target_); }
+  bool has_shrink() const noexcept { return shrink_ != nullptr; }
+  /// Pre: has_shrink().
+  std::size_t shrink(std::size_t bytes_wanted) noexcept {
+    return shrink_(shrink_argument_, bytes_wanted);
+  }
+
+  /// The statistics number `index`: of a cache there is one, of a heap one for each size class;
+  /// false if there are fewer. Thread: any.
+  bool statistics(std::uint32_t index, CacheStatistics& result) const noexcept {
+    return operations_->statistics(*this, index, result);
+  }
+
+ private:
+  template <class Hooks, class Atomics>
+  friend class Reclaimer;
+
+  struct Operations {
+    bool (*drain_this_cpu)(void* target) noexcept;
+    void (*drain_later)(void* target) noexcept;
+    std::size_t (*give_back)(void* target) noexcept;
+    bool (*statistics)(const Reclaimable& self, std::uint32_t index,
+                       CacheStatistics& result) noexcept;
+  };
+
+  template <class Zones>
+  static bool statistics_of_class(const Reclaimable& self, std::uint32_t index,
+                                  CacheStatistics& result) noexcept {
+    if (index >= Zones::Zone::class_count) {
+      return false;
+    }
+    const ClassStatistics counts = static_cast<const Zones*>(self.target_)->class_counts(index);
+    result = {};
+    result.name = self.name_;
+    result.is_class = true;
+    result.knows_use = Zones::Config::counts_frees;
+    result.objects_in_use = counts.used;
+    result.objects = counts.slots;
+    result.object_bytes = counts.object_size;
+    result.objects_per_page = Zones::Zone::slots_per_page(index);
+    result.page_bytes = counts.page_bytes;
+    result.pages = counts.pages;
+    result.pages_high_water = counts.pages_high_water;
+    result.refills = counts.refills;
+    result.remote_frees = counts.remote_frees;
+    return true;
+  }
+  template <class Cache>
+  static bool statistics_of_cache(const Reclaimable& self, std::uint32_t index,
+                                  CacheStatistics& result) noexcept {
+    if (index != 0) {
+      return false;
+    }
+    result = static_cast<const Cache*>(self.target_)->statistics();
+    return true;
+  }
+
+  /// `zones_of(target)` are the zones of what `target` points to.
+  template <auto ZonesOf>
+  static constexpr Operations make_operations(
+      decltype(Operations::statistics) statistics) noexcept {
+    return {[](void* target) noexcept { return ZonesOf(target).drain_this_cpu(); },
+            [](void* target) noexcept { ZonesOf(target).drain_later(); },
+            [](void* target) noexcept { return ZonesOf(target).give_back(); }, statistics};
+  }
+  template <class Zones>
+  static Zones& zones_itself(void* target) noexcept {
+    return *static_cast<Zones*>(target);
+  }
+  template <class Cache>
+  static typename Cache::Zones& zones_of_cache(void* target) noexcept {
+    return static_cast<Cache*>(target)->zones();
+  }
+  template <class Zones>
+  static constexpr Operations operations_of_zones =
+      make_operations<&Reclaimable::zones_itself<Zones>>(&statistics_of_class<Zones>);
+  template <class Cache>
+  static constexpr Operations operations_of_cache =
+      make_operations<&Reclaimable::zones_of_cache<Cache>>(&statistics_of_cache<Cache>);
+
+  const char* name_;
+  void* target_;
+  const Operations* operations_;
+  ShrinkCallback shrink_ = nullptr;
+  void* shrink_argument_ = nullptr;
+
+  // The list's, under its lock.
+  Reclaimable* next_ = nullptr;
+  Reclaimable* previous_ = nullptr;
+  std::size_t number_ = 0;  ///< Ascending in the list; 0: in none.
+  std::uint32_t visitors_ = 0;
+  bool leaves_ = false;
+};
+
+}  // namespace slabmalloc

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: MIT
+//
+// Reclaimer: all heaps and caches that can give memory back, and how they are made to.
+//
+//   constinit Reclaimer<MyKernel> reclaimer;
+//   reclaimer.add(inodes_entry);
+//   heap.set_reclaim(&reclaimer.reclaim_for, &reclaimer);   // for allocations that may wait
+//
+//   first_                      hand_: where the next to reclaim begins
+//     ▼                           ▼
+//   entry 3 ◄──► entry 4 ◄──► entry 9 ◄──► (back to the first)
+//
+// The lock is held for steps from entry to entry alone. Whoever visits an entry has counted itself
+// as its visitor, which keeps the entry in the list; heaps, pagers, constructors and callbacks are
+// called with nothing held, and may come here again.
+//
+// Invariants, with their lines in validate():
+//   L1  numbers ascend from the first entry on; next and previous lead to each other
+//   L2  the hand is null, with no entries, or an entry of the list
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/assert.hpp"
+#include "slabmalloc/kernel/reclaimable.hpp"
+#include "slabmalloc/kernel/spin_lock.hpp"
+
+namespace slabmalloc {
+
+/// A list of heaps and caches. Thread: any, in contexts from which the pager may be called; in
+/// handlers only where the hooks' save_interrupts() keeps those away.
+template <class Hooks, class Atomics = HardwareAtomics>
+class Reclaimer {
+ public:
+  /// What reclaim_for() asks for, in bytes.
+  static constexpr std::size_t usual_bytes = 256 * 1024;
+
+  constexpr Reclaimer() noexcept = default;
+  Reclaimer(const Reclaimer&) = delete;
+  Reclaimer& operator=(const Reclaimer&) = delete;
+
+  // ---- the list --------------------------------------------------------------------------------
+
+  /// Pre: `entry` is in no list, and is removed before it ends.
+  void add(Reclaimable& entry) noexcept {
+    const Guard guard(lock_);
+    invariant(entry.number_ == 0, "an entry is in one list");
+    entry.number_ = ++last_number_;
+    entry.leaves_ = false;
+    if (first_ == nullptr) {
+      first_ = hand_ = entry.next_ = entry.previous_ = &entry;
+      return;
+    }
+    entry.next_ = first_;
+    entry.previous_ = first_->previous_;
+    entry.previous_->next_ = &entry;
+    first_->previous_ = &entry;
+  }
+
+  /// Takes `entry` out. False while somebody visits it, which its own callback does too: nobody
+  /// comes any more, and it is to be asked again. It does not wait, since how to is the caller's
+  /// business.
+  [[nodiscard]] bool remove(Reclaimable& entry) noexcept {
+    const Guard guard(lock_);
+    if (entry.number_ == 0) {
+      return true;
+    }
+    if (entry.visitors_ != 0) {
+      entry.leaves_ = true;
+      return false;
+    }
+    Reclaimable* const next = entry.next_ != &entry ? entry.next_ : nullptr;
+    entry.previous_->next_ = entry.next_;
+    entry.next_->previous_ = entry.previous_;
+    first_ = first_ == &entry ? next : first_;
+    hand_ = hand_ == &entry ? next : hand_;
+    entry.number_ = 0;
+    return true;
+  }
+
+  /// Calls visitor(entry) for each entry, oldest first, with nothing held.
+  template <class Visitor>
+  void for_each(Visitor&& visitor) noexcept {
+    walk(false, [&](Reclaimable& entry) {
+      visitor(entry);
+      return true;
+    });
+  }
+
+  // ---- memory pressure -------------------------------------------------------------------------
+
+  /// Gives memory back to the pagers until it is `bytes`; returns how much it was. In turn, each
+  /// beginning where the last one ended: what is empty; what other CPUs freed of this CPU's
+  /// objects; what shrink callbacks free. The other CPUs are asked to drain. A call from inside of
+  /// a shrink callback, or while another CPU is in one, calls none.
+  std::size_t reclaim(std::size_t bytes) noexcept {
+    std::size_t shrunk = 0;
+    return reclaim(bytes, shrunk);
+  }
+
+  /// A ReclaimCallback. Pre: `reclaimer` is the address of one of this type.
+  static bool reclaim_for(void* reclaimer) noexcept {
+    std::size_t shrunk = 0;
+    const std::size_t bytes = static_cast<Reclaimer*>(reclaimer)->reclaim(usual_bytes, shrunk);
+    return bytes + shrunk != 0;
+  }
+
+  /// CpuZones::trim() of all; returns the bytes that went back to the pagers.
+  std::size_t trim() noexcept {
+    std::size_t given = 0;
+    drain_all(~std::size_t{0}, given);
+    return given;
+  }
+  /// CpuZones::drain_this_cpu() of all; false if a part was occupied. For inter-processor calls.
+  bool drain_this_cpu() noexcept {
+    bool all = true;
+    for_each([&all](Reclaimable& entry) { all = entry.drain_this_cpu() && all; });
+    return all;
+  }
+  /// CpuZones::drain_later() of all.
+  void drain_later() noexcept {
+    for_each([](Reclaimable& entry) { entry.drain_later(); });
+  }
+
+  /// The first broken invariant, as an equation, or null.
+  const char* validate() noexcept;
+
+ private:
+  using Guard = typename SpinLock<Hooks, Atomics>::Guard;
+
+  std::size_t reclaim(std::size_t bytes, std::size_t& shrunk) noexcept {
+    std::size_t given = 0;
+    walk(true, [&](Reclaimable& entry) {
+      given += entry.give_back();
+      return given < bytes;
+    });
+    if (given < bytes) {
+      drain_all(bytes, given);
+    }
+    // No callback while one runs: it may have allocated, which led here.
+    if (given < bytes && is_shrinking_.exchange(1, Order::relaxed) == 0) {
+      shrink_all(bytes, given, shrunk);
+      is_shrinking_.store(0, Order::relaxed);
+      if (given < bytes && shrunk != 0) {
+        drain_all(bytes, given);
+      }
+    }
+    return given;
+  }
+
+  void drain_all(std::size_t bytes, std::size_t& given) noexcept {
+    walk(true, [&](Reclaimable& entry) {
+      given += drain_and_give_back(entry);
+      return given < bytes;
+    });
+  }
+  void shrink_all(std::size_t bytes, std::size_t& given, std::size_t& shrunk) noexcept {
+    walk(true, [&](Reclaimable& entry) {
+      if (entry.has_shrink()) {
+        shrunk += entry.shrink(bytes - given);
+        given += drain_and_give_back(entry);
+      }
+      return given < bytes;
+    });
+  }
+  static std::size_t drain_and_give_back(Reclaimable& entry) noexcept {
+    entry.drain_later();
+    entry.drain_this_cpu();
+    return entry.give_back();
+  }
+
+  /// Calls step(entry) for each entry at most once, from the hand or the first one on, until it
+  /// says false; the hand is then at the next. Entries that are added meanwhile may be left out.
+  template <class Step>
+  void walk(bool by_hand, Step&& step) noexcept {
+    std::size_t start = 0;
+    bool is_wrapped = false;
+    Reclaimable* entry = nullptr;
+    {
+      const Guard guard(lock_);
+      Reclaimable* const begin = by_hand ? hand_ : first_;
+      if (begin == nullptr) {
+        return;
+      }
+      start = begin->number_;
+      entry = begin->leaves_ ? after(begin, start, is_wrapped) : begin;
+      count_visitor(entry);
+    }
+    while (entry != nullptr) {
+      const bool goes_on = step(*entry);
+      const Guard guard(lock_);
+      --entry->visitors_;
+      if (by_hand) {
+        hand_ = entry->next_;
+      }
+      entry = goes_on ? after(entry, start, is_wrapped) : nullptr;
+      count_visitor(entry);
+    }
+  }
+  static void count_visitor(Reclaimable* entry) noexcept {
+    if (entry != nullptr) {
+      ++entry->visitors_;
+    }
+  }
+  /// The entry to visit after `entry`, or null where the walk that began at number `start` ends.
+  Reclaimable* after(Reclaimable* entry, std::size_t start, bool& is_wrapped) const noexcept {
+    for (;;) {
+      entry = entry->next_;
+      const bool is_around = entry == first_;
+      // The entry where it began may be gone.
+      if ((is_around && is_wrapped) || ((is_around || is_wrapped) && entry->number_ >= start)) {
+        return nullptr;
+      }
+      is_wrapped = is_wrapped || is_around;
+      if (!entry->leaves_) {
+        return entry;
+      }
+    }
+  }
+
+  SpinLock<Hooks, Atomics> lock_;
+  Reclaimable* first_ = nullptr;
+  Reclaimable* hand_ = nullptr;
+  std::size_t last_number_ = 0;
+  /// 1 while somebody calls shrink callbacks. A word: not every processor exchanges bytes.
+  typename Atomics::template Cell<std::uint32_t> is_shrinking_;
+};
+
+template <class Hooks, class Atomics>
+const char* Reclaimer<Hooks, Atomics>::validate() noexcept {
+  const Guard guard(lock_);
+  bool has_hand = hand_ == first_;
+  for (Reclaimable* entry = first_; entry != nullptr;) {
+    Reclaimable* const next = entry->next_;
+    has_hand = has_hand || entry == hand_;
+    if (next->previous_ != entry || (next != first_ && next->number_ <= entry->number_)) {
+      return "L1: numbers ascend; next and previous lead to each other";
+    }
+    entry = next != first_ ? next : nullptr;
+  }
+  return has_hand ? nullptr : "L2: the hand is an entry of the list, or null with no entries";
+}
+
+}  // namespace slabmalloc

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: MIT
+#include "slabmalloc/kernel/reclaimer.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kernel/hosted_kernel.hpp"
+#include "slabmalloc/kernel/object_cache.hpp"
+#include "support/frames.hpp"
+#include "support/run_threads.hpp"
+
+namespace slabmalloc {
+namespace {
+
+using test::FrameSource;
+using test::HostedCpu;
+using test::PatientKernel;
+
+struct Node {
+  std::uint64_t words[12];
+};
+constexpr std::size_t page = 4 * kibibyte;
+constexpr Layout small = Layout::of<std::uint64_t[8]>();
+
+/// A cache in the list, with a shrink callback that does whatever the test says.
+struct Entry {
+  using Cache = ObjectCache<Node, PatientKernel, FrameSource>;
+
+  Entry(const char* name, FrameSource& frames) : cache(name, frames), entry(cache) {
+    entry.set_shrink(
+        [](void* self, std::size_t bytes) noexcept {
+          auto& callback = static_cast<Entry*>(self)->on_shrink;
+          return callback ? callback(bytes) : std::size_t{0};
+        },
+        this);
+  }
+  /// Allocates `count` objects, then frees them: empty pages are left, in the stash but one.
+  void leave_empty(std::size_t count) {
+    hold(count);
+    release();
+    EXPECT_TRUE(cache.zones().drain_this_cpu());
+  }
+  void hold(std::size_t count) {
+    held.resize(count);
+    held.resize(cache.allocate_many(held.data(), count));
+  }
+  std::size_t release() {
+    const std::size_t bytes = held.size() * sizeof(Node);
+    cache.deallocate_many(held.data(), held.size());
+    held.clear();
+    return bytes;
+  }
+
+  Cache cache;
+  Reclaimable entry;
+  std::vector<Node*> held;
+  std::function<std::size_t(std::size_t)> on_shrink;
+};
+
+class ReclaimerTest : public testing::Test {
+ protected:
+  using Heap = CpuZones<PatientKernel, FrameSource>;
+  static constexpr std::size_t slots = Entry::Cache::objects_per_page;
+
+  void SetUp() override { HostedCpu::number = 0; }
+  void TearDown() override {
+    EXPECT_EQ(reclaimer.validate(), nullptr);
+    for (Entry* one : {&first, &second, &third}) {
+      EXPECT_TRUE(reclaimer.remove(one->entry));
+      one->release();
+      EXPECT_EQ(one->cache.destroy(), 0u);
+    }
+    heap.release_all();
+    EXPECT_EQ(frames.live_bytes(), 0u);
+  }
+  void add_all() {
+    for (Entry* one : {&first, &second, &third}) {
+      reclaimer.add(one->entry);
+    }
+  }
+  std::vector<std::string> names() {
+    std::vector<std::string> result;
+    reclaimer.for_each([&](Reclaimable& entry) { result.emplace_back(entry.name()); });
+    return result;
+  }
+
+  FrameSource frames;
+  Heap heap{frames};
+  Entry first{"first", frames};
+  Entry second{"second", frames};
+  Entry third{"third", frames};
+  Reclaimer<PatientKernel> reclaimer;
+};
+
+using Names = std::vector<std::string>;
+
+TEST_F(ReclaimerTest, entries_come_and_go_in_any_order) {
+  EXPECT_EQ(names(), Names{});
+  add_all();
+  EXPECT_EQ(names(), (Names{"first", "second", "third"}));
+  EXPECT_TRUE(reclaimer.remove(second.entry));
+  EXPECT_TRUE(reclaimer.remove(second.entry)) << "it is out already";
+  EXPECT_EQ(names(), (Names{"first", "third"}));
+  reclaimer.add(second.entry);
+  EXPECT_EQ(names(), (Names{"first", "third", "second"}));
+  EXPECT_TRUE(reclaimer.remove(first.entry));
+  EXPECT_EQ(names(), (Names{"third", "second"}));
+  EXPECT_EQ(reclaimer.validate(), nullptr);
+  EXPECT_TRUE(reclaimer.remove(second.entry));
+  EXPECT_TRUE(reclaimer.remove(third.entry));
+  EXPECT_EQ(names(), Names{});
+  EXPECT_EQ(reclaimer.reclaim(1), 0u);
+}
+
+TEST_F(ReclaimerTest, empty_frames_go_first_and_from_each_in_turn) {
+  add_all();
+  for (Entry* one : {&first, &second, &third}) {
+    one->leave_empty(4 * slots);
+    one->on_shrink = [](std::size_t) -> std::size_t {
+      ADD_FAILURE() << "there was enough";
+      return 0;
+    };
+  }
+  EXPECT_EQ(frames.live_bytes(), 3 * 4 * page);
+  EXPECT_EQ(reclaimer.reclaim(page), 4 * page);
+  EXPECT_EQ(first.cache.statistics().pages, 0u);
+  EXPECT_EQ(reclaimer.reclaim(page), 4 * page);
+  EXPECT_EQ(second.cache.statistics().pages, 0u);
+  first.leave_empty(4 * slots);
+  EXPECT_EQ(reclaimer.reclaim(5 * page), 8 * page);
+  EXPECT_EQ(frames.live_bytes(), 0u);
+}
+
+TEST_F(ReclaimerTest, frees_by_other_cpus_are_taken_in_then) {
+  add_all();
+  second.hold(3 * slots);
+  HostedCpu::number = 1;
+  second.release();
+  ASSERT_TRUE(second.cache.zones().drain_this_cpu());
+  HostedCpu::number = 0;
+  EXPECT_EQ(reclaimer.reclaim(4 * page), 4 * page);
+}
+
+TEST_F(ReclaimerTest, clients_are_asked_to_shrink_for_what_is_missing) {
+  add_all();
+  first.leave_empty(4 * slots);
+  second.hold(8 * slots);
+  third.hold(4 * slots);
+  std::size_t wanted = 0;
+  second.on_shrink = [&](std::size_t bytes) {
+    wanted = bytes;
+    EXPECT_EQ(HostedCpu::saved, 0u) << "callbacks are called with nothing held";
+    return second.release();
+  };
+  third.on_shrink = [](std::size_t) -> std::size_t {
+    ADD_FAILURE() << "there was enough";
+    return 0;
+  };
+  EXPECT_EQ(reclaimer.reclaim(10 * page), 12 * page);
+  EXPECT_EQ(wanted, 6 * page);
+  EXPECT_EQ(third.held.size(), 4 * slots);
+}
+
+TEST_F(ReclaimerTest, what_is_reserved_stays) {
+  add_all();
+  ASSERT_TRUE(first.cache.reserve(2 * slots));
+  const std::size_t reserved = frames.live_bytes();
+  first.leave_empty(10 * slots);
+  reclaimer.reclaim(~std::size_t{0});
+  EXPECT_EQ(frames.live_bytes(), reserved);
+  ASSERT_TRUE(first.cache.reserve(0));
+}
+
+TEST_F(ReclaimerTest, an_allocation_that_may_wait_has_caches_give_back) {
+  add_all();
+  heap.set_reclaim(&reclaimer.reclaim_for, &reclaimer);
+  frames.set_limit(8 * page);
+  first.hold(8 * slots);
+  first.on_shrink = [&](std::size_t) { return first.release(); };
+  EXPECT_FALSE(heap.allocate(small, Context::MayNotWait));
+  EXPECT_TRUE(heap.allocate(small, Context::MayWait));
+}
+
+TEST_F(ReclaimerTest, a_callback_may_itself_allocate_and_wait) {
+  add_all();
+  heap.set_reclaim(&reclaimer.reclaim_for, &reclaimer);
+  frames.set_limit(8 * page);
+  first.hold(8 * slots);
+  int calls = 0;
+  second.on_shrink = [&](std::size_t) -> std::size_t {
+    ++calls;
+    EXPECT_FALSE(heap.allocate(small, Context::MayWait)) << "nothing was freed yet";
+    const std::size_t freed = first.release();
+    EXPECT_TRUE(heap.allocate(small, Context::MayWait)) << "from what was";
+    return freed;
+  };
+  EXPECT_TRUE(heap.allocate(small, Context::MayWait));
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(ReclaimerTest, an_entry_that_is_visited_is_removed_later) {
+  add_all();
+  int calls = 0;
+  first.on_shrink = [&](std::size_t) -> std::size_t {
+    ++calls;
+    EXPECT_FALSE(reclaimer.remove(first.entry)) << "this very call visits it";
+    reclaimer.reclaim(1);
+    return 0;
+  };
+  reclaimer.reclaim(1);
+  reclaimer.reclaim(1);
+  EXPECT_EQ(calls, 1) << "nobody comes any more";
+  EXPECT_EQ(names(), (Names{"second", "third"}));
+  EXPECT_TRUE(reclaimer.remove(first.entry));
+  reclaimer.add(first.entry);
+  EXPECT_EQ(names(), (Names{"second", "third", "first"}));
+}
+
+TEST_F(ReclaimerTest, others_may_go_and_come_during_a_visit) {
+  add_all();
+  Names visited;
+  second.on_shrink = [&](std::size_t) -> std::size_t {
+    visited.emplace_back("second");
+    EXPECT_TRUE(reclaimer.remove(first.entry)) << "where the walk began";
+    EXPECT_TRUE(reclaimer.remove(third.entry)) << "where it would go on";
+    return 0;
+  };
+  first.on_shrink = [&](std::size_t) -> std::size_t {
+    visited.emplace_back("first");
+    return 0;
+  };
+  third.on_shrink = first.on_shrink;
+  reclaimer.reclaim(1);
+  EXPECT_EQ(visited, (Names{"first", "second"}));
+  EXPECT_EQ(names(), Names{"second"});
+  second.on_shrink = [&](std::size_t) -> std::size_t {
+    reclaimer.add(third.entry);
+    return 0;
+  };
+  reclaimer.reclaim(1);
+  EXPECT_EQ(names(), (Names{"second", "third"}));
+}
+
+TEST_F(ReclaimerTest, the_entry_where_a_walk_began_may_go_whatever_it_was) {
+  // The hand is at the third entry; the walk goes on to the others, and the third is gone.
+  add_all();
+  third.leave_empty(4 * slots);
+  second.leave_empty(4 * slots);
+  EXPECT_EQ(reclaimer.reclaim(4 * page), 4 * page) << "the second's, and the hand is at the third";
+  int visits = 0;
+  first.on_shrink = [&](std::size_t) -> std::size_t {
+    ++visits;
+    EXPECT_TRUE(reclaimer.remove(third.entry));
+    EXPECT_TRUE(reclaimer.remove(second.entry));
+    return 0;
+  };
+  reclaimer.reclaim(~std::size_t{0});
+  EXPECT_EQ(visits, 1);
+  EXPECT_EQ(names(), Names{"first"});
+}
+
+TEST_F(ReclaimerTest, all_are_drained_and_trimmed_by_one_call) {
+  add_all();
+  Reclaimable heap_entry("heap", heap);
+  reclaimer.add(heap_entry);
+  first.hold(2 * slots);
+  void* const object = heap.allocate(small).value();
+  HostedCpu::number = 1;
+  first.release();
+  heap.deallocate(object, small);
+  EXPECT_TRUE(reclaimer.drain_this_cpu()) << "delivers what this one gathered";
+  HostedCpu::number = 0;
+  EXPECT_EQ(first.cache.zones().statistics().zones.used_bytes, 2 * slots * sizeof(Node));
+  EXPECT_TRUE(reclaimer.drain_this_cpu());
+  EXPECT_EQ(first.cache.zones().statistics().zones.used_bytes, 0u);
+  EXPECT_EQ(heap.statistics().zones.used_bytes, 0u);
+  EXPECT_EQ(reclaimer.trim(), 8 * page);
+  EXPECT_EQ(frames.live_bytes(), 0u);
+  EXPECT_TRUE(reclaimer.remove(heap_entry));
+}
+
+TEST_F(ReclaimerTest, drain_later_is_done_by_the_next_slow_path) {
+  add_all();
+  first.hold(4 * slots);
+  HostedCpu::number = 1;
+  first.release();
+  ASSERT_TRUE(first.cache.zones().drain_this_cpu());
+  reclaimer.drain_later();
+  HostedCpu::number = 0;
+  first.cache.zones().catch_up();
+  EXPECT_EQ(first.cache.zones().statistics().zones.used_bytes, 0u);
+}
+
+/// Every CPU adds and removes an entry of its own, while all reclaim.
+TEST(ReclaimerThreads, entries_come_and_go_while_others_reclaim) {
+  constexpr std::size_t cpus = 4;
+  FrameSource frames;
+  Reclaimer<PatientKernel> reclaimer;
+  Entry common("common", frames);
+  reclaimer.add(common.entry);
+  std::atomic<std::size_t> visits = 0;
+  common.on_shrink = [&](std::size_t) -> std::size_t {
+    ++visits;
+    return 0;
+  };
+  test::run_threads(cpus, [&](std::size_t cpu) {
+    HostedCpu::number = static_cast<std::uint32_t>(cpu);
+    for (int round = 0; round < 200; ++round) {
+      Entry own("own", frames);
+      own.on_shrink = [&](std::size_t) { return std::size_t{1}; };
+      reclaimer.add(own.entry);
+      std::vector<Node*> objects(100);
+      objects.resize(own.cache.allocate_many(objects.data(), objects.size()));
+      if (Node* const object = common.cache.allocate()) {
+        common.cache.deallocate(object);
+      }
+      reclaimer.reclaim(round % 3 == 0 ? ~std::size_t{0} : page);
+      reclaimer.for_each([](Reclaimable& entry) {
+        CacheStatistics now;
+        EXPECT_TRUE(entry.statistics(0, now));
+      });
+      while (!reclaimer.remove(own.entry)) {
+        std::this_thread::yield();
+      }
+      own.cache.deallocate_many(objects.data(), objects.size());
+      EXPECT_EQ(own.cache.destroy(), 0u);
+    }
+  });
+  EXPECT_EQ(reclaimer.validate(), nullptr);
+  EXPECT_GT(visits, 0u);
+  EXPECT_TRUE(reclaimer.remove(common.entry));
+  EXPECT_EQ(common.cache.destroy(), 0u);
+  EXPECT_EQ(frames.live_bytes(), 0u);
+}
+
+TEST(ReclaimerOfOneCpu, needs_no_atomics) {
+  HostedCpu::number = 0;
+  FrameSource frames;
+  ObjectCache<Node, PatientKernel, FrameSource, GranuleCacheOptions<4 * kibibyte, SingleCpuAtomics>>
+      cache("node", frames);
+  Reclaimable entry(cache);
+  Reclaimer<PatientKernel, SingleCpuAtomics> reclaimer;
+  reclaimer.add(entry);
+  cache.deallocate(cache.allocate());
+  EXPECT_EQ(reclaimer.trim(), 4 * page);
+  EXPECT_TRUE(reclaimer.remove(entry));
+}
+
+}  // namespace
+}  // namespace slabmalloc
