@@ -65,6 +65,26 @@ const char* exercise_cache(Cache& cache, std::size_t count) {
   return cache.validate();
 }
 
+template <class AtomicsT, class Cache, class Zones>
+const char* exercise_reclaim(Cache& cache, Zones& zones) {
+  Reclaimer<Kernel, AtomicsT> reclaimer;
+  Reclaimable entry(cache);
+  Reclaimable heap("heap", zones);
+  entry.set_shrink([](void*, std::size_t bytes) noexcept { return bytes; }, nullptr);
+  reclaimer.add(entry);
+  reclaimer.add(heap);
+  zones.set_reclaim(&reclaimer.reclaim_for, &reclaimer);
+  const Layout layout = Layout::of<Thing>();
+  void* const object = zones.allocate_zeroed(layout, Context::MayWait).value_or(nullptr);
+  zones.deallocate(object, layout);
+  reclaimer.drain_later();
+  Kernel::saved += reclaimer.drain_this_cpu() ? reclaimer.trim() : 0;
+  log_slabinfo(reclaimer);
+  Kernel::saved += reclaimer.remove(entry) && reclaimer.remove(heap) ? 1u : 0u;
+  zones.release_all();
+  return reclaimer.validate();
+}
+
 constinit FrameAllocator<Kernel> frames_of_many_cpus;
 constinit FrameAllocator<Kernel, 64 * kibibyte, SingleCpuAtomics> frames_of_one_cpu;
 
@@ -73,6 +93,10 @@ constinit ObjectCache<Thing, Kernel, FrameAllocator<Kernel>> cache_of_many_cpus(
 constinit ObjectCache<Thing, Kernel, FrameAllocator<Kernel, 64 * kibibyte, SingleCpuAtomics>,
                       AlignedOptions<64 * kibibyte, SingleCpuAtomics>>
     cache_of_one_cpu("thing", frames_of_one_cpu);
+constinit CpuZones<Kernel, FrameAllocator<Kernel>> zones_of_many_cpus(frames_of_many_cpus);
+constinit CpuZones<Kernel, FrameAllocator<Kernel, 64 * kibibyte, SingleCpuAtomics>,
+                   GranuleKernelConfig<64 * kibibyte, SingleCpuAtomics>>
+    zones_of_one_cpu(frames_of_one_cpu);
 
 }  // namespace
 
@@ -83,5 +107,10 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   const char* broken = exercise_frames(frames_of_many_cpus, regions, count);
   broken = broken != nullptr ? broken : exercise_frames(frames_of_one_cpu, regions, count);
   broken = broken != nullptr ? broken : exercise_cache(cache_of_many_cpus, count);
-  return broken != nullptr ? broken : exercise_cache(cache_of_one_cpu, count);
+  broken = broken != nullptr ? broken : exercise_cache(cache_of_one_cpu, count);
+  const char* const other =
+      exercise_reclaim<HardwareAtomics>(cache_of_many_cpus, zones_of_many_cpus);
+  broken = broken != nullptr ? broken : other;
+  return broken != nullptr ? broken
+                           : exercise_reclaim<SingleCpuAtomics>(cache_of_one_cpu, zones_of_one_cpu);
 }

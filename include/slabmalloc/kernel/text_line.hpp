@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+//
+// TextLine: a line of text put together in a buffer of its own, for reports of kernels, which have
+// no library for that.
+//
+//   | text | padding | number | … | 0 | unused |
+//          ▲ a column ends where the widths so far end
+//
+// Columns stay aligned as long as what is in them fits. What is wider is printed whole, after a
+// blank, and what follows catches up where it can. What does not fit the buffer is left out.
+#pragma once
+
+#include <cstddef>
+
+namespace slabmalloc {
+
+/// A line of at most `Capacity` - 1 characters.
+template <std::size_t Capacity>
+class TextLine {
+ public:
+  /// Null-terminated. It is valid until the next change.
+  const char* c_str() const noexcept { return characters_; }
+
+  void clear() noexcept {
+    size_ = column_ = 0;
+    characters_[0] = 0;
+  }
+
+  /// Appends without a column.
+  void append(char character) noexcept {
+    if (size_ + 1 < Capacity) {
+      characters_[size_++] = character;
+      characters_[size_] = 0;
+    }
+  }
+  void append(const char* text) noexcept {
+    while (*text != 0) {
+      append(*text++);
+    }
+  }
+  void append(std::size_t number) noexcept {
+    char digits[max_digits];
+    for (std::size_t count = digits_of(number, digits); count != 0; --count) {
+      append(digits[count - 1]);
+    }
+  }
+
+  /// Ends a column of `width`, whose text was appended.
+  void end_column(std::size_t width) noexcept {
+    column_ += width;
+    pad_to(column_);
+  }
+  /// A column of `width`, with `text` or `number` at its right end.
+  void right(const char* text, std::size_t width) noexcept {
+    std::size_t length = 0;
+    while (text[length] != 0) {
+      ++length;
+    }
+    begin_right(length, width);
+    append(text);
+  }
+  void right(std::size_t number, std::size_t width) noexcept {
+    char digits[max_digits];
+    begin_right(digits_of(number, digits), width);
+    append(number);
+  }
+
+ private:
+  /// Those of 2^64.
+  static constexpr std::size_t max_digits = 20;
+
+  /// Writes the decimal digits, lowest first; returns how many.
+  static std::size_t digits_of(std::size_t number, char* digits) noexcept {
+    std::size_t count = 0;
+    do {
+      digits[count++] = static_cast<char>('0' + number % 10);
+      number /= 10;
+    } while (number != 0);
+    return count;
+  }
+  void pad_to(std::size_t size) noexcept {
+    while (size_ < size && size_ + 1 < Capacity) {
+      append(' ');
+    }
+  }
+  void begin_right(std::size_t length, std::size_t width) noexcept {
+    column_ += width;
+    append(' ');
+    if (column_ > length) {
+      pad_to(column_ - length);
+    }
+  }
+
+  char characters_[Capacity] = {};
+  std::size_t size_ = 0;
+  std::size_t column_ = 0;  ///< Where the columns so far are to end.
+};
+
+}  // namespace slabmalloc
