@@ -152,18 +152,20 @@ class ObjectCache {
   // ---- reserves and limits ---------------------------------------------------------------------
 
   /// From now on so many further allocations cannot fail, whatever the pager says, of every context
-  /// that may enter a section; those of whoever interrupts one are what keep_for_interrupts() is
-  /// for, and each object that refills such a reserve counts as an allocation. What was used is
-  /// made good before frames go back to the pager. 0 ends it. Context: as an allocation with
-  /// `context`. Fails: OutOfMemory, and what was got is kept.
+  /// that may enter a section (of Emergency alone if Options::kept_frames_are_for_all is false).
+  /// Whoever interrupts a section has keep_for_interrupts(); each object that refills such a
+  /// reserve counts as an allocation. What was used is made good before frames go back to the
+  /// pager. 0 ends it. Context: as an allocation with `context`. Fails: OutOfMemory, and what was
+  /// got is kept.
   ///
   /// Frames are kept for it, pages_for() of them. That they suffice, with s objects a page: a CPU
-  /// takes a frame when no slot of its pages is free and its own stash is empty. So if its pages
-  /// and stash have grown by g frames, it has allocated more than (g - 1) s objects since, and at
-  /// least g s if it must do without another. No frame goes to the pager while fewer are kept than
-  /// wanted. So an allocation that fails, the last of m over c CPUs, of which CPU i made m(i), has
-  /// seen sum ceil(m(i) / s) - 1 kept frames used at the most. Each CPU can waste but what a single
-  /// object leaves of a page: that sum is at most m for m < c, else c + floor((m - c) / s).
+  /// takes a frame when no slot of its pages is free and its own stash is empty. So when its pages
+  /// and stash have grown by g frames, it has made more than (g - 1) s allocations since, and at
+  /// least g s if it needs yet another. No frame goes to the pager while fewer are kept than
+  /// wanted, so what the CPUs have grown by is what was kept. An allocation that fails would be the
+  /// last of m, of which CPU i made m(i), with at most sum ceil(m(i) / s) - 1 frames used up. That
+  /// sum is the largest where all CPUs but one have a single object on their last page: m for m <
+  /// c, else c + floor((m - c) / s).
   Result<void> reserve(std::size_t objects, Context context = Context::MayNotWait) noexcept {
     return zones_.keep_frames(layout, static_cast<std::uint32_t>(pages_for(objects)), context);
   }

@@ -31,7 +31,7 @@ class Reclaimable {
   /// An object cache, by its own name. Pre: `cache` outlives it.
   template <class Cache>
   constexpr explicit Reclaimable(Cache& cache) noexcept
-      : name_(cache.name()), target_(&cache), operations_(&operations_of_cache<Cache>) {}
+      : target_(&cache), operations_(&operations_of_cache<Cache>) {}
   Reclaimable(const Reclaimable&) = delete;
   Reclaimable& operator=(const Reclaimable&) = delete;
 
@@ -41,7 +41,9 @@ class Reclaimable {
     shrink_argument_ = argument;
   }
 
-  constexpr const char* name() const noexcept { return name_; }
+  const char* name() const noexcept {
+    return name_ != nullptr ? name_ : operations_->name_of(target_);
+  }
 
   // ---- what can be done with it; see CpuZones --------------------------------------------------
 
@@ -65,6 +67,7 @@ class Reclaimable {
   friend class Reclaimer;
 
   struct Operations {
+    const char* (*name_of)(const void* target) noexcept;  ///< Null where the entry has the name.
     bool (*drain_this_cpu)(void* target) noexcept;
     void (*drain_later)(void* target) noexcept;
     std::size_t (*give_back)(void* target) noexcept;
@@ -104,11 +107,16 @@ class Reclaimable {
     return true;
   }
 
-  /// `zones_of(target)` are the zones of what `target` points to.
+  template <class Cache>
+  static const char* name_of_cache(const void* target) noexcept {
+    return static_cast<const Cache*>(target)->name();
+  }
+
+  /// `ZonesOf(target)` are the zones of what `target` points to.
   template <auto ZonesOf>
   static constexpr Operations make_operations(
-      decltype(Operations::statistics) statistics) noexcept {
-    return {[](void* target) noexcept { return ZonesOf(target).drain_this_cpu(); },
+      decltype(Operations::name_of) name_of, decltype(Operations::statistics) statistics) noexcept {
+    return {name_of, [](void* target) noexcept { return ZonesOf(target).drain_this_cpu(); },
             [](void* target) noexcept { ZonesOf(target).drain_later(); },
             [](void* target) noexcept { return ZonesOf(target).give_back(); }, statistics};
   }
@@ -122,12 +130,14 @@ class Reclaimable {
   }
   template <class Zones>
   static constexpr Operations operations_of_zones =
-      make_operations<&Reclaimable::zones_itself<Zones>>(&statistics_of_class<Zones>);
+      make_operations<&Reclaimable::zones_itself<Zones>>(nullptr, &statistics_of_class<Zones>);
   template <class Cache>
   static constexpr Operations operations_of_cache =
-      make_operations<&Reclaimable::zones_of_cache<Cache>>(&statistics_of_cache<Cache>);
+      make_operations<&Reclaimable::zones_of_cache<Cache>>(&name_of_cache<Cache>,
+                                                           &statistics_of_cache<Cache>);
 
-  const char* name_;
+  /// Null: the target's own, which constant expressions may not read.
+  const char* name_ = nullptr;
   void* target_;
   const Operations* operations_;
   ShrinkCallback shrink_ = nullptr;
