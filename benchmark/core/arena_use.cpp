@@ -31,17 +31,19 @@ constexpr std::size_t arena_bytes = mebibyte;
 constexpr std::uint64_t seeds = 32;
 alignas(arena_bytes) std::byte arena[arena_bytes];
 
-/// One thread, and nobody who interrupts it.
+/// One thread, which is one CPU after the other, and nobody who interrupts it.
 struct OneThread {
-  static constexpr std::uint32_t maximum_cpus = 1;
+  static constexpr std::uint32_t maximum_cpus = 4;
   using InterruptState = int;
-  static std::uint32_t cpu() noexcept { return 0; }
+  static inline std::uint32_t current = 0;
+  static std::uint32_t cpu() noexcept { return current; }
   static InterruptState save_interrupts() noexcept { return 0; }
   static void restore_interrupts(InterruptState) noexcept {}
   [[noreturn]] static void panic(const char*) noexcept { std::abort(); }
   static void log(const char*) noexcept {}
 };
 using Frames = FrameAllocator<OneThread>;
+using CpuZonesOfArena = CpuZones<OneThread, Frames, SmallArenaKernelConfig<>>;
 
 /// A record of a header and one word of each bitmap, 64 B, for each frame of the arena, which is
 /// aligned to its size.
@@ -165,11 +167,33 @@ Use use_of_arena(std::uint64_t seed, Draw&& draw) {
           share(frame_statistics.metadata_bytes)};
 }
 
-template <class Config, class Draw>
-void print_use(Draw&& draw) {
+/// The share of the arena that is given out to `cpus` CPUs, each allocation being one's at random.
+template <std::uint32_t cpus, class Draw>
+double use_by_cpus(std::uint64_t seed, Draw&& draw) {
+  const auto frames = std::make_unique<Frames>();
+  const auto zones = std::make_unique<CpuZonesOfArena>(*frames);
+  const MemoryRegion region{reinterpret_cast<std::uintptr_t>(arena), arena_bytes};
+  if (!frames->add(&region, 1)) {
+    std::abort();
+  }
+  Source source(seed);
+  Source cpu_source(~seed);
+  for (std::size_t requested = 0;;) {
+    const std::size_t size = draw(source);
+    OneThread::current = static_cast<std::uint32_t>(cpu_source() % cpus);
+    if (!zones->allocate(*Layout::from_size_align(size, 8))) {
+      return static_cast<double>(requested) / static_cast<double>(arena_bytes);
+    }
+    requested += size;
+  }
+}
+
+/// Prints mean and least of use(seed).
+template <class UseOfSeed>
+void print_use(UseOfSeed&& use_of_seed) {
   double sum = 0, least = 1;
   for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
-    const double use = use_of_arena<Config>(seed, draw).requested;
+    const double use = use_of_seed(seed);
     sum += use;
     least = std::min(least, use);
   }
@@ -180,10 +204,27 @@ template <class Config>
 void print_row(const char* name) {
   std::printf("%-34s %7u %7zu", name, Config::SizeClasses::count,
               sizeof(PagedZone<Frames, Config>));
-  print_use<Config>(draw_64);
-  print_use<Config>(draw_even);
-  print_use<Config>(draw_logarithm);
-  print_use<Config>(draw_power);
+  const auto print = [](auto draw) {
+    print_use([draw](std::uint64_t seed) { return use_of_arena<Config>(seed, draw).requested; });
+  };
+  print(draw_64);
+  print(draw_even);
+  print(draw_logarithm);
+  print(draw_power);
+  std::printf("\n");
+}
+
+template <std::uint32_t cpus>
+void print_row_of_cpus(const char* name) {
+  std::printf("%-34s %7u %7zu", name, CpuZonesOfArena::SizeClasses::count,
+              sizeof(CpuZonesOfArena) / OneThread::maximum_cpus * cpus);
+  const auto print = [](auto draw) {
+    print_use([draw](std::uint64_t seed) { return use_by_cpus<cpus>(seed, draw); });
+  };
+  print(draw_64);
+  print(draw_even);
+  print(draw_logarithm);
+  print(draw_power);
   std::printf("\n");
 }
 
@@ -207,6 +248,9 @@ void print_table() {
   print_row<Beside<Divisors>>("4 KiB, beside, sizes that fill it");
   print_row<Ascending>("SmallArenaConfig, kinds ascending");
   print_row<SmallArenaConfig>("SmallArenaConfig");
+  print_row_of_cpus<1>("SmallArenaKernelConfig, 1 CPU");
+  print_row_of_cpus<2>("SmallArenaKernelConfig, 2 CPUs");
+  print_row_of_cpus<4>("SmallArenaKernelConfig, 4 CPUs");
 }
 
 /// What becomes of all bytes, in the mean.

@@ -97,6 +97,8 @@ constinit CpuZones<Kernel, FrameAllocator<Kernel>> zones_of_many_cpus(frames_of_
 constinit CpuZones<Kernel, FrameAllocator<Kernel, 64 * kibibyte, SingleCpuAtomics>,
                    GranuleKernelConfig<64 * kibibyte, SingleCpuAtomics>>
     zones_of_one_cpu(frames_of_one_cpu);
+constinit CpuZones<Kernel, FrameAllocator<Kernel>, SmallArenaKernelConfig<>> zones_of_small_arena(
+    frames_of_many_cpus);
 
 }  // namespace
 
@@ -111,6 +113,9 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   const char* const other =
       exercise_reclaim<HardwareAtomics>(cache_of_many_cpus, zones_of_many_cpus);
   broken = broken != nullptr ? broken : other;
+  const char* const small =
+      exercise_reclaim<HardwareAtomics>(cache_of_many_cpus, zones_of_small_arena);
+  broken = broken != nullptr ? broken : small;
   return broken != nullptr ? broken
                            : exercise_reclaim<SingleCpuAtomics>(cache_of_one_cpu, zones_of_one_cpu);
 }

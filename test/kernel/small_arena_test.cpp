@@ -103,5 +103,35 @@ TEST_F(SmallArena, can_be_used_by_other_sizes_as_much_as_if_it_were_new) {
   EXPECT_EQ(arena.frames.validate(), nullptr);
 }
 
+TEST_F(SmallArena, is_used_to_85_percent_by_the_zones_of_one_cpu) {
+  HostedCpu::number = 0;
+  std::size_t requested = 0;
+  constexpr std::uint64_t seeds = 8;
+  for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+    Source source(seed);
+    Frames frames;
+    const MemoryRegion region = memory_.region(0, mebibyte);
+    ASSERT_TRUE(frames.add(&region, 1));
+    CpuZones<PatientKernel, Frames, SmallArenaKernelConfig<>> zones(frames);
+    std::vector<std::pair<void*, Layout>> objects;
+    for (;;) {
+      const Layout layout = layout_of(16 + source() % 2033, 8);
+      void* object = zones.allocate(layout).value_or(nullptr);
+      if (object == nullptr) {
+        break;
+      }
+      objects.emplace_back(object, layout);
+      requested += layout.size();
+    }
+    for (const auto& [object, layout] : objects) {
+      zones.deallocate(object, layout);
+    }
+    zones.trim();
+    EXPECT_EQ(frames.statistics().used_bytes, 0u) << "every frame comes back";
+    EXPECT_EQ(frames.validate(), nullptr);
+  }
+  EXPECT_GE(static_cast<double>(requested) / (seeds * static_cast<double>(mebibyte)), 0.85);
+}
+
 }  // namespace
 }  // namespace slabmalloc::test

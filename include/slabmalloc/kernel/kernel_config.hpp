@@ -54,4 +54,16 @@ struct GranuleKernelConfig : CommonKernelConfig {
 /// Base pages of 4 KiB.
 struct KernelConfig : GranuleKernelConfig<4 * kibibyte> {};
 
+/// As SmallArenaConfig, for one CPU: each further one has half-full pages of its own.
+template <class AtomicsT = HardwareAtomics>
+struct SmallArenaKernelConfig : CommonKernelConfig {
+  using Atomics = AtomicsT;
+  using SizeClasses = typename SmallArenaPages<AtomicsT>::SizeClasses;
+  using BasePage = typename SmallArenaPages<AtomicsT>::Page4;
+  using Pages = typename SmallArenaPages<AtomicsT>::Pages;
+  static constexpr std::uint32_t idle_pages_per_class = 0;
+  static constexpr std::uint32_t growth_frames = 1;
+  static constexpr std::uint32_t stash_frames = 0;
+};
+
 }  // namespace slabmalloc
