@@ -25,6 +25,7 @@ struct CountingAtomics {
 
     T load(Order order) const noexcept { return ++operations(), cell_.load(order); }
     void store(T value, Order order) noexcept { ++operations(), cell_.store(value, order); }
+    void toggle(T mask) noexcept { ++operations(), cell_.toggle(mask); }
     T exchange(T value, Order order) noexcept {
       return ++operations(), cell_.exchange(value, order);
     }

@@ -118,6 +118,7 @@ struct HappensBeforeAtomics {
       HappensBefore::on_store(this, order);
       cell_.store(value, order);
     }
+    void toggle(T mask) noexcept { store(load(Order::relaxed) ^ mask, Order::relaxed); }
     T exchange(T value, Order order) noexcept {
       HappensBefore::on_update(this, order);
       return cell_.exchange(value, order);

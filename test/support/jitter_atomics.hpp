@@ -21,6 +21,7 @@ struct JitterAtomics {
 
     T load(Order order) const noexcept { return cell_.load(order); }
     void store(T value, Order order) noexcept { cell_.store(value, order); }
+    void toggle(T mask) noexcept { cell_.toggle(mask); }
     T exchange(T value, Order order) noexcept {
       return jittered([&] { return cell_.exchange(value, order); });
     }

@@ -26,6 +26,14 @@ enum class Order : int {
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
+/// True where compilers make an atomic exchange of an atomic store (GCC 12 for RISC-V does), although a plain one is as
+/// atomic there.
+#if defined(__riscv)
+inline constexpr bool has_costly_stores = true;
+#else
+inline constexpr bool has_costly_stores = false;
+#endif
+
 /// Shared memory as the processor offers it.
 struct HardwareAtomics {
   template <class T>
@@ -42,7 +50,26 @@ struct HardwareAtomics {
       return __atomic_load_n(&value_, static_cast<int>(order));
     }
     [[gnu::always_inline]] void store(T value, Order order) noexcept {
-      __atomic_store_n(&value_, value, static_cast<int>(order));
+      if constexpr (has_costly_stores) {
+        // A volatile access of an aligned word is one instruction.
+        if (order != Order::relaxed) {
+          __atomic_thread_fence(static_cast<int>(order));
+        }
+        *const_cast<volatile T*>(&value_) = value;
+      } else {
+        __atomic_store_n(&value_, value, static_cast<int>(order));
+      }
+    }
+    /// Inverts the bits of `mask`, relaxed. Pre: nobody else writes the cell meanwhile.
+    [[gnu::always_inline]] void toggle(T mask) noexcept {
+#if defined(__x86_64__)
+      if constexpr (sizeof(T) == 8) {
+        // One instruction, which compilers do not make of an atomic load and store.
+        __asm__("xorq %1, %0" : "+m"(value_) : "r"(mask) : "cc");
+        return;
+      }
+#endif
+      store(load(Order::relaxed) ^ mask, Order::relaxed);
     }
     [[gnu::always_inline]] T exchange(T value, Order order) noexcept {
       return __atomic_exchange_n(&value_, value, static_cast<int>(order));
@@ -79,6 +106,7 @@ struct SingleCpuAtomics {
 
     T load(Order) const noexcept { return value_; }
     void store(T value, Order) noexcept { value_ = value; }
+    void toggle(T mask) noexcept { value_ ^= mask; }
     T exchange(T value, Order) noexcept {
       const T old = value_;
       value_ = value;

@@ -59,7 +59,13 @@ struct SlotGeometry {
 
   /// The slot that starts `offset` bytes above the first one, or no_slot; an address below that has an
   /// offset above every page.
-  constexpr std::uint32_t slot_at(std::size_t offset) const noexcept {
+  [[gnu::always_inline]] constexpr std::uint32_t slot_at(std::size_t offset) const noexcept {
+    if (__builtin_constant_p(object_size) && is_power_of_two(object_size)) {
+      // Compilers do not find that the multiplications are a shift and a mask.
+      const bool starts_here = (offset & (object_size - 1)) == 0;
+      const std::size_t slot = offset >> highest_bit(object_size);
+      return starts_here && slot < slots ? static_cast<std::uint32_t>(slot) : no_slot;
+    }
     const auto slot = static_cast<std::uint32_t>((std::uint64_t{offset} * reciprocal) >> 32);
     const bool starts_here = std::uint64_t{slot} * object_size == offset;
     return starts_here && slot < slots ? slot : no_slot;

@@ -63,6 +63,10 @@ class ColouredPage : public EmbeddedPage<FrameBytes, AtomicsT> {
   [[gnu::always_inline]] static std::byte* slots_of(Header* header) noexcept {
     return Plain::frame_of(header) + colour_of(header) * StepBytes;
   }
+  [[gnu::always_inline]] static std::size_t offset_of(const void* address,
+                                                      Header* header) noexcept {
+    return static_cast<std::size_t>(static_cast<const std::byte*>(address) - slots_of(header));
+  }
 };
 
 }  // namespace slabmalloc

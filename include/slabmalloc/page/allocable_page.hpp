@@ -20,6 +20,7 @@ namespace slabmalloc {
 ///   head_of(address)    the same, or null where the page type knows that there is no page
 ///   frame_of(header)    the first byte of the frame
 ///   slots_of(header)    the first byte of the first slot: the frame's, or a little above
+///   offset_of(address, header)  how many bytes `address` lies above slots_of(header)
 ///   open(header, geometry) and close(header, geometry): called when a frame becomes a page of a
 ///                       class and when it stops being one
 template <class P>
@@ -33,6 +34,7 @@ concept AllocablePage =
       { P::head_of(address) } noexcept -> std::same_as<typename P::Header*>;
       { P::frame_of(header) } noexcept -> std::same_as<std::byte*>;
       { P::slots_of(header) } noexcept -> std::same_as<std::byte*>;
+      { P::offset_of(address, header) } noexcept -> std::same_as<std::size_t>;
       { P::open(header, geometry) } noexcept;
       { P::close(header, geometry) } noexcept;
     };

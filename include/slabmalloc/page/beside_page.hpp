@@ -59,6 +59,10 @@ class BesidePage {
   [[gnu::always_inline]] static std::byte* slots_of(Header* header) noexcept {
     return frame_of(header);
   }
+  [[gnu::always_inline]] static std::size_t offset_of(const void* address,
+                                                      Header* header) noexcept {
+    return static_cast<std::size_t>(static_cast<const std::byte*>(address) - slots_of(header));
+  }
   static void open(Header* header, const SlotGeometry& geometry) noexcept {
     Table::open(header, geometry);
   }

@@ -47,6 +47,10 @@ class EmbeddedPage {
     return frame_of(header);
   }
 
+  [[gnu::always_inline]] static std::size_t offset_of(const void* address, Header*) noexcept {
+    return reinterpret_cast<std::uintptr_t>(address) & (FrameBytes - 1);
+  }
+
   static void open(Header*, const SlotGeometry&) noexcept {}
   static void close(Header*, const SlotGeometry&) noexcept {}
 

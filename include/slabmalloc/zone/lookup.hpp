@@ -38,8 +38,7 @@ RemoteFree<typename Page::Atomics> find_object(void* object, const SlotGeometry&
                    geometry.object_size, 0});
     return {};
   }
-  const std::uint32_t slot = geometry.slot_at(
-      static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::slots_of(page)));
+  const std::uint32_t slot = geometry.slot_at(Page::offset_of(object, page));
   if (slot == SlotGeometry::no_slot) [[unlikely]] {
     report_misuse({MisuseKind::MisalignedFree, object, geometry.object_size, 0});
     return {};

@@ -76,7 +76,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   /// As allocate(), of size class `index`. Pre: index < class_count.
   [[gnu::always_inline]] Result<void*> allocate_class(std::uint32_t index) noexcept {
     return this->banks_.with_class(index, [&](auto& bank, auto& size_class) -> Result<void*> {
-      if (void* object = Engine::issue(size_class)) [[likely]] {
+      if (void* object = Engine::issue(bank, size_class, index)) [[likely]] {
         return object;
       }
       return this->allocate_slow(bank, size_class);
@@ -120,7 +120,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   /// As deallocate(), of size class `index`. Pre: index < class_count.
   [[gnu::always_inline]] void deallocate_class(void* object, std::uint32_t index) noexcept {
     this->banks_.with_class(index, [&](auto& bank, auto& size_class) {
-      this->deallocate_in(bank, size_class, object);
+      this->deallocate_in(bank, size_class, index, object);
     });
   }
 
@@ -133,6 +133,11 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
       report_misuse({MisuseKind::SizeMismatch, object, 0, 0});
       return;
     }
+    deallocate_remote_class(object, index);
+  }
+
+  /// As deallocate_remote(), of size class `index`. Pre: index < class_count.
+  static void deallocate_remote_class(void* object, std::uint32_t index) noexcept {
     Banks::with_bank(index, [object]<class Bank>(std::uint32_t position) {
       const RemoteFree<Atomics> free = Engine::template find<Bank>(object, position);
       if (free.page != nullptr) {

@@ -115,12 +115,28 @@ class ZoneEngine {
   /// An object of class `index` without further ado, or null: allocate_class() then does more. Thread: owner.
   /// Cost: constant, no call.
   [[gnu::always_inline]] void* allocate_fast(std::uint32_t index) noexcept {
-    return banks_.with_class(index, [](auto&, auto& size_class) { return issue(size_class); });
+    return banks_.with_class(
+        index, [index](auto& bank, auto& size_class) { return issue(bank, size_class, index); });
+  }
+
+  /// Frees `object` of class `index` without further ado; what is not Freed is for finish_deallocate(). Thread: owner.
+  /// Cost: constant, no call.
+  [[gnu::always_inline]] FreeOutcome deallocate_fast(std::uint32_t index, void* object) noexcept {
+    return banks_.with_class(index, [&](auto& bank, auto& size_class) {
+      return free_if_open(bank, size_class, index, object);
+    });
   }
 
   /// The class numbered `index`. Thread: owner.
   [[gnu::always_inline]] constexpr auto& class_at(std::uint32_t index) noexcept {
     return banks_.with_class(index, [](auto&, auto& one) -> auto& { return one; });
+  }
+
+  /// What is left to do after deallocate_fast(). Thread: owner.
+  void finish_deallocate(std::uint32_t index, FreeOutcome outcome, void* object) noexcept {
+    banks_.with_class(index, [&](auto& bank, auto& size_class) {
+      finish_deallocate_in(bank, size_class, outcome, object);
+    });
   }
 
   /// What is left to do if free_slot() of the slot at `object` did not simply free it. Thread: owner.
@@ -182,13 +198,22 @@ class ZoneEngine {
     });
   }
 
-  /// A slot from the selected word, or null.
-  template <class Class>
-  [[gnu::always_inline]] static void* issue(Class& size_class) noexcept {
+  /// The geometry of class `index`, as a constant where the index is one.
+  template <class Bank, class Class>
+  [[gnu::always_inline]] static const SlotGeometry& geometry_of(Bank&, const Class& size_class,
+                                                                std::uint32_t index) noexcept {
+    return __builtin_constant_p(index) ? Bank::geometries.at[index - Bank::first]
+                                       : size_class.geometry();
+  }
+
+  /// A slot of class `index` from the selected word, or null.
+  template <class Bank, class Class>
+  [[gnu::always_inline]] static void* issue(Bank& bank, Class& size_class,
+                                            std::uint32_t index) noexcept {
     if constexpr (Config::hardened) {
       size_class.check_selected_word();
     }
-    return size_class.allocate_fast();
+    return size_class.allocate_fast(geometry_of(bank, size_class, index).object_size);
   }
 
   // ---- allocation's slow path ------------------------------------------------------------------
@@ -342,27 +367,45 @@ class ZoneEngine {
 
   // ---- free ------------------------------------------------------------------------------------
 
+  /// Frees `object` if its page is an open one of this owner and of class `index`; else Rejected.
   template <class Bank, class Class>
-  [[gnu::always_inline]] void deallocate_in(Bank& bank, Class& size_class, void* object) noexcept {
+  [[gnu::always_inline]] FreeOutcome free_if_open(Bank& bank, Class& size_class,
+                                                  std::uint32_t index, void* object) noexcept {
     using Page = typename Bank::Page;
     if (object == nullptr) [[unlikely]] {
-      return;
+      return FreeOutcome::Rejected;
     }
     Header* page = Page::header_of(object);
-    if (page->tag.load(Order::relaxed) == owner_.tag() &&
-        page->class_index == size_class.index()) [[likely]] {
-      const std::uint32_t slot = size_class.geometry().slot_at(
-          static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::slots_of(page)));
-      if (slot != SlotGeometry::no_slot) [[likely]] {
-        const FreeOutcome outcome =
-            size_class.template free_slot<Config::hardened>(page, size_class.geometry().words, slot);
-        if (outcome != FreeOutcome::Freed) [[unlikely]] {
-          finish_free(outcome, page, size_class.index(), slot, object);
-        }
-        return;
-      }
+    if (page->tag.load(Order::relaxed) != owner_.tag() || page->class_index != index) [[unlikely]] {
+      return FreeOutcome::Rejected;
     }
-    deallocate_slow(bank, size_class, object);
+    const SlotGeometry& geometry = geometry_of(bank, size_class, index);
+    const std::uint32_t slot = geometry.slot_at(Page::offset_of(object, page));
+    if (slot == SlotGeometry::no_slot) [[unlikely]] {
+      return FreeOutcome::Rejected;
+    }
+    return Class::template free_slot<Config::hardened>(page, geometry.words, slot);
+  }
+
+  template <class Bank, class Class>
+  [[gnu::always_inline]] void deallocate_in(Bank& bank, Class& size_class, std::uint32_t index,
+                                            void* object) noexcept {
+    const FreeOutcome outcome = free_if_open(bank, size_class, index, object);
+    if (outcome != FreeOutcome::Freed) [[unlikely]] {
+      finish_deallocate_in(bank, size_class, outcome, object);
+    }
+  }
+
+  /// What is left to do of a free that was not simple.
+  template <class Bank, class Class>
+  [[gnu::noinline]] void finish_deallocate_in(Bank& bank, Class& size_class, FreeOutcome outcome,
+                                              void* object) noexcept {
+    if (outcome == FreeOutcome::WordEmptied) {
+      size_class.word_emptied(Bank::Page::header_of(object));
+      retire_excess(bank, size_class);
+    } else if (object != nullptr) {
+      deallocate_slow(bank, size_class, object);
+    }
   }
 
   /// Frees an object whose page is not an open one of this owner: most often a full one.
@@ -372,8 +415,7 @@ class ZoneEngine {
     Header* page = Page::header_of(object);
     if (!Config::hardened && page->tag.load(Order::relaxed) == (owner_.tag() | PageState::full) &&
         page->class_index == size_class.index()) [[likely]] {
-      const std::uint32_t slot = size_class.geometry().slot_at(
-          static_cast<std::size_t>(static_cast<std::byte*>(object) - Page::slots_of(page)));
+      const std::uint32_t slot = size_class.geometry().slot_at(Page::offset_of(object, page));
       if (slot != SlotGeometry::no_slot) [[likely]] {
         if (!size_class.pass_on(page, slot, object)) {
           free_own(bank, size_class, page, slot, object);

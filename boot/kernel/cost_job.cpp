@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+//
+// Job `cost`: how many instructions allocations and frees take, and the longest of them. It needs a processor that
+// counts (scripts/boot --icount), which is then the only one: other CPUs are played, each by turns.
+//
+//   operations=N   turns of the search for the longest; default 200,000
+//   seed=N         of its random numbers
+#include <cstddef>
+#include <cstdint>
+
+#include "kernel/heap.hpp"
+#include "kernel/jobs.hpp"
+#include "kernel/objects.hpp"
+
+namespace boot {
+namespace {
+
+using slabmalloc::Context;
+using slabmalloc::Frame;
+using slabmalloc::Layout;
+using slabmalloc::Result;
+
+// What the kernel promises, in instructions.
+constexpr std::uint64_t most_to_allocate = 25;
+constexpr std::uint64_t most_to_deallocate = 35;
+constexpr std::uint64_t most_on_a_slow_path = 2000;
+
+struct Thing {
+  std::byte bytes[64];
+};
+
+// ---- the short way ---------------------------------------------------------------------------------------------------
+
+// Calls as a client's code has them, with the heap at an address that it knows.
+constinit Room<KernelMemory<ClosedHeap>> things_room{};
+KernelMemory<ClosedHeap>& things() noexcept { return things_room.content(); }
+
+[[gnu::noinline]] Result<void*> allocate_thing() noexcept {
+  return things().heap.allocate(Layout::of<Thing>(), Context::MayNotWait);
+}
+[[gnu::noinline]] void deallocate_thing(void* thing) noexcept {
+  things().heap.deallocate(thing, Layout::of<Thing>());
+}
+[[gnu::noinline]] void do_nothing(void* thing) noexcept {
+  asm volatile("" : : "r"(thing) : "memory");
+}
+
+/// Least, mean and most of what was counted.
+struct Counts {
+  std::uint64_t least = ~std::uint64_t{0};
+  std::uint64_t most = 0;
+  std::uint64_t sum = 0;
+  std::uint64_t number = 0;
+
+  void add(std::uint64_t instructions) noexcept {
+    least = instructions < least ? instructions : least;
+    most = instructions > most ? instructions : most;
+    sum += instructions;
+    ++number;
+  }
+  std::uint64_t mean() const noexcept { return number == 0 ? 0 : (sum + number / 2) / number; }
+};
+
+/// The instructions of `call()`, its return included, and of everything around it that is not the call's.
+template <class Call>
+std::uint64_t count(Call call) noexcept {
+  const std::uint64_t before = instructions();
+  call();
+  return instructions() - before;
+}
+/// A call and a return, and the counting.
+std::uint64_t count_nothing() noexcept {
+  return count([] { do_nothing(nullptr); }) - 1;
+}
+
+/// Batches of allocations and of frees, with what belongs to slow paths.
+void count_the_short_way() noexcept {
+  constexpr std::uint32_t batch = 1000;
+  static void* objects[batch];
+  set_local<ClosedConfig::local_slot>(nullptr);
+  things_room.make(std::size_t{16} << 20);
+  Counts allocations;
+  Counts frees;
+  for (int round = 0; round < 20; ++round) {
+    for (auto& object : objects) {
+      const InterruptsDisabled disabled;
+      Result<void*> result = slabmalloc::AllocationError::OutOfMemory;
+      allocations.add(count([&] { result = allocate_thing(); }) - count_nothing());
+      object = result.value_or(nullptr);
+      expect(object != nullptr, "there is memory for a thousand things");
+    }
+    for (void* object : objects) {
+      const InterruptsDisabled disabled;
+      frees.add(count([&] { deallocate_thing(object); }) - count_nothing());
+    }
+  }
+  print_line("instructions for 64 B     least  mean  longest");
+  print_line("  allocate             ", column(8, allocations.least), column(6, allocations.mean()),
+             column(9, allocations.most));
+  print_line("  deallocate           ", column(8, frees.least), column(6, frees.mean()),
+             column(9, frees.most));
+  expect(allocations.least <= most_to_allocate, "an allocation of 64 B takes at most 25 instructions");
+  expect(frees.least <= most_to_deallocate, "a free of 64 B takes at most 35 instructions");
+}
+
+// ---- the longest way -------------------------------------------------------------------------------------------------
+
+/// Plays several CPUs on one.
+struct PlayedHooks : ClosedHooks {
+  static constexpr std::uint32_t maximum_cpus = 4;
+  static inline std::uint32_t played = 0;
+  static std::uint32_t cpu() noexcept { return played; }
+};
+
+/// Frames, and the instructions that were spent on them.
+class CountingFrames {
+ public:
+  explicit CountingFrames(Frames& frames) noexcept : frames_(frames) {}
+
+  Frame allocate_frame(std::size_t bytes) noexcept {
+    Frame frame;
+    spent += count([&] { frame = frames_.allocate_frame(bytes); });
+    return frame;
+  }
+  void deallocate_frame(void* frame, std::size_t bytes) noexcept {
+    spent += count([&] { frames_.deallocate_frame(frame, bytes); });
+  }
+
+  std::uint64_t spent = 0;
+
+ private:
+  Frames& frames_;
+};
+
+struct PlayedMemory {
+  PlayedMemory() noexcept : counting(frames), heap(counting) { take_memory(frames, std::size_t{8} << 20); }
+
+  Frames frames;
+  CountingFrames counting;
+  slabmalloc::CpuZones<PlayedHooks, CountingFrames, slabmalloc::GranuleKernelConfig<page_bytes>> heap;
+};
+
+/// A storm of one CPU that plays four, each call counted without the pager, until memory is used up and back.
+void search_the_longest_way() noexcept {
+  static constinit Room<PlayedMemory> room{};
+  PlayedMemory& memory = room.make();
+  constexpr std::uint32_t places = 4096;
+  static Object* objects[places];
+  for (Object*& object : objects) {
+    object = nullptr;
+  }
+  Random random(machine.command_line.number("seed", 1));
+  const std::uint64_t turns = machine.command_line.number("operations", 200'000);
+  Counts allocations;
+  Counts searches;
+  Counts refusals;
+  Counts frees;
+  std::uint32_t in_use = places;
+  for (std::uint64_t turn = 0; turn < turns; ++turn) {
+    // Now with few places and now with many, so that memory is used up and given back.
+    in_use = turn % 16384 == 0 ? (random.one_in(2) ? places : places / 16) : in_use;
+    PlayedHooks::played = random.below(PlayedHooks::maximum_cpus);
+    Object*& place = objects[random.below(places)];
+    const InterruptsDisabled disabled;
+    if (place != nullptr) {
+      const std::uint64_t spent = memory.counting.spent;
+      expect(place->is_intact(), "nobody else wrote into an object");
+      const Layout layout = place->layout();
+      const std::uint64_t all = count([&] { memory.heap.deallocate(place, layout); });
+      frees.add(all - (memory.counting.spent - spent));
+      place = nullptr;
+    }
+    if (&place - objects < in_use) {
+      const std::uint32_t bytes =
+          random.one_in(4) ? 256 + 8 * random.below(993) : Object::smallest + 8 * random.below(31);
+      const Layout layout = Layout::from_size_align(bytes, 8).value();
+      Result<void*> result = slabmalloc::AllocationError::OutOfMemory;
+      const std::uint64_t spent = memory.counting.spent;
+      const std::size_t searches_before = memory.heap.searches();
+      const std::uint64_t all =
+          count([&] { result = memory.heap.allocate(layout, Context::MayNotWait); });
+      Counts& counts = !result                                      ? refusals
+                       : memory.heap.searches() != searches_before ? searches
+                                                                     : allocations;
+      counts.add(all - (memory.counting.spent - spent));
+      place = result ? Object::make(result.value(), bytes, static_cast<std::uint32_t>(turn)) : nullptr;
+    }
+  }
+  print_line("instructions without the pager     calls  mean  longest");
+  print_line("  allocate                      ", column(8, allocations.number),
+             column(6, allocations.mean()), column(9, allocations.most));
+  print_line("  allocate, after a search      ", column(8, searches.number), column(6, searches.mean()),
+             column(9, searches.most));
+  print_line("  allocate, out of memory       ", column(8, refusals.number), column(6, refusals.mean()),
+             column(9, refusals.most));
+  print_line("  deallocate                    ", column(8, frees.number), column(6, frees.mean()),
+             column(9, frees.most));
+  expect(refusals.number != 0, "memory was used up");
+  expect(allocations.most <= most_on_a_slow_path, "no allocation takes more than 2,000 instructions without the pager");
+  expect(frees.most <= most_on_a_slow_path, "no free takes more than 2,000 instructions without the pager");
+}
+
+}  // namespace
+
+void cost_job() {
+  if (machine.command_line.number("icount", 0) == 0) {
+    print_line("  not counted: it takes scripts/boot --icount");
+    return;
+  }
+  count_the_short_way();
+  search_the_longest_way();
+}
+
+}  // namespace boot
