@@ -2,15 +2,14 @@
 //
 // CpuPart: what one CPU has of a CpuZones, and the section in which it is used.
 //
-//   | occupied | zone: classes, inbox, remote buffer | stash of empty frames | reserve of objects |
-//       ▲          ▲                                     ▲                       ▲
-//       │          └── in a section only ────────────────┘                       └── anyone takes,
-//       in any context └── set for as long as a section lasts
+//   door ──► | zone: classes, inbox, remote buffer | stash of empty frames | reserve of objects |
+//     ▲        ▲                                     ▲                       ▲
+//     │        └── in a section only ────────────────┘                       └── anyone takes, in any context
+//     └── a pointer of the CPU's; null for as long as a section lasts
 //
-// A section saves interrupts and finds `occupied` clear; what comes in between nevertheless, an
-// NMI, or a handler where the hooks keep away other threads alone, finds it set and goes another
-// way. Handlers end before the code that they interrupt goes on, so plain loads and stores in
-// program order are enough.
+// A section saves interrupts, takes the part from the door, and puts it back. What comes in between nevertheless, an
+// NMI, or a handler where the hooks keep away other threads alone, finds nothing behind the door and goes another way.
+// Handlers end before the code that they interrupt goes on, so plain loads and stores in program order are enough.
 #pragma once
 
 #include <cstddef>
@@ -64,6 +63,8 @@ class FreeCounts {
 
 template <KernelHooks Hooks, class Config>
 struct CpuPart;
+template <KernelHooks Hooks, class Config>
+class CpuDoors;
 
 /// The pager of a CPU's zone: its own stash, then those of the others, then kept frames if the
 /// allocation may have them. Thread: its CPU, inside a section.
@@ -116,50 +117,127 @@ struct alignas(64) CpuPart {
   using Stashes = FrameStashes<Hooks, typename Config::Pages>;
   using Reserve = ObjectReserve<Atomics, Zone::class_count, Config::reserve_objects>;
   using Frees = FreeCounts<Atomics, Zone::class_count, Config::counts_frees>;
+  template <class T>
+  using Cell = typename Atomics::template Cell<T>;
 
-  constexpr CpuPart() noexcept : zone(pager) {}
+  constexpr CpuPart() noexcept : zone(own_pager()) {}
 
-  typename Atomics::template Cell<bool> occupied;
-  typename Atomics::template Cell<bool> drain_is_wanted;
+  Zone zone;  ///< First: its address is then the tag of its pages.
   StashPager<Hooks, Config> pager;
-  Zone zone;
+  CpuDoors<Hooks, Config>* doors = nullptr;  ///< Null until its door is opened first.
+  Cell<bool> drain_is_wanted;
   Stashes stash;
   Reserve reserve;
   Frees frees;
-  /// Those that came while the part was occupied.
-  typename Atomics::template Cell<std::size_t> nested_allocations;
+  Cell<std::size_t> nested_allocations;  ///< Calls that came in the middle of a section.
+
+ private:
+  constexpr StashPager<Hooks, Config>& own_pager() noexcept { return pager; }
 };
 
-/// The use of the part of the CPU that runs the caller; false, and nothing else, if that is
-/// occupied.
+/// The doors of all CPUs. Null at first: a CPU's first slow path opens its own.
+template <KernelHooks Hooks, class Config>
+class CpuDoors {
+ public:
+  using Part = CpuPart<Hooks, Config>;
+
+  /// The door of the CPU that runs the caller. Pre: interrupts are saved.
+  class Door {
+   public:
+    [[gnu::always_inline]] explicit Door(CpuDoors& doors) noexcept
+        : part_(doors.doors_[Hooks::cpu()].part) {}
+    [[gnu::always_inline]] Part* load() const noexcept { return part_.load(Order::relaxed); }
+    [[gnu::always_inline]] void store(Part* part) const noexcept {
+      part_.store(part, Order::relaxed);
+    }
+
+   private:
+    typename Config::Atomics::template Cell<Part*>& part_;
+  };
+
+ private:
+  struct alignas(64) Own {
+    typename Config::Atomics::template Cell<Part*> part;
+  };
+  Own doors_[Hooks::maximum_cpus];
+};
+
+/// The same in memory that each CPU has for itself.
+template <KernelHooks Hooks, class Config>
+  requires(Config::local_slot != Config::no_local_slot)
+class CpuDoors<Hooks, Config> {
+  static_assert(LocalHooks<Hooks>,
+                "local_slot needs hooks with local<slot>() and set_local<slot>()");
+
+ public:
+  using Part = CpuPart<Hooks, Config>;
+
+  class Door {
+   public:
+    [[gnu::always_inline]] explicit Door(CpuDoors&) noexcept {}
+    [[gnu::always_inline]] Part* load() const noexcept {
+      return static_cast<Part*>(Hooks::template local<Config::local_slot>());
+    }
+    [[gnu::always_inline]] void store(Part* part) const noexcept {
+      Hooks::template set_local<Config::local_slot>(part);
+    }
+  };
+};
+
+/// The use of the part of the CPU that runs the caller; false, and nothing else, if that is in use already.
 template <KernelHooks Hooks, class Config>
 class CpuSection {
  public:
   using Part = CpuPart<Hooks, Config>;
+  using Doors = CpuDoors<Hooks, Config>;
 
-  [[gnu::always_inline]] explicit CpuSection(Part* parts) noexcept
-      : part_(parts + Hooks::cpu()), is_entered_(!part_->occupied.load(Order::relaxed)) {
-    if (is_entered_) [[likely]] {
-      part_->occupied.store(true, Order::relaxed);
+  [[gnu::always_inline]] explicit CpuSection(Doors& doors) noexcept
+      : interrupts_(Hooks::save_interrupts()), door_(doors), part_(door_.load()) {
+    if (part_ != nullptr) [[likely]] {
+      door_.store(nullptr);
       compiler_fence();
     }
   }
-  [[gnu::always_inline]] ~CpuSection() {
-    if (is_entered_) [[likely]] {
-      compiler_fence();
-      part_->occupied.store(false, Order::relaxed);
+  /// As above, for slow paths: opens a door that was never opened. `parts` has one for each CPU.
+  CpuSection(Doors& doors, Part* parts) noexcept : CpuSection(doors) {
+    if (part_ == nullptr) {
+      Part& own = parts[Hooks::cpu()];
+      if (own.doors == nullptr) {
+        own.doors = &doors;
+        part_ = &own;
+      }
     }
+  }
+  /// Goes on with a section of `part` that was passed on.
+  CpuSection(Part* part, typename Hooks::InterruptState interrupts) noexcept
+      : interrupts_(interrupts), door_(*part->doors), part_(part) {}
+  [[gnu::always_inline]] ~CpuSection() {
+    if (is_passed_on_) {
+      return;
+    }
+    if (part_ != nullptr) [[likely]] {
+      compiler_fence();
+      door_.store(part_);
+    }
+    Hooks::restore_interrupts(interrupts_);
   }
   CpuSection(const CpuSection&) = delete;
   CpuSection& operator=(const CpuSection&) = delete;
 
-  [[gnu::always_inline]] explicit operator bool() const noexcept { return is_entered_; }
+  /// Leaves the section's end to a CpuSection made of its part and the interrupts returned.
+  [[gnu::always_inline]] typename Hooks::InterruptState pass_on() noexcept {
+    is_passed_on_ = true;
+    return interrupts_;
+  }
+  [[gnu::always_inline]] explicit operator bool() const noexcept { return part_ != nullptr; }
   [[gnu::always_inline]] Part* operator->() const noexcept { return part_; }
+  [[gnu::always_inline]] Part* part() const noexcept { return part_; }
 
  private:
-  InterruptGuard<Hooks> interrupts_;
+  typename Hooks::InterruptState interrupts_;
+  [[no_unique_address]] typename Doors::Door door_;
   Part* part_;
-  bool is_entered_;
+  bool is_passed_on_ = false;
 };
 
 }  // namespace slabmalloc

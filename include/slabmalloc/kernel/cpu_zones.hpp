@@ -1,25 +1,21 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuZones: a kernel's heap. Each CPU has a zone of its own; any CPU frees any object; handlers and
-// NMIs may free always, and allocate.
+// CpuZones: a kernel's heap. Each CPU has a zone of its own; any CPU frees any object; handlers and NMIs may
+// free always, and allocate.
 //
 //   constinit CpuZones<MyKernel, MyFrames> heap(frames);
 //   void* thing = heap.allocate(Layout::of<Thing>(), Context::MayWait).value_or(nullptr);
 //   heap.deallocate(thing, Layout::of<Thing>());
 //
-//   allocate ─► this CPU's zone ─► its empty pages, of whatever class ─► its stash ─► other CPUs'
-//   stashes │ in a section
-//        ─► pager, several frames at once ─► all that was freed anywhere near ─► reclaim ─► kept
-//        frames   │ nothing held
+//   allocate ─► this CPU's zone ─► its empty pages, of whatever class ─► its stash ─► other CPUs'      │ in a section
+//        ─► pager, several frames at once ─► all that was freed to this CPU ─► reclaim ─► kept frames  │ nothing held
 //
-//   deallocate ─► this CPU's zone                          │ in a section
-//              ─► the lock-free remote path of the page    │ where the CPU's part is occupied: in a
-//              handler or an NMI
+//   deallocate ─► this CPU's zone                        │ in a section
+//              ─► the lock-free remote path of the page  │ in the middle of a section: in a handler, in an NMI
 //
-// A section (cpu_part.hpp) is short: an allocation's slow path visits the words of two pages and
-// takes in a few more. The pager and all callbacks are called between sections: with nothing held,
-// interrupts as the caller had them. They may allocate and free here; a pager that needs memory for
-// itself says Context::Interrupt, lest it be asked again.
+// A section (cpu_part.hpp) is short: an allocation's slow path visits the words of two pages and takes in a few more.
+// The pager and all callbacks are called between sections: with nothing held, interrupts as the caller had them. They
+// may allocate and free here; a pager that needs memory for itself says Context::Interrupt, lest it be asked again.
 //
 // Whose frames where are, with its line in validate():
 //   K1  frame bytes = those of all CPUs' zones + stashes + kept frames
@@ -96,8 +92,7 @@ class CpuZones {
     }
   }
 
-  // ---- objects
-  // -----------------------------------------------------------------------------------
+  // ---- objects --------------------------------------------------------------------------------------
 
   /// A block for `layout`; a size of 0 counts as 1.
   /// Fails: OutOfMemory; InvalidLayout above MAX_ALLOC_SIZE (size or alignment) unless the pager
@@ -105,15 +100,18 @@ class CpuZones {
   [[gnu::always_inline]] Result<void*> allocate(Layout layout,
                                                 Context context = Context::MayNotWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
-    if (index != SizeClasses::no_class) [[likely]] {
-      const Section part(parts_);
+    if (index == SizeClasses::no_class) [[unlikely]] {
+      return allocate_run(layout, context);
+    }
+    {
+      const Section part(doors_);
       if (part) [[likely]] {
         if (void* const object = part->zone.allocate_fast(index)) [[likely]] {
           return object;
         }
       }
     }
-    return allocate_slow(layout, context);
+    return allocate_slow(index, context);
   }
 
   /// As allocate(), every byte of `layout.size()` being 0.
@@ -130,15 +128,24 @@ class CpuZones {
   /// may call it. Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse
   /// hook.
   [[gnu::always_inline]] void deallocate(void* object, Layout layout) noexcept {
-    if (Zone::class_for(layout) != SizeClasses::no_class) [[likely]] {
-      const Section part(parts_);
+    const std::uint32_t index = Zone::class_for(layout);
+    if (index == SizeClasses::no_class) [[unlikely]] {
+      PagerRuns<PagerT>::deallocate(&pager_, object, layout);
+      return;
+    }
+    {
+      Section part(doors_);
       if (part) [[likely]] {
-        part->zone.deallocate(object, layout);
-        part->frees.add(Zone::class_for(layout), object);
-        return;
+        const FreeOutcome outcome = part->zone.deallocate_fast(index, object);
+        if (outcome == FreeOutcome::Freed) [[likely]] {
+          part->frees.add(index, object);
+          return;
+        }
+        // A call at its end, which takes the section along, leaves the way to here without a stack frame.
+        return finish_deallocate(object, part.part(), part.pass_on(), index, outcome);
       }
     }
-    deallocate_slow(object, layout);
+    deallocate_slow(object, index);
   }
 
   /// Allocates `count` blocks for `layout` into `objects`; returns how many there were. Fewer
@@ -149,7 +156,7 @@ class CpuZones {
     std::size_t done = 0;
     while (done < count) {
       if (index != SizeClasses::no_class) {
-        const Section part(parts_);
+        const Section part(doors_);
         for (std::uint32_t step = 0; part && step < objects_per_section && done < count; ++step) {
           void* const object = part->zone.allocate_fast(index);
           if (object == nullptr) {
@@ -175,7 +182,7 @@ class CpuZones {
     std::size_t done = 0;
     while (done < count) {
       if (index != SizeClasses::no_class) {
-        const Section part(parts_);
+        const Section part(doors_);
         for (std::uint32_t step = 0; part && step < objects_per_section && done < count; ++step) {
           part->zone.deallocate(objects[done], layout);
           part->frees.add(index, objects[done++]);
@@ -192,8 +199,7 @@ class CpuZones {
     return Zone::usable_size(layout);
   }
 
-  // ---- reserves and limits
-  // -------------------------------------------------------------------------
+  // ---- reserves and limits --------------------------------------------------------------------------
 
   /// From now on each CPU keeps `objects` blocks of `layout` for calls that can get them nowhere
   /// else: handlers that interrupt an allocation or a free, or find no memory without the pager.
@@ -239,8 +245,7 @@ class CpuZones {
     reclaim_argument_ = argument;
   }
 
-  // ---- memory pressure
-  // -------------------------------------------------------------------------------
+  // ---- memory pressure ------------------------------------------------------------------------------
 
   /// Takes in all that others freed of this CPU's objects, delivers what it gathered of theirs, and
   /// puts empty pages into its stash. False if the CPU's part was occupied: then its next slow path
@@ -281,8 +286,7 @@ class CpuZones {
   /// objects.
   void release_all() noexcept;
 
-  // ---- looking
-  // ------------------------------------------------------------------------------------------
+  // ---- looking --------------------------------------------------------------------------------------
 
   /// Bytes of all frames it has from the pager. Thread: any.
   std::size_t frame_bytes() const noexcept { return frame_bytes_.load(Order::relaxed); }
@@ -337,11 +341,14 @@ class CpuZones {
     return Config::kept_frames_are_for_all || context == Context::Emergency;
   }
 
-  Result<void*> allocate_slow(Layout layout, Context context) noexcept;
+  Result<void*> allocate_run(Layout layout, Context context) noexcept;
+  Result<void*> allocate_slow(std::uint32_t index, Context context) noexcept;
   Result<void*> allocate_from_reserves(std::uint32_t index, Context context) noexcept;
   void* allocate_from_kept(std::uint32_t index, Context context) noexcept;
   Result<void*> allocate_from_rest(std::uint32_t index, Context context) noexcept;
-  void deallocate_slow(void* object, Layout layout) noexcept;
+  void deallocate_slow(void* object, std::uint32_t index) noexcept;
+  static void finish_deallocate(void* object, Part* part, typename Hooks::InterruptState interrupts,
+                                std::uint32_t index, FreeOutcome outcome) noexcept;
 
   /// An object of the CPU's zone by its slow path, or null; `is_nested` if its part is occupied.
   void* allocate_in_zone(std::uint32_t index, bool& is_nested) noexcept;
@@ -357,6 +364,7 @@ class CpuZones {
   bool use_kept(std::size_t bytes) noexcept;
   static std::uint32_t kind_of(std::size_t bytes) noexcept;
 
+  CpuDoors<Hooks, Config> doors_;
   Part parts_[Hooks::maximum_cpus];
   PagerT& pager_;
   [[no_unique_address]] Life life_;

@@ -7,8 +7,7 @@
 
 namespace slabmalloc {
 
-// ---- from the pager
-// ----------------------------------------------------------------------------------
+// ---- from the pager ---------------------------------------------------------------------------------
 
 /// Counts `bytes` more; false, and nothing changed, if that passes the limit.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
@@ -84,7 +83,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   if (got > 1 && restock_kept(frames[got - 1], bytes)) {
     ++used;
   }
-  const Section part(parts_);
+  const Section part(doors_, parts_);
   invariant(static_cast<bool>(part), "who may call the pager interrupts no section");
   for (std::uint32_t number = 0; number < got - used; ++number) {
     part->stash.push(frames[number], bytes);
@@ -92,8 +91,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   return true;
 }
 
-// ---- back to the pager
-// ---------------------------------------------------------------------------------
+// ---- back to the pager ------------------------------------------------------------------------------
 
 /// Gives a frame, which lies nowhere, back; or keeps it, if frames that are kept are missing.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
@@ -114,7 +112,7 @@ std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t kee
         void* frame = nullptr;
         bool is_surplus = false;
         {
-          const Section part(parts_);
+          const Section part(doors_, parts_);
           is_surplus = part && other.stash.size(bytes) > keep &&
                        kept_.move_or_take(other.stash, bytes, kept_wanted_[kind_of(bytes)], frame);
         }
@@ -134,9 +132,9 @@ std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t kee
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_this_cpu() noexcept {
   for (bool has_mail = true; has_mail;) {
-    const Section part(parts_);
+    const Section part(doors_, parts_);
     if (!part) {
-      part->drain_is_wanted.store(true, Order::relaxed);
+      parts_[Hooks::cpu()].drain_is_wanted.store(true, Order::relaxed);
       return false;
     }
     part->drain_is_wanted.store(false, Order::relaxed);
@@ -144,7 +142,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_this_cpu() noexcept {
     has_mail = part->zone.has_mail();
   }
   for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
-    const Section part(parts_);
+    const Section part(doors_, parts_);
     if (part) {
       part->zone.trim_class(index);
     }
@@ -194,8 +192,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::settle() noexcept {
   }
 }
 
-// ---- kept frames
-// ---------------------------------------------------------------------------------------
+// ---- kept frames ------------------------------------------------------------------------------------
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::kind_of(std::size_t bytes) noexcept {
@@ -213,7 +210,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::restock_kept(void* frame,
   if (kept_.size(bytes) >= kept_wanted_[kind_of(bytes)].load(Order::relaxed)) {
     return false;
   }
-  const Section part(parts_);
+  const Section part(doors_, parts_);
   if (!part) {
     return false;
   }
@@ -225,7 +222,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::restock_kept(void* frame,
 /// is occupied.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::use_kept(std::size_t bytes) noexcept {
-  const Section part(parts_);
+  const Section part(doors_, parts_);
   if (!part) {
     return false;
   }
@@ -266,8 +263,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
   return {};
 }
 
-// ---- looking
-// ---------------------------------------------------------------------------------------------
+// ---- looking ----------------------------------------------------------------------------------------
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 CpuZonesStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::statistics() const noexcept {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuZones: what an allocation and a free do when the CPU's zone cannot serve them at once. Part of
-// cpu_zones.hpp.
+// CpuZones: what an allocation and a free do when the CPU's zone cannot serve them at once. Part of cpu_zones.hpp.
 #pragma once
 
 #include "slabmalloc/kernel/cpu_zones.hpp"
@@ -9,13 +8,15 @@
 namespace slabmalloc {
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-[[gnu::noinline]] Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_slow(
+[[gnu::noinline]] Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_run(
     Layout layout, Context context) noexcept {
-  const std::uint32_t index = Zone::class_for(layout);
-  if (index == SizeClasses::no_class) {
-    return may_call_pager(context) ? PagerRuns<PagerT>::allocate(&pager_, layout).address_or_error
-                                   : Result<void*>(AllocationError::OutOfMemory);
-  }
+  return may_call_pager(context) ? PagerRuns<PagerT>::allocate(&pager_, layout).address_or_error
+                                 : Result<void*>(AllocationError::OutOfMemory);
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+[[gnu::noinline]] Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_slow(
+    std::uint32_t index, Context context) noexcept {
   for (;;) {
     bool is_nested = false;
     if (void* const object = allocate_in_zone(index, is_nested)) {
@@ -37,10 +38,10 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_in_zone(std::uint32_t index,
                                                                 bool& is_nested) noexcept {
-  const Section part(parts_);
+  const Section part(doors_, parts_);
   if (!part) {
     is_nested = true;
-    part->nested_allocations.fetch_add(1, Order::relaxed);
+    parts_[Hooks::cpu()].nested_allocations.fetch_add(1, Order::relaxed);
     return nullptr;
   }
   return part->zone.allocate_class(index).value_or(nullptr);
@@ -109,7 +110,7 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_kept(std::uint32_t 
   if (!may_use_kept(context)) {
     return nullptr;
   }
-  const Section part(parts_);
+  const Section part(doors_, parts_);
   if (!part) {
     return nullptr;
   }
@@ -121,17 +122,27 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_kept(std::uint32_t 
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 [[gnu::noinline]] void CpuZones<HooksT, PagerT, ConfigT, Life>::deallocate_slow(
-    void* object, Layout layout) noexcept {
-  const std::uint32_t index = Zone::class_for(layout);
-  if (index == SizeClasses::no_class) {
-    PagerRuns<PagerT>::deallocate(&pager_, object, layout);
-    return;
-  }
+    void* object, std::uint32_t index) noexcept {
   {
-    const InterruptGuard<Hooks> interrupts;
+    const Section part(doors_, parts_);
+    if (part) {
+      part->zone.deallocate_class(object, index);
+      part->frees.add(index, object);
+      return;
+    }
     parts_[Hooks::cpu()].frees.add_nested(index, object);
   }
-  Zone::deallocate_remote(object, layout);
+  Zone::deallocate_remote_class(object, index);
+}
+
+/// The rest of deallocate(), in its section.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+[[gnu::noinline]] void CpuZones<HooksT, PagerT, ConfigT, Life>::finish_deallocate(
+    void* object, Part* part, typename Hooks::InterruptState interrupts, std::uint32_t index,
+    FreeOutcome outcome) noexcept {
+  const Section section(part, interrupts);
+  part->zone.finish_deallocate(index, outcome, object);
+  part->frees.add(index, object);
 }
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
@@ -140,7 +151,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up() noexcept {
   bool drains = false;
   bool has_surplus = false;
   {
-    const Section part(parts_);
+    const Section part(doors_, parts_);
     if (!part) {
       return;
     }
@@ -165,7 +176,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up() noexcept {
 /// missing.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::fill_reserve(std::uint32_t index) noexcept {
-  const Section part(parts_);
+  const Section part(doors_, parts_);
   if (!part) {
     return true;
   }

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// FrameStash: empty frames between zones and their pager. Each CPU has one for each page kind,
-// others take from it before new frames are asked for.
+// FrameStash: empty frames between zones and their pager. Each CPU has one for each page kind, others take from it
+// before new frames are asked for.
 //
 //   zone ──page is empty──► stash ──surplus──► pager
 //     ▲                     │   ▲
 //     └─────────────────────┘   └── other CPUs take, one frame at a time
 //
-// Frames are linked through their page header, not through their first bytes: whatever is kept in
-// the slots stays.
+// Frames are linked through their page header, not through their first bytes: whatever is kept in the slots stays.
 #pragma once
 
 #include <cstddef>

@@ -2,8 +2,7 @@
 //
 // Hooks: what the kernel services ask of the kernel, and the context of a call.
 //
-//   struct MyKernel {                                            // static functions only: nothing
-//   to construct
+//   struct MyKernel {                                            // static functions only
 //     static constexpr std::uint32_t maximum_cpus = 64;
 //     using InterruptState = std::uint64_t;
 //     static std::uint32_t cpu() noexcept;                       // 0 … maximum_cpus - 1
@@ -22,19 +21,19 @@
 namespace slabmalloc {
 
 /// A kernel, as far as it is asked for anything.
-///   maximum_cpus            CPU numbers are below it; arrays have so many elements
-///   cpu()                   the number of the CPU that runs the caller; called with interrupts
-///   saved only save_interrupts()       from here on the caller stays on this CPU and no other
-///   thread runs on it, until
-///                           restore_interrupts(state) of what it returned; pairs nest. It disables
-///                           interrupts, or as little as preemption: handlers that come in between
-///                           find out that the CPU's part is in use and go another way
-///                           (cpu_zones.hpp). Where there are no atomics it must disable interrupts
-///   panic(line)             does not return; called where memory of the services themselves was
-///   overwritten log(line)               prints a line of a report, called by nothing but reports,
-///   in the context of their caller
+///   maximum_cpus       CPU numbers are below it; arrays have so many elements
+///   cpu()              the number of the CPU that runs the caller; called with interrupts saved
+///   save_interrupts()  from here on the caller stays on this CPU and no other thread runs on it, until
+///                      restore_interrupts(state) of what was returned; pairs nest. It disables interrupts, or as
+///                      little as preemption: handlers that come in between find out that the CPU's part is in use,
+///                      and go another way (cpu_part.hpp). Where there are no atomics it must disable interrupts
+///   panic(line)        does not return; called where memory of the services themselves was overwritten
+///   log(line)          prints a line of a report; called by reports alone, in their caller's context
 /// Optional:
-///   relax()                 what a CPU does between two looks at a lock: pause, yield, wfe
+///   relax()            what a CPU does between two looks at a lock: pause, yield, wfe
+///   local<slot>(), set_local<slot>(value)  a pointer of the CPU that runs the caller, null at first: what kernels keep
+///                      behind gs, tpidr or tp. A heap that has a slot of its own (CommonKernelConfig::local_slot) finds
+///                      its part there and needs no CPU number
 template <class H>
 concept KernelHooks = requires(typename H::InterruptState state, const char* line) {
   { H::maximum_cpus } -> std::convertible_to<std::uint32_t>;
@@ -47,6 +46,15 @@ concept KernelHooks = requires(typename H::InterruptState state, const char* lin
   { H::panic(line) }
   noexcept;
   { H::log(line) }
+  noexcept;
+};
+
+/// Hooks with pointers of each CPU's own.
+template <class H>
+concept LocalHooks = KernelHooks<H> && requires(void* value) {
+  { H::template local<0u>() }
+  noexcept->std::same_as<void*>;
+  { H::template set_local<0u>(value) }
   noexcept;
 };
 

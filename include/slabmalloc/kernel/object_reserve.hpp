@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// ObjectReserve: objects that a CPU keeps for those who can neither enter its zone nor call the
-// pager.
+// ObjectReserve: objects that a CPU keeps for those who can neither enter its zone nor call the pager.
 //
-//   a slow path of the CPU, inside its section ──put──► cells of the size class ──take──► handlers,
-//   NMIs; any CPU
+//   a slow path of the CPU, in a section ──put──► cells of the size class ──take──► handlers, NMIs; any CPU
 //
-// What lies in a cell is an object of the CPU's zone like any other that is in use; its free is an
-// ordinary one.
+// What lies in a cell is an object of the CPU's zone like any other that is in use; its free is an ordinary one.
 #pragma once
 
 #include <cstdint>
