@@ -2,12 +2,13 @@
 //
 // The hot part of the machine on aarch64, at EL1; machine.hpp tells what each is.
 //
-//   tpidr_el1     the number of this CPU
+//   tpidr_el1     the CPU's ProcessorRecord
 //   daif.I        interrupts are kept out
 #pragma once
 
 #include <cstdint>
 
+#include "kernel/processor_record.hpp"
 #include "kernel/text.hpp"
 
 namespace boot {
@@ -15,10 +16,22 @@ namespace boot {
 inline constexpr Text architecture = "aarch64";
 inline constexpr bool signals_are_non_maskable = false;
 
+[[gnu::always_inline]] inline ProcessorRecord* own_record() noexcept {
+  ProcessorRecord* record;
+  asm("mrs %0, tpidr_el1" : "=r"(record));
+  return record;
+}
 [[gnu::always_inline]] inline std::uint32_t cpu() noexcept {
-  std::uint64_t number;
-  asm("mrs %0, tpidr_el1" : "=r"(number));
-  return static_cast<std::uint32_t>(number);
+  return static_cast<std::uint32_t>(own_record()->number);
+}
+
+template <std::uint32_t slot>
+[[gnu::always_inline]] inline void* local() noexcept {
+  return const_cast<void* volatile&>(own_record()->local[slot]);
+}
+template <std::uint32_t slot>
+[[gnu::always_inline]] inline void set_local(void* value) noexcept {
+  const_cast<void* volatile&>(own_record()->local[slot]) = value;
 }
 
 using InterruptState = std::uint64_t;

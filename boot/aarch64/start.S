@@ -2,6 +2,13 @@
 //
 // The first instructions of each CPU, and where its exceptions arrive.
 
+.macro to_record_of index
+  adrp x11, processor_records
+  add x11, x11, :lo12:processor_records
+  add x11, x11, \index, lsl #6
+  msr tpidr_el1, x11
+.endm
+
 .macro to_stack_of index
   mov x9, #SLABMALLOC_BOOT_STACK_BYTES
   add x10, \index, #1
@@ -16,7 +23,7 @@
 .globl start
 start:
   mov x0, xzr
-  msr tpidr_el1, x0
+  to_record_of x0
   to_stack_of x0
   b start_first
 
@@ -24,7 +31,7 @@ start:
 .text
 .globl start_secondary
 start_secondary:
-  msr tpidr_el1, x0
+  to_record_of x0
   to_stack_of x0
   b start_other
 

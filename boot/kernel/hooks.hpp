@@ -26,11 +26,19 @@ struct Hooks {
     boot::restore_interrupts(state);
   }
   [[gnu::always_inline]] static void relax() noexcept { boot::relax(); }
+  template <std::uint32_t slot>
+  [[gnu::always_inline]] static void* local() noexcept {
+    return boot::local<slot>();
+  }
+  template <std::uint32_t slot>
+  [[gnu::always_inline]] static void set_local(void* value) noexcept {
+    boot::set_local<slot>(value);
+  }
   [[noreturn]] static void panic(const char* line) noexcept {
     boot::panic(Text::zero_terminated(line));
   }
   static void log(const char* line) noexcept { print_line(Text::zero_terminated(line)); }
 };
-static_assert(slabmalloc::KernelHooks<Hooks>);
+static_assert(slabmalloc::LocalHooks<Hooks>);
 
 }  // namespace boot

@@ -34,6 +34,7 @@ bool expect(bool condition, Text what, const char* file = __builtin_FILE(),
             int line = __builtin_LINE()) noexcept;
 
 void machine_job();
+void storm_job();
 void fail_job();
 void hang_job();
 void overflow_job();

@@ -5,6 +5,7 @@
 //   processor.hpp   what is hot, inline, found by the include path:
 //     architecture              its name, a constexpr Text
 //     cpu()                     number of the running CPU, below machine.cpu_count; 0 has booted
+//     local<slot>(), set_local<slot>(value)  pointers that each CPU has for itself, null at first
 //     InterruptState            what save_interrupts() returns
 //     save_interrupts()         keeps interrupts out of this CPU, tells how it was; calls nest
 //     restore_interrupts(s)     makes it so again
@@ -26,6 +27,7 @@
 #include <cstdint>
 
 #include "kernel/command_line.hpp"
+#include "kernel/processor_record.hpp"
 #include "kernel/region.hpp"
 #include "kernel/text.hpp"
 #include "processor.hpp"
@@ -48,6 +50,9 @@ struct Machine {
   CommandLine command_line;
 };
 inline constinit Machine machine;
+
+/// By CPU number; the numbers are there from the beginning.
+extern "C" ProcessorRecord processor_records[maximum_cpus];
 
 extern "C" const std::byte image_start[], constants_start[], data_start[],
     image_end[];  // see image.ld

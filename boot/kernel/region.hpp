@@ -36,6 +36,8 @@ struct Region {
 template <std::size_t capacity>
 class RegionList {
  public:
+  static constexpr std::size_t maximum_regions = capacity;
+
   constexpr const Region* begin() const noexcept { return regions_; }
   constexpr const Region* end() const noexcept { return regions_ + count_; }
   constexpr std::size_t count() const noexcept { return count_; }

@@ -2,12 +2,14 @@
 //
 // The hot part of the machine on riscv64, in supervisor mode; machine.hpp tells what each is.
 //
-//   tp            the number of this CPU
+//   tp            the CPU's ProcessorRecord
 //   sstatus.SIE   interrupts are taken
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
+#include "kernel/processor_record.hpp"
 #include "kernel/text.hpp"
 
 namespace boot {
@@ -16,9 +18,23 @@ inline constexpr Text architecture = "riscv64";
 inline constexpr bool signals_are_non_maskable = false;
 
 [[gnu::always_inline]] inline std::uint32_t cpu() noexcept {
-  std::uint64_t number;
-  asm("mv %0, tp" : "=r"(number));
-  return static_cast<std::uint32_t>(number);
+  std::uint32_t number;
+  asm("lwu %0, 0(tp)" : "=r"(number));
+  return number;
+}
+
+template <std::uint32_t slot>
+[[gnu::always_inline]] inline void* local() noexcept {
+  void* value;
+  asm volatile("ld %0, %1(tp)" : "=r"(value) : "i"(offsetof(ProcessorRecord, local[slot])));
+  return value;
+}
+template <std::uint32_t slot>
+[[gnu::always_inline]] inline void set_local(void* value) noexcept {
+  asm volatile("sd %z0, %1(tp)"
+               :
+               : "rJ"(value), "i"(offsetof(ProcessorRecord, local[slot]))
+               : "memory");
 }
 
 using InterruptState = std::uint64_t;

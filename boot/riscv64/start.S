@@ -11,13 +11,16 @@
 start:
   la t0, harts_so_far
   li t1, 1
-  amoadd.w.aqrl tp, t1, (t0)
+  amoadd.w.aqrl t2, t1, (t0)
+  la tp, processor_records
+  slli t0, t2, 6
+  add tp, tp, t0
   la sp, stacks
   li t1, SLABMALLOC_BOOT_STACK_BYTES
   add sp, sp, t1
-  mul t1, t1, tp
+  mul t1, t1, t2
   add sp, sp, t1
-  bnez tp, 1f
+  bnez t2, 1f
   tail start_first
 1:
   tail start_other

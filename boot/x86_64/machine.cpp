@@ -46,16 +46,9 @@ constexpr Region trampoline{0x8000, 4096};
 constexpr std::size_t trampoline_cpu_offset = 4096 - sizeof(std::uint32_t);
 constexpr Region null_page{0, 4096};
 
-/// What the gs base leads to: processor.hpp reads the number.
-struct alignas(64) ProcessorRecord {
-  std::uint32_t number;
-};
-ProcessorRecord records[maximum_cpus];
-
 void prepare_processor(std::uint32_t number) noexcept {
   constexpr std::uint32_t gs_base = 0xc000'0101;
-  records[number].number = number;
-  write_register(gs_base, reinterpret_cast<std::uint64_t>(&records[number]));
+  write_register(gs_base, reinterpret_cast<std::uint64_t>(&processor_records[number]));
   accept_interrupts();
 }
 

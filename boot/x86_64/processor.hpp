@@ -2,12 +2,14 @@
 //
 // The hot part of the machine on x86-64; machine.hpp tells what each is.
 //
-//   gs base       the CPU's ProcessorRecord, whose first word is its number
+//   gs base       the CPU's ProcessorRecord
 //   rflags.IF     interrupts are taken
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
+#include "kernel/processor_record.hpp"
 #include "kernel/text.hpp"
 
 namespace boot {
@@ -19,6 +21,20 @@ inline constexpr bool signals_are_non_maskable = true;
   std::uint32_t number;
   asm("movl %%gs:0, %0" : "=r"(number));
   return number;
+}
+
+template <std::uint32_t slot>
+[[gnu::always_inline]] inline void* local() noexcept {
+  void* value;
+  asm volatile("movq %%gs:%c1, %0" : "=r"(value) : "i"(offsetof(ProcessorRecord, local[slot])));
+  return value;
+}
+template <std::uint32_t slot>
+[[gnu::always_inline]] inline void set_local(void* value) noexcept {
+  asm volatile("movq %0, %%gs:%c1"
+               :
+               : "er"(value), "i"(offsetof(ProcessorRecord, local[slot]))
+               : "memory");
 }
 
 using InterruptState = std::uint64_t;

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+//
+// Objects that tell whether they are still their owner's alone, and places where CPUs and handlers swap them.
+//
+//   | bytes | key | a pattern made of the key … |
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernel/spin_lock.hpp"
+#include "slabmalloc/kernel.hpp"
+
+namespace boot {
+
+/// Marsaglia, Xorshift RNGs, 2003: the shifts of its section 4.
+class Random {
+ public:
+  constexpr Random() noexcept = default;
+  constexpr explicit Random(std::uint64_t seed) noexcept
+      : state_(seed * 0x9E37'79B9'7F4A'7C15 | 1) {}
+  constexpr std::uint64_t next() noexcept {
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 7;
+    state_ ^= state_ << 17;
+    return state_;
+  }
+  /// A number below `bound`, which is not 0.
+  constexpr std::uint32_t below(std::uint32_t bound) noexcept {
+    return static_cast<std::uint32_t>((next() >> 32) * bound >> 32);
+  }
+  constexpr bool one_in(std::uint32_t times) noexcept { return below(times) == 0; }
+
+ private:
+  std::uint64_t state_ = 1;
+};
+
+struct Object {
+  std::uint32_t bytes;  ///< A multiple of 8, its own included.
+  std::uint32_t key;
+
+  static constexpr std::uint32_t smallest = 16;
+
+  slabmalloc::Layout layout() const noexcept {
+    return slabmalloc::Layout::from_size_align(bytes, 8).value();
+  }
+  std::uint64_t* words() noexcept { return reinterpret_cast<std::uint64_t*>(this) + 1; }
+  std::uint32_t word_count() const noexcept { return bytes / 8 - 1; }
+  std::uint64_t word(std::uint32_t index) const noexcept {
+    return (std::uint64_t{key} << 32 | bytes) + index * 0x9E37'79B9'7F4A'7C15;
+  }
+
+  static Object* make(void* memory, std::uint32_t bytes, std::uint32_t key) noexcept {
+    auto* const object = ::new (memory) Object{bytes, key};
+    for (std::uint32_t index = 0; index < object->word_count(); ++index) {
+      object->words()[index] = object->word(index);
+    }
+    return object;
+  }
+  bool is_intact() noexcept {
+    for (std::uint32_t index = 0; index < word_count(); ++index) {
+      if (words()[index] != word(index)) {
+        return false;
+      }
+    }
+    return true;
+  }
+};
+
+/// Places with an object each, or none. Thread: any CPU, in any context.
+template <class Heap>
+class Exchange {
+ public:
+  constexpr explicit Exchange(Heap& heap) noexcept : heap_(heap) {}
+
+  /// Puts a new object of `bytes` at a place and frees what lies there. False if there was no memory.
+  bool turn(std::uint64_t place, std::uint32_t bytes, slabmalloc::Context context) noexcept {
+    const auto layout = slabmalloc::Layout::from_size_align(bytes, 8).value();
+    void* const memory = heap_.allocate(layout, context).value_or(nullptr);
+    Object* const object =
+        memory == nullptr ? nullptr
+                          : Object::make(memory, bytes, static_cast<std::uint32_t>(place >> 32));
+    // Order: acq_rel, with itself: who takes an object sees what was written into it.
+    dispose(places_[place % count].exchange(object, Order::acq_rel));
+    return object != nullptr;
+  }
+
+  void dispose(Object* object) noexcept {
+    if (object != nullptr) {
+      if (!object->is_intact()) {
+        overwritten_.fetch_add(1, Order::relaxed);
+        return;
+      }
+      heap_.deallocate(object, object->layout());
+    }
+  }
+  void clear() noexcept {
+    for (auto& place : places_) {
+      dispose(place.exchange(nullptr, Order::acq_rel));
+    }
+  }
+
+  /// Objects that somebody else wrote into. They are not freed: they tell no size any more.
+  std::uint64_t overwritten() const noexcept { return overwritten_.load(Order::relaxed); }
+
+ private:
+  static constexpr std::uint32_t count = 1024;
+
+  Heap& heap_;
+  Cell<Object*> places_[count];
+  Cell<std::uint64_t> overwritten_;
+};
+
+}  // namespace boot
