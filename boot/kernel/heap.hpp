@@ -43,6 +43,8 @@ using OpenHeap = slabmalloc::CpuZones<OpenHooks, Frames, OpenConfig>;
 template <class T>
 class Room {
  public:
+  /// Pre: make() was called.
+  T& content() noexcept { return *reinterpret_cast<T*>(bytes_); }
   template <class... Arguments>
   T& make(Arguments&&... arguments) noexcept {
     return *::new (static_cast<void*>(bytes_)) T(static_cast<Arguments&&>(arguments)...);

@@ -13,6 +13,7 @@ namespace {
 constexpr Job jobs[] = {
     {"machine", machine_job, true, "the kernel's own ground: CPUs, interrupts, memory"},
     {"storm", storm_job, true, "all CPUs and their interrupts on one heap, until memory is used up"},
+    {"cost", cost_job, true, "instructions of allocations and frees, the longest included"},
     {"fail", fail_job, false, "fails, to show that it is seen"},
     {"hang", hang_job, false, "never ends, to show that it is seen"},
     {"overflow", overflow_job, false, "uses up its stack, to show that it is seen"},

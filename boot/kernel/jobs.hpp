@@ -35,6 +35,7 @@ bool expect(bool condition, Text what, const char* file = __builtin_FILE(),
 
 void machine_job();
 void storm_job();
+void cost_job();
 void fail_job();
 void hang_job();
 void overflow_job();

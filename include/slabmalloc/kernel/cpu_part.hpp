@@ -126,6 +126,7 @@ struct alignas(64) CpuPart {
   StashPager<Hooks, Config> pager;
   CpuDoors<Hooks, Config>* doors = nullptr;  ///< Null until its door is opened first.
   Cell<bool> drain_is_wanted;
+  std::uint32_t next_to_drain = 0;  ///< The class with which draining goes on.
   Stashes stash;
   Reserve reserve;
   Frees frees;

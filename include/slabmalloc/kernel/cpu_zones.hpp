@@ -63,6 +63,7 @@ struct CpuZonesStatistics {
   std::size_t frame_bytes = 0;             ///< In all frames of the pager.
   std::size_t frame_bytes_high_water = 0;  ///< The most that ever was.
   std::size_t growths = 0;                 ///< Calls for frames that got some.
+  std::size_t searches = 0;                ///< Allocations for which the pager had nothing.
   std::size_t failures = 0;                ///< Allocations that ended as OutOfMemory.
   std::size_t nested_allocations = 0;      ///< Those that came while the CPU's part was occupied.
   std::size_t nested_frees = 0;
@@ -216,12 +217,7 @@ class CpuZones {
     for (Part& part : parts_) {
       part.reserve.want(index, objects);
     }
-    while (!fill_reserve(index)) {
-      if (!grow(bytes_of_class(index), context)) {
-        return AllocationError::OutOfMemory;
-      }
-    }
-    return {};
+    return fill_own_reserve(index, context);
   }
 
   /// Keeps `frames` frames of `layout`'s page kind, for Context::Emergency alone or for all
@@ -291,6 +287,9 @@ class CpuZones {
   /// Bytes of all frames it has from the pager. Thread: any.
   std::size_t frame_bytes() const noexcept { return frame_bytes_.load(Order::relaxed); }
 
+  /// Allocations for which the pager had nothing, so that memory was searched for. Thread: any.
+  std::size_t searches() const noexcept { return searches_.load(Order::relaxed); }
+
   /// Sums over all CPUs. Exact while no CPU allocates or frees; each CPU's zone must not be used
   /// meanwhile.
   CpuZonesStatistics statistics() const noexcept;
@@ -330,6 +329,7 @@ class CpuZones {
 
   /// Bounds how long interrupts are saved for many objects at once.
   static constexpr std::uint32_t objects_per_section = 16;
+  static constexpr std::uint32_t looks_per_section = 8;
 
   static constexpr std::size_t bytes_of_class(std::uint32_t index) noexcept {
     return Zone::frame_bytes_of_class(index);
@@ -352,14 +352,19 @@ class CpuZones {
 
   /// An object of the CPU's zone by its slow path, or null; `is_nested` if its part is occupied.
   void* allocate_in_zone(std::uint32_t index, bool& is_nested) noexcept;
-  bool fill_reserve(std::uint32_t index) noexcept;
-  void fill_reserves() noexcept;
+  bool catch_up_some() noexcept;
+  Result<void> fill_own_reserve(std::uint32_t index, Context context) noexcept;
+  void drain_some(Part& part) noexcept;
 
   bool grow(std::size_t bytes, Context context) noexcept;
   std::uint32_t ask_pager(std::size_t bytes, Context context, void** frames,
                           std::uint32_t count) noexcept;
   bool charge(std::size_t bytes) noexcept;
   void give_back_frame(void* frame, std::size_t bytes) noexcept;
+  bool give_back_one(Part& other, std::size_t bytes, std::uint32_t keep,
+                     std::size_t& given) noexcept;
+  bool give_back_surplus() noexcept;
+  bool give_back_for(std::size_t bytes) noexcept;
   bool restock_kept(void* frame, std::size_t bytes) noexcept;
   bool use_kept(std::size_t bytes) noexcept;
   static std::uint32_t kind_of(std::size_t bytes) noexcept;
@@ -374,6 +379,7 @@ class CpuZones {
   Cell<std::size_t> frame_bytes_high_water_;
   Cell<std::size_t> limit_bytes_{~std::size_t{0}};
   Cell<std::size_t> growths_;
+  Cell<std::size_t> searches_;
   Cell<std::size_t> failures_;
   LimitCallback limit_callback_ = nullptr;
   void* limit_argument_ = nullptr;

@@ -102,6 +102,29 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_frame(void* frame,
   frame_bytes_.fetch_sub(bytes, Order::relaxed);
 }
 
+/// Moves a frame out of `other`'s stash, to the kept ones if any is missing there, else to the pager, and adds its bytes
+/// to `given` then. False if there are no more than `keep`.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_one(Part& other, std::size_t bytes,
+                                                            std::uint32_t keep,
+                                                            std::size_t& given) noexcept {
+  if (other.stash.size(bytes) <= keep) {
+    return false;
+  }
+  void* frame = nullptr;
+  bool is_surplus = false;
+  {
+    const Section part(doors_, parts_);
+    is_surplus =
+        part && kept_.move_or_take(other.stash, bytes, kept_wanted_[kind_of(bytes)], frame);
+  }
+  if (frame != nullptr) {
+    give_back_frame(frame, bytes);
+    given += bytes;
+  }
+  return is_surplus;
+}
+
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t keep) noexcept {
   std::size_t given = 0;
@@ -109,19 +132,8 @@ std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t kee
     for (const std::size_t bytes : Stashes::frame_bytes) {
       // As many as there are now: others may put there as fast as this takes.
       for (std::uint32_t count = other.stash.size(bytes); count > keep; --count) {
-        void* frame = nullptr;
-        bool is_surplus = false;
-        {
-          const Section part(doors_, parts_);
-          is_surplus = part && other.stash.size(bytes) > keep &&
-                       kept_.move_or_take(other.stash, bytes, kept_wanted_[kind_of(bytes)], frame);
-        }
-        if (!is_surplus) {
+        if (!give_back_one(other, bytes, keep, given)) {
           break;
-        }
-        if (frame != nullptr) {
-          give_back_frame(frame, bytes);
-          given += bytes;
         }
       }
     }
@@ -129,22 +141,79 @@ std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t kee
   return given;
 }
 
+/// Gives a few frames back that the caller's CPU has beyond Config::stash_frames. False if there were none.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_surplus() noexcept {
+  Part* own = nullptr;
+  {
+    const InterruptGuard<Hooks> interrupts;
+    own = &parts_[Hooks::cpu()];
+  }
+  bool has_given = false;
+  std::size_t given = 0;
+  for (const std::size_t bytes : Stashes::frame_bytes) {
+    for (std::uint32_t count = 0; count < Config::growth_frames; ++count) {
+      if (!give_back_one(*own, bytes, Config::stash_frames, given)) {
+        break;
+      }
+      has_given = true;
+    }
+  }
+  return has_given;
+}
+
+/// Gives a larger frame than of `bytes` back, or else all smaller ones. False if there were none.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_for(std::size_t bytes) noexcept {
+  std::size_t given = 0;
+  for (const std::size_t larger : Stashes::frame_bytes) {
+    for (Part& other : parts_) {
+      if (larger > bytes && give_back_one(other, larger, 0, given) && given != 0) {
+        return true;
+      }
+    }
+  }
+  return give_back() != 0;
+}
+
+// ---- empty pages ---------------------------------------------------------------------------------------
+
+/// Puts the empty pages of the next class that has any into the stash; looks at a few. In a section of `part`'s.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+void CpuZones<HooksT, PagerT, ConfigT, Life>::drain_some(Part& part) noexcept {
+  bool has_trimmed = false;
+  for (std::uint32_t looks = 0;
+       looks < looks_per_section && part.next_to_drain < Zone::class_count && !has_trimmed; ++looks) {
+    const std::uint32_t index = part.next_to_drain++;
+    has_trimmed = part.zone.has_empty_page(index);
+    if (has_trimmed) {
+      part.zone.trim_class(index);
+    }
+  }
+  if (part.next_to_drain == Zone::class_count) {
+    part.next_to_drain = 0;
+    part.drain_is_wanted.store(false, Order::relaxed);
+  }
+}
+
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_this_cpu() noexcept {
-  for (bool has_mail = true; has_mail;) {
+  {
+    const InterruptGuard<Hooks> interrupts;
+    Part& own = parts_[Hooks::cpu()];
+    own.drain_is_wanted.store(true, Order::relaxed);
+    own.next_to_drain = 0;
+  }
+  for (bool is_wanted = true; is_wanted;) {
     const Section part(doors_, parts_);
     if (!part) {
-      parts_[Hooks::cpu()].drain_is_wanted.store(true, Order::relaxed);
       return false;
     }
-    part->drain_is_wanted.store(false, Order::relaxed);
-    part->zone.take_in_some();
-    has_mail = part->zone.has_mail();
-  }
-  for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
-    const Section part(doors_, parts_);
-    if (part) {
-      part->zone.trim_class(index);
+    if (part->zone.has_mail()) {
+      part->zone.take_in_some();
+    } else {
+      drain_some(*part.part());
+      is_wanted = part->drain_is_wanted.load(Order::relaxed);
     }
   }
   return true;
@@ -192,7 +261,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::settle() noexcept {
   }
 }
 
-// ---- kept frames ------------------------------------------------------------------------------------
+// ---- kept frames and reserves --------------------------------------------------------------------------
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::kind_of(std::size_t bytes) noexcept {
@@ -232,6 +301,27 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::use_kept(std::size_t bytes) noexce
   }
   part->stash.push(frame, bytes);
   return true;
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::fill_own_reserve(std::uint32_t index,
+                                                                       Context context) noexcept {
+  do {
+    const Section part(doors_, parts_);
+    if (!part) {
+      return AllocationError::OutOfMemory;
+    }
+    Zone& zone = part->zone;
+    if (part->reserve.adjust(
+            index, [&](std::uint32_t) { return zone.allocate_class(index).value_or(nullptr); },
+            [&](std::uint32_t, void* object) {
+              zone.deallocate_class(object, index);
+              part->frees.add(index, object);
+            })) {
+      return {};
+    }
+  } while (grow(bytes_of_class(index), context));
+  return AllocationError::OutOfMemory;
 }
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
@@ -282,6 +372,7 @@ CpuZonesStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::statistics() const n
   result.frame_bytes = frame_bytes();
   result.frame_bytes_high_water = frame_bytes_high_water_.load(Order::relaxed);
   result.growths = growths_.load(Order::relaxed);
+  result.searches = searches_.load(Order::relaxed);
   result.failures = failures_.load(Order::relaxed);
   return result;
 }

@@ -17,22 +17,24 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 [[gnu::noinline]] Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_slow(
     std::uint32_t index, Context context) noexcept {
-  for (;;) {
-    bool is_nested = false;
-    if (void* const object = allocate_in_zone(index, is_nested)) {
-      if (!is_nested && may_call_pager(context)) {
-        catch_up();
-      }
+  bool is_nested = false;
+  if (void* const object = allocate_in_zone(index, is_nested)) {
+    if (!is_nested && may_call_pager(context)) {
+      catch_up_some();
+    }
+    return object;
+  }
+  if (is_nested || !may_call_pager(context)) {
+    return allocate_from_reserves(index, context);
+  }
+  while (grow(bytes_of_class(index), context)) {
+    // Others may have taken what was got; then there is memory, and it is tried again.
+    const Section part(doors_, parts_);
+    if (void* const object = part ? part->zone.allocate_from_new_frame(index) : nullptr) {
       return object;
     }
-    if (is_nested || !may_call_pager(context)) {
-      return allocate_from_reserves(index, context);
-    }
-    // Others may take what was got: then it is tried again, since there is memory.
-    if (!grow(bytes_of_class(index), context)) {
-      return allocate_from_rest(index, context);
-    }
   }
+  return allocate_from_rest(index, context);
 }
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
@@ -76,12 +78,13 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 [[gnu::cold]] Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_rest(
     std::uint32_t index, Context context) noexcept {
   bool is_nested = false;
+  searches_.fetch_add(1, Order::relaxed);
   drain_this_cpu();
   if (void* const object = allocate_in_zone(index, is_nested)) {
     return object;
   }
-  // What was drained may be frames of another size, which the pager makes new ones of.
-  if (give_back() != 0 && grow(bytes_of_class(index), context)) {
+  // What lies in stashes now is of other sizes: the pager can make frames of this one of it.
+  if (give_back_for(bytes_of_class(index)) && grow(bytes_of_class(index), context)) {
     if (void* const object = allocate_in_zone(index, is_nested)) {
       return object;
     }
@@ -147,55 +150,33 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up() noexcept {
-  bool is_short = false;
-  bool drains = false;
-  bool has_surplus = false;
+  while (catch_up_some()) {
+  }
+}
+
+/// A part of what catch_up() does, of constant length. False if nothing was left to do, or could be done.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some() noexcept {
+  bool has_done_some = false;
   {
     const Section part(doors_, parts_);
     if (!part) {
-      return;
+      return false;
     }
-    is_short = part->reserve.take_is_short();
-    drains = part->drain_is_wanted.load(Order::relaxed);
-    for (const std::size_t bytes : Stashes::frame_bytes) {
-      has_surplus = has_surplus || part->stash.size(bytes) > Config::stash_frames;
-    }
-  }
-  if (is_short) [[unlikely]] {
-    fill_reserves();
-  }
-  if (drains) [[unlikely]] {
-    drain_this_cpu();
-  }
-  if (has_surplus) [[unlikely]] {
-    give_back(Config::stash_frames);
-  }
-}
-
-/// Brings the reserve of the caller's CPU to what is wanted of class `index`. False if memory was
-/// missing.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-bool CpuZones<HooksT, PagerT, ConfigT, Life>::fill_reserve(std::uint32_t index) noexcept {
-  const Section part(doors_, parts_);
-  if (!part) {
-    return true;
-  }
-  Zone& zone = part->zone;
-  return part->reserve.adjust(
-      index, [&] { return zone.allocate_class(index).value_or(nullptr); },
-      [&](void* object) {
-        zone.deallocate_class(object, index);
-        part->frees.add(index, object);
-      });
-}
-
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-[[gnu::cold]] void CpuZones<HooksT, PagerT, ConfigT, Life>::fill_reserves() noexcept {
-  for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
-    if (!fill_reserve(index)) {
-      return;
+    if (part->reserve.has_work()) {
+      Zone& zone = part->zone;
+      has_done_some = part->reserve.adjust_one(
+          [&](std::uint32_t index) { return zone.allocate_class(index).value_or(nullptr); },
+          [&](std::uint32_t index, void* object) {
+            zone.deallocate_class(object, index);
+            part->frees.add(index, object);
+          });
+    } else if (part->drain_is_wanted.load(Order::relaxed)) {
+      drain_some(*part.part());
+      has_done_some = true;
     }
   }
+  return give_back_surplus() || has_done_some;
 }
 
 }  // namespace slabmalloc

@@ -15,10 +15,12 @@ namespace slabmalloc {
 struct CommonKernelConfig : CommonConfig {
   /// What empty pages a CPU has lie in its stash, where others find them.
   static constexpr std::uint32_t depot_pages = 0;
+  static constexpr std::uint32_t idle_pages_per_class = 0;
   /// CpuZones looks further by itself, with interrupts restored in between.
   static constexpr bool last_resort = false;
   /// Queued pages that one slow path takes in: a slow path runs with interrupts saved.
-  static constexpr std::uint32_t drain_pages = 4;
+  static constexpr std::uint32_t drain_pages = 2;
+  static constexpr std::size_t flush_words = 2;
   /// Frames that one call for more gets from the pager: those of the smallest page kind, others one
   /// by one.
   static constexpr std::uint32_t growth_frames = 4;

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "slabmalloc/base/atomics.hpp"
+#include "slabmalloc/base/bits.hpp"
 
 namespace slabmalloc {
 
@@ -23,7 +24,7 @@ class ObjectReserve {
     for (auto& cell : cells_[index]) {
       if (cell.load(Order::relaxed) != nullptr) {
         if (void* const object = cell.exchange(nullptr, Order::acquire)) {
-          is_short_.store(true, Order::relaxed);
+          note(index);
           return object;
         }
       }
@@ -33,26 +34,26 @@ class ObjectReserve {
 
   /// Sets how many objects of class `index` are kept, at most `Most`. Thread: any.
   void want(std::uint32_t index, std::uint32_t objects) noexcept {
-    wanted_[index].store(static_cast<std::uint8_t>(objects < Most ? objects : Most),
-                         Order::relaxed);
-    is_short_.store(true, Order::relaxed);
+    wanted_[index].store(static_cast<std::uint8_t>(objects < Most ? objects : Most), Order::relaxed);
+    note(index);
   }
   std::uint32_t wanted(std::uint32_t index) const noexcept {
     return wanted_[index].load(Order::relaxed);
   }
 
-  /// True if something may be missing, or too much; asks once. Thread: any.
-  bool take_is_short() noexcept {
-    if (!is_short_.load(Order::relaxed)) [[likely]] {
-      return false;
+  /// True if something may be missing, or too much. Thread: any; a hint.
+  bool has_work() const noexcept {
+    for (const auto& word : noted_) {
+      if (word.load(Order::relaxed) != 0) {
+        return true;
+      }
     }
-    is_short_.store(false, Order::relaxed);
-    return true;
+    return false;
   }
 
-  /// Brings class `index` to what is wanted, with objects of `get()`, null if there is none, and
-  /// `give(object)`. False if an object was not to be had. Thread: one at a time, which no handler
-  /// that calls this interrupts.
+  /// Brings class `index` to what is wanted, with objects of `get(index)`, null if there is none, and
+  /// `give(index, object)`. False if an object was not to be had. Thread: one at a time, which no handler that calls
+  /// this interrupts.
   template <class Get, class Give>
   bool adjust(std::uint32_t index, Get&& get, Give&& give) noexcept {
     const std::uint32_t wanted_now = wanted(index);
@@ -60,19 +61,32 @@ class ObjectReserve {
       Cell& cell = cells_[index][number];
       const bool is_full = cell.load(Order::relaxed) != nullptr;
       if (number < wanted_now && !is_full) {
-        void* const object = get();
+        void* const object = get(index);
         if (object == nullptr) {
-          is_short_.store(true, Order::relaxed);
+          note(index);
           return false;
         }
         cell.store(object, Order::release);
       } else if (number >= wanted_now && is_full) {
         if (void* const object = cell.exchange(nullptr, Order::acquire)) {
-          give(object);
+          give(index, object);
         }
       }
     }
     return true;
+  }
+
+  /// adjust() of one class of those that may need it. True if there was one, and it could be done.
+  template <class Get, class Give>
+  bool adjust_one(Get&& get, Give&& give) noexcept {
+    for (std::uint32_t number = 0; number < words; ++number) {
+      // Before the cells are looked at: what is taken from then on is noted again.
+      if (const Word noted = noted_[number].exchange(0, Order::relaxed)) {
+        noted_[number].fetch_or(noted & (noted - 1), Order::relaxed);
+        return adjust(number * word_bits + lowest_bit(noted), get, give);
+      }
+    }
+    return false;
   }
 
   /// Objects of class `index` that it holds. Thread: any; a hint.
@@ -88,8 +102,14 @@ class ObjectReserve {
   using Cell = typename Atomics::template Cell<void*>;
 
   Cell cells_[Classes][Most];
+  static constexpr std::uint32_t words = (Classes + word_bits - 1) / word_bits;
+
+  void note(std::uint32_t index) noexcept {
+    noted_[index / word_bits].fetch_or(Word{1} << (index % word_bits), Order::relaxed);
+  }
+
   typename Atomics::template Cell<std::uint8_t> wanted_[Classes];
-  typename Atomics::template Cell<bool> is_short_;
+  typename Atomics::template Cell<Word> noted_[words];  ///< A bit for each class to be adjusted.
 };
 
 }  // namespace slabmalloc

@@ -49,6 +49,8 @@ struct CommonConfig {
   static constexpr bool last_resort = true;
   /// Bitmap words whose remote frees are gathered before they are delivered; a power of two.
   static constexpr std::size_t remote_buffer_entries = 16;
+  /// Of these, how many words' frees one slow path delivers at most.
+  static constexpr std::size_t flush_words = 16;
   /// Bytes that gathered frees may withhold from their owners.
   static constexpr std::size_t remote_buffer_bytes = 32 * kibibyte;
   /// Objects above this are delivered at once.

@@ -160,12 +160,21 @@ class RemoteBuffer {
   }
 
   /// Delivers everything, or leaves the rest to a visitor that is there.
-  void flush_all() noexcept {
+  void flush_all() noexcept { flush_some(Entries); }
+
+  /// Delivers what is gathered of at most `words` words, in turn.
+  void flush_some(std::size_t words) noexcept {
     if (!holds_some()) {
       return;
     }
     holds_some_.store(false, Order::relaxed);
-    for (Entry& entry : entries_) {
+    for (std::size_t looked_at = 0; looked_at < Entries; ++looked_at) {
+      if (words == 0) {
+        holds_some_.store(true, Order::relaxed);
+        return;
+      }
+      Entry& entry = entries_[next_to_flush_];
+      next_to_flush_ = (next_to_flush_ + 1) % Entries;
       if (!gate_.enter()) [[unlikely]] {
         // Should the visitor give up, there is still something to come back for.
         holds_some_.store(true, Order::relaxed);
@@ -178,6 +187,7 @@ class RemoteBuffer {
       const RemoteFree<Atomics> due = entry.take();
       gate_.leave();
       due.deliver();
+      --words;
     }
   }
 
@@ -295,6 +305,7 @@ class RemoteBuffer {
   Entry entries_[Entries] = {};
   mutable Gate<Atomics> gate_;
   typename Atomics::template Cell<bool> holds_some_{false};
+  std::size_t next_to_flush_ = 0;
 };
 
 }  // namespace slabmalloc

@@ -88,6 +88,11 @@ class alignas(64) SizeClass {
   std::uint32_t index() const noexcept { return index_; }
   std::size_t frame_bytes() const noexcept { return Page::frame_bytes(geometry_.object_size); }
   std::uint32_t idle_pages() const noexcept { return idle_count_; }
+  /// True if a page of the class is empty, the current one included. Thread: the owner.
+  bool has_empty_page() const noexcept {
+    Header* const page = current_.load(Order::relaxed);
+    return idle_count_ != 0 || (page != nullptr && is_empty(page));
+  }
 
   // ---- allocation ------------------------------------------------------------------------------
 

@@ -55,10 +55,10 @@ class ZoneEngine {
     }
   }
 
-  /// Delivers what the remote buffer holds and takes in a few queued pages. Thread: owner.
+  /// Delivers what the remote buffer holds, or some of it, and takes in a few queued pages. Thread: owner.
   void take_in_some() noexcept {
     words_since_take_ = 0;
-    remote_.flush_all();
+    remote_.flush_some(Config::flush_words);
     for (std::uint32_t count = 0; count < Config::drain_pages && absorb_one(); ++count) {
     }
   }
@@ -117,6 +117,19 @@ class ZoneEngine {
   [[gnu::always_inline]] void* allocate_fast(std::uint32_t index) noexcept {
     return banks_.with_class(
         index, [index](auto& bank, auto& size_class) { return issue(bank, size_class, index); });
+  }
+
+  /// An object of class `index` on a frame of the pager's, or null. Pre: allocate_class() found none. Thread: owner.
+  void* allocate_from_new_frame(std::uint32_t index) noexcept {
+    return banks_.with_class(index, [this](auto& bank, auto& size_class) -> void* {
+      return add_frame(bank, size_class) ? size_class.allocate_from_pages() : nullptr;
+    });
+  }
+
+  /// True if class `index` has a page for trim_class() to give back. Thread: owner.
+  bool has_empty_page(std::uint32_t index) noexcept {
+    return banks_.with_class(
+        index, [](auto&, auto& size_class) { return size_class.has_empty_page(); });
   }
 
   /// Frees `object` of class `index` without further ado; what is not Freed is for finish_deallocate(). Thread: owner.
@@ -277,7 +290,14 @@ class ZoneEngine {
       size_class.add_page(page, false);
       return true;
     }
+    return add_frame(bank, size_class);
+  }
+
+  /// Gives the class a page on a frame of the pager's.
+  template <class Bank, class Class>
+  bool add_frame([[maybe_unused]] Bank& bank, [[maybe_unused]] Class& size_class) noexcept {
     if constexpr (is_paged) {
+      const std::size_t bytes = size_class.frame_bytes();
       // The pager may allocate from this zone: nothing read before this call is used after it.
       const Frame frame = pager_->allocate_frame(bytes);
       if (frame.address != nullptr) {
@@ -296,6 +316,9 @@ class ZoneEngine {
   /// Takes an idle page from a class of the bank whose frames are of `bytes`, or null.
   template <class Bank>
   static Header* borrow_idle(Bank& bank, std::size_t bytes) noexcept {
+    if constexpr (is_paged && Config::idle_pages_per_class == 0) {
+      return nullptr;
+    }
     for (auto& size_class : bank.classes) {
       if (size_class.idle_pages() != 0 && size_class.frame_bytes() == bytes) {
         if (Header* page = size_class.remove_idle_page()) {
