@@ -103,7 +103,7 @@ void count_the_short_way() noexcept {
 // ---- the longest way -------------------------------------------------------------------------------------------------
 
 /// Plays several CPUs on one.
-struct PlayedHooks : ClosedHooks {
+struct PlayedHooks : Hooks {
   static constexpr std::uint32_t maximum_cpus = 4;
   static inline std::uint32_t played = 0;
   static std::uint32_t cpu() noexcept { return played; }

@@ -185,6 +185,22 @@ class CpuDoors<Hooks, Config> {
   };
 };
 
+/// Takes the part from behind `door`, so that nobody else finds it there until put_back(). Null if it is in use.
+template <class Door>
+[[gnu::always_inline]] inline auto* take_from(const Door& door) noexcept {
+  auto* const part = door.load();
+  if (part != nullptr) [[likely]] {
+    door.store(nullptr);
+    compiler_fence();
+  }
+  return part;
+}
+template <class Door, class Part>
+[[gnu::always_inline]] inline void put_back(const Door& door, Part* part) noexcept {
+  compiler_fence();
+  door.store(part);
+}
+
 /// The use of the part of the CPU that runs the caller; false, and nothing else, if that is in use already.
 template <KernelHooks Hooks, class Config>
 class CpuSection {
@@ -193,12 +209,7 @@ class CpuSection {
   using Doors = CpuDoors<Hooks, Config>;
 
   [[gnu::always_inline]] explicit CpuSection(Doors& doors) noexcept
-      : interrupts_(Hooks::save_interrupts()), door_(doors), part_(door_.load()) {
-    if (part_ != nullptr) [[likely]] {
-      door_.store(nullptr);
-      compiler_fence();
-    }
-  }
+      : interrupts_(Hooks::save_interrupts()), door_(doors), part_(take_from(door_)) {}
   /// As above, for slow paths: opens a door that was never opened. `parts` has one for each CPU.
   CpuSection(Doors& doors, Part* parts) noexcept : CpuSection(doors) {
     if (part_ == nullptr) {
@@ -209,27 +220,18 @@ class CpuSection {
       }
     }
   }
-  /// Goes on with a section of `part` that was passed on.
+  /// Goes on with a section that was begun without it: `part` was taken, `interrupts` were saved.
   CpuSection(Part* part, typename Hooks::InterruptState interrupts) noexcept
       : interrupts_(interrupts), door_(*part->doors), part_(part) {}
   [[gnu::always_inline]] ~CpuSection() {
-    if (is_passed_on_) {
-      return;
-    }
     if (part_ != nullptr) [[likely]] {
-      compiler_fence();
-      door_.store(part_);
+      put_back(door_, part_);
     }
     Hooks::restore_interrupts(interrupts_);
   }
   CpuSection(const CpuSection&) = delete;
   CpuSection& operator=(const CpuSection&) = delete;
 
-  /// Leaves the section's end to a CpuSection made of its part and the interrupts returned.
-  [[gnu::always_inline]] typename Hooks::InterruptState pass_on() noexcept {
-    is_passed_on_ = true;
-    return interrupts_;
-  }
   [[gnu::always_inline]] explicit operator bool() const noexcept { return part_ != nullptr; }
   [[gnu::always_inline]] Part* operator->() const noexcept { return part_; }
   [[gnu::always_inline]] Part* part() const noexcept { return part_; }
@@ -238,7 +240,6 @@ class CpuSection {
   typename Hooks::InterruptState interrupts_;
   [[no_unique_address]] typename Doors::Door door_;
   Part* part_;
-  bool is_passed_on_ = false;
 };
 
 }  // namespace slabmalloc

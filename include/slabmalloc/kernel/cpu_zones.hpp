@@ -104,13 +104,17 @@ class CpuZones {
     if (index == SizeClasses::no_class) [[unlikely]] {
       return allocate_run(layout, context);
     }
-    {
-      const Section part(doors_);
-      if (part) [[likely]] {
-        if (void* const object = part->zone.allocate_fast(index)) [[likely]] {
-          return object;
-        }
-      }
+    // The section by hand, here and below: not every compiler keeps a guard's members in registers.
+    const typename Hooks::InterruptState interrupts = Hooks::save_interrupts();
+    const Door door(doors_);
+    void* object = nullptr;
+    if (Part* const part = take_from(door)) [[likely]] {
+      object = part->zone.allocate_fast(index);
+      put_back(door, part);
+    }
+    Hooks::restore_interrupts(interrupts);
+    if (object != nullptr) [[likely]] {
+      return object;
     }
     return allocate_slow(index, context);
   }
@@ -134,18 +138,20 @@ class CpuZones {
       PagerRuns<PagerT>::deallocate(&pager_, object, layout);
       return;
     }
-    {
-      Section part(doors_);
-      if (part) [[likely]] {
-        const FreeOutcome outcome = part->zone.deallocate_fast(index, object);
-        if (outcome == FreeOutcome::Freed) [[likely]] {
-          part->frees.add(index, object);
-          return;
-        }
+    const typename Hooks::InterruptState interrupts = Hooks::save_interrupts();
+    const Door door(doors_);
+    if (Part* const part = take_from(door)) [[likely]] {
+      const FreeOutcome outcome = part->zone.deallocate_fast(index, object);
+      if (outcome != FreeOutcome::Freed) [[unlikely]] {
         // A call at its end, which takes the section along, leaves the way to here without a stack frame.
-        return finish_deallocate(object, part.part(), part.pass_on(), index, outcome);
+        return finish_deallocate(object, part, interrupts, index, outcome);
       }
+      part->frees.add(index, object);
+      put_back(door, part);
+      Hooks::restore_interrupts(interrupts);
+      return;
     }
+    Hooks::restore_interrupts(interrupts);
     deallocate_slow(object, index);
   }
 
@@ -323,13 +329,15 @@ class CpuZones {
 
  private:
   using Section = CpuSection<Hooks, Config>;
+  using Door = typename CpuDoors<Hooks, Config>::Door;
   using Stashes = typename Part::Stashes;
   template <class T>
   using Cell = typename Atomics::template Cell<T>;
 
   /// Bounds how long interrupts are saved for many objects at once.
   static constexpr std::uint32_t objects_per_section = 16;
-  static constexpr std::uint32_t looks_per_section = 8;
+  static constexpr std::uint32_t looks_per_section = 4;
+  static constexpr std::uint32_t surplus_at_once = 2;
 
   static constexpr std::size_t bytes_of_class(std::uint32_t index) noexcept {
     return Zone::frame_bytes_of_class(index);

@@ -149,17 +149,14 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_surplus() noexcept {
     const InterruptGuard<Hooks> interrupts;
     own = &parts_[Hooks::cpu()];
   }
-  bool has_given = false;
+  std::uint32_t count = 0;
   std::size_t given = 0;
   for (const std::size_t bytes : Stashes::frame_bytes) {
-    for (std::uint32_t count = 0; count < Config::growth_frames; ++count) {
-      if (!give_back_one(*own, bytes, Config::stash_frames, given)) {
-        break;
-      }
-      has_given = true;
+    while (count < surplus_at_once && give_back_one(*own, bytes, Config::stash_frames, given)) {
+      ++count;
     }
   }
-  return has_given;
+  return count != 0;
 }
 
 /// Gives a larger frame than of `bytes` back, or else all smaller ones. False if there were none.

@@ -176,7 +176,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some() noexcept {
       has_done_some = true;
     }
   }
-  return give_back_surplus() || has_done_some;
+  return has_done_some || give_back_surplus();
 }
 
 }  // namespace slabmalloc

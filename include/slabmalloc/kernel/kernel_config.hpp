@@ -20,7 +20,7 @@ struct CommonKernelConfig : CommonConfig {
   static constexpr bool last_resort = false;
   /// Queued pages that one slow path takes in: a slow path runs with interrupts saved.
   static constexpr std::uint32_t drain_pages = 2;
-  static constexpr std::size_t flush_words = 2;
+  static constexpr std::size_t flush_words = 1;
   /// Frames that one call for more gets from the pager: those of the smallest page kind, others one
   /// by one.
   static constexpr std::uint32_t growth_frames = 4;
