@@ -12,6 +12,7 @@ namespace {
 
 constexpr Job jobs[] = {
     {"machine", machine_job, true, "the kernel's own ground: CPUs, interrupts, memory"},
+    {"scenarios", scenarios_job, true, "how the core behaves, as in the hosted tests"},
     {"storm", storm_job, true, "all CPUs and their interrupts on one heap, until memory is used up"},
     {"cost", cost_job, true, "instructions of allocations and frees, the longest included"},
     {"fail", fail_job, false, "fails, to show that it is seen"},

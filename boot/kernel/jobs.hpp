@@ -34,6 +34,7 @@ bool expect(bool condition, Text what, const char* file = __builtin_FILE(),
             int line = __builtin_LINE()) noexcept;
 
 void machine_job();
+void scenarios_job();
 void storm_job();
 void cost_job();
 void fail_job();

@@ -74,7 +74,7 @@ class Trial {
   template <class Condition>
   bool check(const Condition& condition, const char* text = "",
              Where where = Where::here()) noexcept {
-    return static_cast<bool>(condition) || fail({text, step_, where, false, 0, 0, host_.seed});
+    return static_cast<bool>(condition) || fail(text, where, false, 0, 0);
   }
   template <class Condition>
   bool refute(const Condition& condition, const char* text = "",
@@ -144,11 +144,13 @@ class Trial {
 
   bool compare(bool holds, std::uint64_t found, std::uint64_t expected, const char* text,
                Where where) noexcept {
-    return holds || fail({text, step_, where, true, found, expected, host_.seed});
+    return holds || fail(text, where, true, found, expected);
   }
-  bool fail(const Failure& failure) noexcept {
+  [[gnu::cold, gnu::noinline]] bool fail(const char* text, Where where, bool has_values,
+                                         std::uint64_t found, std::uint64_t expected) noexcept {
     if (++failures_ <= most_reports) {
-      host_.report(host_.context, scenario_, failure);
+      host_.report(host_.context, scenario_,
+                   {text, step_, where, has_values, found, expected, host_.seed});
     }
     return false;
   }
