@@ -122,7 +122,7 @@ class ZoneEngine {
   /// An object of class `index` on a frame of the pager's, or null. Pre: allocate_class() found none. Thread: owner.
   void* allocate_from_new_frame(std::uint32_t index) noexcept {
     return banks_.with_class(index, [this](auto& bank, auto& size_class) -> void* {
-      return add_frame(bank, size_class) ? size_class.allocate_from_pages() : nullptr;
+      return this->add_frame(bank, size_class) ? size_class.allocate_from_pages() : nullptr;
     });
   }
 
