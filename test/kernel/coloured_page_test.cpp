@@ -146,5 +146,22 @@ TYPED_TEST(ColouredPageTest, double_frees_by_others_are_reported_with_their_addr
   allocator.deallocate(other, this->layout_);
 }
 
+TYPED_TEST(ColouredPageTest,
+           double_frees_that_are_found_at_the_merge_are_reported_with_their_address) {
+  using Page = typename TypeParam::Page;
+  typename TestFixture::Allocator allocator(TypeParam::object_bytes, 1);
+  ASSERT_TRUE(allocator.refill(this->frames_.template page<Page>()));
+  void* const object = allocator.allocate(this->layout_).value();
+  void* const other = allocator.allocate(this->layout_).value();
+  allocator.deallocate(object, this->layout_);
+  allocator.deallocate_remote(object, this->layout_);
+  allocator.collect();
+  const auto reports = this->misuse_.take();
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_EQ(reports[0].address, object);
+  allocator.deallocate(other, this->layout_);
+  EXPECT_EQ(allocator.validate(), nullptr);
+}
+
 }  // namespace
 }  // namespace slabmalloc
