@@ -360,7 +360,7 @@ class CpuZones {
 
   /// An object of the CPU's zone by its slow path, or null; `is_nested` if its part is occupied.
   void* allocate_in_zone(std::uint32_t index, bool& is_nested) noexcept;
-  bool catch_up_some() noexcept;
+  bool catch_up_some(bool takes_in) noexcept;
   Result<void> fill_own_reserve(std::uint32_t index, Context context) noexcept;
   void drain_some(Part& part) noexcept;
 

@@ -175,7 +175,8 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_for(std::size_t bytes) n
 
 // ---- empty pages ---------------------------------------------------------------------------------------
 
-/// Puts the empty pages of the next class that has any into the stash; looks at a few. In a section of `part`'s.
+/// Puts the empty pages of the next class that has any into the stash; looks at a few. What others
+/// freed meanwhile makes it go round again. In a section of `part`'s.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void CpuZones<HooksT, PagerT, ConfigT, Life>::drain_some(Part& part) noexcept {
   bool has_trimmed = false;
@@ -189,7 +190,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::drain_some(Part& part) noexcept {
   }
   if (part.next_to_drain == Zone::class_count) {
     part.next_to_drain = 0;
-    part.drain_is_wanted.store(false, Order::relaxed);
+    part.drain_is_wanted.store(part.zone.has_mail(), Order::relaxed);
   }
 }
 

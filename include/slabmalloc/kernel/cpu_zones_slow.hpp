@@ -20,7 +20,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   bool is_nested = false;
   if (void* const object = allocate_in_zone(index, is_nested)) {
     if (!is_nested && may_call_pager(context)) {
-      catch_up_some();
+      catch_up_some(false);
     }
     return object;
   }
@@ -150,13 +150,14 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up() noexcept {
-  while (catch_up_some()) {
+  while (catch_up_some(true)) {
   }
 }
 
-/// A part of what catch_up() does, of constant length. False if nothing was left to do, or could be done.
+/// A part of what catch_up() does, of constant length; without `takes_in` a drain waits with the rest for the
+/// allocations to take in what others freed. False if nothing was left to do, or could be done.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some() noexcept {
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some(bool takes_in) noexcept {
   bool has_done_some = false;
   {
     const Section part(doors_, parts_);
@@ -172,7 +173,11 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some() noexcept {
             part->frees.add(index, object);
           });
     } else if (part->drain_is_wanted.load(Order::relaxed)) {
-      drain_some(*part.part());
+      if (takes_in && part->zone.has_mail()) {
+        part->zone.take_in_some();
+      } else {
+        drain_some(*part.part());
+      }
       has_done_some = true;
     }
   }
