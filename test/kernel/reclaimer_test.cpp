@@ -206,21 +206,28 @@ TEST_F(ReclaimerTest, a_callback_may_itself_allocate_and_wait) {
 }
 
 TEST_F(ReclaimerTest, an_entry_that_is_visited_is_removed_later) {
-  add_all();
-  int calls = 0;
-  first.on_shrink = [&](std::size_t) -> std::size_t {
-    ++calls;
-    EXPECT_FALSE(reclaimer.remove(first.entry)) << "this very call visits it";
+  // Where a walk begins, and where one goes on.
+  for (Entry* leaving : {&first, &second}) {
+    add_all();
+    int calls = 0;
+    leaving->on_shrink = [&](std::size_t) -> std::size_t {
+      ++calls;
+      EXPECT_FALSE(reclaimer.remove(leaving->entry)) << "this very call visits it";
+      reclaimer.reclaim(1);
+      return 0;
+    };
     reclaimer.reclaim(1);
-    return 0;
-  };
-  reclaimer.reclaim(1);
-  reclaimer.reclaim(1);
-  EXPECT_EQ(calls, 1) << "nobody comes any more";
-  EXPECT_EQ(names(), (Names{"second", "third"}));
-  EXPECT_TRUE(reclaimer.remove(first.entry));
-  reclaimer.add(first.entry);
-  EXPECT_EQ(names(), (Names{"second", "third", "first"}));
+    reclaimer.reclaim(1);
+    EXPECT_EQ(calls, 1) << "nobody comes any more";
+    EXPECT_EQ(names(), (Names{leaving == &first ? "second" : "first", "third"}));
+    for (Entry* one : {&first, &second, &third}) {
+      EXPECT_TRUE(reclaimer.remove(one->entry));
+    }
+    reclaimer.add(leaving->entry);
+    EXPECT_EQ(names(), Names{leaving->entry.name()});
+    leaving->on_shrink = nullptr;
+    EXPECT_TRUE(reclaimer.remove(leaving->entry));
+  }
 }
 
 TEST_F(ReclaimerTest, others_may_go_and_come_during_a_visit) {
