@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
 #include <exception>
 #include <string>
 #include <vector>
@@ -30,7 +31,10 @@ struct OpenKernel {
   static std::uint32_t cpu() noexcept { return HostedCpu::number; }
   static InterruptState save_interrupts() noexcept { return HostedCpu::saved++; }
   static void restore_interrupts(InterruptState state) noexcept { HostedCpu::saved = state; }
-  [[noreturn]] static void panic(const char*) noexcept { std::terminate(); }
+  [[noreturn]] static void panic(const char* line) noexcept {
+    std::fprintf(stderr, "%s\n", line);
+    std::terminate();
+  }
   static void log(const char* line) noexcept {
     if (HostedCpu::lines != nullptr) {
       HostedCpu::lines->push_back(line);

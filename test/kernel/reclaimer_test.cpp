@@ -119,6 +119,11 @@ TEST_F(ReclaimerTest, entries_come_and_go_in_any_order) {
   EXPECT_EQ(reclaimer.reclaim(1), 0u);
 }
 
+TEST_F(ReclaimerTest, what_breaks_an_invariant_is_told_to_the_kernel) {
+  add_all();
+  EXPECT_DEATH(reclaimer.add(second.entry), "an entry is in one list");
+}
+
 TEST_F(ReclaimerTest, empty_frames_go_first_and_from_each_in_turn) {
   add_all();
   for (Entry* one : {&first, &second, &third}) {

@@ -84,7 +84,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
     ++used;
   }
   const Section part(doors_, parts_);
-  invariant(static_cast<bool>(part), "who may call the pager interrupts no section");
+  require<Hooks>(static_cast<bool>(part), "who may call the pager interrupts no section");
   for (std::uint32_t number = 0; number < got - used; ++number) {
     part->stash.push(frames[number], bytes);
   }
@@ -343,7 +343,8 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
     }
     if (!restock_kept(frame, bytes)) {
       give_back_frame(frame, bytes);
-      invariant(kept_.exact_size(bytes) >= frames, "who may call the pager interrupts no section");
+      require<Hooks>(kept_.exact_size(bytes) >= frames,
+                     "who may call the pager interrupts no section");
     }
   }
   while (kept_.size(bytes) > frames && use_kept(bytes)) {

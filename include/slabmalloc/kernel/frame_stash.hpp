@@ -13,7 +13,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "slabmalloc/base/assert.hpp"
 #include "slabmalloc/kernel/spin_lock.hpp"
 #include "slabmalloc/zone/config.hpp"
 
@@ -144,7 +143,7 @@ class FrameStashes<Hooks, PageKinds<Kinds...>> : FrameStash<Hooks, Kinds>... {
     const bool is_known = ((bytes == FrameStash<Hooks, Kinds>::frame_bytes &&
                             (f(static_cast<FrameStash<Hooks, Kinds>&>(*this)), true)) ||
                            ...);
-    invariant(is_known, "a frame's bytes are those of one page kind");
+    require<Hooks>(is_known, "a frame's bytes are those of one page kind");
   }
 };
 

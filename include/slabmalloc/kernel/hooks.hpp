@@ -27,7 +27,7 @@ namespace slabmalloc {
 ///                      restore_interrupts(state) of what was returned; pairs nest. It disables interrupts, or as
 ///                      little as preemption: handlers that come in between find out that the CPU's part is in use,
 ///                      and go another way (cpu_part.hpp). Where there are no atomics it must disable interrupts
-///   panic(line)        does not return; called where memory of the services themselves was overwritten
+///   panic(line)        does not return; called where an invariant of the services is broken, with what it says
 ///   log(line)          prints a line of a report; called by reports alone, in their caller's context
 /// Optional:
 ///   relax()            what a CPU does between two looks at a lock: pause, yield, wfe
@@ -66,6 +66,14 @@ enum class Context : std::uint8_t {
   Emergency,   ///< As MayNotWait, and from the reserves if need be: for those who give memory back,
                ///< and panic.
 };
+
+/// As invariant(), by the kernel's own panic.
+template <KernelHooks Hooks>
+inline void require(bool condition, const char* equation) noexcept {
+  if (!condition) [[unlikely]] {
+    Hooks::panic(equation);
+  }
+}
 
 /// Saves interrupts for as long as it lives.
 template <KernelHooks Hooks>

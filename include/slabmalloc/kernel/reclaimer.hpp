@@ -22,7 +22,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "slabmalloc/base/assert.hpp"
 #include "slabmalloc/kernel/reclaimable.hpp"
 #include "slabmalloc/kernel/spin_lock.hpp"
 
@@ -45,7 +44,7 @@ class Reclaimer {
   /// Pre: `entry` is in no list, and is removed before it ends.
   void add(Reclaimable& entry) noexcept {
     const Guard guard(lock_);
-    invariant(entry.number_ == 0, "an entry is in one list");
+    require<Hooks>(entry.number_ == 0, "an entry is in one list");
     entry.number_ = ++last_number_;
     entry.leaves_ = false;
     if (first_ == nullptr) {
