@@ -36,6 +36,8 @@ bool expect(bool condition, Text what, const char* file = __builtin_FILE(),
 void machine_job();
 void scenarios_job();
 void storm_job();
+void exhaustion_job();
+void report_job();
 void cost_job();
 void fail_job();
 void hang_job();
