@@ -5,7 +5,7 @@
 //   HardwareAtomics   the processor's own, over the compiler's __atomic builtins (<atomic> is not
 //                     usable freestanding with every supported standard library);
 //   SingleCpuAtomics  plain loads and stores, for one processor whose interrupt handlers do not
-//                     touch the allocator.
+//                     touch the allocator, or not while it is in use.
 // A third kind can stand in for both to explore interleavings: it needs the same members.
 //
 // Cells are no wider than a pointer, so 32-bit targets need no 64-bit atomics.
