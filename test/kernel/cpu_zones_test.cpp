@@ -521,6 +521,35 @@ TEST(CpuZonesPager, may_itself_allocate_and_free) {
   EXPECT_EQ(pager.frames.live_bytes(), 0u);
 }
 
+/// A pager that gives several frames at once.
+struct BatchPager : FrameSource {
+  std::size_t allocate_frames(std::size_t bytes, void** list, std::size_t count) noexcept {
+    ++batches;
+    std::size_t got = 0;
+    while (got < count && (list[got] = frame(bytes)) != nullptr) {
+      ++got;
+    }
+    return got;
+  }
+  std::size_t batches = 0;
+};
+
+TEST(CpuZonesPager, is_asked_once_for_several_frames_if_it_can_give_them) {
+  HostedCpu::number = 0;
+  BatchPager pager;
+  CpuZones<OpenKernel, BatchPager> heap(pager);
+  pager.set_limit((KernelConfig::growth_frames + 1) * base_bytes);
+  std::size_t count = 0;
+  while (heap.allocate(small)) {
+    ++count;
+  }
+  EXPECT_EQ(count, (KernelConfig::growth_frames + 1) * ObjectPage::geometry(small.size()).slots);
+  EXPECT_EQ(pager.batches, 3u) << "four frames, one, none";
+  EXPECT_EQ(heap.validate(), nullptr);
+  heap.release_all();
+  EXPECT_EQ(pager.live_bytes(), 0u);
+}
+
 /// The same with no atomic instruction, for one CPU.
 TEST(CpuZonesOfOneCpu, need_no_atomics) {
   HostedCpu::number = 0;

@@ -34,6 +34,9 @@ inline constexpr bool has_costly_stores = true;
 inline constexpr bool has_costly_stores = false;
 #endif
 
+/// False on processors without atomic read-modify-writes of a pointer, as small microcontrollers are.
+inline constexpr bool has_atomic_exchange = __GCC_ATOMIC_POINTER_LOCK_FREE == 2;
+
 /// Shared memory as the processor offers it.
 struct HardwareAtomics {
   template <class T>

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "slabmalloc/base/atomics.hpp"
 
@@ -58,7 +59,9 @@ namespace detail {
 
 inline void stop_at_misuse(const Misuse&) noexcept { __builtin_trap(); }
 
-inline constinit HardwareAtomics::Cell<MisuseHandler> misuse_handler{&stop_at_misuse};
+/// A processor that cannot exchange a word at one go is the only one.
+using MisuseAtomics = std::conditional_t<has_atomic_exchange, HardwareAtomics, SingleCpuAtomics>;
+inline constinit MisuseAtomics::Cell<MisuseHandler> misuse_handler{&stop_at_misuse};
 
 }  // namespace detail
 

@@ -367,6 +367,8 @@ class CpuZones {
   bool grow(std::size_t bytes, Context context) noexcept;
   std::uint32_t ask_pager(std::size_t bytes, Context context, void** frames,
                           std::uint32_t count) noexcept;
+  std::uint32_t get_frames(std::size_t bytes, Context context, void** frames,
+                           std::uint32_t count) noexcept;
   bool charge(std::size_t bytes) noexcept;
   void give_back_frame(void* frame, std::size_t bytes) noexcept;
   bool give_back_one(Part& other, std::size_t bytes, std::uint32_t keep,

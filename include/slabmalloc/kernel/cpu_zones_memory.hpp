@@ -23,34 +23,51 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::charge(std::size_t bytes) noexcept
   return true;
 }
 
-/// Gets up to `count` frames, for as many of which was charged; returns how many there were.
+/// Gets up to `count` frames of the pager's, as it gives them: all by one call if it can.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::ask_pager(std::size_t bytes, Context context,
                                                                  void** frames,
                                                                  std::uint32_t count) noexcept {
-  std::uint32_t got = 0;
-  for (; got < count; ++got) {
-    Frame frame;
-    if constexpr (requires { pager_.allocate_frame(bytes, context); }) {
-      frame = pager_.allocate_frame(bytes, context);
-    } else {
-      frame = pager_.allocate_frame(bytes);
+  if constexpr (requires { pager_.allocate_frames(bytes, frames, std::size_t{count}); }) {
+    const std::size_t got = pager_.allocate_frames(bytes, frames, std::size_t{count});
+    return got < count ? static_cast<std::uint32_t>(got) : count;
+  } else {
+    std::uint32_t got = 0;
+    for (Frame frame; got < count; ++got) {
+      if constexpr (requires { pager_.allocate_frame(bytes, context); }) {
+        frame = pager_.allocate_frame(bytes, context);
+      } else {
+        frame = pager_.allocate_frame(bytes);
+      }
+      if (frame.address == nullptr) {
+        break;
+      }
+      frames[got] = frame.address;
     }
-    if (frame.address == nullptr) {
-      break;
-    }
-    if ((reinterpret_cast<std::uintptr_t>(frame.address) & (bytes - 1)) != 0) [[unlikely]] {
-      report_misuse({MisuseKind::InvalidPage, frame.address, 0, 0});
-      pager_.deallocate_frame(frame.address, bytes);
-      break;
-    }
-    if (!life_.begin(frame.address, context)) {
-      pager_.deallocate_frame(frame.address, bytes);
-      break;
-    }
-    frames[got] = frame.address;
+    return got;
   }
-  return got;
+}
+
+/// Gets up to `count` frames fit for use, for as many of which was charged; returns how many there were.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::get_frames(std::size_t bytes, Context context,
+                                                                  void** frames,
+                                                                  std::uint32_t count) noexcept {
+  const std::uint32_t given = ask_pager(bytes, context, frames, count);
+  std::uint32_t kept = 0;
+  for (std::uint32_t number = 0; number < given; ++number) {
+    void* const frame = frames[number];
+    const bool is_aligned = (reinterpret_cast<std::uintptr_t>(frame) & (bytes - 1)) == 0;
+    if (!is_aligned) [[unlikely]] {
+      report_misuse({MisuseKind::InvalidPage, frame, 0, 0});
+    }
+    if (is_aligned && life_.begin(frame, context)) [[likely]] {
+      frames[kept++] = frame;
+    } else {
+      pager_.deallocate_frame(frame, bytes);
+    }
+  }
+  return kept;
 }
 
 /// Gets frames of `bytes` into the stash of the CPU on which the caller then is. False if there are
@@ -72,7 +89,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
     was_told = true;
     limit_callback_(limit_argument_);
   }
-  const std::uint32_t got = ask_pager(bytes, context, frames, charged);
+  const std::uint32_t got = get_frames(bytes, context, frames, charged);
   frame_bytes_.fetch_sub((charged - got) * bytes, Order::relaxed);
   if (got == 0) {
     return false;
@@ -80,7 +97,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   growths_.fetch_add(1, Order::relaxed);
   std::uint32_t used = 0;
   // The first is for the caller.
-  if (got > 1 && restock_kept(frames[got - 1], bytes)) {
+  if (most > 1 && got > 1 && restock_kept(frames[got - 1], bytes)) {
     ++used;
   }
   const Section part(doors_, parts_);
@@ -337,7 +354,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
     if (!charge(bytes)) {
       return AllocationError::OutOfMemory;
     }
-    if (ask_pager(bytes, context, &frame, 1) == 0) {
+    if (get_frames(bytes, context, &frame, 1) == 0) {
       frame_bytes_.fetch_sub(bytes, Order::relaxed);
       return AllocationError::OutOfMemory;
     }
