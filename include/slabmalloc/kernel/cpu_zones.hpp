@@ -30,23 +30,19 @@
 
 namespace slabmalloc {
 
-/// Called when an allocation would pass the limit of `zone_bytes`; frees something, or not.
+/// Called when an allocation would pass the limit; frees something, or not.
 using LimitCallback = void (*)(void* argument) noexcept;
-/// Called when the pager has nothing for an allocation that may wait; true if it freed memory
-/// somewhere.
+/// Called when the pager has nothing for an allocation that may wait; true if it freed memory somewhere.
 using ReclaimCallback = bool (*)(void* argument) noexcept;
 
 /// What is done with frames on their way in and out, with nothing held.
-///   begin(frame, context)   called for each frame that comes from the pager, for an allocation
-///   with
-///                           that context; if it says false the frame goes back at once
+///   begin(frame, context)   called for each frame that comes from the pager, for an allocation with that context; if it
+///                           says false the frame goes back at once
 ///   end(frame)              called before a frame goes back
 template <class L>
 concept FrameLife = requires(L& life, void* frame, Context context) {
-  { life.begin(frame, context) }
-  noexcept->std::same_as<bool>;
-  { life.end(frame) }
-  noexcept;
+  { life.begin(frame, context) } noexcept -> std::same_as<bool>;
+  { life.end(frame) } noexcept;
 };
 
 /// Does nothing with them.
@@ -96,8 +92,11 @@ class CpuZones {
   // ---- objects --------------------------------------------------------------------------------------
 
   /// A block for `layout`; a size of 0 counts as 1.
-  /// Fails: OutOfMemory; InvalidLayout above MAX_ALLOC_SIZE (size or alignment) unless the pager
-  /// gives runs. Cost: constant; the longest section takes in Config::drain_pages pages.
+  /// Fails: OutOfMemory; InvalidLayout above MAX_ALLOC_SIZE (size or alignment) unless the pager gives runs. What is
+  /// free on other CPUs' pages in use, or withheld there, is not found: they put what is empty into their stashes in
+  /// their next slow paths, or when drain_this_cpu() is called there.
+  /// Cost: constant, calls of the pager apart, as long as that has frames; then O(queued pages + size classes + frames
+  /// in stashes), in sections of constant length.
   [[gnu::always_inline]] Result<void*> allocate(Layout layout,
                                                 Context context = Context::MayNotWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
@@ -128,10 +127,10 @@ class CpuZones {
     return object;
   }
 
-  /// Frees a block of whatever CPU; a null pointer is none. The pager is called for runs alone:
-  /// frames that become surplus wait for give_back(), other CPUs, or the next allocation here that
-  /// may call it. Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse
-  /// hook.
+  /// Frees a block of whatever CPU; a null pointer is none. The pager is called for runs alone: frames that become
+  /// surplus wait for give_back(), other CPUs, or the next allocations here that may call it.
+  /// Context: any, NMIs included, but for runs.
+  /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook.
   [[gnu::always_inline]] void deallocate(void* object, Layout layout) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
     if (index == SizeClasses::no_class) [[unlikely]] {
@@ -208,12 +207,12 @@ class CpuZones {
 
   // ---- reserves and limits --------------------------------------------------------------------------
 
-  /// From now on each CPU keeps `objects` blocks of `layout` for calls that can get them nowhere
-  /// else: handlers that interrupt an allocation or a free, or find no memory without the pager.
-  /// Slow paths fill up what was taken; the caller's CPU is filled at once. 0 ends it. Context: as
-  /// an allocation with `context`. Fails: InvalidLayout if no size class serves it or if it is more
-  /// than Config::reserve_objects; OutOfMemory if this CPU's could not be filled, which is tried
-  /// again later.
+  /// From now on each CPU keeps `objects` blocks of `layout` for calls that can get them nowhere else: handlers that
+  /// interrupt an allocation or a free, or find no memory without the pager. Slow paths fill up what was taken; the
+  /// caller's CPU is filled at once. 0 ends it.
+  /// Context: as an allocation with `context`.
+  /// Fails: InvalidLayout if no size class serves it or if it is more than Config::reserve_objects; OutOfMemory if
+  /// this CPU's could not be filled, which is tried again later.
   Result<void> keep_for_interrupts(Layout layout, std::uint32_t objects,
                                    Context context = Context::MayNotWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
@@ -249,10 +248,10 @@ class CpuZones {
 
   // ---- memory pressure ------------------------------------------------------------------------------
 
-  /// Takes in all that others freed of this CPU's objects, delivers what it gathered of theirs, and
-  /// puts empty pages into its stash. False if the CPU's part was occupied: then its next slow path
-  /// does it. Thread: any context that stays on this CPU, as an inter-processor interrupt. Cost:
-  /// O(queued pages + size classes), in sections of a constant length each.
+  /// Takes in all that others freed of this CPU's objects, delivers what it gathered of theirs, and puts empty pages
+  /// into its stash. False if the CPU's part was occupied: then its next slow paths do it.
+  /// Thread: any context that stays on this CPU, as an inter-processor interrupt.
+  /// Cost: O(queued pages + size classes), in sections of a constant length each.
   bool drain_this_cpu() noexcept;
 
   /// Has each CPU do drain_this_cpu() in its next slow path.
@@ -262,14 +261,14 @@ class CpuZones {
     }
   }
 
-  /// Gives empty frames of all CPUs' stashes back to the pager, but for `keep` of each page kind
-  /// and CPU; returns their bytes. Context: any from which the pager may be called; not from inside
-  /// of a handler that interrupted a section (then 0).
+  /// Gives empty frames of all CPUs' stashes back to the pager, but for `keep` of each page kind and CPU; returns
+  /// their bytes, which is 0 from a handler that interrupted a section.
+  /// Context: any from which the pager may be called.
   std::size_t give_back(std::uint32_t keep = 0) noexcept;
 
-  /// Does for the caller's CPU what waits for a slow path of an allocation that may call the pager:
-  /// fills its reserve, drains it where that was asked for, gives frames beyond
-  /// Config::stash_frames back. For idle loops.
+  /// Does for the caller's CPU what waits for slow paths of allocations that may call the pager: fills its reserve,
+  /// drains it where that was asked for, gives frames beyond Config::stash_frames back. For idle loops.
+  /// Context: any from which the pager may be called.
   void catch_up() noexcept;
 
   /// drain_this_cpu(), drain_later() for the others, give_back(); returns the bytes given back.
@@ -279,9 +278,9 @@ class CpuZones {
     return give_back();
   }
 
-  /// Takes in all frees that are under way between CPUs and frees what is kept for interrupts: then
-  /// all that is free is found free, and class_statistics() tells what is not. Pre: nobody else
-  /// uses it. Cost: O(pages).
+  /// Takes in all frees that are under way between CPUs and frees what is kept for interrupts: then all that is free
+  /// is found free, and class_statistics() tells what is not.
+  /// Pre: nobody else uses it. Cost: O(pages).
   void settle() noexcept;
 
   /// Gives everything back, whatever lives in it, and starts anew. Pre: nobody else uses it or its
@@ -334,7 +333,7 @@ class CpuZones {
   template <class T>
   using Cell = typename Atomics::template Cell<T>;
 
-  /// Bounds how long interrupts are saved for many objects at once.
+  /// Bounds of what is done with interrupts saved, and by one slow path.
   static constexpr std::uint32_t objects_per_section = 16;
   static constexpr std::uint32_t looks_per_section = 4;
   static constexpr std::uint32_t surplus_at_once = 2;

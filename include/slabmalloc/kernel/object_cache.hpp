@@ -34,17 +34,14 @@
 namespace slabmalloc {
 
 /// How objects of type `T` begin and end.
-///   construct(place, context)   makes one; false if it could not, and then there is none.
-///   `context`
-///                               is that of the allocation which needs it
+///   construct(place, context)   makes one, for an allocation with that context; false if it could not, and then there
+///                               is none
 ///   destroy(object)             ends one, in its constructed state. It must not wait for memory
 /// Both may allocate from other caches, not from the one they serve.
 template <class L, class T>
 concept ObjectLife = requires(L& life, void* place, T* object, Context context) {
-  { life.construct(place, context) }
-  noexcept->std::same_as<bool>;
-  { life.destroy(object) }
-  noexcept;
+  { life.construct(place, context) } noexcept -> std::same_as<bool>;
+  { life.destroy(object) } noexcept;
 };
 
 /// By the type's own default constructor and destructor.
