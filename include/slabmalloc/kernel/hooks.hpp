@@ -37,25 +37,18 @@ namespace slabmalloc {
 template <class H>
 concept KernelHooks = requires(typename H::InterruptState state, const char* line) {
   { H::maximum_cpus } -> std::convertible_to<std::uint32_t>;
-  { H::cpu() }
-  noexcept->std::convertible_to<std::uint32_t>;
-  { H::save_interrupts() }
-  noexcept->std::same_as<typename H::InterruptState>;
-  { H::restore_interrupts(state) }
-  noexcept;
-  { H::panic(line) }
-  noexcept;
-  { H::log(line) }
-  noexcept;
+  { H::cpu() } noexcept -> std::convertible_to<std::uint32_t>;
+  { H::save_interrupts() } noexcept -> std::same_as<typename H::InterruptState>;
+  { H::restore_interrupts(state) } noexcept;
+  { H::panic(line) } noexcept;
+  { H::log(line) } noexcept;
 };
 
 /// Hooks with pointers of each CPU's own.
 template <class H>
 concept LocalHooks = KernelHooks<H> && requires(void* value) {
-  { H::template local<0u>() }
-  noexcept->std::same_as<void*>;
-  { H::template set_local<0u>(value) }
-  noexcept;
+  { H::template local<0u>() } noexcept -> std::same_as<void*>;
+  { H::template set_local<0u>(value) } noexcept;
 };
 
 /// What an allocation may do to get memory. Each may do less than the one before but the last.
