@@ -375,6 +375,7 @@ class CpuZones {
   bool give_back_surplus() noexcept;
   bool give_back_for(std::size_t bytes) noexcept;
   bool restock_kept(void* frame, std::size_t bytes) noexcept;
+  std::uint32_t count_kept(std::size_t bytes) noexcept;
   bool use_kept(std::size_t bytes) noexcept;
   static std::uint32_t kind_of(std::size_t bytes) noexcept;
 

@@ -302,6 +302,13 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::restock_kept(void* frame,
   return true;
 }
 
+/// Kept frames, without a lag. Their lock is held in a section, so that who interrupts it keeps away.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::count_kept(std::size_t bytes) noexcept {
+  const Section part(doors_, parts_);
+  return part ? kept_.exact_size(bytes) : kept_.size(bytes);
+}
+
 /// Moves a kept frame to the stash of the caller's CPU. False if there is none, or the CPU's part
 /// is occupied.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
@@ -349,7 +356,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
   }
   const std::size_t bytes = bytes_of_class(index);
   kept_wanted_[kind_of(bytes)].store(frames, Order::relaxed);
-  while (kept_.exact_size(bytes) < frames) {
+  while (count_kept(bytes) < frames) {
     void* frame = nullptr;
     if (!charge(bytes)) {
       return AllocationError::OutOfMemory;
@@ -360,8 +367,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
     }
     if (!restock_kept(frame, bytes)) {
       give_back_frame(frame, bytes);
-      require<Hooks>(kept_.exact_size(bytes) >= frames,
-                     "who may call the pager interrupts no section");
+      require<Hooks>(count_kept(bytes) >= frames, "who may call the pager interrupts no section");
     }
   }
   while (kept_.size(bytes) > frames && use_kept(bytes)) {
