@@ -19,7 +19,7 @@ template <class Atomics, std::uint32_t Classes, std::uint32_t Most>
 class ObjectReserve {
  public:
   /// An object of class `index`, or null. Thread: any, in any context; without a wait.
-  /// Order: acquire, with the release in put().
+  /// Order: acquire, with the release in adjust().
   void* take(std::uint32_t index) noexcept {
     for (auto& cell : cells_[index]) {
       if (cell.load(Order::relaxed) != nullptr) {
@@ -76,15 +76,24 @@ class ObjectReserve {
     return true;
   }
 
-  /// adjust() of one class of those that may need it. True if there was one, and it could be done.
+  /// adjust() of one class of those that may need it, in turn: what one cannot have does not keep others from theirs.
+  /// True if there was one, and it could be done. Thread: as adjust().
+  /// Order: acquire, with the release in note(): what was noted is seen in the cells.
   template <class Get, class Give>
   bool adjust_one(Get&& get, Give&& give) noexcept {
-    for (std::uint32_t number = 0; number < words; ++number) {
-      // Before the cells are looked at: what is taken from then on is noted again.
-      if (const Word noted = noted_[number].exchange(0, Order::relaxed)) {
-        noted_[number].fetch_or(noted & (noted - 1), Order::relaxed);
-        return adjust(number * word_bits + lowest_bit(noted), get, give);
+    for (std::uint32_t looks = 0; looks <= words; ++looks) {
+      auto& noted = noted_[next_ / word_bits];
+      const Word later = noted.load(Order::relaxed) & ~Word{0} << next_ % word_bits;
+      if (later != 0) {
+        const std::uint32_t bit = lowest_bit(later);
+        const std::uint32_t index = next_ / word_bits * word_bits + bit;
+        next_ = (index + 1) % (words * word_bits);
+        // Before the cells are looked at: what is taken from then on is noted again.
+        const Word all = noted.exchange(0, Order::acquire);
+        noted.fetch_or(all & ~(Word{1} << bit), Order::relaxed);
+        return adjust(index, get, give);
       }
+      next_ = (next_ / word_bits + 1) % words * word_bits;
     }
     return false;
   }
@@ -104,12 +113,14 @@ class ObjectReserve {
   Cell cells_[Classes][Most];
   static constexpr std::uint32_t words = (Classes + word_bits - 1) / word_bits;
 
+  /// Order: release, with the acquire in adjust_one().
   void note(std::uint32_t index) noexcept {
-    noted_[index / word_bits].fetch_or(Word{1} << (index % word_bits), Order::relaxed);
+    noted_[index / word_bits].fetch_or(Word{1} << (index % word_bits), Order::release);
   }
 
   typename Atomics::template Cell<std::uint8_t> wanted_[Classes];
   typename Atomics::template Cell<Word> noted_[words];  ///< A bit for each class to be adjusted.
+  std::uint32_t next_ = 0;                              ///< The class that adjust_one() looks at first.
 };
 
 }  // namespace slabmalloc
