@@ -124,9 +124,10 @@ struct alignas(64) CpuPart {
 
   Zone zone;  ///< First: its address is then the tag of its pages.
   StashPager<Hooks, Config> pager;
-  CpuDoors<Hooks, Config>* doors = nullptr;  ///< Null until its door is opened first.
+  Cell<CpuDoors<Hooks, Config>*> doors;  ///< Null until its door is opened first.
   Cell<bool> drain_is_wanted;
-  std::uint32_t next_to_drain = 0;  ///< The class with which draining goes on.
+  /// The class with which draining goes on; Zone::class_count while it does not.
+  std::uint32_t next_to_drain = Zone::class_count;
   Stashes stash;
   Reserve reserve;
   Frees frees;
@@ -214,15 +215,18 @@ class CpuSection {
   CpuSection(Doors& doors, Part* parts) noexcept : CpuSection(doors) {
     if (part_ == nullptr) {
       Part& own = parts[Hooks::cpu()];
-      if (own.doors == nullptr) {
-        own.doors = &doors;
+      // A handler may come in between, and open it: one exchange tells who was first.
+      if (own.doors.load(Order::relaxed) == nullptr &&
+          own.doors.exchange(&doors, Order::relaxed) == nullptr) {
         part_ = &own;
+      } else {
+        part_ = take_from(door_);
       }
     }
   }
   /// Goes on with a section that was begun without it: `part` was taken, `interrupts` were saved.
   CpuSection(Part* part, typename Hooks::InterruptState interrupts) noexcept
-      : interrupts_(interrupts), door_(*part->doors), part_(part) {}
+      : interrupts_(interrupts), door_(*part->doors.load(Order::relaxed)), part_(part) {}
   [[gnu::always_inline]] ~CpuSection() {
     if (part_ != nullptr) [[likely]] {
       put_back(door_, part_);

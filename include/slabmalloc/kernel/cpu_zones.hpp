@@ -361,7 +361,7 @@ class CpuZones {
   void* allocate_in_zone(std::uint32_t index, bool& is_nested) noexcept;
   bool catch_up_some(bool takes_in) noexcept;
   Result<void> fill_own_reserve(std::uint32_t index, Context context) noexcept;
-  void drain_some(Part& part) noexcept;
+  static bool drain_some(Part& part, bool takes_in) noexcept;
 
   bool grow(std::size_t bytes, Context context) noexcept;
   std::uint32_t ask_pager(std::size_t bytes, Context context, void** frames,

@@ -192,10 +192,20 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_for(std::size_t bytes) n
 
 // ---- empty pages ---------------------------------------------------------------------------------------
 
-/// Puts the empty pages of the next class that has any into the stash; looks at a few. What others
-/// freed meanwhile makes it go round again. In a section of `part`'s.
+/// Goes on with draining, or begins with it: takes in some of what others freed, if `takes_in`, else puts the empty
+/// pages of the next class that has any into the stash; looks at a few. What others freed meanwhile makes it go round
+/// again. False if that was a round's end. In a section of `part`'s.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-void CpuZones<HooksT, PagerT, ConfigT, Life>::drain_some(Part& part) noexcept {
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_some(Part& part, bool takes_in) noexcept {
+  if (part.next_to_drain == Zone::class_count) {
+    // Before anything is looked at: what is wanted from here on is another time.
+    part.drain_is_wanted.store(false, Order::relaxed);
+    part.next_to_drain = 0;
+  }
+  if (takes_in && part.zone.has_mail()) {
+    part.zone.take_in_some();
+    return true;
+  }
   bool has_trimmed = false;
   for (std::uint32_t looks = 0;
        looks < looks_per_section && part.next_to_drain < Zone::class_count && !has_trimmed; ++looks) {
@@ -205,31 +215,28 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::drain_some(Part& part) noexcept {
       part.zone.trim_class(index);
     }
   }
-  if (part.next_to_drain == Zone::class_count) {
-    part.next_to_drain = 0;
-    part.drain_is_wanted.store(part.zone.has_mail(), Order::relaxed);
+  const bool goes_on = part.next_to_drain != Zone::class_count;
+  if (!goes_on && part.zone.has_mail()) {
+    part.drain_is_wanted.store(true, Order::relaxed);
   }
+  return goes_on;
 }
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_this_cpu() noexcept {
   {
     const InterruptGuard<Hooks> interrupts;
-    Part& own = parts_[Hooks::cpu()];
-    own.drain_is_wanted.store(true, Order::relaxed);
-    own.next_to_drain = 0;
+    parts_[Hooks::cpu()].drain_is_wanted.store(true, Order::relaxed);
   }
-  for (bool is_wanted = true; is_wanted;) {
+  for (bool is_first = true, goes_on = true; goes_on; is_first = false) {
     const Section part(doors_, parts_);
     if (!part) {
       return false;
     }
-    if (part->zone.has_mail()) {
-      part->zone.take_in_some();
-    } else {
-      drain_some(*part.part());
-      is_wanted = part->drain_is_wanted.load(Order::relaxed);
+    if (is_first) {
+      part->next_to_drain = Zone::class_count;
     }
+    goes_on = drain_some(*part.part(), true);
   }
   return true;
 }

@@ -172,12 +172,11 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some(bool takes_in) noexc
             zone.deallocate_class(object, index);
             part->frees.add(index, object);
           });
-    } else if (part->drain_is_wanted.load(Order::relaxed)) {
-      if (takes_in && part->zone.has_mail()) {
-        part->zone.take_in_some();
-      } else {
-        drain_some(*part.part());
-      }
+    }
+    // A reserve that nothing can fill now does not keep anybody from what is empty.
+    if (!has_done_some &&
+        (part->drain_is_wanted.load(Order::relaxed) || part->next_to_drain != Zone::class_count)) {
+      drain_some(*part.part(), takes_in);
       has_done_some = true;
     }
   }
