@@ -220,6 +220,7 @@ class CpuZones {
       return AllocationError::InvalidLayout;
     }
     for (Part& part : parts_) {
+      const InterruptGuard<Hooks> interrupts;
       part.reserve.want(index, objects);
     }
     return fill_own_reserve(index, context);
@@ -227,7 +228,9 @@ class CpuZones {
 
   /// Keeps `frames` frames of `layout`'s page kind, for Context::Emergency alone or for all
   /// (Config::kept_frames_are_for_all), and refills them before frames go back to the pager.
-  /// Fails: InvalidLayout if no size class serves it; OutOfMemory if not all were to be had now.
+  /// Context: as an allocation with `context`. Fails: InvalidLayout if no size class serves it;
+  /// OutOfMemory if not all were to be had now, or from inside of a handler that interrupted a
+  /// section.
   Result<void> keep_frames(Layout layout, std::uint32_t frames,
                            Context context = Context::MayNotWait) noexcept;
 
@@ -369,14 +372,14 @@ class CpuZones {
   std::uint32_t get_frames(std::size_t bytes, Context context, void** frames,
                            std::uint32_t count) noexcept;
   bool charge(std::size_t bytes) noexcept;
+  void discharge(std::size_t bytes) noexcept;
   void give_back_frame(void* frame, std::size_t bytes) noexcept;
   bool give_back_one(Part& other, std::size_t bytes, std::uint32_t keep,
                      std::size_t& given) noexcept;
   bool give_back_surplus() noexcept;
   bool give_back_for(std::size_t bytes) noexcept;
   bool restock_kept(void* frame, std::size_t bytes) noexcept;
-  std::uint32_t count_kept(std::size_t bytes) noexcept;
-  bool use_kept(std::size_t bytes) noexcept;
+  bool unkeep(std::size_t bytes) noexcept;
   static std::uint32_t kind_of(std::size_t bytes) noexcept;
 
   CpuDoors<Hooks, Config> doors_;
@@ -400,4 +403,5 @@ class CpuZones {
 }  // namespace slabmalloc
 
 #include "slabmalloc/kernel/cpu_zones_memory.hpp"
+#include "slabmalloc/kernel/cpu_zones_reserves.hpp"
 #include "slabmalloc/kernel/cpu_zones_slow.hpp"

@@ -12,15 +12,28 @@ namespace slabmalloc {
 /// Counts `bytes` more; false, and nothing changed, if that passes the limit.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::charge(std::size_t bytes) noexcept {
-  const std::size_t now = frame_bytes_.fetch_add(bytes, Order::relaxed) + bytes;
-  if (now > limit_bytes_.load(Order::relaxed)) {
-    frame_bytes_.fetch_sub(bytes, Order::relaxed);
-    return false;
-  }
+  const InterruptGuard<Hooks> interrupts;  // For handlers, where there are no atomics.
+  std::size_t before = frame_bytes_.load(Order::relaxed);
+  std::size_t now = 0;
+  do {
+    // What does not fit is never counted: it would keep others from what does.
+    const std::size_t limit = limit_bytes_.load(Order::relaxed);
+    if (before > limit || bytes > limit - before) {
+      return false;
+    }
+    now = before + bytes;
+  } while (!frame_bytes_.compare_exchange(before, now, Order::relaxed));
   std::size_t most = frame_bytes_high_water_.load(Order::relaxed);
   while (now > most && !frame_bytes_high_water_.compare_exchange(most, now, Order::relaxed)) {
   }
   return true;
+}
+
+/// Counts `bytes` less.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+void CpuZones<HooksT, PagerT, ConfigT, Life>::discharge(std::size_t bytes) noexcept {
+  const InterruptGuard<Hooks> interrupts;
+  frame_bytes_.fetch_sub(bytes, Order::relaxed);
 }
 
 /// Gets up to `count` frames of the pager's, as it gives them: all by one call if it can.
@@ -90,7 +103,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
     limit_callback_(limit_argument_);
   }
   const std::uint32_t got = get_frames(bytes, context, frames, charged);
-  frame_bytes_.fetch_sub((charged - got) * bytes, Order::relaxed);
+  discharge((charged - got) * bytes);
   if (got == 0) {
     return false;
   }
@@ -116,7 +129,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_frame(void* frame,
                                                               std::size_t bytes) noexcept {
   life_.end(frame);
   pager_.deallocate_frame(frame, bytes);
-  frame_bytes_.fetch_sub(bytes, Order::relaxed);
+  discharge(bytes);
 }
 
 /// Moves a frame out of `other`'s stash, to the kept ones if any is missing there, else to the pager, and adds its bytes
@@ -281,105 +294,6 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::settle() noexcept {
       part.zone.trim_class(index);
     }
   }
-}
-
-// ---- kept frames and reserves --------------------------------------------------------------------------
-
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::kind_of(std::size_t bytes) noexcept {
-  std::uint32_t kind = 0;
-  while (Stashes::frame_bytes[kind] != bytes) {
-    ++kind;
-  }
-  return kind;
-}
-
-/// Puts a frame that lies nowhere to those that are kept if one is missing there.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-bool CpuZones<HooksT, PagerT, ConfigT, Life>::restock_kept(void* frame,
-                                                           std::size_t bytes) noexcept {
-  if (kept_.size(bytes) >= kept_wanted_[kind_of(bytes)].load(Order::relaxed)) {
-    return false;
-  }
-  const Section part(doors_, parts_);
-  if (!part) {
-    return false;
-  }
-  kept_.push(frame, bytes);
-  return true;
-}
-
-/// Kept frames, without a lag. Their lock is held in a section, so that who interrupts it keeps away.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::count_kept(std::size_t bytes) noexcept {
-  const Section part(doors_, parts_);
-  return part ? kept_.exact_size(bytes) : kept_.size(bytes);
-}
-
-/// Moves a kept frame to the stash of the caller's CPU. False if there is none, or the CPU's part
-/// is occupied.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-bool CpuZones<HooksT, PagerT, ConfigT, Life>::use_kept(std::size_t bytes) noexcept {
-  const Section part(doors_, parts_);
-  if (!part) {
-    return false;
-  }
-  void* const frame = kept_.pop(bytes);
-  if (frame == nullptr) {
-    return false;
-  }
-  part->stash.push(frame, bytes);
-  return true;
-}
-
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::fill_own_reserve(std::uint32_t index,
-                                                                       Context context) noexcept {
-  do {
-    const Section part(doors_, parts_);
-    if (!part) {
-      return AllocationError::OutOfMemory;
-    }
-    Zone& zone = part->zone;
-    if (part->reserve.adjust(
-            index, [&](std::uint32_t) { return zone.allocate_class(index).value_or(nullptr); },
-            [&](std::uint32_t, void* object) {
-              zone.deallocate_class(object, index);
-              part->frees.add(index, object);
-            })) {
-      return {};
-    }
-  } while (grow(bytes_of_class(index), context));
-  return AllocationError::OutOfMemory;
-}
-
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
-                                                                  std::uint32_t frames,
-                                                                  Context context) noexcept {
-  const std::uint32_t index = Zone::class_for(layout);
-  if (index == SizeClasses::no_class) {
-    return AllocationError::InvalidLayout;
-  }
-  const std::size_t bytes = bytes_of_class(index);
-  kept_wanted_[kind_of(bytes)].store(frames, Order::relaxed);
-  while (count_kept(bytes) < frames) {
-    void* frame = nullptr;
-    if (!charge(bytes)) {
-      return AllocationError::OutOfMemory;
-    }
-    if (get_frames(bytes, context, &frame, 1) == 0) {
-      frame_bytes_.fetch_sub(bytes, Order::relaxed);
-      return AllocationError::OutOfMemory;
-    }
-    if (!restock_kept(frame, bytes)) {
-      give_back_frame(frame, bytes);
-      require<Hooks>(count_kept(bytes) >= frames, "who may call the pager interrupts no section");
-    }
-  }
-  while (kept_.size(bytes) > frames && use_kept(bytes)) {
-  }
-  return {};
 }
 
 // ---- looking ----------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_reserves(
   }
   if (context == Context::Emergency) {
     for (Part& part : parts_) {
+      const InterruptGuard<Hooks> interrupts;
       if (void* const object = part.reserve.take(index)) {
         return object;
       }

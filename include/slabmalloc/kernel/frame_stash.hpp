@@ -37,11 +37,21 @@ class FrameStash {
   /// Takes a frame out, or null. Cost: constant; a look if there is none.
   void* pop() noexcept { return size() != 0 ? take() : nullptr; }
 
-  /// As pop(), but waits for a move to end that may bring one.
-  void* take() noexcept {
+  /// As push(), but only if it has fewer than `most`: else false.
+  bool push_below(std::uint32_t most, void* frame) noexcept {
+    const Guard guard(lock_);
+    const bool has_room = size() < most;
+    if (has_room) {
+      link(frame);
+    }
+    return has_room;
+  }
+
+  /// As pop(), but waits for a move to end that may bring one, and leaves `least`.
+  void* take(std::uint32_t least = 0) noexcept {
     const Guard guard(lock_);
     Header* const header = top_;
-    if (header == nullptr) {
+    if (header == nullptr || size() <= least) {
       return nullptr;
     }
     top_ = header->next;
@@ -112,9 +122,14 @@ class FrameStashes<Hooks, PageKinds<Kinds...>> : FrameStash<Hooks, Kinds>... {
     with(bytes, [&frame](auto& stash) { frame = stash.pop(); });
     return frame;
   }
-  void* take(std::size_t bytes) noexcept {
+  bool push_below(std::uint32_t most, void* frame, std::size_t bytes) noexcept {
+    bool has_room = false;
+    with(bytes, [&](auto& stash) { has_room = stash.push_below(most, frame); });
+    return has_room;
+  }
+  void* take(std::size_t bytes, std::uint32_t least = 0) noexcept {
     void* frame = nullptr;
-    with(bytes, [&frame](auto& stash) { frame = stash.take(); });
+    with(bytes, [&](auto& stash) { frame = stash.take(least); });
     return frame;
   }
   template <class Least>

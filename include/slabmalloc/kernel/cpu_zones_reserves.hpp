@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+//
+// CpuZones: the frames and the objects that are kept for those who get none elsewhere. Part of cpu_zones.hpp.
+#pragma once
+
+#include "slabmalloc/kernel/cpu_zones.hpp"
+
+namespace slabmalloc {
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::kind_of(std::size_t bytes) noexcept {
+  std::uint32_t kind = 0;
+  while (Stashes::frame_bytes[kind] != bytes) {
+    ++kind;
+  }
+  return kind;
+}
+
+/// Puts a frame that lies nowhere to those that are kept if one is missing there.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::restock_kept(void* frame,
+                                                           std::size_t bytes) noexcept {
+  const std::uint32_t wanted = kept_wanted_[kind_of(bytes)].load(Order::relaxed);
+  if (kept_.size(bytes) >= wanted) {
+    return false;
+  }
+  const Section part(doors_, parts_);
+  return part && kept_.push_below(wanted, frame, bytes);
+}
+
+/// Moves a kept frame, of more than are wanted, to the stash of the caller's CPU. False if there is
+/// none, or the CPU's part is occupied.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::unkeep(std::size_t bytes) noexcept {
+  const Section part(doors_, parts_);
+  if (!part) {
+    return false;
+  }
+  void* const frame = kept_.take(bytes, kept_wanted_[kind_of(bytes)].load(Order::relaxed));
+  if (frame == nullptr) {
+    return false;
+  }
+  part->stash.push(frame, bytes);
+  return true;
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::fill_own_reserve(std::uint32_t index,
+                                                                       Context context) noexcept {
+  do {
+    const Section part(doors_, parts_);
+    if (!part) {
+      return AllocationError::OutOfMemory;
+    }
+    Zone& zone = part->zone;
+    if (part->reserve.adjust(
+            index, [&](std::uint32_t) { return zone.allocate_class(index).value_or(nullptr); },
+            [&](std::uint32_t, void* object) {
+              zone.deallocate_class(object, index);
+              part->frees.add(index, object);
+            })) {
+      return {};
+    }
+  } while (may_call_pager(context) && grow(bytes_of_class(index), context));
+  return AllocationError::OutOfMemory;
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
+                                                                  std::uint32_t frames,
+                                                                  Context context) noexcept {
+  const std::uint32_t index = Zone::class_for(layout);
+  if (index == SizeClasses::no_class) {
+    return AllocationError::InvalidLayout;
+  }
+  const std::size_t bytes = bytes_of_class(index);
+  Cell<std::uint32_t>& wanted = kept_wanted_[kind_of(bytes)];
+  wanted.store(frames, Order::relaxed);
+  for (;;) {
+    {
+      const Section part(doors_, parts_);
+      if (!part) {
+        return AllocationError::OutOfMemory;
+      }
+      // Others may want more or fewer meanwhile.
+      if (kept_.exact_size(bytes) >= wanted.load(Order::relaxed)) {
+        break;
+      }
+    }
+    void* frame = nullptr;
+    if (!may_call_pager(context) || !charge(bytes)) {
+      return AllocationError::OutOfMemory;
+    }
+    if (get_frames(bytes, context, &frame, 1) == 0) {
+      discharge(bytes);
+      return AllocationError::OutOfMemory;
+    }
+    if (!restock_kept(frame, bytes)) {
+      give_back_frame(frame, bytes);
+    }
+  }
+  while (unkeep(bytes)) {
+  }
+  return {};
+}
+
+}  // namespace slabmalloc
