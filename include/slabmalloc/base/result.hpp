@@ -23,15 +23,23 @@ class [[nodiscard]] Result {
   constexpr Result(AllocationError error) noexcept : error_(error) {}
 
   constexpr explicit operator bool() const noexcept { return has_value_; }
-  /// The value. Pre: there is one.
-  constexpr const T& value() const noexcept { return value_; }
-  constexpr const T& operator*() const noexcept { return value_; }
-  constexpr const T* operator->() const noexcept { return &value_; }
+  /// The value. Pre: there is one; in a constant expression the compiler sees to that.
+  constexpr const T& value() const noexcept {
+    if (std::is_constant_evaluated() && !has_value_) {
+      there_is_no_value();
+    }
+    return value_;
+  }
+  constexpr const T& operator*() const noexcept { return value(); }
+  constexpr const T* operator->() const noexcept { return &value(); }
   /// The reason. Pre: there is no value.
   constexpr AllocationError error() const noexcept { return error_; }
   constexpr T value_or(T other) const noexcept { return has_value_ ? value_ : other; }
 
  private:
+  /// Not constexpr: a constant expression that comes here is none, and compilers say the name.
+  static void there_is_no_value() noexcept {}
+
   T value_{};
   AllocationError error_{};
   bool has_value_ = false;
