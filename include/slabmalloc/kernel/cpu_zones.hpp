@@ -70,6 +70,8 @@ struct CpuZonesStatistics {
 template <KernelHooks HooksT, Pager PagerT, class ConfigT = KernelConfig,
           FrameLife Life = PlainFrames>
 class CpuZones {
+  static_assert(HooksT::maximum_cpus != 0, "maximum_cpus is the number of CPUs, at least 1");
+
  public:
   using Hooks = HooksT;
   using Config = ConfigT;

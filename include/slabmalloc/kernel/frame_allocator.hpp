@@ -73,7 +73,8 @@ class FrameAllocator {
   using Span = FrameSpan<BaseBytes>;
   using Map = MemoryMap<BaseBytes>;
   static constexpr std::uint32_t base_bits = Span::base_bits;
-  static_assert(BaseBytes >= 256, "a frame is larger than a few words");
+  static_assert(is_power_of_two(BaseBytes) && BaseBytes >= 256,
+                "BaseBytes is the size of a page in bytes, a power of two from 256 on");
 
  public:
   static constexpr std::size_t base_bytes = BaseBytes;

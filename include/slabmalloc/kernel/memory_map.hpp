@@ -39,7 +39,7 @@ struct FrameRange {
 /// of the address space.
 template <std::size_t BaseBytes>
 class MemoryMap {
-  static_assert(is_power_of_two(BaseBytes));
+  static_assert(is_power_of_two(BaseBytes), "a base frame is a power of two of bytes");
 
  public:
   static constexpr std::uint32_t base_bits = highest_bit(BaseBytes);

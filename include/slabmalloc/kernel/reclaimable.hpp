@@ -27,11 +27,11 @@ class Reclaimable {
   /// A heap. Pre: `name` and `zones` outlive it.
   template <class Zones>
   constexpr Reclaimable(const char* name, Zones& zones) noexcept
-      : name_(name), target_(&zones), operations_(&operations_of_zones<Zones>) {}
+      : name_(name), target_(&zones), operations_(operations_for_heap<Zones>()) {}
   /// An object cache, by its own name. Pre: `cache` outlives it.
   template <class Cache>
   constexpr explicit Reclaimable(Cache& cache) noexcept
-      : target_(&cache), operations_(&operations_of_cache<Cache>) {}
+      : target_(&cache), operations_(operations_for_cache<Cache>()) {}
   Reclaimable(const Reclaimable&) = delete;
   Reclaimable& operator=(const Reclaimable&) = delete;
 
@@ -135,6 +135,25 @@ class Reclaimable {
   static constexpr Operations operations_of_cache =
       make_operations<&Reclaimable::zones_of_cache<Cache>>(&name_of_cache<Cache>,
                                                            &statistics_of_cache<Cache>);
+  /// The table, or for what has none the one sentence that says why.
+  template <class Zones>
+  static constexpr const Operations* operations_for_heap() noexcept {
+    constexpr bool is_heap = requires { typename Zones::Zone; };
+    static_assert(is_heap, "a cache has a name of its own: Reclaimable(cache); this is for heaps");
+    if constexpr (is_heap) {
+      return &operations_of_zones<Zones>;
+    }
+    return nullptr;
+  }
+  template <class Cache>
+  static constexpr const Operations* operations_for_cache() noexcept {
+    constexpr bool is_cache = requires { typename Cache::Zones; };
+    static_assert(is_cache, "a heap is given a name: Reclaimable(name, heap); this is for caches");
+    if constexpr (is_cache) {
+      return &operations_of_cache<Cache>;
+    }
+    return nullptr;
+  }
 
   /// Null: the target's own, which constant expressions may not read.
   const char* name_ = nullptr;
