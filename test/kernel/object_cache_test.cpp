@@ -305,6 +305,13 @@ TEST_F(ObjectCacheTest, a_reserve_that_cannot_be_had_is_told) {
   EXPECT_EQ(frames.live_frames(), 2u);
 }
 
+TEST_F(ObjectCacheTest, a_reserve_of_more_pages_than_can_be_counted_is_refused) {
+  const std::size_t objects = (std::size_t{1} << 32) * slots;
+  ASSERT_GT(Cache::pages_for(objects), std::size_t{1} << 32);
+  EXPECT_EQ(cache.reserve(objects).error(), AllocationError::OutOfMemory);
+  EXPECT_EQ(frames.live_frames(), 0u);
+}
+
 TEST_F(ObjectCacheTest, handlers_have_constructed_objects_in_reserve) {
   ASSERT_TRUE(cache.keep_for_interrupts(2));
   std::vector<Inode*> objects = allocate(9 * slots, Context::Interrupt);

@@ -164,7 +164,11 @@ class ObjectCache {
   /// sum is the largest where all CPUs but one have a single object on their last page: m for m <
   /// c, else c + floor((m - c) / s).
   Result<void> reserve(std::size_t objects, Context context = Context::MayNotWait) noexcept {
-    return zones_.keep_frames(layout, static_cast<std::uint32_t>(pages_for(objects)), context);
+    const auto pages = static_cast<std::uint32_t>(pages_for(objects));
+    if (pages != pages_for(objects)) {
+      return AllocationError::OutOfMemory;
+    }
+    return zones_.keep_frames(layout, pages, context);
   }
   /// The pages that reserve(objects) keeps.
   static constexpr std::size_t pages_for(std::size_t objects) noexcept {
