@@ -331,6 +331,21 @@ TEST_F(CpuZonesTest, kept_frames_are_for_emergencies_and_refilled_before_frames_
   EXPECT_EQ(frames.live_bytes(), 0u);
 }
 
+TEST_F(CpuZonesTest, an_emergency_calls_no_pager_which_panic_may_have_interrupted) {
+  ASSERT_TRUE(heap.keep_frames(small, 1));
+  const std::size_t calls = frames.calls();
+  const std::vector<void*> objects = allocate_all(small, Context::Emergency);
+  EXPECT_EQ(objects.size(), ObjectPage::geometry(small.size()).slots);
+  EXPECT_EQ(heap.allocate(layout_of(1 * mebibyte), Context::Emergency).error(),
+            AllocationError::OutOfMemory);
+  EXPECT_EQ(frames.calls(), calls);
+  // An allocation that may call it makes good what was used.
+  const std::vector<void*> others = {allocate(layout_of(128))};
+  EXPECT_EQ(heap.statistics().kept_bytes, base_bytes);
+  free_all(objects);
+  free_all(others, layout_of(128));
+}
+
 TEST_F(CpuZonesTest, frames_that_cannot_be_kept_are_told) {
   frames.set_limit(3 * base_bytes);
   EXPECT_EQ(heap.keep_frames(small, 4).error(), AllocationError::OutOfMemory);

@@ -347,7 +347,7 @@ class CpuZones {
     return Zone::frame_bytes_of_class(index);
   }
   static constexpr bool may_call_pager(Context context) noexcept {
-    return context != Context::Interrupt;
+    return context == Context::MayWait || context == Context::MayNotWait;
   }
   static constexpr bool may_use_kept(Context context) noexcept {
     return Config::kept_frames_are_for_all || context == Context::Emergency;

@@ -97,9 +97,6 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
       return object;
     }
   }
-  if (context == Context::Emergency) {
-    return allocate_from_reserves(index, context);
-  }
   if (void* const object = allocate_from_kept(index, context)) {
     return object;
   }

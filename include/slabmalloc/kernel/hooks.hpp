@@ -56,8 +56,7 @@ enum class Context : std::uint8_t {
   MayWait,     ///< The pager may wait, and memory is reclaimed from others.
   MayNotWait,  ///< The pager may be called but must not wait.
   Interrupt,   ///< The pager is not called: interrupt handlers, NMIs, the pager itself.
-  Emergency,   ///< As MayNotWait, and from the reserves if need be: for those who give memory back,
-               ///< and panic.
+  Emergency,   ///< As Interrupt, and from what is kept: panic, and who is about to give memory back.
 };
 
 /// As invariant(), by the kernel's own panic.
