@@ -565,6 +565,23 @@ TEST(CpuZonesPager, is_asked_once_for_several_frames_if_it_can_give_them) {
   EXPECT_EQ(pager.live_bytes(), 0u);
 }
 
+/// The last of CPUs that are counted from 1: the first word behind the doors is the first zone's owner, null in kernels.
+TEST(CpuZonesHooks, that_number_a_cpu_too_many_end_at_its_first_call) {
+  HostedCpu::number = 0;
+  FrameSource frames;
+  CpuZones<OpenKernel, FrameSource> heap(frames);
+  void* const object = heap.allocate(small).value_or(nullptr);
+  HostedCpu::number = OpenKernel::maximum_cpus;
+  const char* const line = "cpu\\(\\) < maximum_cpus";
+  EXPECT_DEATH((void)heap.allocate(small), line);
+  EXPECT_DEATH(heap.deallocate(object, small), line);
+  EXPECT_DEATH((void)heap.drain_this_cpu(), line);
+  EXPECT_DEATH(heap.catch_up(), line);
+  HostedCpu::number = 0;
+  heap.deallocate(object, small);
+  heap.release_all();
+}
+
 /// The same with no atomic instruction, for one CPU.
 TEST(CpuZonesOfOneCpu, need_no_atomics) {
   HostedCpu::number = 0;

@@ -202,6 +202,14 @@ template <class Door, class Part>
   door.store(part);
 }
 
+/// The part of the CPU that runs the caller, for slow paths. Pre: interrupts are saved. Panics if there is none.
+template <KernelHooks Hooks, class Part>
+Part& own_part(Part* parts) noexcept {
+  const std::uint32_t number = Hooks::cpu();
+  require<Hooks>(number < Hooks::maximum_cpus, "cpu() < maximum_cpus");
+  return parts[number];
+}
+
 /// The use of the part of the CPU that runs the caller; false, and nothing else, if that is in use already.
 template <KernelHooks Hooks, class Config>
 class CpuSection {
@@ -214,7 +222,7 @@ class CpuSection {
   /// As above, for slow paths: opens a door that was never opened. `parts` has one for each CPU.
   CpuSection(Doors& doors, Part* parts) noexcept : CpuSection(doors) {
     if (part_ == nullptr) {
-      Part& own = parts[Hooks::cpu()];
+      Part& own = own_part<Hooks>(parts);
       // A handler may come in between, and open it: one exchange tells who was first.
       if (own.doors.load(Order::relaxed) == nullptr &&
           own.doors.exchange(&doors, Order::relaxed) == nullptr) {

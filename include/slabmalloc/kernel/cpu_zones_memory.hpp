@@ -177,7 +177,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_surplus() noexcept {
   Part* own = nullptr;
   {
     const InterruptGuard<Hooks> interrupts;
-    own = &parts_[Hooks::cpu()];
+    own = &own_part<Hooks>(parts_);
   }
   std::uint32_t count = 0;
   std::size_t given = 0;
@@ -239,7 +239,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_this_cpu() noexcept {
   {
     const InterruptGuard<Hooks> interrupts;
-    parts_[Hooks::cpu()].drain_is_wanted.store(true, Order::relaxed);
+    own_part<Hooks>(parts_).drain_is_wanted.store(true, Order::relaxed);
   }
   for (bool is_first = true, goes_on = true; goes_on; is_first = false) {
     const Section part(doors_, parts_);

@@ -43,7 +43,7 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_in_zone(std::uint32_t in
   const Section part(doors_, parts_);
   if (!part) {
     is_nested = true;
-    parts_[Hooks::cpu()].nested_allocations.fetch_add(1, Order::relaxed);
+    own_part<Hooks>(parts_).nested_allocations.fetch_add(1, Order::relaxed);
     return nullptr;
   }
   return part->zone.allocate_class(index).value_or(nullptr);
@@ -58,7 +58,7 @@ Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_reserves(
   }
   {
     const InterruptGuard<Hooks> interrupts;
-    if (void* const object = parts_[Hooks::cpu()].reserve.take(index)) {
+    if (void* const object = own_part<Hooks>(parts_).reserve.take(index)) {
       return object;
     }
   }
@@ -131,7 +131,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
       part->frees.add(index, object);
       return;
     }
-    parts_[Hooks::cpu()].frees.add_nested(index, object);
+    own_part<Hooks>(parts_).frees.add_nested(index, object);
   }
   Zone::deallocate_remote_class(object, index);
 }
