@@ -23,6 +23,11 @@ struct Kernel {
   static void log(const char*) noexcept { ++saved; }
 };
 
+struct KernelOfOneCpu : Kernel {
+  static constexpr std::uint32_t maximum_cpus = 1;
+  static std::uint32_t cpu() noexcept { return 0; }
+};
+
 template <class Frames>
 const char* exercise_frames(Frames& frames, const MemoryRegion* regions, std::size_t count) {
   if (!frames.add(regions, count)) {
@@ -65,9 +70,9 @@ const char* exercise_cache(Cache& cache, std::size_t count) {
   return cache.validate();
 }
 
-template <class AtomicsT, class Cache, class Zones>
+template <class Cache, class Zones>
 const char* exercise_reclaim(Cache& cache, Zones& zones) {
-  Reclaimer<Kernel, AtomicsT> reclaimer;
+  Reclaimer<typename Zones::Hooks, typename Zones::Atomics> reclaimer;
   Reclaimable entry(cache);
   Reclaimable heap("heap", zones);
   entry.set_shrink([](void*, std::size_t bytes) noexcept { return bytes; }, nullptr);
@@ -86,15 +91,16 @@ const char* exercise_reclaim(Cache& cache, Zones& zones) {
 }
 
 constinit FrameAllocator<Kernel> frames_of_many_cpus;
-constinit FrameAllocator<Kernel, 64 * kibibyte, SingleCpuAtomics> frames_of_one_cpu;
+constinit FrameAllocator<KernelOfOneCpu, 64 * kibibyte, SingleCpuAtomics> frames_of_one_cpu;
 
 constinit ObjectCache<Thing, Kernel, FrameAllocator<Kernel>> cache_of_many_cpus(
     "thing", frames_of_many_cpus);
-constinit ObjectCache<Thing, Kernel, FrameAllocator<Kernel, 64 * kibibyte, SingleCpuAtomics>,
+constinit ObjectCache<Thing, KernelOfOneCpu,
+                      FrameAllocator<KernelOfOneCpu, 64 * kibibyte, SingleCpuAtomics>,
                       AlignedOptions<64 * kibibyte, SingleCpuAtomics>>
     cache_of_one_cpu("thing", frames_of_one_cpu);
 constinit CpuZones<Kernel, FrameAllocator<Kernel>> zones_of_many_cpus(frames_of_many_cpus);
-constinit CpuZones<Kernel, FrameAllocator<Kernel, 64 * kibibyte, SingleCpuAtomics>,
+constinit CpuZones<KernelOfOneCpu, FrameAllocator<KernelOfOneCpu, 64 * kibibyte, SingleCpuAtomics>,
                    GranuleKernelConfig<64 * kibibyte, SingleCpuAtomics>>
     zones_of_one_cpu(frames_of_one_cpu);
 constinit CpuZones<Kernel, FrameAllocator<Kernel>, SmallArenaKernelConfig<>> zones_of_small_arena(
@@ -110,12 +116,9 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   broken = broken != nullptr ? broken : exercise_frames(frames_of_one_cpu, regions, count);
   broken = broken != nullptr ? broken : exercise_cache(cache_of_many_cpus, count);
   broken = broken != nullptr ? broken : exercise_cache(cache_of_one_cpu, count);
-  const char* const other =
-      exercise_reclaim<HardwareAtomics>(cache_of_many_cpus, zones_of_many_cpus);
+  const char* const other = exercise_reclaim(cache_of_many_cpus, zones_of_many_cpus);
   broken = broken != nullptr ? broken : other;
-  const char* const small =
-      exercise_reclaim<HardwareAtomics>(cache_of_many_cpus, zones_of_small_arena);
+  const char* const small = exercise_reclaim(cache_of_many_cpus, zones_of_small_arena);
   broken = broken != nullptr ? broken : small;
-  return broken != nullptr ? broken
-                           : exercise_reclaim<SingleCpuAtomics>(cache_of_one_cpu, zones_of_one_cpu);
+  return broken != nullptr ? broken : exercise_reclaim(cache_of_one_cpu, zones_of_one_cpu);
 }

@@ -587,7 +587,7 @@ TEST(CpuZonesOfOneCpu, need_no_atomics) {
   HostedCpu::number = 0;
   FrameSource frames;
   using Config = GranuleKernelConfig<4 * kibibyte, SingleCpuAtomics>;
-  CpuZones<OpenKernel, FrameSource, Config> heap(frames);
+  CpuZones<test::SingleKernel, FrameSource, Config> heap(frames);
   ASSERT_TRUE(heap.keep_for_interrupts(small, 2));
   std::vector<void*> objects(1000);
   ASSERT_EQ(heap.allocate_many(small, objects.data(), objects.size()), objects.size());

@@ -18,7 +18,7 @@ namespace slabmalloc::test {
 namespace {
 
 static_assert(RunPager<Frames>);
-static_assert(RunPager<FrameAllocator<OpenKernel, 16 * kibibyte, SingleCpuAtomics>>);
+static_assert(RunPager<FrameAllocator<SingleKernel, 16 * kibibyte, SingleCpuAtomics>>);
 
 constexpr std::size_t frame = 4 * kibibyte;
 
@@ -269,7 +269,7 @@ class FramePagerTest : public testing::Test {
     }
   }();
   static constexpr std::size_t bytes = 64 * large;
-  using Pager = FrameAllocator<PatientKernel, base, typename Config::Atomics>;
+  using Pager = FrameAllocator<SingleKernel, base, typename Config::Atomics>;
 
   MisuseRecorder misuse_;
   PhysicalMemory memory_{bytes, large};

@@ -43,6 +43,11 @@ struct OpenKernel {
 };
 static_assert(KernelHooks<OpenKernel>);
 
+/// The same of one CPU.
+struct SingleKernel : OpenKernel {
+  static constexpr std::uint32_t maximum_cpus = 1;
+};
+
 /// Lets others run while it waits: there are more threads than processors.
 struct PatientKernel : OpenKernel {
   static void relax() noexcept { sched_yield(); }

@@ -495,7 +495,8 @@ TEST(CacheConfigPages, waste_at_most_an_eighth_and_no_smaller_one_does) {
 TEST(ObjectCacheOfOneCpu, needs_no_atomics) {
   HostedCpu::number = 0;
   FrameSource frames;
-  ObjectCache<Wide, OpenKernel, FrameSource, GranuleCacheOptions<16 * kibibyte, SingleCpuAtomics>>
+  ObjectCache<Wide, test::SingleKernel, FrameSource,
+              GranuleCacheOptions<16 * kibibyte, SingleCpuAtomics>>
       cache("wide", frames);
   ASSERT_TRUE(cache.reserve(100));
   std::vector<Wide*> objects(500);

@@ -355,10 +355,11 @@ TEST(ReclaimerThreads, entries_come_and_go_while_others_reclaim) {
 TEST(ReclaimerOfOneCpu, needs_no_atomics) {
   HostedCpu::number = 0;
   FrameSource frames;
-  ObjectCache<Node, PatientKernel, FrameSource, GranuleCacheOptions<4 * kibibyte, SingleCpuAtomics>>
+  ObjectCache<Node, test::SingleKernel, FrameSource,
+              GranuleCacheOptions<4 * kibibyte, SingleCpuAtomics>>
       cache("node", frames);
   Reclaimable entry(cache);
-  Reclaimer<PatientKernel, SingleCpuAtomics> reclaimer;
+  Reclaimer<test::SingleKernel, SingleCpuAtomics> reclaimer;
   reclaimer.add(entry);
   cache.deallocate(cache.allocate());
   EXPECT_EQ(reclaimer.trim(), 4 * page);

@@ -34,7 +34,7 @@ TEST(SpinLock, saves_interrupts_for_as_long_as_it_is_held) {
 }
 
 TEST(SpinLock, of_one_cpu_can_be_taken_again_and_again) {
-  SpinLock<test::OpenKernel, SingleCpuAtomics> lock;
+  SpinLock<test::SingleKernel, SingleCpuAtomics> lock;
   std::uint32_t held = 0;
   for (int round = 0; round < 3; ++round) {
     const decltype(lock)::Guard guard(lock);

@@ -71,6 +71,8 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT = KernelConfig,
           FrameLife Life = PlainFrames>
 class CpuZones {
   static_assert(HooksT::maximum_cpus != 0, "maximum_cpus is the number of CPUs, at least 1");
+  static_assert(atomics_suffice<HooksT, typename ConfigT::Atomics>,
+                "SingleCpuAtomics are for one CPU: say maximum_cpus = 1, or take HardwareAtomics");
 
  public:
   using Hooks = HooksT;

@@ -15,6 +15,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <type_traits>
 
 #include "slabmalloc/base/atomics.hpp"
 
@@ -58,6 +59,11 @@ enum class Context : std::uint8_t {
   Interrupt,   ///< The pager is not called: interrupt handlers, NMIs, the pager itself.
   Emergency,   ///< As Interrupt, and from what is kept: panic, and who is about to give memory back.
 };
+
+/// That `Atomics` do for the CPUs of `Hooks`: several need atomic instructions.
+template <KernelHooks Hooks, class Atomics>
+inline constexpr bool atomics_suffice =
+    Hooks::maximum_cpus == 1 || !std::is_same_v<Atomics, SingleCpuAtomics>;
 
 /// As invariant(), by the kernel's own panic.
 template <KernelHooks Hooks>

@@ -18,6 +18,9 @@ namespace slabmalloc {
 /// With SingleCpuAtomics it does no more than to save interrupts.
 template <KernelHooks Hooks, class Atomics = HardwareAtomics>
 class SpinLock {
+  static_assert(atomics_suffice<Hooks, Atomics>,
+                "SingleCpuAtomics are for one CPU: say maximum_cpus = 1, or take HardwareAtomics");
+
  public:
   constexpr SpinLock() noexcept = default;
   SpinLock(const SpinLock&) = delete;
