@@ -15,7 +15,7 @@
 //
 // A section (cpu_part.hpp) is short: an allocation's slow path visits the words of two pages and takes in a few more.
 // The pager and all callbacks are called between sections: with nothing held, interrupts as the caller had them. They
-// may allocate and free here; a pager that needs memory for itself says Context::Interrupt, lest it be asked again.
+// may allocate and free here, with Context::Interrupt or Emergency, lest they be called again from within.
 //
 // Whose frames where are, with its line in validate():
 //   K1  frame bytes = those of all CPUs' zones + stashes + kept frames
@@ -98,7 +98,8 @@ class CpuZones {
   /// A block for `layout`; a size of 0 counts as 1.
   /// Fails: OutOfMemory; InvalidLayout above MAX_ALLOC_SIZE (size or alignment) unless the pager gives runs. What is
   /// free on other CPUs' pages in use, or withheld there, is not found: they put what is empty into their stashes in
-  /// their next slow paths, or when drain_this_cpu() is called there.
+  /// their next slow paths, or when drain_this_cpu() is called there. Nor is a frame that another CPU is just getting
+  /// from the pager or giving back to it.
   /// Cost: constant, calls of the pager apart, as long as that has frames; then O(queued pages + size classes + frames
   /// in stashes), in sections of constant length.
   [[gnu::always_inline]] Result<void*> allocate(Layout layout,
@@ -238,8 +239,8 @@ class CpuZones {
   Result<void> keep_frames(Layout layout, std::uint32_t frames,
                            Context context = Context::MayNotWait) noexcept;
 
-  /// Bounds the bytes of all frames. Before an allocation fails for that, `callback` may free
-  /// something.
+  /// Bounds the bytes of all frames. Before an allocation fails for that, `callback` may free something.
+  /// Thread: any, with the callback as before; another one while nobody allocates.
   void set_limit(std::size_t bytes, LimitCallback callback = nullptr,
                  void* argument = nullptr) noexcept {
     limit_callback_ = callback;
@@ -247,7 +248,8 @@ class CpuZones {
     limit_bytes_.store(bytes, Order::relaxed);
   }
 
-  /// Is asked to free memory elsewhere when an allocation that may wait has found none.
+  /// `callback` is asked to free memory elsewhere when an allocation that may wait has found none.
+  /// Thread: any, while nobody allocates.
   void set_reclaim(ReclaimCallback callback, void* argument) noexcept {
     reclaim_ = callback;
     reclaim_argument_ = argument;

@@ -109,6 +109,16 @@ class FrameStashes<Hooks, PageKinds<Kinds...>> : FrameStash<Hooks, Kinds>... {
   static constexpr std::uint32_t kinds = sizeof...(Kinds);
   /// The bytes of a frame of each kind.
   static constexpr std::size_t frame_bytes[kinds] = {FrameStash<Hooks, Kinds>::frame_bytes...};
+  static_assert([] {
+    for (std::uint32_t one = 0; one < kinds; ++one) {
+      for (std::uint32_t other = 0; other < one; ++other) {
+        if (frame_bytes[one] == frame_bytes[other]) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }(), "page kinds of CpuZones are told apart by their frames' sizes: no two may have the same");
 
   /// The bytes of a frame of base pages.
   static constexpr std::size_t base_bytes = frame_bytes[0];
