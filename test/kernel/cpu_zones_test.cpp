@@ -582,6 +582,23 @@ TEST(CpuZonesHooks, that_number_a_cpu_too_many_end_at_its_first_call) {
   heap.release_all();
 }
 
+/// SmallArenaKernelConfig has two kinds of pages of 4 KiB.
+TEST(CpuZonesOfASmallArena, count_frames_of_one_size_once_whatever_kinds_have_it) {
+  HostedCpu::number = 0;
+  FrameSource frames;
+  CpuZones<OpenKernel, FrameSource, SmallArenaKernelConfig<>> heap(frames);
+  ASSERT_TRUE(heap.keep_frames(layout_of(16), 2));
+  for (const std::size_t size : {16u, 800u, 1000u, 1600u, 2048u}) {
+    heap.deallocate(heap.allocate(layout_of(size)).value(), layout_of(size));
+  }
+  EXPECT_EQ(heap.statistics().kept_bytes, 2 * base_bytes);
+  EXPECT_EQ(heap.validate(), nullptr);
+  ASSERT_TRUE(heap.drain_this_cpu());
+  EXPECT_EQ(heap.validate(), nullptr);
+  heap.release_all();
+  EXPECT_EQ(frames.live_bytes(), 0u);
+}
+
 /// The same with no atomic instruction, for one CPU.
 TEST(CpuZonesOfOneCpu, need_no_atomics) {
   HostedCpu::number = 0;

@@ -303,15 +303,14 @@ CpuZonesStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::statistics() const n
   CpuZonesStatistics result;
   for (const Part& part : parts_) {
     result.zones += part.zone.statistics();
-    for (const std::size_t bytes : Stashes::frame_bytes) {
+    Stashes::for_each_size([&](std::size_t bytes) {
       result.stash_bytes += part.stash.size(bytes) * bytes;
-    }
+    });
     result.nested_allocations += part.nested_allocations.load(Order::relaxed);
     result.nested_frees += part.frees.nested();
   }
-  for (const std::size_t bytes : Stashes::frame_bytes) {
-    result.kept_bytes += kept_.size(bytes) * bytes;
-  }
+  Stashes::for_each_size(
+      [&](std::size_t bytes) { result.kept_bytes += kept_.size(bytes) * bytes; });
   result.frame_bytes = frame_bytes();
   result.frame_bytes_high_water = frame_bytes_high_water_.load(Order::relaxed);
   result.growths = growths_.load(Order::relaxed);

@@ -109,16 +109,20 @@ class FrameStashes<Hooks, PageKinds<Kinds...>> : FrameStash<Hooks, Kinds>... {
   static constexpr std::uint32_t kinds = sizeof...(Kinds);
   /// The bytes of a frame of each kind.
   static constexpr std::size_t frame_bytes[kinds] = {FrameStash<Hooks, Kinds>::frame_bytes...};
-  static_assert([] {
-    for (std::uint32_t one = 0; one < kinds; ++one) {
-      for (std::uint32_t other = 0; other < one; ++other) {
-        if (frame_bytes[one] == frame_bytes[other]) {
-          return false;
-        }
+
+  /// Calls f(bytes) for each size of frames once: several kinds may have the same, and share a stash then.
+  template <class F>
+  static constexpr void for_each_size(F&& f) noexcept {
+    for (std::uint32_t kind = 0; kind < kinds; ++kind) {
+      std::uint32_t first = 0;
+      while (frame_bytes[first] != frame_bytes[kind]) {
+        ++first;
+      }
+      if (first == kind) {
+        f(frame_bytes[kind]);
       }
     }
-    return true;
-  }(), "page kinds of CpuZones are told apart by their frames' sizes: no two may have the same");
+  }
 
   /// The bytes of a frame of base pages.
   static constexpr std::size_t base_bytes = frame_bytes[0];
