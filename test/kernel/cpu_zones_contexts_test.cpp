@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+//
+// CpuZones: what an allocation may do in which context, handlers and emergencies above all.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <functional>
+#include <vector>
+
+#include "kernel/cpu_zones_fixture.hpp"
+
+namespace slabmalloc {
+namespace {
+
+using test::base_bytes;
+using test::CpuZonesTest;
+using test::FrameSource;
+using test::HostedCpu;
+using test::layout_of;
+using test::OpenKernel;
+using test::small;
+
+TEST_F(CpuZonesTest, handlers_do_not_call_the_pager) {
+  EXPECT_EQ(allocate(small, Context::Interrupt), nullptr);
+  EXPECT_EQ(frames.calls(), 0u);
+  void* const object = allocate();
+  const std::size_t calls = frames.calls();
+  const std::vector<void*> objects = allocate_all(small, Context::Interrupt);
+  EXPECT_FALSE(objects.empty());
+  EXPECT_EQ(frames.calls(), calls);
+  free_all(objects);
+  heap.deallocate(object, small);
+}
+
+TEST_F(CpuZonesTest, handlers_have_a_reserve_that_is_refilled_later) {
+  ASSERT_TRUE(heap.keep_for_interrupts(small, 3));
+  const std::vector<void*> rest = allocate_all(small, Context::Interrupt);
+  frames.set_exhausted(true);
+  EXPECT_EQ(allocate(small, Context::Interrupt), nullptr);
+  free_all(rest);
+  std::vector<void*> objects = allocate_all();
+  EXPECT_EQ(objects.size(), rest.size() - 3) << "slow paths filled the reserve";
+  EXPECT_EQ(allocate_all(small, Context::Interrupt).size(), 3u);
+  free_all({objects.end() - 3, objects.end()});
+  heap.catch_up();
+  EXPECT_EQ(allocate_all(small, Context::Interrupt).size(), 3u);
+}
+
+TEST_F(CpuZonesTest, a_reserve_is_given_up_when_nothing_is_to_be_kept) {
+  ASSERT_TRUE(heap.keep_for_interrupts(small, 4));
+  EXPECT_EQ(heap.statistics().zones.used_bytes, 4 * small.size());
+  ASSERT_TRUE(heap.keep_for_interrupts(small, 0));
+  EXPECT_EQ(heap.statistics().zones.used_bytes, 0u);
+  EXPECT_EQ(heap.keep_for_interrupts(small, KernelConfig::reserve_objects + 1).error(),
+            AllocationError::InvalidLayout);
+  EXPECT_EQ(heap.keep_for_interrupts(layout_of(1 * mebibyte), 1).error(),
+            AllocationError::InvalidLayout);
+}
+
+/// Runs `work` in the middle of a section: the misuse hook is called there.
+void in_a_section(auto& heap, const std::function<void()>& work) {
+  static const std::function<void()>* job;
+  job = &work;
+  const MisuseHandler before = set_misuse_handler([](const Misuse&) noexcept { (*job)(); });
+  void* const object = heap.allocate(small).value();
+  heap.deallocate(object, small);
+  heap.deallocate(object, small);
+  set_misuse_handler(before);
+}
+
+TEST_F(CpuZonesTest, in_the_middle_of_a_free_handlers_free_by_the_remote_path) {
+  void* const object = allocate();
+  in_a_section(heap, [&] {
+    heap.deallocate(object, small);
+    EXPECT_FALSE(heap.drain_this_cpu());
+    EXPECT_EQ(heap.give_back(), 0u);
+  });
+  EXPECT_EQ(heap.statistics().nested_frees, 1u);
+  ASSERT_TRUE(heap.drain_this_cpu());
+  EXPECT_EQ(heap.statistics().zones.used_bytes, 0u);
+}
+
+TEST_F(CpuZonesTest, in_the_middle_of_a_free_handlers_allocate_from_the_reserve_alone) {
+  ASSERT_TRUE(heap.keep_for_interrupts(small, 2));
+  std::vector<void*> objects;
+  in_a_section(heap, [&] {
+    for (int call = 0; call < 3; ++call) {
+      // What the caller says it may do does not matter there.
+      objects.push_back(heap.allocate(small, Context::MayWait).value_or(nullptr));
+    }
+  });
+  EXPECT_NE(objects[0], nullptr);
+  EXPECT_NE(objects[1], nullptr);
+  EXPECT_EQ(objects[2], nullptr);
+  EXPECT_EQ(heap.statistics().nested_allocations, 3u);
+  heap.deallocate(objects[0], small);
+  heap.deallocate(objects[1], small);
+}
+
+TEST_F(CpuZonesTest, in_the_middle_of_a_free_an_emergency_takes_other_cpus_reserves) {
+  on_cpu(2);
+  ASSERT_TRUE(heap.keep_for_interrupts(small, 1));
+  on_cpu(0);
+  void* object = nullptr;
+  in_a_section(heap, [&] {
+    EXPECT_TRUE(heap.allocate(small, Context::Interrupt)) << "its own";
+    EXPECT_FALSE(heap.allocate(small, Context::Interrupt));
+    object = heap.allocate(small, Context::Emergency).value_or(nullptr);
+  });
+  EXPECT_NE(object, nullptr);
+  heap.deallocate(object, small);
+}
+
+TEST_F(CpuZonesTest, a_drain_that_found_the_part_occupied_is_done_by_the_next_slow_path) {
+  const std::vector<void*> objects = {allocate(), allocate()};
+  on_cpu(1);
+  free_all(objects);
+  ASSERT_TRUE(heap.drain_this_cpu());
+  on_cpu(0);
+  in_a_section(heap, [&] { EXPECT_FALSE(heap.drain_this_cpu()); });
+  EXPECT_EQ(heap.statistics().zones.used_bytes, 2 * small.size());
+  (void)allocate(layout_of(256));
+  EXPECT_EQ(heap.statistics().zones.used_bytes, 256u);
+}
+
+TEST_F(CpuZonesTest, kept_frames_are_for_emergencies_and_refilled_before_frames_go_back) {
+  ASSERT_TRUE(heap.keep_frames(small, 2));
+  EXPECT_EQ(heap.statistics().kept_bytes, 2 * base_bytes);
+  frames.set_limit(6 * base_bytes);
+  std::vector<void*> objects = allocate_all();
+  const std::size_t slots = ObjectPage::geometry(small.size()).slots;
+  EXPECT_EQ(objects.size(), 4 * slots);
+  EXPECT_EQ(allocate(small, Context::MayWait), nullptr);
+  const std::vector<void*> saved = allocate_all(small, Context::Emergency);
+  EXPECT_EQ(saved.size(), 2 * slots);
+  EXPECT_EQ(heap.statistics().kept_bytes, 0u);
+  free_all(objects);
+  free_all(saved);
+  heap.trim();
+  EXPECT_EQ(heap.statistics().kept_bytes, 2 * base_bytes);
+  EXPECT_EQ(frames.live_bytes(), 2 * base_bytes);
+  ASSERT_TRUE(heap.keep_frames(small, 0));
+  heap.trim();
+  EXPECT_EQ(frames.live_bytes(), 0u);
+}
+
+TEST_F(CpuZonesTest, an_emergency_calls_no_pager_which_panic_may_have_interrupted) {
+  ASSERT_TRUE(heap.keep_frames(small, 1));
+  const std::size_t calls = frames.calls();
+  const std::vector<void*> objects = allocate_all(small, Context::Emergency);
+  EXPECT_EQ(objects.size(), ObjectPage::geometry(small.size()).slots);
+  EXPECT_EQ(heap.allocate(layout_of(1 * mebibyte), Context::Emergency).error(),
+            AllocationError::OutOfMemory);
+  EXPECT_EQ(frames.calls(), calls);
+  // An allocation that may call it makes good what was used.
+  const std::vector<void*> others = {allocate(layout_of(128))};
+  EXPECT_EQ(heap.statistics().kept_bytes, base_bytes);
+  free_all(objects);
+  free_all(others, layout_of(128));
+}
+
+TEST_F(CpuZonesTest, frames_that_cannot_be_kept_are_told) {
+  frames.set_limit(3 * base_bytes);
+  EXPECT_EQ(heap.keep_frames(small, 4).error(), AllocationError::OutOfMemory);
+  EXPECT_EQ(heap.keep_frames(layout_of(1 * mebibyte), 1).error(), AllocationError::InvalidLayout);
+  EXPECT_EQ(heap.statistics().kept_bytes, 3 * base_bytes);
+}
+
+}  // namespace
+}  // namespace slabmalloc
