@@ -17,7 +17,8 @@ class MemoryPicture {
  public:
   /// Draws the memory of `frames`, whose heap has pages of two kinds.
   static void print(const Frames& frames, std::size_t middle_bytes) noexcept {
-    MemoryPicture picture;
+    static constinit MemoryPicture picture;
+    picture.clear();
     std::uintptr_t first = ~std::uintptr_t{0};
     std::uintptr_t end = 0;
     frames.for_each_block([&](void* address, std::size_t bytes, slabmalloc::FrameUse) {
@@ -58,13 +59,22 @@ class MemoryPicture {
     return bytes == page_bytes ? base : bytes == middle_bytes ? middle : run;
   }
 
+  void clear() noexcept {
+    stretch_bytes_ = page_bytes;
+    for (auto& cell : frames_) {
+      for (std::uint32_t& frames : cell) {
+        frames = 0;
+      }
+    }
+  }
+
   void add(std::uintptr_t start, std::size_t bytes, Kind kind) noexcept {
     for (std::uintptr_t at = start; at < start + bytes;) {
       const std::size_t cell = (at - first_) / stretch_bytes_;
       const std::uintptr_t next = first_ + (cell + 1) * stretch_bytes_;
       const std::uintptr_t stop = next < start + bytes ? next : start + bytes;
       if (cell < cells + columns) {
-        bytes_[cell][kind] += static_cast<std::uint32_t>((stop - at) / page_bytes);
+        frames_[cell][kind] += static_cast<std::uint32_t>((stop - at) / page_bytes);
       }
       at = stop;
     }
@@ -74,7 +84,7 @@ class MemoryPicture {
     for (std::size_t row = 0; first_ + row * columns * stretch_bytes_ < end; ++row) {
       char text[columns];
       for (std::size_t column = 0; column < columns; ++column) {
-        const std::uint32_t* const frames = bytes_[row * columns + column];
+        const std::uint32_t* const frames = frames_[row * columns + column];
         std::uint32_t most = nothing;
         for (std::uint32_t kind = 1; kind < kinds; ++kind) {
           most = frames[kind] > frames[most] ? kind : most;
@@ -88,7 +98,7 @@ class MemoryPicture {
   std::uintptr_t first_ = 0;
   std::size_t stretch_bytes_ = page_bytes;
   /// Frames by use. One row more than is aimed at, since the first stretch begins before the memory.
-  static inline std::uint32_t bytes_[cells + columns][kinds];
+  std::uint32_t frames_[cells + columns][kinds] = {};
 };
 
 }  // namespace boot

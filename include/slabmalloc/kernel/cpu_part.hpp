@@ -83,16 +83,13 @@ class StashPager {
   }
 
   Frame allocate_frame(std::size_t bytes) noexcept {
-    for (std::uint32_t number = own_; number < Hooks::maximum_cpus; ++number) {
+    std::uint32_t number = own_;
+    do {
       if (void* const frame = parts_[number].stash.pop(bytes)) {
         return frame;
       }
-    }
-    for (std::uint32_t number = 0; number < own_; ++number) {
-      if (void* const frame = parts_[number].stash.pop(bytes)) {
-        return frame;
-      }
-    }
+      number = number + 1 < Hooks::maximum_cpus ? number + 1 : 0;
+    } while (number != own_);
     return kept_ != nullptr ? kept_->take(bytes) : nullptr;
   }
   /// Takes from `kept` what the stashes do not have, until the next call, with null. A kept frame
@@ -122,6 +119,22 @@ struct alignas(64) CpuPart {
 
   constexpr CpuPart() noexcept : zone(own_pager()) {}
 
+  // The slow ways of the zone, with what is counted of them. In a section of this part's.
+
+  /// An object of class `index`, or null.
+  void* allocate(std::uint32_t index) noexcept {
+    return zone.allocate_class(index).value_or(nullptr);
+  }
+  void deallocate(void* object, std::uint32_t index) noexcept {
+    zone.deallocate_class(object, index);
+    frees.add(index, object);
+  }
+  /// See ObjectReserve.
+  bool adjust_reserve(std::uint32_t index) noexcept {
+    return reserve.adjust(index, getter(), giver());
+  }
+  bool adjust_some_reserve() noexcept { return reserve.adjust_one(getter(), giver()); }
+
   Zone zone;  ///< First: its address is then the tag of its pages.
   StashPager<Hooks, Config> pager;
   Cell<CpuDoors<Hooks, Config>*> doors;  ///< Null until its door is opened first.
@@ -135,6 +148,12 @@ struct alignas(64) CpuPart {
 
  private:
   constexpr StashPager<Hooks, Config>& own_pager() noexcept { return pager; }
+  auto getter() noexcept {
+    return [this](std::uint32_t index) { return allocate(index); };
+  }
+  auto giver() noexcept {
+    return [this](std::uint32_t index, void* object) { deallocate(object, index); };
+  }
 };
 
 /// The doors of all CPUs. Null at first: a CPU's first slow path opens its own.

@@ -195,8 +195,7 @@ class CpuZones {
       if (index != SizeClasses::no_class) {
         const Section part(doors_);
         for (std::uint32_t step = 0; part && step < objects_per_section && done < count; ++step) {
-          part->zone.deallocate(objects[done], layout);
-          part->frees.add(index, objects[done++]);
+          part->deallocate(objects[done++], index);
         }
       }
       if (done < count) {
@@ -361,6 +360,7 @@ class CpuZones {
   Result<void*> allocate_slow(std::uint32_t index, Context context) noexcept;
   Result<void*> allocate_from_reserves(std::uint32_t index, Context context) noexcept;
   void* allocate_from_kept(std::uint32_t index, Context context) noexcept;
+  Result<void*> out_of_memory() noexcept;
   Result<void*> allocate_from_rest(std::uint32_t index, Context context) noexcept;
   void deallocate_slow(void* object, std::uint32_t index) noexcept;
   static void finish_deallocate(void* object, Part* part, typename Hooks::InterruptState interrupts,
@@ -385,15 +385,20 @@ class CpuZones {
   bool give_back_surplus() noexcept;
   bool give_back_for(std::size_t bytes) noexcept;
   bool restock_kept(void* frame, std::size_t bytes) noexcept;
+  /// How many frames of `bytes` are to be kept.
+  Cell<std::uint32_t>& kept_wanted(std::size_t bytes) noexcept {
+    const std::uint32_t index = Stashes::sizes.index_of(bytes);
+    require<Hooks>(index < Stashes::sizes.count, Stashes::known_bytes);
+    return kept_wanted_[index];
+  }
   bool unkeep(std::size_t bytes) noexcept;
-  static std::uint32_t kind_of(std::size_t bytes) noexcept;
 
   CpuDoors<Hooks, Config> doors_;
   Part parts_[Hooks::maximum_cpus];
   PagerT& pager_;
   [[no_unique_address]] Life life_;
   Stashes kept_;
-  Cell<std::uint32_t> kept_wanted_[Stashes::kinds];
+  Cell<std::uint32_t> kept_wanted_[Stashes::sizes.count];
   Cell<std::size_t> frame_bytes_;
   Cell<std::size_t> frame_bytes_high_water_;
   Cell<std::size_t> limit_bytes_{~std::size_t{0}};

@@ -123,7 +123,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 
 // ---- back to the pager ------------------------------------------------------------------------------
 
-/// Gives a frame, which lies nowhere, back; or keeps it, if frames that are kept are missing.
+/// Gives a frame back, which lies nowhere any more.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_frame(void* frame,
                                                               std::size_t bytes) noexcept {
@@ -146,7 +146,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_one(Part& other, std::si
   {
     const Section part(doors_, parts_);
     is_surplus =
-        part && kept_.move_or_take(other.stash, bytes, kept_wanted_[kind_of(bytes)], frame);
+        part && kept_.move_or_take(other.stash, bytes, kept_wanted(bytes), frame);
   }
   if (frame != nullptr) {
     give_back_frame(frame, bytes);
@@ -159,7 +159,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t keep) noexcept {
   std::size_t given = 0;
   for (Part& other : parts_) {
-    for (const std::size_t bytes : Stashes::frame_bytes) {
+    for (const std::size_t bytes : Stashes::sizes) {
       // As many as there are now: others may put there as fast as this takes.
       for (std::uint32_t count = other.stash.size(bytes); count > keep; --count) {
         if (!give_back_one(other, bytes, keep, given)) {
@@ -181,7 +181,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_surplus() noexcept {
   }
   std::uint32_t count = 0;
   std::size_t given = 0;
-  for (const std::size_t bytes : Stashes::frame_bytes) {
+  for (const std::size_t bytes : Stashes::sizes) {
     while (count < surplus_at_once && give_back_one(*own, bytes, Config::stash_frames, given)) {
       ++count;
     }
@@ -193,7 +193,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_surplus() noexcept {
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_for(std::size_t bytes) noexcept {
   std::size_t given = 0;
-  for (const std::size_t larger : Stashes::frame_bytes) {
+  for (const std::size_t larger : Stashes::sizes) {
     for (Part& other : parts_) {
       if (larger > bytes && give_back_one(other, larger, 0, given) && given != 0) {
         return true;
@@ -268,7 +268,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::release_all() noexcept {
     wanted.store(0, Order::relaxed);
   }
   give_back();
-  for (const std::size_t bytes : Stashes::frame_bytes) {
+  for (const std::size_t bytes : Stashes::sizes) {
     while (void* const frame = kept_.pop(bytes)) {
       give_back_frame(frame, bytes);
     }
@@ -282,8 +282,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::settle() noexcept {
     for (Part& part : parts_) {
       for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
         while (void* const object = part.reserve.take(index)) {
-          part.zone.deallocate_class(object, index);
-          part.frees.add(index, object);
+          part.deallocate(object, index);
         }
       }
       part.zone.collect();
@@ -303,14 +302,15 @@ CpuZonesStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::statistics() const n
   CpuZonesStatistics result;
   for (const Part& part : parts_) {
     result.zones += part.zone.statistics();
-    Stashes::for_each_size([&](std::size_t bytes) {
+    for (const std::size_t bytes : Stashes::sizes) {
       result.stash_bytes += part.stash.size(bytes) * bytes;
-    });
+    }
     result.nested_allocations += part.nested_allocations.load(Order::relaxed);
     result.nested_frees += part.frees.nested();
   }
-  Stashes::for_each_size(
-      [&](std::size_t bytes) { result.kept_bytes += kept_.size(bytes) * bytes; });
+  for (const std::size_t bytes : Stashes::sizes) {
+    result.kept_bytes += kept_.size(bytes) * bytes;
+  }
   result.frame_bytes = frame_bytes();
   result.frame_bytes_high_water = frame_bytes_high_water_.load(Order::relaxed);
   result.growths = growths_.load(Order::relaxed);
@@ -350,14 +350,14 @@ ClassStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::class_counts(
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 const char* CpuZones<HooksT, PagerT, ConfigT, Life>::validate() const noexcept {
-  std::size_t bytes = 0;
   for (const Part& part : parts_) {
     if (const char* const broken = part.zone.validate()) {
       return broken;
     }
   }
   const CpuZonesStatistics now = statistics();
-  bytes = now.zones.page_bytes + now.zones.depot_bytes + now.stash_bytes + now.kept_bytes;
+  const std::size_t bytes =
+      now.zones.page_bytes + now.zones.depot_bytes + now.stash_bytes + now.kept_bytes;
   return bytes == now.frame_bytes ? nullptr
                                   : "K1: frame bytes = those of all zones + stashes + kept frames";
 }

@@ -7,20 +7,11 @@
 
 namespace slabmalloc {
 
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::kind_of(std::size_t bytes) noexcept {
-  std::uint32_t kind = 0;
-  while (Stashes::frame_bytes[kind] != bytes) {
-    ++kind;
-  }
-  return kind;
-}
-
 /// Puts a frame that lies nowhere to those that are kept if one is missing there.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::restock_kept(void* frame,
                                                            std::size_t bytes) noexcept {
-  const std::uint32_t wanted = kept_wanted_[kind_of(bytes)].load(Order::relaxed);
+  const std::uint32_t wanted = kept_wanted(bytes).load(Order::relaxed);
   if (kept_.size(bytes) >= wanted) {
     return false;
   }
@@ -36,7 +27,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::unkeep(std::size_t bytes) noexcept
   if (!part) {
     return false;
   }
-  void* const frame = kept_.take(bytes, kept_wanted_[kind_of(bytes)].load(Order::relaxed));
+  void* const frame = kept_.take(bytes, kept_wanted(bytes).load(Order::relaxed));
   if (frame == nullptr) {
     return false;
   }
@@ -52,13 +43,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::fill_own_reserve(std::uint
     if (!part) {
       return AllocationError::OutOfMemory;
     }
-    Zone& zone = part->zone;
-    if (part->reserve.adjust(
-            index, [&](std::uint32_t) { return zone.allocate_class(index).value_or(nullptr); },
-            [&](std::uint32_t, void* object) {
-              zone.deallocate_class(object, index);
-              part->frees.add(index, object);
-            })) {
+    if (part->adjust_reserve(index)) {
       return {};
     }
   } while (may_call_pager(context) && grow(bytes_of_class(index), context));
@@ -74,7 +59,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
     return AllocationError::InvalidLayout;
   }
   const std::size_t bytes = bytes_of_class(index);
-  Cell<std::uint32_t>& wanted = kept_wanted_[kind_of(bytes)];
+  Cell<std::uint32_t>& wanted = kept_wanted(bytes);
   wanted.store(frames, Order::relaxed);
   for (;;) {
     {

@@ -46,7 +46,13 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_in_zone(std::uint32_t in
     own_part<Hooks>(parts_).nested_allocations.fetch_add(1, Order::relaxed);
     return nullptr;
   }
-  return part->zone.allocate_class(index).value_or(nullptr);
+  return part->allocate(index);
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::out_of_memory() noexcept {
+  failures_.fetch_add(1, Order::relaxed);
+  return AllocationError::OutOfMemory;
 }
 
 /// The end of the way for handlers, for whoever interrupted a section, and for emergencies.
@@ -70,8 +76,7 @@ Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_reserves(
       }
     }
   }
-  failures_.fetch_add(1, Order::relaxed);
-  return AllocationError::OutOfMemory;
+  return out_of_memory();
 }
 
 /// The end of the way for all others: the pager has nothing.
@@ -100,8 +105,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   if (void* const object = allocate_from_kept(index, context)) {
     return object;
   }
-  failures_.fetch_add(1, Order::relaxed);
-  return AllocationError::OutOfMemory;
+  return out_of_memory();
 }
 
 /// An object, from a kept frame if need be, or null.
@@ -116,7 +120,7 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_kept(std::uint32_t 
     return nullptr;
   }
   part->pager.use_kept(&kept_);
-  void* const object = part->zone.allocate_class(index).value_or(nullptr);
+  void* const object = part->allocate(index);
   part->pager.use_kept(nullptr);
   return object;
 }
@@ -127,8 +131,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   {
     const Section part(doors_, parts_);
     if (part) {
-      part->zone.deallocate_class(object, index);
-      part->frees.add(index, object);
+      part->deallocate(object, index);
       return;
     }
     own_part<Hooks>(parts_).frees.add_nested(index, object);
@@ -163,13 +166,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some(bool takes_in) noexc
       return false;
     }
     if (part->reserve.has_work()) {
-      Zone& zone = part->zone;
-      has_done_some = part->reserve.adjust_one(
-          [&](std::uint32_t index) { return zone.allocate_class(index).value_or(nullptr); },
-          [&](std::uint32_t index, void* object) {
-            zone.deallocate_class(object, index);
-            part->frees.add(index, object);
-          });
+      has_done_some = part->adjust_some_reserve();
     }
     // A reserve that nothing can fill now does not keep anybody from what is empty.
     if (!has_done_some &&

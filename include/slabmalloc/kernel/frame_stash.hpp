@@ -106,28 +106,38 @@ class FrameStashes;
 template <KernelHooks Hooks, class... Kinds>
 class FrameStashes<Hooks, PageKinds<Kinds...>> : FrameStash<Hooks, Kinds>... {
  public:
-  static constexpr std::uint32_t kinds = sizeof...(Kinds);
-  /// The bytes of a frame of each kind.
-  static constexpr std::size_t frame_bytes[kinds] = {FrameStash<Hooks, Kinds>::frame_bytes...};
+  /// The bytes of frames, each size once: several kinds may have the same, and share a stash then.
+  struct Sizes {
+    std::size_t at[sizeof...(Kinds)] = {};
+    std::uint32_t count = 0;
 
-  /// Calls f(bytes) for each size of frames once: several kinds may have the same, and share a stash then.
-  template <class F>
-  static constexpr void for_each_size(F&& f) noexcept {
-    for (std::uint32_t kind = 0; kind < kinds; ++kind) {
-      std::uint32_t first = 0;
-      while (frame_bytes[first] != frame_bytes[kind]) {
-        ++first;
+    constexpr const std::size_t* begin() const noexcept { return at; }
+    constexpr const std::size_t* end() const noexcept { return at + count; }
+    /// The place of `bytes`, or count.
+    constexpr std::uint32_t index_of(std::size_t bytes) const noexcept {
+      std::uint32_t index = 0;
+      while (index < count && at[index] != bytes) {
+        ++index;
       }
-      if (first == kind) {
-        f(frame_bytes[kind]);
+      return index;
+    }
+  };
+  static constexpr Sizes sizes = [] {
+    constexpr std::size_t of_kinds[] = {FrameStash<Hooks, Kinds>::frame_bytes...};
+    Sizes result;
+    for (const std::size_t bytes : of_kinds) {
+      if (result.index_of(bytes) == result.count) {
+        result.at[result.count++] = bytes;
       }
     }
-  }
+    return result;
+  }();
 
+  static constexpr const char* known_bytes = "a frame's bytes are those of one page kind";
   /// The bytes of a frame of base pages.
-  static constexpr std::size_t base_bytes = frame_bytes[0];
+  static constexpr std::size_t base_bytes = sizes.at[0];
 
-  /// Pre: `bytes` is one of frame_bytes.
+  /// Pre: `bytes` is one of sizes.
   void push(void* frame, std::size_t bytes) noexcept {
     with(bytes, [frame](auto& stash) { stash.push(frame); });
   }
@@ -172,7 +182,7 @@ class FrameStashes<Hooks, PageKinds<Kinds...>> : FrameStash<Hooks, Kinds>... {
     const bool is_known = ((bytes == FrameStash<Hooks, Kinds>::frame_bytes &&
                             (f(static_cast<FrameStash<Hooks, Kinds>&>(*this)), true)) ||
                            ...);
-    require<Hooks>(is_known, "a frame's bytes are those of one page kind");
+    require<Hooks>(is_known, known_bytes);
   }
 };
 

@@ -67,7 +67,6 @@ struct SmallArenaKernelConfig : CommonKernelConfig {
   using SizeClasses = typename SmallArenaPages<AtomicsT>::SizeClasses;
   using BasePage = typename SmallArenaPages<AtomicsT>::Page4;
   using Pages = typename SmallArenaPages<AtomicsT>::Pages;
-  static constexpr std::uint32_t idle_pages_per_class = 0;
   static constexpr std::uint32_t growth_frames = 1;
   static constexpr std::uint32_t stash_frames = 0;
 };
