@@ -8,8 +8,10 @@
 // up to 1/8 of the largest page always have one.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "slabmalloc/classes/one_size_class.hpp"
 #include "slabmalloc/kernel/coloured_page.hpp"
@@ -17,14 +19,8 @@
 
 namespace slabmalloc {
 
-/// What a client of an object cache may choose; inherit, and shadow what is to be different.
-template <std::size_t GranuleBytes, class AtomicsT = HardwareAtomics>
-struct GranuleCacheOptions : CommonKernelConfig {
-  using Atomics = AtomicsT;
-  /// The smallest page.
-  static constexpr std::size_t granule_bytes = GranuleBytes;
-  /// The largest page; for objects of up to 1/8 of it.
-  static constexpr std::size_t largest_page_bytes = 16 * GranuleBytes;
+/// What a client of an object cache may choose, whatever the granule.
+struct CommonCacheOptions : CommonKernelConfig {
   /// Objects have at least this alignment; that of their type, if it is larger.
   static constexpr std::size_t alignment = 1;
   /// Bytes from one colour to the next: a cache line.
@@ -37,8 +33,29 @@ struct GranuleCacheOptions : CommonKernelConfig {
   static constexpr bool counts_frees = true;
 };
 
+/// All of it; inherit, and shadow what is to be different.
+template <std::size_t GranuleBytes, class AtomicsT = HardwareAtomics>
+struct GranuleCacheOptions : CommonCacheOptions {
+  using Atomics = AtomicsT;
+  /// The smallest page.
+  static constexpr std::size_t granule_bytes = GranuleBytes;
+  /// The largest page; for objects of up to 1/8 of it.
+  static constexpr std::size_t largest_page_bytes = 16 * GranuleBytes;
+};
+
 /// For a granule of 4 KiB.
 struct CacheOptions : GranuleCacheOptions<4 * kibibyte> {};
+
+/// Options of an object cache: what inherits from GranuleCacheOptions.
+template <class O>
+concept ObjectCacheOptions = std::derived_from<O, CommonCacheOptions> && requires {
+  O::granule_bytes;
+  O::largest_page_bytes;
+};
+
+/// `O` if it is one, else CacheOptions; as CpuZonesConfigOrDefault.
+template <class O>
+using ObjectCacheOptionsOrDefault = std::conditional_t<ObjectCacheOptions<O>, O, CacheOptions>;
 
 /// The configuration of CpuZones for objects of type `T`.
 template <class T, class Options>

@@ -71,16 +71,21 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT = KernelConfig,
           FrameLife Life = PlainFrames>
 class CpuZones {
   static_assert(HooksT::maximum_cpus != 0, "maximum_cpus is the number of CPUs, at least 1");
-  static_assert(atomics_suffice<HooksT, typename ConfigT::Atomics>,
-                "SingleCpuAtomics are for one CPU: say maximum_cpus = 1, or take HardwareAtomics");
+  static_assert(CpuZonesConfig<ConfigT>,
+                "CpuZones take KernelConfig, or what inherits from it or from another "
+                "configuration of kernel_config.hpp");
 
  public:
   using Hooks = HooksT;
-  using Config = ConfigT;
+  using Config = CpuZonesConfigOrDefault<ConfigT>;
   using Part = CpuPart<Hooks, Config>;
   using Zone = typename Part::Zone;
   using Atomics = typename Config::Atomics;
   using SizeClasses = typename Config::SizeClasses;
+
+  static_assert(atomics_suffice<Hooks, typename Config::Atomics>,
+                "SingleCpuAtomics are for one CPU: say maximum_cpus = 1, or take HardwareAtomics");
+  static_assert(Config::growth_frames != 0, "growth_frames is at least 1");
 
   /// The largest size in bytes that comes from a size class; larger requests are runs of the
   /// pager's.

@@ -4,8 +4,10 @@
 // contexts add.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "slabmalloc/zone/config.hpp"
 
@@ -70,5 +72,15 @@ struct SmallArenaKernelConfig : CommonKernelConfig {
   static constexpr std::uint32_t growth_frames = 1;
   static constexpr std::uint32_t stash_frames = 0;
 };
+
+/// A configuration of CpuZones: what inherits from CommonKernelConfig and names its page kinds.
+template <class C>
+concept CpuZonesConfig = std::derived_from<C, CommonKernelConfig> && requires {
+  typename C::Pages;
+};
+
+/// `C` if it is one; else KernelConfig: after the sentence that says so the compiler has nothing to add.
+template <class C>
+using CpuZonesConfigOrDefault = std::conditional_t<CpuZonesConfig<C>, C, KernelConfig>;
 
 }  // namespace slabmalloc

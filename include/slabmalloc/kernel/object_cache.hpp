@@ -89,9 +89,13 @@ class ConstructedFrames {
 template <class T, KernelHooks HooksT, Pager PagerT, class Options = CacheOptions,
           ObjectLife<T> Life = OwnLife<T>>
 class ObjectCache {
+  static_assert(ObjectCacheOptions<Options>,
+                "ObjectCache takes CacheOptions, or what inherits from them or from "
+                "GranuleCacheOptions");
+
  public:
   using Hooks = HooksT;
-  using Config = CacheConfig<T, Options>;
+  using Config = CacheConfig<T, ObjectCacheOptionsOrDefault<Options>>;
   using Page = typename Config::BasePage;
   using Frames = ConstructedFrames<T, Page, Config::object_bytes, Life>;
   using Zones = CpuZones<Hooks, PagerT, Config, Frames>;

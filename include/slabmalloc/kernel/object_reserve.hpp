@@ -17,6 +17,8 @@ namespace slabmalloc {
 /// At most `Most` objects of each of `Classes` size classes.
 template <class Atomics, std::uint32_t Classes, std::uint32_t Most>
 class ObjectReserve {
+  static_assert(Most >= 1 && Most <= 255, "reserve_objects is from 1 to 255");
+
  public:
   /// An object of class `index`, or null. Thread: any, in any context; without a wait.
   /// Order: acquire, with the release in adjust().
