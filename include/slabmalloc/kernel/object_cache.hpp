@@ -44,12 +44,17 @@ concept ObjectLife = requires(L& life, void* place, T* object, Context context) 
   { life.destroy(object) } noexcept;
 };
 
-/// By the type's own default constructor and destructor.
+/// By the type's own default constructor and destructor. ObjectCache says what the constructor must
+/// be.
 template <class T>
 struct OwnLife {
   static bool construct(void* place, Context) noexcept {
-    ::new (place) T();
-    return true;
+    if constexpr (std::is_default_constructible_v<T>) {
+      ::new (place) T();
+      return true;
+    } else {
+      return false;
+    }
   }
   static void destroy(T* object) noexcept { object->~T(); }
 };
@@ -92,6 +97,9 @@ class ObjectCache {
   static_assert(ObjectCacheOptions<Options>,
                 "ObjectCache takes CacheOptions, or what inherits from them or from "
                 "GranuleCacheOptions");
+  static_assert(!std::same_as<Life, OwnLife<T>> || std::is_nothrow_default_constructible_v<T>,
+                "a cache makes its objects without arguments: give the type a default constructor "
+                "that is noexcept, or the cache an ObjectLife");
 
  public:
   using Hooks = HooksT;
