@@ -8,7 +8,8 @@
 namespace slabmalloc {
 namespace {
 
-constexpr AllocationError errors[] = {AllocationError::OutOfMemory, AllocationError::InvalidLayout};
+constexpr AllocationError errors[] = {AllocationError::OutOfMemory, AllocationError::InvalidLayout,
+                                      AllocationError::TooMany};
 
 static_assert(Result<int>(5).value() == 5 && !Result<int>(AllocationError::InvalidLayout));
 
@@ -58,7 +59,7 @@ TEST(Result, of_a_pointer_holds_any_aligned_address) {
   EXPECT_EQ(result.value_or(nullptr), &target);
 }
 
-TEST(Result, of_a_pointer_holds_both_errors) {
+TEST(Result, of_a_pointer_holds_every_error) {
   for (const AllocationError error : errors) {
     const Result<void*> result = error;
     ASSERT_FALSE(result);

@@ -52,7 +52,7 @@ TEST_F(CpuZonesTest, a_reserve_is_given_up_when_nothing_is_to_be_kept) {
   ASSERT_TRUE(heap.keep_for_interrupts(small, 0));
   EXPECT_EQ(heap.statistics().zones.used_bytes, 0u);
   EXPECT_EQ(heap.keep_for_interrupts(small, KernelConfig::reserve_objects + 1).error(),
-            AllocationError::InvalidLayout);
+            AllocationError::TooMany);
   EXPECT_EQ(heap.keep_for_interrupts(layout_of(1 * mebibyte), 1).error(),
             AllocationError::InvalidLayout);
 }

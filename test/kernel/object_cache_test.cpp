@@ -308,7 +308,12 @@ TEST_F(ObjectCacheTest, a_reserve_that_cannot_be_had_is_told) {
 TEST_F(ObjectCacheTest, a_reserve_of_more_pages_than_can_be_counted_is_refused) {
   const std::size_t objects = (std::size_t{1} << 32) * slots;
   ASSERT_GT(Cache::pages_for(objects), std::size_t{1} << 32);
-  EXPECT_EQ(cache.reserve(objects).error(), AllocationError::OutOfMemory);
+  EXPECT_EQ(cache.reserve(objects).error(), AllocationError::TooMany);
+  EXPECT_EQ(frames.live_frames(), 0u);
+}
+
+TEST_F(ObjectCacheTest, more_objects_for_interrupts_than_a_cpu_can_keep_are_refused) {
+  EXPECT_EQ(cache.keep_for_interrupts(40).error(), AllocationError::TooMany);
   EXPECT_EQ(frames.live_frames(), 0u);
 }
 

@@ -13,6 +13,7 @@ namespace slabmalloc {
 enum class AllocationError : std::uint8_t {
   OutOfMemory,    ///< Nothing free: refill and try again.
   InvalidLayout,  ///< This allocator never serves that size and alignment.
+  TooMany,        ///< More is to be kept than can be: a limit of the configuration, not of memory.
 };
 
 /// Either a `T` or an `AllocationError`.
@@ -60,7 +61,7 @@ class [[nodiscard]] Result<void> {
   bool has_value_ = true;
 };
 
-/// A pointer or an `AllocationError`, in one register: the errors are the addresses 0 and 1.
+/// A pointer or an `AllocationError`, in one register: the errors are the addresses 0 to 2.
 template <class T>
 class [[nodiscard]] Result<T*> {
  public:
@@ -75,8 +76,7 @@ class [[nodiscard]] Result<T*> {
   T* value_or(T* other) const noexcept { return *this ? value() : other; }
 
  private:
-  static constexpr std::uintptr_t last_error =
-      static_cast<std::uintptr_t>(AllocationError::InvalidLayout);
+  static constexpr auto last_error = static_cast<std::uintptr_t>(AllocationError::TooMany);
   std::uintptr_t bits_;
 };
 

@@ -220,13 +220,16 @@ class CpuZones {
   /// interrupt an allocation or a free, or find no memory without the pager. Slow paths fill up what was taken; the
   /// caller's CPU is filled at once. 0 ends it.
   /// Context: as an allocation with `context`.
-  /// Fails: InvalidLayout if no size class serves it or if it is more than Config::reserve_objects; OutOfMemory if
-  /// this CPU's could not be filled, which is tried again later.
+  /// Fails: InvalidLayout if no size class serves it; TooMany above Config::reserve_objects, and then nothing is
+  /// changed; OutOfMemory if this CPU's could not be filled, which is tried again later.
   Result<void> keep_for_interrupts(Layout layout, std::uint32_t objects,
                                    Context context = Context::MayNotWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
-    if (index == SizeClasses::no_class || objects > Config::reserve_objects) {
+    if (index == SizeClasses::no_class) {
       return AllocationError::InvalidLayout;
+    }
+    if (objects > Config::reserve_objects) {
+      return AllocationError::TooMany;
     }
     for (Part& part : parts_) {
       const InterruptGuard<Hooks> interrupts;
@@ -238,8 +241,8 @@ class CpuZones {
   /// Keeps `frames` frames of `layout`'s page kind, for Context::Emergency alone or for all
   /// (Config::kept_frames_are_for_all), and refills them before frames go back to the pager.
   /// Context: as an allocation with `context`. Fails: InvalidLayout if no size class serves it;
-  /// OutOfMemory if not all were to be had now, or from inside of a handler that interrupted a
-  /// section.
+  /// OutOfMemory if not all were to be had now, and then what was got is kept, or from inside of a
+  /// handler that interrupted a section.
   Result<void> keep_frames(Layout layout, std::uint32_t frames,
                            Context context = Context::MayNotWait) noexcept;
 

@@ -165,7 +165,7 @@ class ObjectCache {
   /// Whoever interrupts a section has keep_for_interrupts(); each object that refills such a
   /// reserve counts as an allocation. What was used is made good before frames go back to the
   /// pager. 0 ends it. Context: as an allocation with `context`. Fails: OutOfMemory, and what was
-  /// got is kept.
+  /// got is kept; TooMany if the pages are more than 32 bits can count.
   ///
   /// Frames are kept for it, pages_for() of them. That they suffice, with s objects a page: a CPU
   /// takes a frame when no slot of its pages is free and its own stash is empty. So when its pages
@@ -178,7 +178,7 @@ class ObjectCache {
   Result<void> reserve(std::size_t objects, Context context = Context::MayNotWait) noexcept {
     const auto pages = static_cast<std::uint32_t>(pages_for(objects));
     if (pages != pages_for(objects)) {
-      return AllocationError::OutOfMemory;
+      return AllocationError::TooMany;
     }
     return zones_.keep_frames(layout, pages, context);
   }
