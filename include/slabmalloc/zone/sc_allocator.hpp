@@ -113,17 +113,9 @@ class SCAllocator {
   template <class Reclaim>
   std::size_t try_reclaim_pages(std::size_t limit, Reclaim&& reclaim) noexcept {
     collect();
-    class_.leave_current();
-    std::size_t count = 0;
-    while (count < limit) {
-      Header* page = class_.remove_idle_page();
-      if (page == nullptr) {
-        break;
-      }
+    return class_.remove_empty_pages(limit, [&](Header* page) noexcept {
       reclaim(reinterpret_cast<Page*>(Page::frame_of(page)));
-      ++count;
-    }
-    return count;
+    });
   }
 
   /// Takes in every free by others that was announced. Thread: owner.

@@ -281,6 +281,11 @@ class alignas(64) SizeClass {
   /// passed on. Cost: the words of one page.
   void leave_current() noexcept;
 
+  /// Hands at most `limit` empty pages to `give(Header*)`, the current one too if it is empty; returns how many.
+  /// Cost: the words of one page for each, and of the current one.
+  template <class Give>
+  std::size_t remove_empty_pages(std::size_t limit, Give&& give) noexcept;
+
   /// Calls `give(Header*)` for every page, whatever lives in it, and forgets them all.
   template <class Give>
   void remove_all_pages(Give&& give) noexcept;

@@ -85,6 +85,21 @@ inline void SizeClass<Page>::leave_current() noexcept {
 
 template <AllocablePage Page>
 template <class Give>
+inline std::size_t SizeClass<Page>::remove_empty_pages(std::size_t limit, Give&& give) noexcept {
+  leave_current();
+  std::size_t count = 0;
+  for (; count < limit; ++count) {
+    Header* page = remove_idle_page();
+    if (page == nullptr) {
+      break;
+    }
+    give(page);
+  }
+  return count;
+}
+
+template <AllocablePage Page>
+template <class Give>
 inline void SizeClass<Page>::remove_all_pages(Give&& give) noexcept {
   leave_current();
   while (Header* page = partial_.front() != nullptr ? partial_.pop_front() : full_.pop_front()) {
