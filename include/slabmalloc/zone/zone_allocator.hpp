@@ -21,6 +21,7 @@
 
 #include "slabmalloc/base/layout.hpp"
 #include "slabmalloc/zone/pager.hpp"
+#include "slabmalloc/zone/pager_runs.hpp"
 #include "slabmalloc/zone/zone_engine.hpp"
 
 namespace slabmalloc {
@@ -33,7 +34,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   using Engine = ZoneEngine<ConfigT, PagerT>;
   using typename Engine::Banks;
   using typename Engine::Header;
-  using typename Engine::Runs;
+  using Runs = PagerRuns<PagerT>;
 
  public:
   using typename Engine::Atomics;
@@ -41,6 +42,8 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   using typename Engine::SizeClasses;
   using Engine::class_count;
   using Engine::is_paged;
+
+  static constexpr bool has_runs = Runs::exist;
 
   /// The largest size in bytes that comes from a size class.
   static constexpr std::size_t MAX_ALLOC_SIZE = SizeClasses::max_size;
@@ -230,8 +233,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     return this->banks_.with_class(index, [&](auto& bank, auto& size_class) -> Result<void> {
       using Bank = typename std::remove_reference_t<decltype(bank)>;
       if constexpr (std::same_as<typename Bank::Page, Page>) {
-        if (this->accept_frame(size_class, page)) {
-          this->take_in(size_class, Page::header_of(page), false);
+        if (this->refill_class(size_class, page)) {
           return {};
         }
       }
@@ -255,31 +257,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   template <class Page, class Reclaim>
   std::size_t try_reclaim_pages(std::size_t limit, Reclaim&& reclaim) noexcept {
     this->collect();
-    std::size_t count = 0;
-    this->banks_.for_each_bank([&](auto& bank) noexcept {
-      using Bank = typename std::remove_reference_t<decltype(bank)>;
-      if constexpr (std::same_as<typename Bank::Page, Page>) {
-        const auto hand_over = [&](Header* page, std::size_t bytes) noexcept {
-          this->frame_bytes_.subtract(bytes);
-          reclaim(reinterpret_cast<Page*>(Page::frame_of(page)));
-          ++count;
-        };
-        while (count < limit && bank.depot.size() != 0) {
-          hand_over(bank.depot.pop(), Engine::uniform_frame_bytes(bank));
-        }
-        for (auto& size_class : bank.classes) {
-          size_class.leave_current();
-          while (count < limit) {
-            Header* page = size_class.remove_idle_page();
-            if (page == nullptr) {
-              break;
-            }
-            hand_over(page, size_class.frame_bytes());
-          }
-        }
-      }
-    });
-    return count;
+    return this->template remove_empty_pages<Page>(limit, reclaim);
   }
   template <class Reclaim, class C = Config>
   std::size_t try_reclaim_base_pages(std::size_t limit, Reclaim&& reclaim) noexcept {
@@ -295,16 +273,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     requires is_paged
   {
     this->collect();
-    const std::size_t before = this->frame_bytes_.get();
-    for (std::uint32_t index = 0; index < class_count; ++index) {
-      give_back_empty_pages(index);
-    }
-    this->banks_.for_each_bank([&](auto& bank) noexcept {
-      while (Header* page = bank.depot.pop()) {
-        this->give_back(bank, Engine::uniform_frame_bytes(bank), page);
-      }
-    });
-    return before - this->frame_bytes_.get();
+    return this->give_back_all();
   }
 
   /// Gives the empty pages of class `index` back to the pager. Thread: owner.
@@ -312,7 +281,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   void trim_class(std::uint32_t index) noexcept
     requires is_paged
   {
-    give_back_empty_pages(index);
+    this->give_back_class(index);
   }
 
   /// Hands every page to `give(void* frame, std::size_t bytes)`, whatever lives in it, and starts anew.
@@ -320,18 +289,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   template <class Give>
   void release_all(Give&& give) noexcept {
     this->collect();
-    this->banks_.for_each_bank([&](auto& bank) noexcept {
-      using Page = typename std::remove_reference_t<decltype(bank)>::Page;
-      for (auto& size_class : bank.classes) {
-        size_class.remove_all_pages([&](Header* page) noexcept {
-          give(static_cast<void*>(Page::frame_of(page)), size_class.frame_bytes());
-        });
-      }
-      while (Header* page = bank.depot.pop()) {
-        give(static_cast<void*>(Page::frame_of(page)), Engine::uniform_frame_bytes(bank));
-      }
-    });
-    this->frame_bytes_.set(0);
+    this->remove_all_pages(give);
   }
 
   // ---- looking ---------------------------------------------------------------------------------
@@ -351,15 +309,8 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
 
   /// The sums over all classes. Thread: owner. Cost: O(pages).
   ZoneStatistics statistics() const noexcept {
-    ZoneStatistics result;
-    this->banks_.for_each_bank([&](const auto& bank) noexcept {
-      for (const auto& size_class : bank.classes) {
-        result += size_class.statistics();
-      }
-    });
-    result.depot_bytes = this->frame_bytes_.get() - result.page_bytes;
-    result.frame_bytes_high_water = this->frame_bytes_high_water_.get();
-    result.withheld_bytes = this->remote_.withheld_bytes();
+    ZoneStatistics result = this->page_statistics();
+    result.withheld_bytes = this->withheld_bytes();
     return result;
   }
 
@@ -385,40 +336,14 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   }
 
   /// The first broken invariant, as an equation, or null. Thread: owner. Cost: O(pages).
-  const char* validate() const noexcept {
-    const char* broken = nullptr;
-    std::size_t bytes = 0;
-    this->banks_.for_each_bank([&](const auto& bank) noexcept {
-      for (const auto& size_class : bank.classes) {
-        if (broken == nullptr) {
-          broken = size_class.validate();
-        }
-        bytes += size_class.pages() * size_class.frame_bytes();
-      }
-      bytes += bank.depot.size() * Engine::uniform_frame_bytes(bank);
-    });
-    if (broken == nullptr && bytes != this->frame_bytes_.get()) {
-      broken = "Z1: frame bytes = pages of all classes + depots";
-    }
-    return broken;
-  }
- private:
-  // Without a constraint: clang 14 instantiates trim() for zones without a pager too.
-  void give_back_empty_pages(std::uint32_t index) noexcept {
-    this->banks_.with_class(index, [this](auto& bank, auto& size_class) {
-      size_class.leave_current();
-      while (Header* page = size_class.remove_idle_page()) {
-        this->give_back(bank, size_class.frame_bytes(), page);
-      }
-    });
-  }
+  const char* validate() const noexcept { return this->validate_pages(); }
 
+ private:
   /// True if `object` is a live object of class `index`. Fails: misuse is reported; then false.
   bool is_live(void* object, std::uint32_t index) noexcept {
     return this->banks_.with_class(index, [&](auto& bank, auto& size_class) {
       using Bank = typename std::remove_reference_t<decltype(bank)>;
-      const RemoteFree<Atomics> place =
-          Engine::template find<Bank>(object, index - Bank::first);
+      const RemoteFree<Atomics> place = Engine::template find<Bank>(object, index - Bank::first);
       if (place.page == nullptr) {
         return false;
       }

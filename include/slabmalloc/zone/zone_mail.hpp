@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+//
+// ZoneMail: the frees that pass between a zone and the owners of other pages.
+//
+//   out   gather ──► remote buffer ──► a page's remote bitmap, its owner's inbox
+//                          └── by the zone's slow paths, or by a visitor
+//   in    inbox ──► the page's class ──► its empty pages are let go
+//            └── a few pages at a time by slow paths, at the latest every words_per_take claims; wholly by collect()
+//
+// A zone whose thread sleeps for ever does neither, so there are two doors for visitors: one to what it gathered, one
+// to its queue (docs/CONCURRENCY.md, Visits). What it holds is bounded by the remote buffer, and by nothing on the inbox.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/zone/remote_buffer.hpp"
+#include "slabmalloc/zone/zone_pages.hpp"
+
+namespace slabmalloc {
+
+/// The inbox and the remote buffer of a zone. Thread: the owner, where nothing else is said.
+template <class ConfigT, Pager PagerT>
+class ZoneMail : public ZonePages<ConfigT, PagerT> {
+  using Base = ZonePages<ConfigT, PagerT>;
+
+ public:
+  using typename Base::Atomics;
+  using typename Base::Config;
+  using typename Base::Header;
+
+  /// Delivers what the remote buffer holds and takes in every free by others that was announced, but for
+  /// what a visitor holds whom the pager cannot stop. Thread: owner. Cost: O(queued pages).
+  [[gnu::noinline]] void collect() noexcept {
+    remote_.flush_all();
+    if (enter_after_visit()) {
+      while (absorb_one()) {
+      }
+      owner_.leave();
+    }
+  }
+
+  /// Delivers what the remote buffer holds, or some of it, and takes in a few queued pages. Thread: owner.
+  void take_in_some() noexcept {
+    words_since_take_ = 0;
+    remote_.flush_some(Config::flush_words);
+    for (std::uint32_t count = 0; count < Config::drain_pages && absorb_one(); ++count) {
+    }
+  }
+
+  /// True if frees wait here: others' of this zone's objects, announced, or this zone's of others' objects,
+  /// gathered. Thread: any; a hint.
+  bool has_mail() const noexcept { return owner_.has_mail() || remote_.holds_some(); }
+
+  /// Frees slot `slot` of another owner's page along with others of its word; false if there are none,
+  /// and then nothing is done. Thread: owner. Cost: constant, no call.
+  [[gnu::always_inline]] bool merge_remote(const Header* page, std::uint32_t slot) noexcept {
+    return remote_.merge(page, slot);
+  }
+
+  // ---- for visitors: threads that look after a zone whose owner may sleep for ever ------------------
+
+  /// See Owner. Thread: any but the owner.
+  bool has_new_mail() const noexcept { return owner_.has_new_mail(); }
+  bool has_taken_since() noexcept { return owner_.has_taken_since(); }
+  template <class Fence, class Done>
+  bool visit_queue(Fence&& fence, std::uint32_t most, Done&& done) noexcept {
+    return owner_.visit_queue(fence, most, done);
+  }
+
+  /// True if frees of others' objects are gathered here. Thread: any; a hint.
+  bool withholds() const noexcept { return remote_.holds_some(); }
+
+  using Withheld = typename RemoteBuffer<Atomics, Config::remote_buffer_entries>::Withheld;
+
+  /// Takes out the frees that this zone gathered, for the caller to deliver: their owners wait for them. Nothing
+  /// if there are none, the owner is at it or there is no fence. Thread: any. `fence` is as in Gate::visit().
+  template <class Fence>
+  Withheld take_withheld(Fence&& fence) noexcept {
+    return remote_.take_all(fence);
+  }
+
+ protected:
+  using Base::banks_;
+  using Base::owner_;
+  using Base::pager_;
+
+  using Base::Base;
+
+  /// Counts a claim that needed no other page; every words_per_take of them take in some. A class whose words become
+  /// free again in time would need nothing further, for ever.
+  [[gnu::always_inline]] void count_claim() noexcept {
+    if (++words_since_take_ == Config::words_per_take) [[unlikely]] {
+      take_in_some();
+    }
+  }
+
+  /// Keeps a free of another owner's object for a while, where that is allowed.
+  void gather(const RemoteFree<Atomics>& free) noexcept {
+    if (Config::hardened || free.geometry->object_size > Config::remote_buffer_max_object_bytes) {
+      free.deliver();
+    } else {
+      remote_.add(free, Config::remote_buffer_bytes);
+    }
+  }
+
+  /// Bytes of others' objects whose frees are gathered here.
+  std::size_t withheld_bytes() const noexcept { return remote_.withheld_bytes(); }
+
+ private:
+  /// As Owner::enter(), after a visit that goes on if the pager can have it end.
+  bool enter_after_visit() noexcept {
+    if (owner_.enter()) [[likely]] {
+      return true;
+    }
+    bool is_inside = false;
+    if constexpr (VisitStopper<PagerT>) {
+      pager_->stop_visits();
+      is_inside = owner_.enter();
+      pager_->resume_visits();
+    }
+    return is_inside;
+  }
+
+  /// False if no page is queued, or if a visitor is at them.
+  bool absorb_one() noexcept {
+    if (!owner_.has_mail() || !owner_.enter()) {
+      return false;
+    }
+    Header* page = owner_.take();
+    if (page != nullptr) {
+      banks_.with_class(page->class_index, [&](auto& bank, auto& size_class) {
+        size_class.absorb(page);
+        this->retire_excess(bank, size_class);
+      });
+    }
+    owner_.leave();
+    return page != nullptr;
+  }
+
+  std::uint32_t words_since_take_ = 0;
+  RemoteBuffer<Atomics, Config::remote_buffer_entries> remote_;
+};
+
+}  // namespace slabmalloc
