@@ -14,6 +14,7 @@
 
 #include "slabmalloc/base/layout.hpp"
 #include "slabmalloc/zone/config.hpp"
+#include "slabmalloc/zone/layout_allocator.hpp"
 #include "slabmalloc/zone/lookup.hpp"
 #include "slabmalloc/zone/size_class.hpp"
 

@@ -20,6 +20,7 @@
 #include <cstdint>
 
 #include "slabmalloc/base/layout.hpp"
+#include "slabmalloc/zone/layout_allocator.hpp"
 #include "slabmalloc/zone/pager.hpp"
 #include "slabmalloc/zone/pager_runs.hpp"
 #include "slabmalloc/zone/zone_engine.hpp"
@@ -380,14 +381,6 @@ class ScopedZone : public PagedZone<PagerT, Config> {
 
  private:
   PagerT& pager_of_frames_;
-};
-
-/// What code that is generic over allocators may use: zones and size-class allocators both have it.
-template <class A>
-concept LayoutAllocator = requires(A& allocator, void* object, Layout layout) {
-  { allocator.allocate(layout) } noexcept -> std::same_as<Result<void*>>;
-  { allocator.deallocate(object, layout) } noexcept;
-  { allocator.collect() } noexcept;
 };
 
 }  // namespace slabmalloc
