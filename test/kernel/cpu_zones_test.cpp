@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <set>
 #include <vector>
 
@@ -158,21 +159,49 @@ TEST_F(CpuZonesTest, misuse_is_reported_and_does_nothing) {
   heap.deallocate(nullptr, small);
 }
 
-/// The last of CPUs that are counted from 1: the first word behind the doors is the first zone's owner, null in kernels.
-TEST(CpuZonesHooks, that_number_a_cpu_too_many_end_at_its_first_call) {
+/// Calls of a CPU that has no number end in a panic, whatever lies where its door would be.
+template <class Kernel, class Config>
+void expect_too_large_numbers_to_be_refused() {
   HostedCpu::number = 0;
   FrameSource frames;
-  CpuZones<OpenKernel, FrameSource> heap(frames);
+  CpuZones<Kernel, FrameSource, Config> heap(frames);
   void* const object = heap.allocate(small).value_or(nullptr);
-  HostedCpu::number = OpenKernel::maximum_cpus;
   const char* const line = "cpu\\(\\) < maximum_cpus";
-  EXPECT_DEATH((void)heap.allocate(small), line);
-  EXPECT_DEATH(heap.deallocate(object, small), line);
-  EXPECT_DEATH((void)heap.drain_this_cpu(), line);
-  EXPECT_DEATH(heap.catch_up(), line);
+  constexpr std::uint32_t first = Kernel::maximum_cpus;
+  for (const std::uint32_t number : {first, first + 1, first + 2, first + 20, ~0u / 64, ~0u}) {
+    HostedCpu::number = number;
+    EXPECT_DEATH((void)heap.allocate(small), line) << number;
+    EXPECT_DEATH(heap.deallocate(object, small), line) << number;
+    EXPECT_DEATH((void)heap.drain_this_cpu(), line) << number;
+    EXPECT_DEATH(heap.catch_up(), line) << number;
+  }
   HostedCpu::number = 0;
   heap.deallocate(object, small);
   heap.release_all();
+}
+
+TEST(CpuZonesHooks, that_number_cpus_too_high_end_at_their_first_call) {
+  expect_too_large_numbers_to_be_refused<OpenKernel, KernelConfig>();
+}
+
+/// Each number has a slot, too large ones as well.
+struct LocalKernel : OpenKernel {
+  static inline std::map<std::uint32_t, void*> values;
+  template <std::uint32_t slot>
+  static void* local() noexcept {
+    return values[HostedCpu::number];
+  }
+  template <std::uint32_t slot>
+  static void set_local(void* to) noexcept {
+    values[HostedCpu::number] = to;
+  }
+};
+struct LocalConfig : KernelConfig {
+  static constexpr std::uint32_t local_slot = 0;
+};
+
+TEST(CpuZonesHooks, with_a_slot_that_number_cpus_too_high_end_at_their_first_call) {
+  expect_too_large_numbers_to_be_refused<LocalKernel, LocalConfig>();
 }
 
 /// SmallArenaKernelConfig has two kinds of pages of 4 KiB.

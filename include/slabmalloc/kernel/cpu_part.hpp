@@ -161,25 +161,34 @@ template <KernelHooks Hooks, class Config>
 class CpuDoors {
  public:
   using Part = CpuPart<Hooks, Config>;
+  using Cell = typename Config::Atomics::template Cell<Part*>;
 
   /// The door of the CPU that runs the caller. Pre: interrupts are saved.
   class Door {
    public:
     [[gnu::always_inline]] explicit Door(CpuDoors& doors) noexcept
-        : part_(doors.doors_[Hooks::cpu()].part) {}
-    [[gnu::always_inline]] Part* load() const noexcept { return part_.load(Order::relaxed); }
+        : part_(doors.cell_of(Hooks::cpu())) {}
+    [[gnu::always_inline]] Part* load() const noexcept {
+      return part_ != nullptr ? part_->load(Order::relaxed) : nullptr;
+    }
+    /// Pre: the CPU has a part.
     [[gnu::always_inline]] void store(Part* part) const noexcept {
-      part_.store(part, Order::relaxed);
+      part_->store(part, Order::relaxed);
     }
 
    private:
-    typename Config::Atomics::template Cell<Part*>& part_;
+    Cell* part_;
   };
 
  private:
   struct alignas(64) Own {
-    typename Config::Atomics::template Cell<Part*> part;
+    Cell part;
   };
+  /// Null for a number that is too large: who finds no part goes to a slow path, which says so (own_part()).
+  [[gnu::always_inline]] Cell* cell_of(std::uint32_t number) noexcept {
+    return number < Hooks::maximum_cpus ? &doors_[number].part : nullptr;
+  }
+
   Own doors_[Hooks::maximum_cpus];
 };
 

@@ -22,7 +22,7 @@
 namespace slabmalloc {
 
 /// A kernel, as far as it is asked for anything.
-///   maximum_cpus       CPU numbers are below it; arrays have so many elements
+///   maximum_cpus       CPU numbers are below it, or else panic() is called; arrays have so many elements
 ///   cpu()              the number of the CPU that runs the caller; called with interrupts saved
 ///   save_interrupts()  from here on the caller stays on this CPU and no other thread runs on it, until
 ///                      restore_interrupts(state) of what was returned; pairs nest. It disables interrupts, or as
