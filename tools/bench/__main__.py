@@ -99,6 +99,8 @@ def run(given, words, root, rows, allocators):
           f"go to {path}", flush=True)
     status = 0
     try:
+        for allocator in allocators:
+            allocator.prepare(folder)
         schedule = Schedule(rows, allocators, given.rounds, folder)
         schedule.prepare()
         for entry in schedule.run(writer, progress, given.limit_seconds):

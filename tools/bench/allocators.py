@@ -5,6 +5,8 @@ import os
 import subprocess
 from dataclasses import dataclass
 
+from preload import loadable_path
+
 SLABMALLOC, GLIBC = "slabmalloc", "glibc"
 # This tree without the checks of each free: shows what they cost. Only where it is asked for.
 UNCHECKED, UNCHECKED_LIBRARY = "unchecked", "libslabmalloc_unchecked.so"
@@ -17,17 +19,25 @@ PEER_NAMES = (GLIBC, *(name for name, _, _ in PEER_LIBRARIES))
 
 @dataclass
 class Allocator:
-    """`library` is preloaded into the programs; glibc's malloc needs no preload."""
+    """`library` is preloaded into the programs, as `preload`; glibc's malloc needs no preload."""
 
     name: str
     library: str = None
     version: str = ""
 
+    def __post_init__(self):
+        self.preload = self.library
+
+    def prepare(self, folder):
+        """Lets a library whose path LD_PRELOAD would split be preloaded by a link in `folder`."""
+        if self.library is not None:
+            self.preload = loadable_path(self.library, os.path.join(folder, f"{self.name}.so"))
+
     def environment(self, base):
         """`base` with the library preloaded."""
         if self.library is None:
             return base
-        return {**base, b"LD_PRELOAD": os.fsencode(self.library)}
+        return {**base, b"LD_PRELOAD": os.fsencode(self.preload)}
 
     def serves(self, origin):
         """Whether `origin`, the file that a process got its malloc from, is this allocator's."""
@@ -82,11 +92,7 @@ def further_allocator(text):
         raise NoAllocator(f"`{text}` is not NAME=PATH")
     if not os.path.isfile(path):
         raise NoAllocator(f"{name}: there is no file {path}")
-    path = os.path.realpath(path)
-    # ld.so(8) splits LD_PRELOAD at these.
-    if any(character in path for character in " \t\n:$"):
-        raise NoAllocator(f"{name}: a path with a blank, `:` or `$` cannot be preloaded: {path}")
-    return Allocator(name, path, "given by --allocator")
+    return Allocator(name, os.path.realpath(path), "given by --allocator")
 
 
 def libc_library():

@@ -74,7 +74,7 @@ class ProgramRow:
         sample = Sample(self.name, self.group, allocator.name, round_number)
         own = os.path.join(folder, "run")
         shutil.copytree(os.path.join(folder, "inputs"), own, copy_function=os.link)
-        library = allocator.library
+        library = allocator.preload
         if library is None and self.name in LINKED_TO_A_MALLOC:
             library = libc_library()
         try:

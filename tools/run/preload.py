@@ -26,16 +26,21 @@ def original_environment():
     return dict(pairs)
 
 
+def loadable_path(library, link):
+    """`library`, or `link` to it, which is made, if LD_PRELOAD would not take its path as one."""
+    if not any(byte in UNSAFE_IN_PATH for byte in os.fsencode(library)):
+        return library
+    os.symlink(library, link)
+    return link
+
+
 class Preload:
     """The library, prepared to be preloaded, and the records of the processes it was in."""
 
     def __init__(self, library):
         self._folder = temporary_folder("records")
-        self._library = os.path.realpath(library)
-        if any(byte in UNSAFE_IN_PATH for byte in self._library):
-            link = os.path.join(self._folder, b"libslabmalloc.so")
-            os.symlink(self._library, link)
-            self._library = link
+        self._library = loadable_path(os.path.realpath(library),
+                                      os.path.join(self._folder, b"libslabmalloc.so"))
         self._uses = 0
 
     def next_records_path(self):

@@ -2,6 +2,7 @@
 """Real runs: every pattern under both mallocs, a program, and allocators that are wrong."""
 
 import os
+import shutil
 import unittest
 from unittest import mock
 
@@ -68,6 +69,16 @@ class Runs(BenchTest):
         self.assertIn("a block is not aligned", failed["aligned/1"])
         self.assertIn("memory that is not zero", failed["zeroed/1"])
         self.assertIn("2 failed runs:", output)
+
+    def test_a_library_whose_path_ld_preload_would_split_is_preloaded(self):
+        awkward = self.path("a b:c$d")
+        os.mkdir(awkward)
+        library = shutil.copy(os.path.join(BUILD, "libslabmalloc.so"), awkward)
+        status, output, _, samples = self.measure(
+            "--rounds", "1", "--percent", "1", "--settle", "0", "--against", "glibc",
+            "--allocator", f"awkward={library}", "pair-16", "start")
+        self.assertEqual((status, len(samples)), (0, 6), output)
+        self.assertEqual({entry.status for entry in samples}, {OK}, output)
 
     def test_a_library_that_is_no_malloc_is_found_out(self):
         status, _, _, samples = self.measure(
