@@ -233,5 +233,51 @@ TEST(CpuZonesPager, is_asked_once_for_several_frames_if_it_can_give_them) {
   EXPECT_EQ(pager.live_bytes(), 0u);
 }
 
+/// A pager that gives the same frame for ever.
+struct StuckPager : FrameSource {
+  Frame allocate_frame(std::size_t bytes) noexcept {
+    if (only == nullptr) {
+      only = frame(bytes);
+    }
+    return only;
+  }
+  void* only = nullptr;
+};
+
+TEST(CpuZonesPager, that_gives_a_frame_several_times_in_a_row_is_reported) {
+  HostedCpu::number = 0;
+  test::MisuseRecorder misuse;
+  StuckPager pager;
+  CpuZones<OpenKernel, StuckPager> heap(pager);
+  void* const object = heap.allocate(small).value_or(nullptr);
+  ASSERT_NE(object, nullptr);
+  const std::vector<Misuse> reports = misuse.take();
+  ASSERT_EQ(reports.size(), KernelConfig::growth_frames - 1);
+  for (const Misuse& report : reports) {
+    EXPECT_EQ(report.kind, MisuseKind::InvalidPage);
+    EXPECT_EQ(report.address, pager.only);
+  }
+  EXPECT_EQ(heap.frame_bytes(), base_bytes);
+  EXPECT_EQ(heap.validate(), nullptr);
+  heap.deallocate(object, small);
+  heap.release_all();
+  EXPECT_EQ(pager.live_bytes(), 0u);
+}
+
+struct OneByOneConfig : KernelConfig {
+  static constexpr std::uint32_t growth_frames = 1;
+};
+
+TEST(CpuZonesPager, that_gives_a_frame_to_two_cpus_breaks_an_invariant) {
+  StuckPager pager;
+  CpuZones<OpenKernel, StuckPager, OneByOneConfig> heap(pager);
+  for (const std::uint32_t cpu : {0u, 1u}) {
+    HostedCpu::number = cpu;
+    ASSERT_TRUE(heap.allocate(small));
+  }
+  EXPECT_STREQ(heap.validate(), "I2-I4: a page's tag is its owner's and shows its list");
+  HostedCpu::number = 0;
+}
+
 }  // namespace
 }  // namespace slabmalloc

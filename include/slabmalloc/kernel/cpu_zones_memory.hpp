@@ -62,6 +62,8 @@ std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::ask_pager(std::size_t byt
 }
 
 /// Gets up to `count` frames fit for use, for as many of which was charged; returns how many there were.
+/// A frame that the pager gives twice in a row is this heap's once. That it is in use elsewhere cannot be told from what
+/// lies in it: memory that outlived a restart is full of pages that look so.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::get_frames(std::size_t bytes, Context context,
                                                                   void** frames,
@@ -71,8 +73,12 @@ std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::get_frames(std::size_t by
   for (std::uint32_t number = 0; number < given; ++number) {
     void* const frame = frames[number];
     const bool is_aligned = (reinterpret_cast<std::uintptr_t>(frame) & (bytes - 1)) == 0;
-    if (!is_aligned) [[unlikely]] {
+    const bool is_again = kept != 0 && frame == frames[kept - 1];
+    if (!is_aligned || is_again) [[unlikely]] {
       report_misuse({MisuseKind::InvalidPage, frame, 0, 0});
+    }
+    if (is_again) [[unlikely]] {
+      continue;
     }
     if (is_aligned && life_.begin(frame, context)) [[likely]] {
       frames[kept++] = frame;
