@@ -13,7 +13,8 @@
 
 namespace boot {
 
-/// Marsaglia, Xorshift RNGs, 2003: the shifts of its section 4.
+/// Marsaglia, Xorshift RNGs, 2003: the shifts of its section 4. The kernel's figures in docs/BENCHMARKS.md name a seed of
+/// this generator: another one, test/scenarios/random.hpp say, gives others.
 class Random {
  public:
   constexpr Random() noexcept = default;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// A lock to be held for a few instructions, with interrupts kept out of the CPU that holds it.
+// The console's lock, held with interrupts kept out of the CPU that holds it.
+//
+// All else takes slabmalloc::SpinLock. The console cannot: whoever panics waits for it only so long, and goes on without
+// it; and what tells that a lock of the kernel services is broken must not wait for one.
 #pragma once
 
 #include <cstdint>
