@@ -447,8 +447,8 @@ class alignas(64) SizeClass {
   /// is not claimed any more.
   void relist(Header* page) noexcept;
 
-  /// A page without live objects, in no list.
-  void retire(Header* page) noexcept;
+  /// Makes a partial page idle if it is empty.
+  void retire_if_empty(Header* page) noexcept;
 
   void push_idle(Header* page) noexcept;
 

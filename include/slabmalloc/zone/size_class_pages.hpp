@@ -119,10 +119,7 @@ inline void SizeClass<Page>::word_emptied(Header* page) noexcept {
   // A free by someone else of an object that the owner freed too may be under way: its bit, once
   // collected, is pending until its announcement, and so pins the page.
   collect(page);
-  if (is_empty(page)) {
-    partial_.remove(page);
-    retire(page);
-  }
+  retire_if_empty(page);
 }
 
 template <AllocablePage Page>
@@ -150,9 +147,12 @@ inline void SizeClass<Page>::relist(Header* page) noexcept {
 }
 
 template <AllocablePage Page>
-inline void SizeClass<Page>::retire(Header* page) noexcept {
-  page->tag.store(owner_->tag() | PageState::idle, Order::relaxed);
-  push_idle(page);
+inline void SizeClass<Page>::retire_if_empty(Header* page) noexcept {
+  if (is_empty(page)) {
+    partial_.remove(page);
+    page->tag.store(owner_->tag() | PageState::idle, Order::relaxed);
+    push_idle(page);
+  }
 }
 
 template <AllocablePage Page>

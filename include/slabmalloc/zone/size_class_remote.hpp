@@ -24,10 +24,7 @@ inline void SizeClass<Page>::absorb(Header* page) noexcept {
   if (state == PageState::full && found_some) {
     relist(page);
   }
-  if (is_empty(page)) {
-    partial_.remove(page);
-    retire(page);
-  }
+  retire_if_empty(page);
 }
 
 template <AllocablePage Page>
