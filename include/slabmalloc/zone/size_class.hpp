@@ -9,22 +9,17 @@
 //          last free    │       partial ◄──── back ──────┘                      │
 //                       └──────────┴──────────────────◄────── first free ───────┘
 //
-// Allocation claims one word of the current page's local bitmap as a whole, or of large objects a few
-// of its bits, and issues them one by one; then it claims from the same word again, if bits are left or
-// frees have set some, or from the next. What is claimed is a copy: a bit leaves the page's word when its
-// slot is issued, so that the word always tells what is free. Choosing slots by the copy keeps the word,
-// which frees write, off the path from one allocation to the next.
-// Words are visited in order; a swept page goes to the back of `partial`, so that pages gather free
-// slots before their next visit. But before a word is touched for the first time since the page was idle, two
-// of the words before it are looked at: one that has become mostly free serves again. So a class with few live
-// objects stays within a few cache lines and OS pages of a large page.
+// Allocation selects one word of the current page's local bitmap, claims its free slots and issues them one by
+// one (selected_word.hpp); then it claims from the same word again, if bits are left or frees have set some, or from
+// the next, or in a page's first sweep from one before (first_sweep.hpp). A swept page goes to the back of `partial`,
+// so that pages gather free slots before their next visit.
 //
 // Free by the owner sets the bit, and nothing else. Neither side counts: how many slots are free the bitmap
 // tells, and whether a page may have become empty is asked when a free has made a whole word free.
+// A free into a full page may pass its slot on to the next allocation (size_class_passed_on.hpp).
 //
-// A free into a full page while nothing is claimed passes the slot on: it is claimed at once, by itself,
-// for the next allocation, and the page stays full. So where single objects of a full heap are replaced,
-// no page moves between lists.
+// What is done when is told here; how pages come, go and change lists in size_class_pages.hpp, how frees by others
+// are taken in in size_class_remote.hpp, and how it all is looked at in size_class_inspect.hpp.
 //
 // Invariants, each with its line in validate():
 //   I1  pages = |current| + |partial| + |full| + |idle|
@@ -33,9 +28,8 @@
 //   I4  idle:    state = idle, used = 0, announced = 0
 //   I5  every page: at or above `slots` every bit of local is set and none of remote; seal and class are right
 //   I6  current: state = open, previous = itself
-//   I7  claimed & ~word = 0 for the selected word; that is of the current page, or of a full page one of
-//       whose slots was passed on
-//   I8  current: every bit of the untouched words of local is set
+//   I7  the selected word is of the current page, or of a full page one of whose slots was passed on
+// and those of the selected word and of the current page's first sweep.
 // free = ones of local below `slots`; used = slots - free + pending, where pending counts bits that were
 // collected before their announcement was taken (page_header.hpp); passed is 1 for the page of a slot that
 // was passed on and is not issued, else 0.
@@ -47,9 +41,11 @@
 #include "slabmalloc/base/assert.hpp"
 #include "slabmalloc/base/misuse.hpp"
 #include "slabmalloc/page/allocable_page.hpp"
+#include "slabmalloc/zone/first_sweep.hpp"
 #include "slabmalloc/zone/owner.hpp"
 #include "slabmalloc/zone/page_list.hpp"
 #include "slabmalloc/zone/remote_buffer.hpp"
+#include "slabmalloc/zone/selected_word.hpp"
 #include "slabmalloc/zone/statistics.hpp"
 
 namespace slabmalloc {
@@ -77,11 +73,10 @@ class alignas(64) SizeClass {
   /// Makes this the class number `index` of `owner`, of slots laid out by `geometry`.
   constexpr void configure(const SlotGeometry& geometry, std::uint32_t index,
                            Owner<Atomics>& owner) noexcept {
-    claim_ = claim_of(geometry.object_size);
+    selected_.configure(geometry.object_size);
     geometry_ = geometry;
     index_ = index;
     owner_ = &owner;
-    deselect();
   }
 
   constexpr const SlotGeometry& geometry() const noexcept { return geometry_; }
@@ -102,24 +97,21 @@ class alignas(64) SizeClass {
   }
   /// The same for who knows the class's object size.
   [[gnu::always_inline]] void* allocate_fast(std::uint32_t object_size) noexcept {
-    const Word free = claimed_.load(Order::relaxed);
-    return free != 0 ? issue(free, object_size) : nullptr;
+    return selected_.issue(object_size);
   }
 
   /// Claims from the selected word, and issues a slot; null if the word has none. Pre: nothing is claimed.
   void* claim() noexcept {
-    Word free = word_->load(Order::relaxed) & word_mask_;
-    if (free == 0) {
+    const Word claimable = selected_.claimable();
+    if (claimable == 0) {
       return nullptr;
     }
-    free &= claim_ << lowest_bit(free);
-    allocations_.add(count_ones(free));
-    if (fresh_) {
-      fresh_from_ = swept_to_;
-      std::byte* const end = word_base_ + (highest_bit(free) + 1) * geometry_.object_size;
-      swept_to_ = end > swept_to_ ? end : swept_to_;
+    const Word slots = selected_.one_claim_of(claimable);
+    allocations_.add(count_ones(slots));
+    if (first_sweep_.is_fresh()) {
+      first_sweep_.claim_to(selected_.end_of(slots, geometry_.object_size));
     }
-    return issue(free, geometry_.object_size);
+    return selected_.claim(slots, geometry_.object_size);
   }
 
   /// A slot from the selected word of the current page or a later one, or null. Pre: nothing is claimed.
@@ -132,13 +124,13 @@ class alignas(64) SizeClass {
     if (page == nullptr) {
       return nullptr;
     }
-    if (untouched_ < geometry_.words) {
-      select(page, next_in_first_sweep(page));
+    if (first_sweep_.has_untouched(geometry_.words)) {
+      select(page, first_sweep_.next_word(page));
       check_selected_word();
       return claim();
     }
     // A word that was deselected to pass slots on may have gained bits since.
-    const bool is_deselected = passed_page_ != nullptr || word_ == &no_free_slots;
+    const bool is_deselected = passed_page_ != nullptr || !selected_.is_selected();
     std::uint32_t index = is_deselected ? word_index_ : word_index_ + 1;
     for (; index < geometry_.words; ++index) {
       if ((page->local(index).load(Order::relaxed) & geometry_.word_mask(index)) != 0) {
@@ -158,7 +150,7 @@ class alignas(64) SizeClass {
     if (page == nullptr) {
       return;
     }
-    const Word free = word_->load(Order::relaxed);
+    const Word free = selected_.free();
     if ((free & page->remote(word_index_, geometry_.words).load(Order::relaxed)) != 0)
         [[unlikely]] {
       // While a visitor is there nothing is collected.
@@ -190,7 +182,7 @@ class alignas(64) SizeClass {
 
   /// True if `object` has never been in use since the pager gave its frame zeroed. Asked right after its
   /// allocation.
-  bool is_zero(const void* object) const noexcept { return fresh_ && object >= fresh_from_; }
+  bool is_zero(const void* object) const noexcept { return first_sweep_.is_zero(object); }
 
   // ---- free by the owner -----------------------------------------------------------------------
 
@@ -218,20 +210,7 @@ class alignas(64) SizeClass {
   /// Frees slot `slot`, at `object`, of a full page of this class by claiming the slot for the next
   /// allocation. False, and nothing changed, unless slots are passed on and that one has none, or if the
   /// page has an announced free that may be of this slot. Cost: constant, no call.
-  [[gnu::always_inline]] bool pass_on(Header* page, std::uint32_t slot, void* object) noexcept {
-    if (passed_page_ == nullptr || claimed_.load(Order::relaxed) != 0 ||
-        page->announced.load(Order::relaxed) != 0) {
-      return false;
-    }
-    passed_page_ = page;
-    const std::uint32_t bit = slot % word_bits;
-    word_ = &page->local(slot / word_bits);
-    word_->store(word_->load(Order::relaxed) | Word{1} << bit, Order::relaxed);
-    word_base_ = static_cast<std::byte*>(object) - std::size_t{bit} * geometry_.object_size;
-    claimed_.store(Word{1} << bit, Order::relaxed);
-    allocations_.add(1);
-    return true;
-  }
+  [[gnu::always_inline]] bool pass_on(Header* page, std::uint32_t slot, void* object) noexcept;
 
   /// Frees slot `slot`, at `object`, of a page of this class in whatever state.
   template <bool Hardened>
@@ -300,7 +279,7 @@ class alignas(64) SizeClass {
 
   /// Objects given out so far. Thread: any; others than the owner may see it a claim off.
   std::size_t allocations() const noexcept {
-    const std::size_t claimed = count_ones(claimed_.load(Order::relaxed));
+    const std::size_t claimed = count_ones(selected_.claimed());
     const std::size_t all = allocations_.get();
     return all > claimed ? all - claimed : 0;
   }
@@ -322,94 +301,30 @@ class alignas(64) SizeClass {
  private:
   using Cell = typename Atomics::template Cell<Word>;
 
-  /// A mask of the slots that make up claim_bytes: at least one, at most a word.
-  static constexpr Word claim_of(std::uint32_t object_size) noexcept {
-    const std::uint32_t size = object_size != 0 ? object_size : 1;
-    const std::uint32_t slots = claim_bytes > size ? claim_bytes / size : 1;
-    return slots < word_bits ? (Word{1} << slots) - 1 : ~Word{0};
-  }
-
-  /// A claim takes slots of about so many bytes, so that large objects are issued again from what was
-  /// freed a moment ago, which is in a cache, before fresh memory is touched.
-  static constexpr std::uint32_t claim_bytes = 32 * 1024;
-
-  /// What `word_` points to while no word is selected. Never written.
-  static inline constinit Cell no_free_slots{};
-
-  /// True if a slot was passed on and is not issued yet.
-  bool has_passed_slot() const noexcept {
-    return passed_page_ != nullptr && claimed_.load(Order::relaxed) != 0;
-  }
-
   /// Selects word `index` of the current page.
   void select(Header* page, std::uint32_t index) noexcept {
-    word_ = &page->local(index);
-    word_base_ = Page::slots_of(page) + std::size_t{index} * word_bits * geometry_.object_size;
-    word_mask_ = geometry_.word_mask(index);
+    selected_.select(page->local(index),
+                     Page::slots_of(page) + std::size_t{index} * word_bits * geometry_.object_size,
+                     geometry_.word_mask(index));
     word_index_ = index;
     passed_page_ = nullptr;
   }
 
-  /// Selects no word.
-  constexpr void deselect() noexcept {
-    word_ = &no_free_slots;
-    word_mask_ = 0;
-  }
-
-  /// Issues the lowest slot of `claimed`, which is not 0.
-  [[gnu::always_inline]] void* issue(Word claimed, std::uint32_t object_size) noexcept {
-    const Word rest = claimed & (claimed - 1);
-    claimed_.store(rest, Order::relaxed);
-    word_->toggle(claimed ^ rest);
-    std::byte* const object = word_base_ + lowest_bit(claimed) * object_size;
-    if (object == nullptr) {
-      __builtin_unreachable();  // The compiler need not test what it was not told.
-    }
-    return object;
-  }
-
   /// Frees slot `slot` of a full page, which is then partial unless the slot was passed on.
   template <bool Hardened>
-  FreeOutcome free_in_full_page(Header* page, std::uint32_t slot, void* object) noexcept {
-    if constexpr (!Hardened) {
-      start_passing_on(page);
-      if (pass_on(page, slot, object)) {
-        return FreeOutcome::Freed;
-      }
-    }
-    const std::uint32_t index = slot / word_bits;
-    const Word mask = Word{1} << (slot % word_bits);
-    const Word free = page->local(index).load(Order::relaxed);
-    Word seen_free = free;
-    if constexpr (Hardened) {
-      seen_free |= page->remote(index, geometry_.words).load(Order::relaxed);
-    }
-    if ((seen_free & mask) != 0) {
-      return FreeOutcome::Rejected;
-    }
-    page->local(index).store(free | mask, Order::relaxed);
-    relist(page);
-    return (free | mask) == ~Word{0} ? FreeOutcome::WordEmptied : FreeOutcome::Freed;
-  }
+  FreeOutcome free_in_full_page(Header* page, std::uint32_t slot, void* object) noexcept;
 
   /// Deselects the current page's word, if it is empty, so that slots are passed on from now on. Not on a
   /// page's first sweep, whose zeroed slots are worth more, nor where a free empties a page.
-  void start_passing_on(Header* page) noexcept {
-    const Word free = claimed_.load(Order::relaxed) | (word_->load(Order::relaxed) & word_mask_);
-    if (free == 0 && !fresh_ && geometry_.slots != 1) {
-      deselect();
-      passed_page_ = page;
-    }
-  }
+  void start_passing_on(Header* page) noexcept;
+
+  /// True if a slot was passed on and is not issued yet.
+  bool has_passed_slot() const noexcept;
 
   /// Frees a slot that was passed on and not issued in its page, which is then not full any more.
   void take_back_passed_slot() noexcept;
 
-  /// The word to sweep next of a page that was idle: an earlier one of which three quarters are free, or the
-  /// first that is untouched. Two are looked at, in turn. Pre: there are untouched words.
-  std::uint32_t next_in_first_sweep(Header* page) noexcept;
-
-  /// Makes `page` the current one. Of one that was idle all words are untouched.
+  /// Makes `page` the current one. One that was idle begins its first sweep.
   void enter(Header* page, bool fresh, bool was_idle) noexcept;
 
   /// The free slots of a page.
@@ -461,24 +376,13 @@ class alignas(64) SizeClass {
   const char* validate_page(Header* page, std::uintptr_t state) const noexcept;
 
   // The allocation's line.
-  Cell claimed_{};                  ///< Bits of *word_ that are to be issued next.
-  Cell* word_ = nullptr;            ///< The selected word of the current page, or a passed slot's.
-  std::byte* word_base_ = nullptr;  ///< The slot of bit 0 of claimed_.
-  Word claim_ = 0;                  ///< What one claim may take, from the lowest free slot on.
+  SelectedWord<Atomics> selected_;  ///< Of the current page, or a passed slot's.
   SlotGeometry geometry_{};
-  Word word_mask_ = 0;              ///< The bits of *word_ that may be claimed.
-
-  // The current page.
-  Header* passed_page_ = nullptr;   ///< While slots are passed on: the page of the last one.
-  std::byte* fresh_from_ = nullptr; ///< While fresh_: what lies from here on was not issued before the
-                                    ///< latest claim.
-  std::byte* swept_to_ = nullptr;   ///< While fresh_: the end of what was ever claimed.
-  std::uint32_t word_index_ = 0;    ///< The word that was selected last.
-  std::uint32_t untouched_ = 0;     ///< The first word of the current page that was not selected since it was idle.
-  std::uint32_t looked_at_ = 0;     ///< The one before it that was considered last.
-  bool fresh_ = false;              ///< The page came zeroed and is on its first sweep.
+  Header* passed_page_ = nullptr;  ///< While slots are passed on: the page of the last one.
 
   // The pages.
+  FirstSweep first_sweep_;        ///< Of the current page.
+  std::uint32_t word_index_ = 0;  ///< The word of the current page that was selected last.
   typename Atomics::template Cell<Header*> current_{nullptr};
   PageList<Header> partial_;
   PageList<Header> full_;
@@ -501,4 +405,5 @@ class alignas(64) SizeClass {
 
 #include "slabmalloc/zone/size_class_inspect.hpp"
 #include "slabmalloc/zone/size_class_pages.hpp"
+#include "slabmalloc/zone/size_class_passed_on.hpp"
 #include "slabmalloc/zone/size_class_remote.hpp"

@@ -94,18 +94,16 @@ const char* SizeClass<Page>::validate() const noexcept {
     if (!page->is_current()) {
       return "I6: the current page shows that it is";
     }
-    for (std::uint32_t word = untouched_; word < geometry_.words; ++word) {
-      if (page->local(word).load(Order::relaxed) != ~Word{0}) {
-        return "I8: every bit of the current page's untouched words is set";
-      }
+    if (const char* broken = first_sweep_.validate(page, geometry_.words)) {
+      return broken;
     }
   }
-  if (passed_page_ != nullptr && word_ != &no_free_slots &&
+  if (passed_page_ != nullptr && selected_.is_selected() &&
       passed_page_->tag.load(Order::relaxed) != (owner_->tag() | PageState::full)) {
     return "I7: the word of a slot that was passed on is of a full page";
   }
-  if ((claimed_.load(Order::relaxed) & ~word_->load(Order::relaxed)) != 0) {
-    return "I7: what is claimed is free in the selected word";
+  if (const char* broken = selected_.validate()) {
+    return broken;
   }
   for (Header* page = partial_.front(); page != nullptr; page = page->next, ++pages) {
     if (const char* broken = validate_page(page, PageState::open)) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The members of SizeClass that move pages: into the class and out of it, and between its lists.
+// SizeClass: how pages come into the class and leave it, and move between its lists. Part of size_class.hpp.
 #pragma once
 
 #include "slabmalloc/zone/size_class.hpp"
@@ -35,35 +35,23 @@ inline typename SizeClass<Page>::Header* SizeClass<Page>::remove_idle_page() noe
 }
 
 template <AllocablePage Page>
-inline std::uint32_t SizeClass<Page>::next_in_first_sweep(Header* page) noexcept {
-  constexpr std::uint32_t mostly = word_bits / 4 * 3;
-  for (std::uint32_t looks = untouched_ < 2 ? untouched_ : 2; looks != 0; --looks) {
-    looked_at_ = looked_at_ + 1 < untouched_ ? looked_at_ + 1 : 0;
-    if (count_ones(page->local(looked_at_).load(Order::relaxed)) >= mostly) {
-      return looked_at_;
-    }
-  }
-  return untouched_++;
-}
-
-template <AllocablePage Page>
 inline void SizeClass<Page>::enter(Header* page, bool fresh, bool was_idle) noexcept {
   page->tag.store(owner_->tag(), Order::relaxed);
   page->previous = page;
   word_index_ = 0;
-  untouched_ = was_idle ? 0 : geometry_.words;
-  looked_at_ = 0;
-  fresh_ = fresh;
-  swept_to_ = Page::slots_of(page);
+  if (was_idle) {
+    first_sweep_.begin(Page::slots_of(page), fresh);
+  } else {
+    first_sweep_.skip(geometry_.words);
+  }
   current_.store(page, Order::relaxed);
 }
 
 template <AllocablePage Page>
 inline void SizeClass<Page>::leave_current() noexcept {
   take_back_passed_slot();
-  allocations_.subtract(count_ones(claimed_.load(Order::relaxed)));
-  claimed_.store(0, Order::relaxed);
-  deselect();
+  allocations_.subtract(selected_.give_up());
+  selected_.deselect();
   passed_page_ = nullptr;
   Header* page = current_.load(Order::relaxed);
   if (page == nullptr) {
@@ -71,7 +59,7 @@ inline void SizeClass<Page>::leave_current() noexcept {
   }
   const std::uint32_t free = count_free(page);
   current_.store(nullptr, Order::relaxed);
-  fresh_ = false;
+  first_sweep_.end();
   if (free == 0) {
     page->tag.store(owner_->tag() | PageState::full, Order::relaxed);
     full_.push_back(page);
@@ -120,30 +108,6 @@ inline void SizeClass<Page>::word_emptied(Header* page) noexcept {
   // collected, is pending until its announcement, and so pins the page.
   collect(page);
   retire_if_empty(page);
-}
-
-template <AllocablePage Page>
-inline void SizeClass<Page>::take_back_passed_slot() noexcept {
-  Header* page = passed_page_;
-  if (has_passed_slot()) {
-    relist(page);
-    word_emptied(page);
-  }
-}
-
-template <AllocablePage Page>
-inline void SizeClass<Page>::relist(Header* page) noexcept {
-  if (page == passed_page_) {
-    if (has_passed_slot()) {
-      claimed_.store(0, Order::relaxed);
-      allocations_.subtract(1);
-    }
-    // The page may be given back before another word is selected.
-    deselect();
-  }
-  page->tag.store(owner_->tag(), Order::relaxed);
-  full_.remove(page);
-  partial_.push_back(page);
 }
 
 template <AllocablePage Page>

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+//
+// FirstSweep: how far a page that was idle has come into use again.
+//
+//   words                       ├──── visited ────┼──── untouched, all ones ────┤
+//                                             untouched_
+//   slots, if they came zeroed  ├──── issued ────┼──── claimed last ────┼──── never claimed ────┤
+//                                           fresh_from_             swept_to_
+//
+// Words are visited in order. But before one is touched for the first time since the page was idle, two of the words
+// before it are looked at: one that has become mostly free serves again. So a class with few live objects stays
+// within a few cache lines and OS pages of a large page.
+//
+// Invariant, with its line in validate():
+//   U1  every bit of the untouched words of local is set
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/atomics.hpp"
+#include "slabmalloc/base/bits.hpp"
+
+namespace slabmalloc {
+
+/// The first sweep of a size class's current page, or none. Thread: the owner.
+class FirstSweep {
+ public:
+  constexpr FirstSweep() noexcept = default;
+
+  /// Begins with a page that was idle, whose slots begin at `slots` and are all zero if `fresh`.
+  void begin(std::byte* slots, bool fresh) noexcept {
+    untouched_ = 0;
+    looked_at_ = 0;
+    fresh_ = fresh;
+    swept_to_ = slots;
+  }
+
+  /// Begins with a page of `words` words that has been swept before.
+  void skip(std::uint32_t words) noexcept {
+    untouched_ = words;
+    fresh_ = false;
+  }
+
+  /// The page is current no more.
+  void end() noexcept { fresh_ = false; }
+
+  /// True if a page of `words` words has an untouched one.
+  bool has_untouched(std::uint32_t words) const noexcept { return untouched_ < words; }
+
+  /// The word to sweep next: an earlier one of which three quarters are free, or the first that is untouched. Two
+  /// are looked at, in turn. Pre: has_untouched().
+  template <class Header>
+  std::uint32_t next_word(Header* page) noexcept {
+    constexpr std::uint32_t mostly = word_bits / 4 * 3;
+    for (std::uint32_t looks = untouched_ < 2 ? untouched_ : 2; looks != 0; --looks) {
+      looked_at_ = looked_at_ + 1 < untouched_ ? looked_at_ + 1 : 0;
+      if (count_ones(page->local(looked_at_).load(Order::relaxed)) >= mostly) {
+        return looked_at_;
+      }
+    }
+    return untouched_++;
+  }
+
+  /// True if the page came zeroed, and claims are to be told by claim_to().
+  bool is_fresh() const noexcept { return fresh_; }
+
+  /// Slots below `end` are claimed.
+  void claim_to(std::byte* end) noexcept {
+    fresh_from_ = swept_to_;
+    swept_to_ = end > swept_to_ ? end : swept_to_;
+  }
+
+  /// True if `object`, which was allocated just now, has never been in use since the page came zeroed.
+  bool is_zero(const void* object) const noexcept { return fresh_ && object >= fresh_from_; }
+
+  /// The broken invariant of `page` of `words` words, as an equation, or null.
+  template <class Header>
+  const char* validate(Header* page, std::uint32_t words) const noexcept {
+    for (std::uint32_t word = untouched_; word < words; ++word) {
+      if (page->local(word).load(Order::relaxed) != ~Word{0}) {
+        return "U1: every bit of the current page's untouched words is set";
+      }
+    }
+    return nullptr;
+  }
+
+ private:
+  // While fresh_: what lies from fresh_from_ on was not issued before the latest claim.
+  std::byte* fresh_from_ = nullptr;
+  std::byte* swept_to_ = nullptr;  ///< While fresh_: the end of what was ever claimed.
+  std::uint32_t untouched_ = 0;    ///< The first word that was not selected since the page was idle.
+  std::uint32_t looked_at_ = 0;    ///< The one before it that was considered last.
+  bool fresh_ = false;             ///< The page came zeroed and is on its first sweep.
+};
+
+}  // namespace slabmalloc
