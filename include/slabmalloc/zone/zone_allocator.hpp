@@ -77,13 +77,14 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     return allocate_class(index);
   }
 
-  /// As allocate(), of size class `index`. Pre: index < class_count.
-  [[gnu::always_inline]] Result<void*> allocate_class(std::uint32_t index) noexcept {
+  /// As allocate(), of size class `index`; takes in up to `pages` queued pages on its slow path. Pre: index < class_count.
+  [[gnu::always_inline]] Result<void*> allocate_class(
+      std::uint32_t index, std::uint32_t pages = Config::drain_pages) noexcept {
     return this->banks_.with_class(index, [&](auto& bank, auto& size_class) -> Result<void*> {
       if (void* object = Engine::issue(bank, size_class, index)) [[likely]] {
         return object;
       }
-      return this->allocate_slow(bank, size_class);
+      return this->allocate_slow(bank, size_class, pages);
     });
   }
 

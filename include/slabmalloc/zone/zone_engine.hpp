@@ -60,10 +60,14 @@ class ZoneEngine : public ZoneMail<ConfigT, PagerT> {
         index, [index](auto& bank, auto& size_class) { return issue(bank, size_class, index); });
   }
 
-  /// An object of class `index` on a frame of the pager's, or null. Pre: allocate_class() found none. Thread: owner.
-  void* allocate_from_new_frame(std::uint32_t index) noexcept {
+  /// An object of class `index` from its pages or a frame of the pager's, or null. Pre: allocate_class() found none;
+  /// pages or frames came in since. Thread: owner.
+  void* allocate_again(std::uint32_t index) noexcept {
     return banks_.with_class(index, [this](auto& bank, auto& size_class) -> void* {
-      return this->add_frame(bank, size_class) ? size_class.allocate_from_pages() : nullptr;
+      void* const object = size_class.allocate_from_pages();
+      return object == nullptr && this->add_frame(bank, size_class)
+                 ? size_class.allocate_from_pages()
+                 : object;
     });
   }
 
@@ -154,13 +158,15 @@ class ZoneEngine : public ZoneMail<ConfigT, PagerT> {
 
   // ---- allocation's slow path ------------------------------------------------------------------
 
+  /// Takes in up to `pages` queued pages on the way.
   template <class Bank, class Class>
-  [[gnu::noinline]] Result<void*> allocate_slow(Bank& bank, Class& size_class) noexcept {
+  [[gnu::noinline]] Result<void*> allocate_slow(Bank& bank, Class& size_class,
+                                                std::uint32_t pages) noexcept {
     if (void* object = size_class.allocate_from_current()) {
-      this->count_claim();
+      this->count_claim(pages);
       return object;
     }
-    this->take_in_some();
+    this->take_in_some(pages);
     if (void* object = size_class.allocate_from_pages()) {
       this->retire_excess(bank, size_class);
       return object;

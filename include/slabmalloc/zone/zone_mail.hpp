@@ -40,11 +40,11 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
     }
   }
 
-  /// Delivers what the remote buffer holds, or some of it, and takes in a few queued pages. Thread: owner.
-  void take_in_some() noexcept {
+  /// Delivers what the remote buffer holds, or some of it, and takes in up to `pages` queued pages. Thread: owner.
+  void take_in_some(std::uint32_t pages) noexcept {
     words_since_take_ = 0;
     remote_.flush_some(Config::flush_words);
-    for (std::uint32_t count = 0; count < Config::drain_pages && absorb_one(); ++count) {
+    for (; pages != 0 && absorb_one(); --pages) {
     }
   }
 
@@ -87,11 +87,11 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
 
   using Base::Base;
 
-  /// Counts a claim that needed no other page; every words_per_take of them take in some. A class whose words become
-  /// free again in time would need nothing further, for ever.
-  [[gnu::always_inline]] void count_claim() noexcept {
+  /// Counts a claim that needed no other page; every words_per_take of them take in up to `pages` queued pages. A class whose
+  /// words become free again in time would need nothing further, for ever.
+  [[gnu::always_inline]] void count_claim(std::uint32_t pages) noexcept {
     if (++words_since_take_ == Config::words_per_take) [[unlikely]] {
-      take_in_some();
+      take_in_some(pages);
     }
   }
 
