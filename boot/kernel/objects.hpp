@@ -82,22 +82,22 @@ class Exchange {
         memory == nullptr ? nullptr
                           : Object::make(memory, bytes, static_cast<std::uint32_t>(place >> 32));
     // Order: acq_rel, with itself: who takes an object sees what was written into it.
-    dispose(places_[place % count].exchange(object, Order::acq_rel));
+    dispose(places_[place % count].exchange(object, Order::acq_rel), context);
     return object != nullptr;
   }
 
-  void dispose(Object* object) noexcept {
+  void dispose(Object* object, slabmalloc::Context context) noexcept {
     if (object != nullptr) {
       if (!object->is_intact()) {
         overwritten_.fetch_add(1, Order::relaxed);
         return;
       }
-      heap_.deallocate(object, object->layout());
+      heap_.deallocate(object, object->layout(), context);
     }
   }
   void clear() noexcept {
     for (auto& place : places_) {
-      dispose(place.exchange(nullptr, Order::acq_rel));
+      dispose(place.exchange(nullptr, Order::acq_rel), slabmalloc::Context::MayWait);
     }
   }
 

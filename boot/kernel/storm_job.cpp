@@ -75,8 +75,10 @@ class Storm {
     Deeds& mine = deeds_[number];
     Random random(seed_ + number);
     while (mine.turns < turns_) {
-      const std::uint32_t bytes =
-          random.one_in(16) ? 256 + 8 * random.below(993) : Object::smallest + 8 * random.below(31);
+      // The largest are runs of the frame allocator's.
+      const std::uint32_t bytes = random.one_in(256)  ? 8192 + 8 * random.below(1024)
+                                  : random.one_in(16) ? 256 + 8 * random.below(993)
+                                                      : Object::smallest + 8 * random.below(31);
       const Context context = random.one_in(2) ? Context::MayWait : Context::MayNotWait;
       if (!exchange_->turn(random.next(), bytes, context)) {
         ++mine.refused;
@@ -108,7 +110,7 @@ class Storm {
       Object* const object = first;
       first = reinterpret_cast<Object*>(object->words()[0]);
       object->words()[0] = object->word(0);
-      exchange_->dispose(object);
+      exchange_->dispose(object, Context::MayWait);
     }
     heap_->trim();
   }

@@ -166,5 +166,54 @@ TEST_F(CpuZonesTest, frames_that_cannot_be_kept_are_told) {
   EXPECT_EQ(heap.statistics().kept_bytes, 3 * base_bytes);
 }
 
+// ---- what must not wait ------------------------------------------------------------------------------
+
+TEST_F(CpuZonesTest, what_must_not_wait_finds_step_by_step_what_others_find_at_once) {
+  const Layout middle = layout_of(4096);
+  frames.set_limit(256 * kibibyte);
+  const std::vector<void*> objects = allocate_all();
+  free_all(objects);
+  int calls = 1;
+  void* object = allocate(middle, Context::MayNotWait);
+  EXPECT_EQ(object, nullptr) << "all frames are of another size, and it is not called more often than once";
+  while (object == nullptr && calls < 1000) {
+    object = allocate(middle, Context::MayNotWait);
+    ++calls;
+  }
+  EXPECT_NE(object, nullptr);
+  EXPECT_GT(calls, 2);
+  heap.deallocate(object, middle);
+}
+
+TEST_F(CpuZonesTest, what_must_not_wait_takes_in_what_others_freed) {
+  frames.set_limit(64 * base_bytes);
+  const std::vector<void*> objects = allocate_all();
+  on_cpu(1);
+  free_all(objects);
+  ASSERT_TRUE(heap.drain_this_cpu());
+  on_cpu(0);
+  std::vector<void*> again;
+  for (std::size_t call = 0; call < objects.size() + 100; ++call) {
+    if (void* const object = allocate(small, Context::MayNotWait)) {
+      again.push_back(object);
+    }
+  }
+  EXPECT_EQ(again.size(), objects.size());
+  free_all(again);
+}
+
+TEST_F(CpuZonesTest, what_must_not_wait_does_not_reclaim) {
+  static int calls;
+  calls = 0;
+  heap.set_reclaim([](void*) noexcept { return ++calls != 0; }, nullptr);
+  frames.set_exhausted(true);
+  EXPECT_EQ(allocate(small, Context::MayNotWait), nullptr);
+  EXPECT_EQ(allocate(layout_of(1 * mebibyte), Context::MayNotWait), nullptr);
+  EXPECT_EQ(calls, 0);
+  EXPECT_EQ(allocate(small, Context::MayWait), nullptr);
+  EXPECT_EQ(allocate(layout_of(1 * mebibyte), Context::MayWait), nullptr);
+  EXPECT_EQ(calls, 2);
+}
+
 }  // namespace
 }  // namespace slabmalloc

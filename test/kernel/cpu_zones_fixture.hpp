@@ -42,10 +42,10 @@ class CpuZonesTest : public testing::Test {
       EXPECT_TRUE(heap.drain_this_cpu());
     }
   }
-  void* allocate(Layout layout = small, Context context = Context::MayNotWait) {
+  void* allocate(Layout layout = small, Context context = Context::MayWait) {
     return heap.allocate(layout, context).value_or(nullptr);
   }
-  std::vector<void*> allocate_all(Layout layout = small, Context context = Context::MayNotWait) {
+  std::vector<void*> allocate_all(Layout layout = small, Context context = Context::MayWait) {
     std::vector<void*> objects;
     while (void* object = allocate(layout, context)) {
       objects.push_back(object);

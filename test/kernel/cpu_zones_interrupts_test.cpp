@@ -29,6 +29,7 @@ using test::Interruption;
 
 constexpr Layout small = Layout::of<std::uint64_t[8]>();
 constexpr Layout large = Layout::from_size_align(1024, 8).value_or(small);
+constexpr Layout run = Layout::from_size_align(20'000, 8).value_or(small);
 
 /// Two CPUs, and one thread, for which to wait for a lock is to wait for ever.
 struct LonelyKernel : test::OpenKernel {
@@ -57,7 +58,7 @@ class Interrupted {
   /// Objects in use, each with its pattern.
   class Objects {
    public:
-    explicit Objects(Heap& heap) : heap_(heap) {}
+    Objects(Heap& heap, Context context_of_frees) : heap_(heap), context_(context_of_frees) {}
     bool add(Layout layout, Context context) {
       void* const object = heap_.allocate(layout, context).value_or(nullptr);
       if (object != nullptr) {
@@ -71,7 +72,7 @@ class Interrupted {
       const Entry entry = entries_.at(index);
       entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(index));
       EXPECT_TRUE(test::holds_pattern(entry.object, entry.layout.size(), entry.key));
-      heap_.deallocate(entry.object, entry.layout);
+      heap_.deallocate(entry.object, entry.layout, context_);
     }
     void clear() {
       while (!entries_.empty()) {
@@ -88,6 +89,7 @@ class Interrupted {
     };
     static inline std::size_t keys_ = 0;
     Heap& heap_;
+    Context context_;
     std::vector<Entry> entries_;
   };
 
@@ -95,8 +97,8 @@ class Interrupted {
   struct Place {
     FrameSource frames;
     Heap heap{frames};
-    Objects own{heap};
-    Objects handlers{heap};
+    Objects own{heap, Context::MayWait};
+    Objects handlers{heap, Context::Interrupt};
   };
   struct Step {
     const char* name;
@@ -112,6 +114,8 @@ class Interrupted {
       for (std::size_t count = 0; count < 10; ++count) {
         ASSERT_TRUE(place.handlers.add(small, Context::MayWait));
       }
+      ASSERT_TRUE(place.own.add(run, Context::MayWait));
+      ASSERT_TRUE(place.handlers.add(run, Context::MayWait));
     }
     HostedCpu::number = 0;
     ASSERT_TRUE(place.heap.keep_for_interrupts(small, 4, Context::MayWait));
@@ -193,6 +197,7 @@ class Interrupted {
            [](Place& place) {
              free_some(place.own, 100);
              allocate_some(place, small, 70, Context::MayWait);
+             allocate_some(place, run, 2, Context::MayWait);
            }},
       Step{"free on another CPU and trim",
            [](Place& place) {
@@ -222,6 +227,14 @@ class Interrupted {
              while (place.own.add(large, Context::MayWait)) {
              }
              while (place.own.add(small, Context::Emergency)) {
+             }
+             place.frames.set_exhausted(false);
+           }},
+      Step{"find no memory and must not wait",
+           [](Place& place) {
+             place.frames.set_exhausted(true);
+             for (int call = 0; call < 100; ++call) {
+               place.own.add(call % 2 == 0 ? large : small, Context::MayNotWait);
              }
              place.frames.set_exhausted(false);
            }},

@@ -71,6 +71,7 @@ struct Config : GranuleKernelConfig<4 * kibibyte, InterruptedAtomics> {
 using Heap = CpuZones<LonelyKernel, test::FrameSource, Config>;
 
 constexpr Layout layout = Layout::of<std::uint64_t[8]>();
+constexpr Layout run_layout = Layout::of<std::uint64_t[4096]>();
 
 /// What a call finds: pages and stashes of two CPUs, frees by others, kept frames and reserves.
 struct Machine {
@@ -83,6 +84,12 @@ struct Machine {
         objects.push_back(heap.allocate(layout).value());
       }
     }
+    for (int count = 0; count < 4; ++count) {
+      runs.push_back(heap.allocate(run_layout).value());
+    }
+    // One waits.
+    heap.deallocate(runs.back(), run_layout, Context::Interrupt);
+    runs.pop_back();
     for (int count = 0; count < 80; ++count) {  // By CPU 1, of CPU 0.
       free_one(static_cast<std::size_t>(count));
     }
@@ -92,6 +99,9 @@ struct Machine {
     Nmi::at = 0;
     for (std::size_t index = 0; index < objects.size(); ++index) {
       free_one(index);
+    }
+    for (void* const run : runs) {
+      heap.deallocate(run, run_layout);
     }
     heap.settle();
     EXPECT_EQ(heap.validate(), nullptr);
@@ -106,6 +116,7 @@ struct Machine {
   test::FrameSource frames;
   Heap heap{frames};
   std::vector<void*> objects;
+  std::vector<void*> runs;
 };
 
 /// Makes `call` as often as it has steps, with an NMI before another one each time.
@@ -117,6 +128,8 @@ void interrupt_everywhere(const std::function<void(Machine&)>& call) {
       // Another CPU's object, an own one, and as many as there are without the pager.
       machine.free_one(150);
       machine.free_one(90);
+      machine.heap.deallocate(machine.runs.back(), run_layout, Context::Interrupt);
+      machine.runs.pop_back();
       void* got[200];
       std::size_t count = 0;
       while (count < 200 &&

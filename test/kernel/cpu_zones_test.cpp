@@ -98,16 +98,6 @@ TEST_F(CpuZonesTest, exhaustion_is_a_value_and_loses_nothing) {
   free_all(again);
 }
 
-TEST_F(CpuZonesTest, large_requests_are_runs_of_the_pager) {
-  const Layout run = layout_of(3 * mebibyte);
-  void* const object = allocate(run);
-  ASSERT_NE(object, nullptr);
-  EXPECT_EQ(frames.live_bytes(), 3 * mebibyte);
-  EXPECT_EQ(heap.allocate(run, Context::Interrupt).error(), AllocationError::OutOfMemory);
-  heap.deallocate(object, run);
-  EXPECT_EQ(frames.live_bytes(), 0u);
-}
-
 TEST_F(CpuZonesTest, zeroed_blocks_are_zero_where_others_were_before) {
   auto* const bytes = static_cast<unsigned char*>(allocate());
   std::fill_n(bytes, small.size(), static_cast<unsigned char>(0xEE));

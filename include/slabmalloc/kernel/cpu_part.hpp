@@ -121,9 +121,9 @@ struct alignas(64) CpuPart {
 
   // The slow ways of the zone, with what is counted of them. In a section of this part's.
 
-  /// An object of class `index`, or null.
+  /// An object of class `index`, or null. Takes less in of what others freed where something else is left to do.
   void* allocate(std::uint32_t index) noexcept {
-    return zone.allocate_class(index).value_or(nullptr);
+    return zone.allocate_class(index, is_behind() ? 1 : Config::drain_pages).value_or(nullptr);
   }
   void deallocate(void* object, std::uint32_t index) noexcept {
     zone.deallocate_class(object, index);
@@ -133,6 +133,11 @@ struct alignas(64) CpuPart {
   bool adjust_reserve(std::uint32_t index) noexcept {
     return reserve.adjust(index, getter(), giver());
   }
+  /// True while a drain is wanted or goes on.
+  bool is_draining() const noexcept {
+    return drain_is_wanted.load(Order::relaxed) || next_to_drain != Zone::class_count;
+  }
+  bool is_behind() const noexcept { return is_draining() || reserve.has_work(); }
   bool adjust_some_reserve() noexcept { return reserve.adjust_one(getter(), giver()); }
 
   Zone zone;  ///< First: its address is then the tag of its pages.

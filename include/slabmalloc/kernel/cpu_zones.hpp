@@ -12,6 +12,7 @@
 //
 //   deallocate ─► this CPU's zone                        │ in a section
 //              ─► the lock-free remote path of the page  │ in the middle of a section: in a handler, in an NMI
+//              ─► a run: the pager, or the runs that wait for who may call it
 //
 // A section (cpu_part.hpp) is short: an allocation's slow path visits the words of two pages and takes in a few more.
 // The pager and all callbacks are called between sections: with nothing held, interrupts as the caller had them. They
@@ -26,6 +27,7 @@
 #include <cstdint>
 
 #include "slabmalloc/kernel/cpu_part.hpp"
+#include "slabmalloc/kernel/deferred_runs.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
 
 namespace slabmalloc {
@@ -56,6 +58,7 @@ struct CpuZonesStatistics {
   ZoneStatistics zones;
   std::size_t stash_bytes = 0;             ///< In empty frames of the CPUs' stashes.
   std::size_t kept_bytes = 0;              ///< In kept frames.
+  std::size_t deferred_bytes = 0;          ///< In freed runs that wait for a caller of the pager.
   std::size_t frame_bytes = 0;             ///< In all frames of the pager.
   std::size_t frame_bytes_high_water = 0;  ///< The most that ever was.
   std::size_t growths = 0;                 ///< Calls for frames that got some.
@@ -105,10 +108,10 @@ class CpuZones {
   /// free on other CPUs' pages in use, or withheld there, is not found: they put what is empty into their stashes in
   /// their next slow paths, or when drain_this_cpu() is called there. Nor is a frame that another CPU is just getting
   /// from the pager or giving back to it.
-  /// Cost: constant, calls of the pager apart, as long as that has frames; then O(queued pages + size classes + frames
-  /// in stashes), in sections of constant length.
+  /// Cost: constant, calls of the pager apart. Where that has nothing, MayWait searches: O(queued pages + size classes +
+  /// frames in stashes), in sections of constant length. MayNotWait takes one step of such a search, each call the next.
   [[gnu::always_inline]] Result<void*> allocate(Layout layout,
-                                                Context context = Context::MayNotWait) noexcept {
+                                                Context context = Context::MayWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
     if (index == SizeClasses::no_class) [[unlikely]] {
       return allocate_run(layout, context);
@@ -129,7 +132,7 @@ class CpuZones {
   }
 
   /// As allocate(), every byte of `layout.size()` being 0.
-  Result<void*> allocate_zeroed(Layout layout, Context context = Context::MayNotWait) noexcept {
+  Result<void*> allocate_zeroed(Layout layout, Context context = Context::MayWait) noexcept {
     const Result<void*> object = allocate(layout, context);
     if (object) {
       __builtin_memset(object.value(), 0, layout.size());
@@ -137,15 +140,17 @@ class CpuZones {
     return object;
   }
 
-  /// Frees a block of whatever CPU; a null pointer is none. The pager is called for runs alone: frames that become
-  /// surplus wait for give_back(), other CPUs, or the next allocations here that may call it.
-  /// Context: any, NMIs included, but for runs.
-  /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook.
-  [[gnu::always_inline]] void deallocate(void* object, Layout layout) noexcept {
+  /// Frees a block of whatever CPU; a null pointer is none. The pager is called for runs alone, and then only if
+  /// `context` allows it: other runs wait, as frames that become surplus do, for give_back() or for the next allocations
+  /// that may call it.
+  /// Context: any, NMIs included; it matters for runs, to a pager that locks or waits.
+  /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook. Of a run it is the pager that
+  /// finds them; of one that waits, nothing but its second free is found at once.
+  [[gnu::always_inline]] void deallocate(void* object, Layout layout,
+                                         Context context = Context::MayWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
     if (index == SizeClasses::no_class) [[unlikely]] {
-      PagerRuns<PagerT>::deallocate(&pager_, object, layout);
-      return;
+      return deallocate_run(object, layout, context);
     }
     const typename Hooks::InterruptState interrupts = Hooks::save_interrupts();
     const Door door(doors_);
@@ -167,7 +172,7 @@ class CpuZones {
   /// Allocates `count` blocks for `layout` into `objects`; returns how many there were. Fewer
   /// sections than as many calls of allocate() take.
   std::size_t allocate_many(Layout layout, void** objects, std::size_t count,
-                            Context context = Context::MayNotWait) noexcept {
+                            Context context = Context::MayWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
     std::size_t done = 0;
     while (done < count) {
@@ -193,7 +198,8 @@ class CpuZones {
   }
 
   /// Frees `count` blocks of `layout`. As deallocate().
-  void deallocate_many(void* const* objects, std::size_t count, Layout layout) noexcept {
+  void deallocate_many(void* const* objects, std::size_t count, Layout layout,
+                       Context context = Context::MayWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
     std::size_t done = 0;
     while (done < count) {
@@ -204,7 +210,7 @@ class CpuZones {
         }
       }
       if (done < count) {
-        deallocate(objects[done++], layout);
+        deallocate(objects[done++], layout, context);
       }
     }
   }
@@ -223,7 +229,7 @@ class CpuZones {
   /// Fails: InvalidLayout if no size class serves it; TooMany above Config::reserve_objects, and then nothing is
   /// changed; OutOfMemory if this CPU's could not be filled, which is tried again later.
   Result<void> keep_for_interrupts(Layout layout, std::uint32_t objects,
-                                   Context context = Context::MayNotWait) noexcept {
+                                   Context context = Context::MayWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
     if (index == SizeClasses::no_class) {
       return AllocationError::InvalidLayout;
@@ -244,7 +250,7 @@ class CpuZones {
   /// OutOfMemory if not all were to be had now, and then what was got is kept, or from inside of a
   /// handler that interrupted a section.
   Result<void> keep_frames(Layout layout, std::uint32_t frames,
-                           Context context = Context::MayNotWait) noexcept;
+                           Context context = Context::MayWait) noexcept;
 
   /// Bounds the bytes of all frames. Before an allocation fails for that, `callback` may free something.
   /// Thread: any, with the callback as before; another one while nobody allocates.
@@ -277,8 +283,8 @@ class CpuZones {
     }
   }
 
-  /// Gives empty frames of all CPUs' stashes back to the pager, but for `keep` of each page kind and CPU; returns
-  /// their bytes, which is 0 from a handler that interrupted a section.
+  /// Gives runs that wait for it back to the pager, and empty frames of all CPUs' stashes but for `keep` of each page
+  /// kind and CPU; returns their bytes, which is 0 from a handler that interrupted a section.
   /// Context: any from which the pager may be called.
   std::size_t give_back(std::uint32_t keep = 0) noexcept;
 
@@ -346,6 +352,7 @@ class CpuZones {
   using Section = CpuSection<Hooks, Config>;
   using Door = typename CpuDoors<Hooks, Config>::Door;
   using Stashes = typename Part::Stashes;
+  using DeferredRuns = slabmalloc::DeferredRuns<Hooks, Atomics>;
   template <class T>
   using Cell = typename Atomics::template Cell<T>;
 
@@ -365,33 +372,41 @@ class CpuZones {
   }
 
   Result<void*> allocate_run(Layout layout, Context context) noexcept;
+  Result<void*> ask_for_run(Layout layout, Context context) noexcept;
+  void deallocate_run(void* run, Layout layout, Context context) noexcept;
   Result<void*> allocate_slow(std::uint32_t index, Context context) noexcept;
   Result<void*> allocate_from_reserves(std::uint32_t index, Context context) noexcept;
   void* allocate_from_kept(std::uint32_t index, Context context) noexcept;
   Result<void*> out_of_memory() noexcept;
   Result<void*> allocate_from_rest(std::uint32_t index, Context context) noexcept;
+  void* search(std::uint32_t index) noexcept;
+  void* search_some(std::uint32_t index) noexcept;
   void deallocate_slow(void* object, std::uint32_t index) noexcept;
   static void finish_deallocate(void* object, Part* part, typename Hooks::InterruptState interrupts,
                                 std::uint32_t index, FreeOutcome outcome) noexcept;
 
   /// An object of the CPU's zone by its slow path, or null; `is_nested` if its part is occupied.
   void* allocate_in_zone(std::uint32_t index, bool& is_nested) noexcept;
-  bool catch_up_some(bool takes_in) noexcept;
+  bool catch_up_some(std::uint32_t pages) noexcept;
   Result<void> fill_own_reserve(std::uint32_t index, Context context) noexcept;
-  static bool drain_some(Part& part, bool takes_in) noexcept;
+  static bool drain_some(Part& part, std::uint32_t pages) noexcept;
 
+  static void require_own(const Section& part) noexcept {
+    require<Hooks>(static_cast<bool>(part), "who may call the pager interrupts no section");
+  }
   bool grow(std::size_t bytes, Context context) noexcept;
   std::uint32_t ask_pager(std::size_t bytes, Context context, void** frames,
                           std::uint32_t count) noexcept;
   std::uint32_t get_frames(std::size_t bytes, Context context, void** frames,
                            std::uint32_t count) noexcept;
-  bool charge(std::size_t bytes) noexcept;
+  std::uint32_t charge(std::size_t bytes, std::uint32_t most) noexcept;
   void discharge(std::size_t bytes) noexcept;
   void give_back_frame(void* frame, std::size_t bytes) noexcept;
   bool give_back_one(Part& other, std::size_t bytes, std::uint32_t keep,
                      std::size_t& given) noexcept;
   bool give_back_surplus() noexcept;
-  bool give_back_for(std::size_t bytes) noexcept;
+  bool give_back_other(std::size_t bytes) noexcept;
+  std::size_t give_back_run() noexcept;
   bool restock_kept(void* frame, std::size_t bytes) noexcept;
   /// How many frames of `bytes` are to be kept.
   Cell<std::uint32_t>& kept_wanted(std::size_t bytes) noexcept {
@@ -406,6 +421,7 @@ class CpuZones {
   PagerT& pager_;
   [[no_unique_address]] Life life_;
   Stashes kept_;
+  DeferredRuns deferred_runs_;
   Cell<std::uint32_t> kept_wanted_[Stashes::sizes.count];
   Cell<std::size_t> frame_bytes_;
   Cell<std::size_t> frame_bytes_high_water_;
@@ -423,4 +439,5 @@ class CpuZones {
 
 #include "slabmalloc/kernel/cpu_zones_memory.hpp"
 #include "slabmalloc/kernel/cpu_zones_reserves.hpp"
+#include "slabmalloc/kernel/cpu_zones_runs.hpp"
 #include "slabmalloc/kernel/cpu_zones_slow.hpp"

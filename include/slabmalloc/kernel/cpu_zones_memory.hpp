@@ -9,24 +9,29 @@ namespace slabmalloc {
 
 // ---- from the pager ---------------------------------------------------------------------------------
 
-/// Counts `bytes` more; false, and nothing changed, if that passes the limit.
+/// Counts up to `most` more frames of `bytes`, as many as the limit allows; returns how many.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-bool CpuZones<HooksT, PagerT, ConfigT, Life>::charge(std::size_t bytes) noexcept {
+std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::charge(std::size_t bytes,
+                                                              std::uint32_t most) noexcept {
   const InterruptGuard<Hooks> interrupts;  // For handlers, where there are no atomics.
   std::size_t before = frame_bytes_.load(Order::relaxed);
   std::size_t now = 0;
+  std::uint32_t count = 0;
   do {
     // What does not fit is never counted: it would keep others from what does.
     const std::size_t limit = limit_bytes_.load(Order::relaxed);
-    if (before > limit || bytes > limit - before) {
-      return false;
+    const std::size_t room = before < limit ? (limit - before) / bytes : 0;
+    count = room < most ? static_cast<std::uint32_t>(room) : most;
+    if (count == 0) {
+      return 0;
     }
-    now = before + bytes;
+    now = before + count * bytes;
   } while (!frame_bytes_.compare_exchange(before, now, Order::relaxed));
-  std::size_t most = frame_bytes_high_water_.load(Order::relaxed);
-  while (now > most && !frame_bytes_high_water_.compare_exchange(most, now, Order::relaxed)) {
+  std::size_t highest = frame_bytes_high_water_.load(Order::relaxed);
+  while (now > highest &&
+         !frame_bytes_high_water_.compare_exchange(highest, now, Order::relaxed)) {
   }
-  return true;
+  return count;
 }
 
 /// Counts `bytes` less.
@@ -98,10 +103,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   void* frames[most];
   std::uint32_t charged = 0;
   for (bool was_told = false;;) {
-    const std::uint32_t wanted = bytes == Stashes::base_bytes ? most : 1;
-    while (charged < wanted && charge(bytes)) {
-      ++charged;
-    }
+    charged = charge(bytes, bytes == Stashes::base_bytes ? most : 1);
     if (charged != 0 || was_told || limit_callback_ == nullptr) {
       break;
     }
@@ -120,10 +122,8 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
     ++used;
   }
   const Section part(doors_, parts_);
-  require<Hooks>(static_cast<bool>(part), "who may call the pager interrupts no section");
-  for (std::uint32_t number = 0; number < got - used; ++number) {
-    part->stash.push(frames[number], bytes);
-  }
+  require_own(part);
+  part->stash.push(frames, got - used, bytes);
   return true;
 }
 
@@ -164,6 +164,9 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_one(Part& other, std::si
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t keep) noexcept {
   std::size_t given = 0;
+  while (const std::size_t bytes = give_back_run()) {
+    given += bytes;
+  }
   for (Part& other : parts_) {
     for (const std::size_t bytes : Stashes::sizes) {
       // As many as there are now: others may put there as fast as this takes.
@@ -195,34 +198,33 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_surplus() noexcept {
   return count != 0;
 }
 
-/// Gives a larger frame than of `bytes` back, or else all smaller ones. False if there were none.
+/// Gives a run back that waits for it, or else a frame of other bytes, larger ones first. False if there was none.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_for(std::size_t bytes) noexcept {
-  std::size_t given = 0;
-  for (const std::size_t larger : Stashes::sizes) {
-    for (Part& other : parts_) {
-      if (larger > bytes && give_back_one(other, larger, 0, given) && given != 0) {
-        return true;
-      }
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_other(std::size_t bytes) noexcept {
+  std::size_t given = give_back_run();
+  for (std::uint32_t index = Stashes::sizes.count; index-- > 0;) {
+    const std::size_t others = Stashes::sizes.at[index];
+    for (std::uint32_t cpu = 0; given == 0 && others != bytes && cpu < Hooks::maximum_cpus; ++cpu) {
+      give_back_one(parts_[cpu], others, 0, given);
     }
   }
-  return give_back() != 0;
+  return given != 0;
 }
 
 // ---- empty pages ---------------------------------------------------------------------------------------
 
-/// Goes on with draining, or begins with it: takes in some of what others freed, if `takes_in`, else puts the empty
+/// Goes on with draining, or begins with it: takes in up to `pages` queued pages, or puts the empty
 /// pages of the next class that has any into the stash; looks at a few. What others freed meanwhile makes it go round
 /// again. False if that was a round's end. In a section of `part`'s.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_some(Part& part, bool takes_in) noexcept {
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_some(Part& part, std::uint32_t pages) noexcept {
   if (part.next_to_drain == Zone::class_count) {
     // Before anything is looked at: what is wanted from here on is another time.
     part.drain_is_wanted.store(false, Order::relaxed);
     part.next_to_drain = 0;
   }
-  if (takes_in && part.zone.has_mail()) {
-    part.zone.take_in_some();
+  if (pages != 0 && part.zone.has_mail()) {
+    part.zone.take_in_some(pages);
     return true;
   }
   bool has_trimmed = false;
@@ -255,7 +257,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_this_cpu() noexcept {
     if (is_first) {
       part->next_to_drain = Zone::class_count;
     }
-    goes_on = drain_some(*part.part(), true);
+    goes_on = drain_some(*part.part(), Config::drain_pages);
   }
   return true;
 }
@@ -317,6 +319,7 @@ CpuZonesStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::statistics() const n
   for (const std::size_t bytes : Stashes::sizes) {
     result.kept_bytes += kept_.size(bytes) * bytes;
   }
+  result.deferred_bytes = deferred_runs_.bytes();
   result.frame_bytes = frame_bytes();
   result.frame_bytes_high_water = frame_bytes_high_water_.load(Order::relaxed);
   result.growths = growths_.load(Order::relaxed);

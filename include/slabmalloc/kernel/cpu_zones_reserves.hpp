@@ -73,7 +73,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
       }
     }
     void* frame = nullptr;
-    if (!may_call_pager(context) || !charge(bytes)) {
+    if (!may_call_pager(context) || charge(bytes, 1) == 0) {
       return AllocationError::OutOfMemory;
     }
     if (get_frames(bytes, context, &frame, 1) == 0) {

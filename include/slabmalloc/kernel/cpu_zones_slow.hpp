@@ -8,19 +8,12 @@
 namespace slabmalloc {
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-[[gnu::noinline]] Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_run(
-    Layout layout, Context context) noexcept {
-  return may_call_pager(context) ? PagerRuns<PagerT>::allocate(&pager_, layout).address_or_error
-                                 : Result<void*>(AllocationError::OutOfMemory);
-}
-
-template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 [[gnu::noinline]] Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_slow(
     std::uint32_t index, Context context) noexcept {
   bool is_nested = false;
   if (void* const object = allocate_in_zone(index, is_nested)) {
     if (!is_nested && may_call_pager(context)) {
-      catch_up_some(false);
+      catch_up_some(0);
     }
     return object;
   }
@@ -30,7 +23,8 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   while (grow(bytes_of_class(index), context)) {
     // Others may have taken what was got; then there is memory, and it is tried again.
     const Section part(doors_, parts_);
-    if (void* const object = part ? part->zone.allocate_from_new_frame(index) : nullptr) {
+    require_own(part);
+    if (void* const object = part->zone.allocate_again(index)) {
       return object;
     }
   }
@@ -83,29 +77,58 @@ Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_reserves(
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 [[gnu::cold]] Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_rest(
     std::uint32_t index, Context context) noexcept {
-  bool is_nested = false;
   searches_.fetch_add(1, Order::relaxed);
+  void* object = context == Context::MayWait ? search(index) : search_some(index);
+  if (object == nullptr) {
+    object = allocate_from_kept(index, context);
+  }
+  return object != nullptr ? object : out_of_memory();
+}
+
+/// Looks through all that this CPU can look through, then reclaims.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+void* CpuZones<HooksT, PagerT, ConfigT, Life>::search(std::uint32_t index) noexcept {
+  const std::size_t bytes = bytes_of_class(index);
+  bool is_nested = false;
   drain_this_cpu();
   if (void* const object = allocate_in_zone(index, is_nested)) {
     return object;
   }
-  // What lies in stashes now is of other sizes: the pager can make frames of this one of it.
-  if (give_back_for(bytes_of_class(index)) && grow(bytes_of_class(index), context)) {
+  // What lies in stashes now is of other sizes: the pager can make frames of this one of it, of a larger one at once.
+  if ((give_back_other(bytes) && grow(bytes, Context::MayWait)) ||
+      (give_back() != 0 && grow(bytes, Context::MayWait))) {
     if (void* const object = allocate_in_zone(index, is_nested)) {
       return object;
     }
   }
   drain_later();
-  if (context == Context::MayWait && reclaim_ != nullptr && reclaim_(reclaim_argument_)) {
-    grow(bytes_of_class(index), context);
-    if (void* const object = allocate_in_zone(index, is_nested)) {
+  if (reclaim_ == nullptr || !reclaim_(reclaim_argument_)) {
+    return nullptr;
+  }
+  grow(bytes, Context::MayWait);
+  return allocate_in_zone(index, is_nested);
+}
+
+/// A step of such a search, of constant length; the next call takes the next one.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+void* CpuZones<HooksT, PagerT, ConfigT, Life>::search_some(std::uint32_t index) noexcept {
+  const std::size_t bytes = bytes_of_class(index);
+  if (deferred_runs_.is_empty()) {
+    const Section part(doors_, parts_);
+    require_own(part);
+    const bool goes_on = drain_some(*part.part(), 1);
+    void* const object = part->zone.allocate_again(index);
+    if (object != nullptr || goes_on) {
       return object;
     }
   }
-  if (void* const object = allocate_from_kept(index, context)) {
-    return object;
+  if (!give_back_other(bytes) || !grow(bytes, Context::MayNotWait)) {
+    drain_later();
+    return nullptr;
   }
-  return out_of_memory();
+  const Section part(doors_, parts_);
+  require_own(part);
+  return part->zone.allocate_again(index);
 }
 
 /// An object, from a kept frame if need be, or null.
@@ -120,7 +143,7 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_kept(std::uint32_t 
     return nullptr;
   }
   part->pager.use_kept(&kept_);
-  void* const object = part->allocate(index);
+  void* const object = part->zone.allocate_again(index);
   part->pager.use_kept(nullptr);
   return object;
 }
@@ -151,14 +174,14 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up() noexcept {
-  while (catch_up_some(true)) {
+  while (catch_up_some(Config::drain_pages)) {
   }
 }
 
-/// A part of what catch_up() does, of constant length; without `takes_in` a drain waits with the rest for the
-/// allocations to take in what others freed. False if nothing was left to do, or could be done.
+/// A part of what catch_up() does, of constant length, a drain taking in `pages` queued pages; with 0 it waits with the
+/// rest for the allocations to take in what others freed. False if nothing was left to do, or could be done.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some(bool takes_in) noexcept {
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some(std::uint32_t pages) noexcept {
   bool has_done_some = false;
   {
     const Section part(doors_, parts_);
@@ -169,13 +192,12 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some(bool takes_in) noexc
       has_done_some = part->adjust_some_reserve();
     }
     // A reserve that nothing can fill now does not keep anybody from what is empty.
-    if (!has_done_some &&
-        (part->drain_is_wanted.load(Order::relaxed) || part->next_to_drain != Zone::class_count)) {
-      drain_some(*part.part(), takes_in);
+    if (!has_done_some && part->is_draining()) {
+      drain_some(*part.part(), pages);
       has_done_some = true;
     }
   }
-  return has_done_some || give_back_surplus();
+  return has_done_some || give_back_run() != 0 || give_back_surplus();
 }
 
 }  // namespace slabmalloc

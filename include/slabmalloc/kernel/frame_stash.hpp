@@ -29,9 +29,11 @@ class FrameStash {
 
   static constexpr std::size_t frame_bytes = Page::frame_bytes(Kind::max_object_bytes);
 
-  void push(void* frame) noexcept {
+  void push(void* const* frames, std::uint32_t count) noexcept {
     const Guard guard(lock_);
-    link(frame);
+    for (std::uint32_t number = 0; number < count; ++number) {
+      link(frames[number]);
+    }
   }
 
   /// Takes a frame out, or null. Cost: constant; a look if there is none.
@@ -138,9 +140,10 @@ class FrameStashes<Hooks, PageKinds<Kinds...>> : FrameStash<Hooks, Kinds>... {
   static constexpr std::size_t base_bytes = sizes.at[0];
 
   /// Pre: `bytes` is one of sizes.
-  void push(void* frame, std::size_t bytes) noexcept {
-    with(bytes, [frame](auto& stash) { stash.push(frame); });
+  void push(void* const* frames, std::uint32_t count, std::size_t bytes) noexcept {
+    with(bytes, [=](auto& stash) { stash.push(frames, count); });
   }
+  void push(void* frame, std::size_t bytes) noexcept { push(&frame, 1, bytes); }
   void* pop(std::size_t bytes) noexcept {
     void* frame = nullptr;
     with(bytes, [&frame](auto& stash) { frame = stash.pop(); });

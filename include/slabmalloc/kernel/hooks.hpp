@@ -52,10 +52,11 @@ concept LocalHooks = KernelHooks<H> && requires(void* value) {
   { H::template set_local<0u>(value) } noexcept;
 };
 
-/// What an allocation may do to get memory. Each may do less than the one before but the last.
+/// What an allocation may do to get memory, and a free of a run to give it back. Each may do less than the one before
+/// but the last.
 enum class Context : std::uint8_t {
-  MayWait,     ///< The pager may wait, and memory is reclaimed from others.
-  MayNotWait,  ///< The pager may be called but must not wait.
+  MayWait,     ///< The pager may wait, all memory is searched, and it is reclaimed from others.
+  MayNotWait,  ///< The pager may be called but must not wait; the time is bounded, that of the pager apart.
   Interrupt,   ///< The pager is not called: interrupt handlers, NMIs, the pager itself.
   Emergency,   ///< As Interrupt, and from what is kept: panic, and who is about to give memory back.
 };

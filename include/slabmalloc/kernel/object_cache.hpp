@@ -120,7 +120,7 @@ class ObjectCache {
 
   /// A constructed object, as its last user left it, or null if there is no memory.
   /// Cost: as CpuZones::allocate(), and a frame's constructors where one comes from the pager.
-  [[gnu::always_inline]] T* allocate(Context context = Context::MayNotWait) noexcept {
+  [[gnu::always_inline]] T* allocate(Context context = Context::MayWait) noexcept {
     return static_cast<T*>(zones_.allocate(layout, context).value_or(nullptr));
   }
 
@@ -130,7 +130,7 @@ class ObjectCache {
 
   /// Allocates up to `count` objects into `objects`; returns how many there were.
   std::size_t allocate_many(T** objects, std::size_t count,
-                            Context context = Context::MayNotWait) noexcept {
+                            Context context = Context::MayWait) noexcept {
     void* some[batch];
     std::size_t done = 0;
     while (done < count) {
@@ -175,7 +175,7 @@ class ObjectCache {
   /// last of m, of which CPU i made m(i), with at most sum ceil(m(i) / s) - 1 frames used up. That
   /// sum is the largest where all CPUs but one have a single object on their last page: m for m <
   /// c, else c + floor((m - c) / s).
-  Result<void> reserve(std::size_t objects, Context context = Context::MayNotWait) noexcept {
+  Result<void> reserve(std::size_t objects, Context context = Context::MayWait) noexcept {
     const auto pages = static_cast<std::uint32_t>(pages_for(objects));
     if (pages != pages_for(objects)) {
       return AllocationError::TooMany;
@@ -191,7 +191,7 @@ class ObjectCache {
   /// From now on each CPU keeps so many objects for calls that can get them nowhere else; see
   /// CpuZones.
   Result<void> keep_for_interrupts(std::uint32_t objects,
-                                   Context context = Context::MayNotWait) noexcept {
+                                   Context context = Context::MayWait) noexcept {
     return zones_.keep_for_interrupts(layout, objects, context);
   }
 

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+//
+// CpuZones: requests above the largest size class, which are runs of the pager's. Part of cpu_zones.hpp.
+#pragma once
+
+#include "slabmalloc/kernel/cpu_zones.hpp"
+
+namespace slabmalloc {
+
+/// Asks the pager for a run, and tells it the context if it asks for that.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::ask_for_run(
+    Layout layout, [[maybe_unused]] Context context) noexcept {
+  const Layout asked = DeferredRuns::with_link(layout);
+  if constexpr (requires { pager_.allocate_run(asked.size(), asked.align(), context); }) {
+    const Frame run = pager_.allocate_run(asked.size(), asked.align(), context);
+    if (run.address == nullptr) {
+      return AllocationError::OutOfMemory;
+    }
+    return run.address;
+  } else {
+    return PagerRuns<PagerT>::allocate(&pager_, asked).address_or_error;
+  }
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+[[gnu::noinline]] Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_run(
+    Layout layout, Context context) noexcept {
+  if (!PagerRuns<PagerT>::exist) {
+    return AllocationError::InvalidLayout;
+  }
+  if (!may_call_pager(context)) {
+    return out_of_memory();
+  }
+  Result<void*> run = ask_for_run(layout, context);
+  if (run) {
+    return run;
+  }
+  searches_.fetch_add(1, Order::relaxed);
+  if (context == Context::MayWait) {
+    if (trim() != 0) {
+      run = ask_for_run(layout, context);
+    }
+    if (!run && reclaim_ != nullptr && reclaim_(reclaim_argument_)) {
+      give_back();
+      run = ask_for_run(layout, context);
+    }
+  } else if (give_back_run() != 0) {
+    run = ask_for_run(layout, context);
+  }
+  return run ? run : out_of_memory();
+}
+
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+[[gnu::noinline]] void CpuZones<HooksT, PagerT, ConfigT, Life>::deallocate_run(
+    void* run, Layout layout, Context context) noexcept {
+  const Layout asked = DeferredRuns::with_link(layout);
+  if (!PagerRuns<PagerT>::exist || may_call_pager(context) || run == nullptr) {
+    PagerRuns<PagerT>::deallocate(&pager_, run, asked);
+  } else if (!deferred_runs_.push(run, asked)) {
+    report_misuse({MisuseKind::DoubleFree, run, 0, 0});
+  }
+}
+
+/// Gives a run back that waits for it, and returns its bytes; 0 if there is none.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_run() noexcept {
+  if (deferred_runs_.is_empty()) {
+    return 0;
+  }
+  typename DeferredRuns::Run run;
+  {
+    const Section part(doors_, parts_);
+    if (part) {
+      run = deferred_runs_.pop();
+    }
+  }
+  if (run.address != nullptr) {
+    PagerRuns<PagerT>::deallocate(&pager_, run.address, run.layout);
+  }
+  return run.layout.size();
+}
+
+}  // namespace slabmalloc

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+//
+// DeferredRuns: runs that were freed where the pager cannot be called. They wait for somebody who may call it.
+//
+//   a handler, an NMI ──push──► run ► run ► run ──pop──► who may call the pager
+//
+// Each waiting run begins with its link:
+//
+//   | next | bytes | alignment | sum of the three | mark |      mark: its own address, disguised
+//
+// A list of Treiber's (Systems Programming: Coping with Parallelism, 1986). Those that pop take turns: a run that one
+// of them has looked at is not popped by another, and pushed again, before it is done (no ABA).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/layout.hpp"
+#include "slabmalloc/base/misuse.hpp"
+#include "slabmalloc/kernel/spin_lock.hpp"
+
+namespace slabmalloc {
+
+template <KernelHooks Hooks, class Atomics>
+class DeferredRuns {
+ public:
+  struct Run {
+    void* address = nullptr;
+    Layout layout;
+  };
+
+  /// What a run is asked for to serve `layout`: it has room for a link. `layout` itself if that is too large.
+  static constexpr Layout with_link(Layout layout) noexcept {
+    const std::size_t size = layout.size() > sizeof(Link) ? layout.size() : sizeof(Link);
+    const std::size_t align = layout.align() > alignof(Link) ? layout.align() : alignof(Link);
+    return Layout::from_size_align(size, align).value_or(layout);
+  }
+
+  /// Puts `run` here, which was allocated for `layout`. Pre: with_link(layout) == layout. Thread: any, in any context;
+  /// without a lock. Fails: false if it waits here already.
+  /// Order: release, with the acquire in unlink_top(): who pops it sees the link, and what its last client did.
+  bool push(void* run, Layout layout) noexcept {
+    const InterruptGuard<Hooks> interrupts;  // For handlers, where there are no atomics.
+    Link* const link = static_cast<Link*>(run);
+    // One exchange tells two who free the same run at the same time from each other.
+    if (link->mark.exchange(mark_of(link), Order::relaxed) == mark_of(link)) {
+      return false;
+    }
+    bytes_.fetch_add(layout.size(), Order::relaxed);
+    link->bytes = layout.size();
+    link->alignment = layout.align();
+    Link* top = top_.load(Order::relaxed);
+    do {
+      link->next = top;
+      link->sum = sum_of(*link);
+    } while (!top_.compare_exchange(top, link, Order::release));
+    return true;
+  }
+
+  /// Takes a run out; its address is null if there is none. Thread: any, inside a section.
+  /// Fails: DoubleFree to the misuse hook if the run's link was written over, since it was in use after its free: it
+  /// and those behind it are lost then.
+  Run pop() noexcept {
+    bool is_intact = false;
+    Link* const link = unlink_top(is_intact);
+    if (link == nullptr) {
+      return {};
+    }
+    if (!is_intact) [[unlikely]] {
+      report_misuse({MisuseKind::DoubleFree, link, 0, 0});
+      return {};
+    }
+    const Layout layout = Layout::from_size_align(link->bytes, link->alignment).value_or({});
+    link->mark.store(0, Order::relaxed);
+    bytes_.fetch_sub(layout.size(), Order::relaxed);
+    return {link, layout};
+  }
+
+  /// True if there is none. Thread: any; a hint.
+  bool is_empty() const noexcept { return top_.load(Order::relaxed) == nullptr; }
+  /// Bytes of the waiting runs. Thread: any; others may see it lag.
+  std::size_t bytes() const noexcept { return bytes_.load(Order::relaxed); }
+
+ private:
+  struct Link {
+    Link* next;
+    std::size_t bytes;
+    std::size_t alignment;
+    std::uintptr_t sum;
+    typename Atomics::template Cell<std::uintptr_t> mark;
+  };
+
+  // No address is its own disguise, nor are clients likely to write it.
+  static std::uintptr_t mark_of(const Link* link) noexcept {
+    return reinterpret_cast<std::uintptr_t>(link) ^ static_cast<std::uintptr_t>(0x5ab0'f4ee'd1f7'3a95u);
+  }
+  static std::uintptr_t sum_of(const Link& link) noexcept {
+    return mark_of(link.next) + link.bytes + link.alignment;
+  }
+  /// The top run, which is none any more, or null.
+  /// Order: acquire, with the release in push(); others' turns between the two do not break their pairing.
+  Link* unlink_top(bool& is_intact) noexcept {
+    const typename SpinLock<Hooks, Atomics>::Guard guard(lock_);
+    for (;;) {
+      Link* link = top_.load(Order::acquire);
+      if (link == nullptr) {
+        return nullptr;
+      }
+      is_intact = link->mark.load(Order::relaxed) == mark_of(link) && link->sum == sum_of(*link);
+      Link* const next = is_intact ? link->next : nullptr;
+      // Where another was pushed meanwhile, that one is on top.
+      if (top_.compare_exchange(link, next, Order::relaxed)) {
+        return link;
+      }
+    }
+  }
+
+  SpinLock<Hooks, Atomics> lock_;
+  typename Atomics::template Cell<Link*> top_;
+  typename Atomics::template Cell<std::size_t> bytes_;
+};
+
+}  // namespace slabmalloc

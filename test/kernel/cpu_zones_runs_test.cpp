@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+//
+// CpuZones: requests above the largest size class.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstring>
+#include <vector>
+
+#include "kernel/cpu_zones_fixture.hpp"
+#include "support/misuse_recorder.hpp"
+
+namespace slabmalloc {
+namespace {
+
+using test::base_bytes;
+using test::CpuZonesTest;
+using test::FrameSource;
+using test::layout_of;
+using test::small;
+
+constexpr Layout run_layout = Layout::from_size_align(3 * mebibyte, 8).value_or(small);
+
+TEST_F(CpuZonesTest, large_requests_are_runs_of_the_pager) {
+  void* const run = allocate(run_layout);
+  ASSERT_NE(run, nullptr);
+  EXPECT_EQ(frames.live_bytes(), 3 * mebibyte);
+  heap.deallocate(run, run_layout);
+  EXPECT_EQ(frames.live_bytes(), 0u);
+  heap.deallocate(nullptr, run_layout);
+  heap.deallocate(nullptr, run_layout, Context::Interrupt);
+}
+
+TEST_F(CpuZonesTest, runs_are_not_allocated_where_the_pager_cannot_be_called) {
+  for (const Context context : {Context::Interrupt, Context::Emergency}) {
+    EXPECT_EQ(heap.allocate(run_layout, context).error(), AllocationError::OutOfMemory);
+  }
+  EXPECT_EQ(frames.calls(), 0u);
+  EXPECT_EQ(heap.statistics().failures, 2u);
+}
+
+TEST_F(CpuZonesTest, a_small_block_of_large_alignment_is_a_run_too) {
+  const Layout aligned = Layout::from_size_align(1, 64 * kibibyte).value();
+  void* const run = allocate(aligned);
+  ASSERT_NE(run, nullptr);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(run) % (64 * kibibyte), 0u);
+  heap.deallocate(run, aligned, Context::Interrupt);
+  heap.catch_up();
+  EXPECT_EQ(frames.live_bytes(), 0u);
+}
+
+TEST_F(CpuZonesTest, a_run_that_a_handler_frees_waits_for_who_may_call_the_pager) {
+  void* const run = allocate(run_layout);
+  heap.deallocate(run, run_layout, Context::Interrupt);
+  EXPECT_EQ(frames.live_bytes(), 3 * mebibyte);
+  EXPECT_EQ(heap.statistics().deferred_bytes, 3 * mebibyte);
+  EXPECT_EQ(allocate(small, Context::Interrupt), nullptr);
+  EXPECT_EQ(heap.statistics().deferred_bytes, 3 * mebibyte) << "a handler does not call it";
+  heap.catch_up();
+  EXPECT_EQ(heap.statistics().deferred_bytes, 0u);
+  EXPECT_EQ(frames.live_bytes(), 0u);
+}
+
+TEST_F(CpuZonesTest, slow_paths_give_waiting_runs_back) {
+  std::vector<void*> runs(3);
+  ASSERT_EQ(heap.allocate_many(run_layout, runs.data(), runs.size()), runs.size());
+  heap.deallocate_many(runs.data(), runs.size(), run_layout, Context::Emergency);
+  EXPECT_EQ(frames.live_bytes(), 9 * mebibyte);
+  std::vector<void*> objects;
+  for (int count = 0; count < 1000; ++count) {
+    objects.push_back(allocate());
+  }
+  EXPECT_EQ(frames.live_bytes(), heap.frame_bytes());
+  free_all(objects);
+}
+
+TEST_F(CpuZonesTest, memory_pressure_gives_waiting_runs_back) {
+  heap.deallocate(allocate(run_layout), run_layout, Context::Interrupt);
+  EXPECT_EQ(heap.give_back(), run_layout.size());
+  EXPECT_EQ(frames.live_bytes(), 0u);
+}
+
+TEST_F(CpuZonesTest, an_allocation_for_which_there_is_nothing_gives_waiting_runs_back) {
+  frames.set_limit(run_layout.size());
+  for (const Context context : {Context::MayWait, Context::MayNotWait}) {
+    heap.deallocate(allocate(run_layout), run_layout, Context::Interrupt);
+    void* const object = allocate(small, context);
+    EXPECT_NE(object, nullptr);
+    heap.deallocate(object, small);
+    heap.trim();
+    heap.deallocate(allocate(run_layout), run_layout, Context::Interrupt);
+    void* const run = allocate(run_layout, context);
+    EXPECT_NE(run, nullptr);
+    heap.deallocate(run, run_layout);
+  }
+}
+
+TEST_F(CpuZonesTest, a_run_that_may_wait_gets_what_lies_in_stashes) {
+  frames.set_limit(4 * mebibyte);
+  for (const std::uint32_t cpu : {1u, 0u}) {
+    on_cpu(cpu);
+    free_all(std::vector<void*>(allocate_all()));
+  }
+  void* const run = allocate(run_layout, Context::MayWait);
+  EXPECT_NE(run, nullptr);
+  heap.deallocate(run, run_layout);
+}
+
+TEST_F(CpuZonesTest, a_waiting_run_that_is_freed_again_is_reported) {
+  test::MisuseRecorder misuse;
+  void* const run = allocate(run_layout);
+  heap.deallocate(run, run_layout, Context::Interrupt);
+  heap.deallocate(run, run_layout, Context::Interrupt);
+  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
+  heap.catch_up();
+  EXPECT_EQ(frames.live_bytes(), 0u);
+}
+
+TEST(CpuZonesWithoutRuns, refuse_large_requests_in_every_context) {
+  struct PlainFrames {
+    FrameSource source;
+    Frame allocate_frame(std::size_t bytes) noexcept { return source.allocate_frame(bytes); }
+    void deallocate_frame(void* frame, std::size_t bytes) noexcept {
+      source.deallocate_frame(frame, bytes);
+    }
+  } frames;
+  CpuZones<test::OpenKernel, PlainFrames> heap(frames);
+  test::MisuseRecorder misuse;
+  for (const Context context :
+       {Context::MayWait, Context::MayNotWait, Context::Interrupt, Context::Emergency}) {
+    EXPECT_EQ(heap.allocate(run_layout, context).error(), AllocationError::InvalidLayout);
+    int wrong = 0;
+    heap.deallocate(&wrong, run_layout, context);
+    EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::SizeMismatch});
+  }
+}
+
+}  // namespace
+}  // namespace slabmalloc

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+#include "slabmalloc/kernel/deferred_runs.hpp"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstddef>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "kernel/hosted_kernel.hpp"
+#include "support/misuse_recorder.hpp"
+
+namespace slabmalloc {
+namespace {
+
+using Runs = DeferredRuns<test::PatientKernel, HardwareAtomics>;
+
+constexpr Layout layout = Layout::of<std::array<std::uint64_t, 2048>>();
+
+struct Block {
+  std::uint64_t words[2048];
+};
+
+TEST(DeferredRuns, come_out_as_they_went_in) {
+  Runs runs;
+  EXPECT_TRUE(runs.is_empty());
+  EXPECT_EQ(runs.pop().address, nullptr);
+  std::vector<Block> memory(3);
+  for (Block& run : memory) {
+    EXPECT_TRUE(runs.push(&run, layout));
+  }
+  EXPECT_EQ(runs.bytes(), 3 * layout.size());
+  std::set<void*> popped;
+  while (const void* const address = runs.pop().address) {
+    popped.insert(const_cast<void*>(address));
+  }
+  EXPECT_EQ(popped, (std::set<void*>{&memory[0], &memory[1], &memory[2]}));
+  EXPECT_EQ(runs.bytes(), 0u);
+  EXPECT_TRUE(runs.push(memory.data(), layout)) << "as often as it is allocated again";
+  const Runs::Run again = runs.pop();
+  EXPECT_EQ(again.address, memory.data());
+  EXPECT_EQ(again.layout, layout);
+}
+
+TEST(DeferredRuns, wait_once_each) {
+  Runs runs;
+  std::vector<Block> memory(2);
+  EXPECT_TRUE(runs.push(&memory[0], layout));
+  EXPECT_TRUE(runs.push(&memory[1], layout));
+  EXPECT_FALSE(runs.push(&memory[1], layout));
+  EXPECT_FALSE(runs.push(&memory[0], layout));
+  EXPECT_EQ(runs.pop().address, &memory[1]);
+  EXPECT_EQ(runs.pop().address, &memory[0]);
+  EXPECT_EQ(runs.pop().address, nullptr);
+}
+
+TEST(DeferredRuns, that_are_written_to_after_their_free_are_reported_and_followed_nowhere) {
+  // Each of the link's words, of a run with another one behind it.
+  for (std::size_t word = 0; word < 5; ++word) {
+    SCOPED_TRACE(word);
+    test::MisuseRecorder misuse;
+    Runs runs;
+    std::vector<Block> memory(3);
+    runs.push(&memory[0], layout);
+    runs.push(&memory[1], layout);
+    memory[1].words[word] ^= 0x100;
+    runs.push(&memory[2], layout);
+    EXPECT_EQ(runs.pop().address, &memory[2]);
+    EXPECT_EQ(runs.pop().address, nullptr);
+    const std::vector<Misuse> reports = misuse.take();
+    ASSERT_EQ(reports.size(), 1u);
+    EXPECT_EQ(reports[0].kind, MisuseKind::DoubleFree);
+    EXPECT_EQ(reports[0].address, &memory[1]);
+    EXPECT_TRUE(runs.is_empty());
+  }
+}
+
+TEST(DeferredRuns, have_room_for_a_link) {
+  const Layout of_one_byte = Layout::from_size_align(1, 1).value();
+  EXPECT_GE(Runs::with_link(of_one_byte).size(), 5 * sizeof(void*));
+  EXPECT_GE(Runs::with_link(of_one_byte).align(), alignof(void*));
+  const Layout aligned = Layout::from_size_align(1, 65536).value();
+  EXPECT_EQ(Runs::with_link(aligned).align(), 65536u);
+  EXPECT_EQ(Runs::with_link(layout), layout);
+  EXPECT_EQ(Runs::with_link(Runs::with_link(of_one_byte)), Runs::with_link(of_one_byte));
+  const Layout largest = Layout::from_size_align(PTRDIFF_MAX, 1).value();
+  EXPECT_EQ(Runs::with_link(largest), largest) << "which no pager has";
+}
+
+TEST(DeferredRuns, of_several_cpus_are_each_taken_by_one) {
+  constexpr std::size_t rounds = 20'000;
+  Runs runs;
+  // Each thread pushes its own and pops anybody's, which it then owns: as CPUs do whose pager gives them out again.
+  std::vector<Block> memory(8);
+  std::vector<std::thread> threads;
+  std::array<std::size_t, 4> pushes{};
+  for (std::size_t number = 0; number < pushes.size(); ++number) {
+    threads.emplace_back([&, number] {
+      std::vector<void*> own = {&memory[2 * number], &memory[2 * number + 1]};
+      for (std::size_t round = 0; round < rounds; ++round) {
+        if (!own.empty()) {
+          static_cast<Block*>(own.back())->words[5] = number;
+          EXPECT_TRUE(runs.push(own.back(), layout));
+          own.pop_back();
+          ++pushes[number];
+        }
+        if (void* const run = runs.pop().address) {
+          static_cast<Block*>(run)->words[0] = round;  // As a client does.
+          own.push_back(run);
+        }
+      }
+      for (void* run : own) {
+        EXPECT_TRUE(runs.push(run, layout));
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  std::set<void*> left;
+  while (void* const run = runs.pop().address) {
+    EXPECT_TRUE(left.insert(run).second);
+  }
+  EXPECT_EQ(left.size(), memory.size());
+  for (const std::size_t count : pushes) {
+    EXPECT_GT(count, 0u);
+  }
+}
+
+TEST(DeferredRuns, freed_twice_at_once_wait_once) {
+  for (int round = 0; round < 500; ++round) {
+    Runs runs;
+    Block run{};
+    std::array<bool, 2> was_pushed{};
+    std::thread other([&] { was_pushed[1] = runs.push(&run, layout); });
+    was_pushed[0] = runs.push(&run, layout);
+    other.join();
+    EXPECT_NE(was_pushed[0], was_pushed[1]);
+    EXPECT_EQ(runs.pop().address, &run);
+    EXPECT_EQ(runs.pop().address, nullptr);
+  }
+}
+
+}  // namespace
+}  // namespace slabmalloc
