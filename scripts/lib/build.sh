@@ -12,9 +12,18 @@ build_root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 # Builds the targets named after preset $1, which it configures unless that was done since the presets changed.
 # A script that is building keeps others waiting, since two builds of one folder destroy each other's files.
 build_targets() (
-  cd -- "$build_root" && mkdir -p build && exec 9>build/run.lock && flock 9 &&
+  cd -- "$build_root" && hold_build_folder "$build_root/build" &&
     configure_if_needed "$1" && cmake --build --preset "$1" --parallel "$(nproc)" --target "${@:2}"
 )
+
+# Makes folder $1 and keeps other scripts out of it until the calling subshell ends.
+hold_build_folder() {
+  if ! { mkdir -p -- "$1" && exec 9>"$1/run.lock"; } 2>/dev/null; then
+    printf 'cannot write in %s: make it yours, or build in a checkout of your own\n' "$1" >&2
+    return 1
+  fi
+  flock 9
+}
 
 # Configures preset $1 of the current folder's checkout.
 configure_if_needed() {

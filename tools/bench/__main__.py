@@ -48,6 +48,9 @@ def main(words):
         if given.figure:
             return draw(given.figure, given.output or os.path.join(root, FIGURE))
         peers = choose_peers(given.against)
+        further = [further_allocator(text) for text in given.further]
+        if given.check:
+            return 0
         rows = arguments.choose(given.names, all_rows(build, given))
         if given.packages:
             return list_packages(rows, peers)
@@ -55,9 +58,12 @@ def main(words):
             return list_rows(rows)
         library = os.path.realpath(os.path.join(build, "libslabmalloc.so"))
         allocators = [Allocator(SLABMALLOC, library, "this tree"), *installed_peers(peers, build),
-                      *map(further_allocator, given.further)]
+                      *further]
         return run(given, words, root, rows, allocators)
-    except (arguments.UsageError, NoAllocator, OSError, ValueError) as error:
+    except OSError as error:
+        print(f"scripts/bench: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except (arguments.UsageError, NoAllocator, ValueError) as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 2
 

@@ -25,6 +25,7 @@ class Arguments:
     output: str = None
     list: bool = False
     packages: bool = False
+    check: bool = False
     report: str = None
     figure: str = None
 
@@ -35,7 +36,7 @@ class UsageError(Exception):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        raise UsageError(message)
+        raise UsageError(f"{message}; see scripts/bench --help")
 
 
 def parse(words):
@@ -51,11 +52,12 @@ def parse(words):
     parser.add_argument("--output")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--packages", action="store_true")
+    parser.add_argument("--check", action="store_true")
     parser.add_argument("--report")
     parser.add_argument("--figure")
     given = parser.parse_intermixed_args(words)
     result = Arguments(tuple(given.names), against=given.against, further=tuple(given.allocator),
-                       output=given.output, list=given.list, packages=given.packages,
+                       output=given.output, list=given.list, packages=given.packages, check=given.check,
                        report=given.report, figure=given.figure)
     if given.quick:
         result.rounds, result.percent, result.settle_milliseconds = 3, 10, 100

@@ -10,11 +10,10 @@ import sys
 
 import process
 from preload import Preload, original_environment
-from program import (NOT_EXECUTABLE, NOT_FOUND, Unrunnable, check_preloadable, fallback_command,
+from program import (NOT_EXECUTABLE, NOT_FOUND, OWN_FAILURE, Unrunnable, check_preloadable, fallback_command,
                      find, shown)
 
 DEFAULT_PATH = b"/bin:/usr/bin"
-OWN_FAILURE = 125
 
 
 def complain(sentence):

@@ -13,6 +13,8 @@ from elf import read_header
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
+# It is not the program that failed, but its driver.
+OWN_FAILURE = 125
 # A script's interpreter may be a script itself; Linux follows at most this many.
 MAX_INTERPRETERS = 5
 # vfs_cap_data (linux/capability.h): magic_etc with the effective flag, then permitted, inheritable.

@@ -11,6 +11,7 @@ import picture
 from comparison import differences
 from malloc_choice import MallocChoice
 from preload import Preload, temporary_folder
+from program import OWN_FAILURE
 from record import Totals, read_totals
 from summary import HEAP_GROUP, describe_processes, heap_cells
 from table import Group, render, wrap
@@ -147,7 +148,7 @@ def run(library, only=None):
         workloads = choose(only)
     except ValueError as error:
         progress.write(f"scripts/run: {error}")
-        return 2
+        return OWN_FAILURE
     # An exception, unlike the default, lets what was started be stopped and cleaned up.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     preload = Preload(library)

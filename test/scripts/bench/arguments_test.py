@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import sys
 import unittest
 
 from support import ROOT, BenchTest
@@ -49,13 +50,22 @@ class Errors(BenchTest):
         with open(path, "w", encoding="ascii") as file:
             file.write("a,b\n1,2\n")
         self.assert_refused(f"{path} is not a file of scripts/bench", "--report", path)
-        self.assert_refused("[Errno 2]", "--report", self.path("none"))
+        self.assert_refused(f"{self.path('none')}: No such file or directory", "--report", self.path("none"))
 
     def test_the_core_takes_no_other_option(self):
         done = subprocess.run([os.path.join(ROOT, "scripts", "bench"), "core", "--fast"],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
         self.assertEqual(done.returncode, 2)
-        self.assertIn(b"scripts/bench core [--quick]", done.stderr)
+        self.assertEqual(done.stderr, b"scripts/bench: core takes no more than --quick, not '--fast'; "
+                                      b"see scripts/bench --help\n")
+
+    def test_what_is_wrong_is_told_before_anything_is_needed(self):
+        for words in (["--bogus"], ["--against", "hoard"], ["--allocator", "x"]):
+            done = subprocess.run([sys.executable, "-E", "-s", "-B", os.path.join(ROOT, "tools", "bench"), ROOT,
+                                   "/no/build", "--check", *words], stderr=subprocess.PIPE, check=False)
+            self.assertEqual(done.returncode, 2)
+            self.assertRegex(done.stderr, rb"\Ascripts/bench: [^\n]*\n\Z")
+        self.assertEqual(self.drive("--check", "large/1", "--quick")[0], 0)
 
 
 class Listing(BenchTest):

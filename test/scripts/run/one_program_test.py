@@ -173,7 +173,9 @@ class Usage(RunTest):
     def test_a_missing_library_is_an_error(self):
         done = self.run_script("true", library="/no/such/library.so")
         self.assertEqual(done.returncode, 125)
-        self.assertIn(b"there is no library /no/such/library.so", done.stderr)
+        self.assertEqual(done.stderr, b"scripts/run: there is no library /no/such/library.so\n")
+        done = self.run_script("true", library=self.folder)
+        self.assertEqual((done.returncode, done.stderr.count(b"\n")), (125, 1))
 
 
 if __name__ == "__main__":

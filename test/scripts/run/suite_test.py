@@ -126,7 +126,7 @@ class SuiteTest(RunTest):
         self.assertNotIn("one", progress)
         self.assertIn("two", output)
         status, _, progress = self.run_suite(*workloads, only=["three"])
-        self.assertEqual(status, 2)
+        self.assertEqual(status, 125)
         self.assertIn("no workload `three`: there are one, two", progress)
 
     def test_both_runs_get_the_same_inputs_and_environment(self):
