@@ -41,7 +41,7 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
   }
 
   /// Delivers what the remote buffer holds, or some of it, and takes in up to `pages` queued pages. Thread: owner.
-  void take_in_some(std::uint32_t pages) noexcept {
+  void take_in_some(std::uint32_t pages = Config::drain_pages) noexcept {
     words_since_take_ = 0;
     remote_.flush_some(Config::flush_words);
     for (; pages != 0 && absorb_one(); --pages) {
