@@ -109,14 +109,12 @@ struct ClassBanks<SizeClasses, First, Kind, Rest...> {
   /// Calls f(bank, class) for the class numbered `index`. Pre: index < SizeClasses::count.
   template <class F>
   [[gnu::always_inline]] constexpr decltype(auto) with_class(std::uint32_t index, F&& f) noexcept {
-    if constexpr (sizeof...(Rest) == 0) {
-      return f(bank, bank.classes[index - First]);
-    } else {
-      if (index < First + Bank::count) {
-        return f(bank, bank.classes[index - First]);
-      }
-      return next.with_class(index, f);
-    }
+    return with_class_of(*this, index, f);
+  }
+  template <class F>
+  [[gnu::always_inline]] constexpr decltype(auto) with_class(std::uint32_t index,
+                                                             F&& f) const noexcept {
+    return with_class_of(*this, index, f);
   }
 
   /// Calls f.template operator()<Bank>(position in the bank) for the class numbered `index`.
@@ -143,6 +141,21 @@ struct ClassBanks<SizeClasses, First, Kind, Rest...> {
   constexpr void for_each_bank(F&& f) const noexcept {
     f(bank);
     next.for_each_bank(f);
+  }
+
+ private:
+  template <class Self, class F>
+  [[gnu::always_inline]] static constexpr decltype(auto) with_class_of(Self& self,
+                                                                       std::uint32_t index,
+                                                                       F& f) noexcept {
+    if constexpr (sizeof...(Rest) == 0) {
+      return f(self.bank, self.bank.classes[index - First]);
+    } else {
+      if (index < First + Bank::count) {
+        return f(self.bank, self.bank.classes[index - First]);
+      }
+      return self.next.with_class(index, f);
+    }
   }
 };
 

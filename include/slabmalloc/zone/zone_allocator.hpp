@@ -298,15 +298,15 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
 
   /// A snapshot of size class `index`. Thread: owner. Cost: O(pages of the class).
   ClassStatistics class_statistics(std::uint32_t index) const noexcept {
-    return const_cast<Banks&>(this->banks_).with_class(
-        index, [](auto&, auto& size_class) { return size_class.statistics(); });
+    return this->banks_.with_class(
+        index, [](const auto&, const auto& size_class) { return size_class.statistics(); });
   }
 
   /// What is counted of size class `index`, without `used` and `frees`. Thread: any; others than the owner may
   /// see it lag.
   ClassStatistics class_counts(std::uint32_t index) const noexcept {
-    return const_cast<Banks&>(this->banks_).with_class(
-        index, [](auto&, auto& size_class) { return size_class.counts(); });
+    return this->banks_.with_class(
+        index, [](const auto&, const auto& size_class) { return size_class.counts(); });
   }
 
   /// The sums over all classes. Thread: owner. Cost: O(pages).
@@ -318,12 +318,12 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
 
   /// Objects of class `index` given out, and frees by others taken in. Thread: any; see SizeClass.
   std::size_t allocations(std::uint32_t index) const noexcept {
-    return const_cast<Banks&>(this->banks_).with_class(
-        index, [](auto&, auto& size_class) { return size_class.allocations(); });
+    return this->banks_.with_class(
+        index, [](const auto&, const auto& size_class) { return size_class.allocations(); });
   }
   std::size_t remote_frees(std::uint32_t index) const noexcept {
-    return const_cast<Banks&>(this->banks_).with_class(
-        index, [](auto&, auto& size_class) { return size_class.remote_frees(); });
+    return this->banks_.with_class(
+        index, [](const auto&, const auto& size_class) { return size_class.remote_frees(); });
   }
 
   /// Calls `visitor(void* object, std::size_t bytes)` for every live object of the size classes.
