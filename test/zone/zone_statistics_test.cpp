@@ -183,6 +183,45 @@ TEST_F(ZoneStatisticsTest, sum_over_the_classes) {
   EXPECT_EQ(sums.refills, expected.refills);
 }
 
+TEST(Statistics, of_the_same_class_of_two_owners_add_up) {
+  ClassStatistics sum;
+  for (const std::size_t unit : {std::size_t{1}, std::size_t{1000}}) {
+    ClassStatistics one;
+    one.object_size = 64;
+    one.page_bytes = 4096;
+    std::size_t value = 0;
+    for (std::size_t* field :
+         {&one.pages, &one.pages_high_water, &one.slots, &one.used, &one.allocations, &one.frees,
+          &one.remote_frees, &one.refills, &one.reclaims}) {
+      *field = ++value * unit;
+    }
+    sum += one;
+  }
+  EXPECT_EQ(sum.object_size, 64u);
+  EXPECT_EQ(sum.page_bytes, 4096u);
+  EXPECT_EQ(sum.pages, 1001u);
+  EXPECT_EQ(sum.pages_high_water, 2002u);
+  EXPECT_EQ(sum.slots, 3003u);
+  EXPECT_EQ(sum.used, 4004u);
+  EXPECT_EQ(sum.allocations, 5005u);
+  EXPECT_EQ(sum.frees, 6006u);
+  EXPECT_EQ(sum.remote_frees, 7007u);
+  EXPECT_EQ(sum.refills, 8008u);
+  EXPECT_EQ(sum.reclaims, 9009u);
+
+  ZoneStatistics zone;
+  zone += sum;
+  ZoneStatistics zones = zone;
+  zones += zone;
+  EXPECT_EQ(zones.used_bytes, 2 * 4004u * 64);
+  EXPECT_EQ(zones.page_bytes, 2 * 1001u * 4096);
+  EXPECT_EQ(zones.allocations, 2 * 5005u);
+  EXPECT_EQ(zones.frees, 2 * 6006u);
+  EXPECT_EQ(zones.remote_frees, 2 * 7007u);
+  EXPECT_EQ(zones.refills, 2 * 8008u);
+  EXPECT_EQ(zones.reclaims, 2 * 9009u);
+}
+
 TEST_F(ZoneStatisticsTest, read_by_another_thread_lag_by_the_current_page) {
   std::atomic<std::size_t> issued = 0;
   std::atomic<bool> done = false;

@@ -32,28 +32,16 @@ class Counter {
   typename Atomics::template Cell<std::size_t> value_;
 };
 
-/// A snapshot of one size class. Exact when taken by the owner.
-struct ClassStatistics {
-  std::size_t object_size = 0;       ///< Bytes of a slot.
-  std::size_t page_bytes = 0;        ///< Bytes of a frame.
-  std::size_t pages = 0;             ///< Pages in the class, empty ones included.
-  std::size_t pages_high_water = 0;  ///< The most pages it ever had.
-  std::size_t slots = 0;             ///< Slots in these pages.
-  std::size_t used = 0;              ///< Live objects, including frees withheld by other zones.
-  std::size_t allocations = 0;       ///< Objects given out since the beginning.
-  std::size_t frees = 0;             ///< allocations - used.
-  std::size_t remote_frees = 0;      ///< Of `frees`: those by other owners that were taken in.
-  std::size_t refills = 0;           ///< Pages taken in.
-  std::size_t reclaims = 0;          ///< Pages given up.
+/// What has happened since the beginning.
+struct Turnover {
+  std::size_t allocations = 0;   ///< Objects given out.
+  std::size_t frees = 0;         ///< `allocations` without those that are live.
+  std::size_t remote_frees = 0;  ///< Of `frees`: those by other owners that were taken in.
+  std::size_t refills = 0;       ///< Pages taken in.
+  std::size_t reclaims = 0;      ///< Pages given up.
 
-  /// Adds another owner's figures of the same class. The sum of high waters is no less than that of the sum.
-  constexpr ClassStatistics& operator+=(const ClassStatistics& other) noexcept {
-    object_size = other.object_size;
-    page_bytes = other.page_bytes;
-    pages += other.pages;
-    pages_high_water += other.pages_high_water;
-    slots += other.slots;
-    used += other.used;
+  /// Adds what has happened elsewhere.
+  constexpr Turnover& operator+=(const Turnover& other) noexcept {
     allocations += other.allocations;
     frees += other.frees;
     remote_frees += other.remote_frees;
@@ -63,28 +51,41 @@ struct ClassStatistics {
   }
 };
 
+/// A snapshot of one size class. Exact when taken by the owner.
+struct ClassStatistics : Turnover {
+  std::size_t object_size = 0;       ///< Bytes of a slot.
+  std::size_t page_bytes = 0;        ///< Bytes of a frame.
+  std::size_t pages = 0;             ///< Pages in the class, empty ones included.
+  std::size_t pages_high_water = 0;  ///< The most pages it ever had.
+  std::size_t slots = 0;             ///< Slots in these pages.
+  std::size_t used = 0;              ///< Live objects, including frees withheld by other zones.
+
+  /// Adds another owner's figures of the same class. The sum of high waters is no less than that of the sum.
+  constexpr ClassStatistics& operator+=(const ClassStatistics& other) noexcept {
+    object_size = other.object_size;
+    page_bytes = other.page_bytes;
+    pages += other.pages;
+    pages_high_water += other.pages_high_water;
+    slots += other.slots;
+    used += other.used;
+    Turnover::operator+=(other);
+    return *this;
+  }
+};
+
 /// The sum over the classes of a zone, in bytes where not said otherwise.
-struct ZoneStatistics {
+struct ZoneStatistics : Turnover {
   std::size_t used_bytes = 0;
   std::size_t page_bytes = 0;   ///< In size classes.
   std::size_t depot_bytes = 0;  ///< In empty pages that belong to no class.
   std::size_t frame_bytes_high_water = 0;  ///< The most of both that the zone ever held.
   std::size_t withheld_bytes = 0;  ///< Other zones' objects whose frees wait to be delivered.
-  std::size_t allocations = 0;
-  std::size_t frees = 0;
-  std::size_t remote_frees = 0;
-  std::size_t refills = 0;
-  std::size_t reclaims = 0;
 
   /// Adds one class's figures.
   constexpr ZoneStatistics& operator+=(const ClassStatistics& one) noexcept {
     used_bytes += one.used * one.object_size;
     page_bytes += one.pages * one.page_bytes;
-    allocations += one.allocations;
-    frees += one.frees;
-    remote_frees += one.remote_frees;
-    refills += one.refills;
-    reclaims += one.reclaims;
+    Turnover::operator+=(one);
     return *this;
   }
   /// Adds another zone's figures. The sum of high waters is no less than that of the sum.
@@ -94,11 +95,7 @@ struct ZoneStatistics {
     depot_bytes += other.depot_bytes;
     frame_bytes_high_water += other.frame_bytes_high_water;
     withheld_bytes += other.withheld_bytes;
-    allocations += other.allocations;
-    frees += other.frees;
-    remote_frees += other.remote_frees;
-    refills += other.refills;
-    reclaims += other.reclaims;
+    Turnover::operator+=(other);
     return *this;
   }
 };
