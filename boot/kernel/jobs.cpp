@@ -23,7 +23,28 @@ constexpr Job jobs[] = {
     {"trap", trap_job, false, "reads address 0, to show that it is seen"},
 };
 
+/// Words of the command line whose values are numbers, of whatever job.
+constexpr Text numbers[] = {"icount", "operations", "rounds", "seed"};
+
 constinit Cell<std::uint64_t> failures{0};
+
+/// A word that nobody reads would change nothing, and a wrong number count as absent, without a sign of it.
+void check_word(Text word) noexcept {
+  const std::size_t length = word.find('=');
+  const Text name = word.part(0, length);
+  bool is_known = name == "run";
+  for (const Text known : numbers) {
+    std::uint64_t number = 0;
+    is_known = is_known || (name == known && parse(word.from(length + 1), number));
+  }
+  if (!is_known) {
+    failures.fetch_add(1, Order::relaxed);
+    print_line("no job understands ", word, "; there are run=JOB,JOB and, with a number:");
+    for (const Text known : numbers) {
+      print_line("  ", known);
+    }
+  }
+}
 
 void run_job(const Job& job) noexcept {
   const std::uint64_t before = failure_count();
@@ -62,6 +83,7 @@ bool expect(bool condition, Text what, const char* file, int line) noexcept {
 }
 
 void run_jobs() noexcept {
+  for_each_piece(machine.command_line.text(), ' ', check_word);
   const Text names = machine.command_line.value("run", "");
   for_each_piece(names, ',', run_named);
   for (const Job& job : jobs) {

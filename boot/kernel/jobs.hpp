@@ -22,7 +22,7 @@ struct Job {
 };
 
 /// Runs the jobs that the command line names, `run=NAME,NAME`, or those that are run by default.
-/// A name that no job has counts as a failure.
+/// A name that no job has counts as a failure, and so does any other word that none understands.
 void run_jobs() noexcept;
 
 /// Failures so far.
