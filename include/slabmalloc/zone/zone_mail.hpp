@@ -87,8 +87,8 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
 
   using Base::Base;
 
-  /// Counts a claim that needed no other page; every words_per_take of them take in up to `pages` queued pages. A class whose
-  /// words become free again in time would need nothing further, for ever.
+  /// Counts a claim that needed no other page; every words_per_take of them take in up to `pages` queued pages. A class
+  /// whose words become free again in time would need nothing further, for ever.
   [[gnu::always_inline]] void count_claim(std::uint32_t pages) noexcept {
     if (++words_since_take_ == Config::words_per_take) [[unlikely]] {
       take_in_some(pages);
