@@ -83,6 +83,9 @@ class StashPager {
   }
 
   Frame allocate_frame(std::size_t bytes) noexcept {
+    if (handed_ != nullptr) {
+      return take_back();
+    }
     std::uint32_t number = own_;
     do {
       if (void* const frame = parts_[number].stash.pop(bytes)) {
@@ -95,6 +98,13 @@ class StashPager {
   /// Takes from `kept` what the stashes do not have, until the next call, with null. A kept frame
   /// thus becomes a page of the zone in one step: no other CPU takes it on the way.
   void use_kept(Stashes* kept) noexcept { kept_ = kept; }
+  /// The next frame that is asked for is `frame`, unless it is taken back before. Nobody else takes it on the way either.
+  void hand(void* frame) noexcept { handed_ = frame; }
+  void* take_back() noexcept {
+    void* const frame = handed_;
+    handed_ = nullptr;
+    return frame;
+  }
 
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
     parts_[own_].stash.push(frame, bytes);
@@ -103,6 +113,7 @@ class StashPager {
  private:
   Part* parts_ = nullptr;
   Stashes* kept_ = nullptr;
+  void* handed_ = nullptr;
   std::uint32_t own_ = 0;
 };
 

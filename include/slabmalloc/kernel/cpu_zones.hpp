@@ -394,7 +394,10 @@ class CpuZones {
   static void require_own(const Section& part) noexcept {
     require<Hooks>(static_cast<bool>(part), "who may call the pager interrupts no section");
   }
-  bool grow(std::size_t bytes, Context context) noexcept;
+  std::uint32_t get_more(std::size_t bytes, Context context, void** frames) noexcept;
+  template <class Use>
+  bool grow(std::uint32_t index, Context context, Use&& use) noexcept;
+  void* allocate_from_pager(std::uint32_t index, Context context) noexcept;
   std::uint32_t ask_pager(std::size_t bytes, Context context, void** frames,
                           std::uint32_t count) noexcept;
   std::uint32_t get_frames(std::size_t bytes, Context context, void** frames,

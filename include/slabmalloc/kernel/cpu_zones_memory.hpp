@@ -94,13 +94,12 @@ std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::get_frames(std::size_t by
   return kept;
 }
 
-/// Gets frames of `bytes` into the stash of the CPU on which the caller then is. False if there are
-/// none.
+/// Gets frames of `bytes`, at most Config::growth_frames, for use and for those that are kept; returns how many there
+/// are for use.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-[[gnu::noinline]] bool CpuZones<HooksT, PagerT, ConfigT, Life>::grow(std::size_t bytes,
-                                                                     Context context) noexcept {
+[[gnu::noinline]] std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::get_more(
+    std::size_t bytes, Context context, void** frames) noexcept {
   constexpr std::uint32_t most = Config::growth_frames;
-  void* frames[most];
   std::uint32_t charged = 0;
   for (bool was_told = false;;) {
     charged = charge(bytes, bytes == Stashes::base_bytes ? most : 1);
@@ -113,18 +112,46 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   const std::uint32_t got = get_frames(bytes, context, frames, charged);
   discharge((charged - got) * bytes);
   if (got == 0) {
-    return false;
+    return 0;
   }
   growths_.fetch_add(1, Order::relaxed);
-  std::uint32_t used = 0;
   // The first is for the caller.
-  if (most > 1 && got > 1 && restock_kept(frames[got - 1], bytes)) {
-    ++used;
+  const bool is_one_kept = most > 1 && got > 1 && restock_kept(frames[got - 1], bytes);
+  return is_one_kept ? got - 1 : got;
+}
+
+/// Gets frames for class `index`, and calls use(part) in a section of the CPU on which the caller then is, whose zone
+/// has one of them for certain: others could take whatever lies in a stash, again and again. False if there are none.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+template <class Use>
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::grow(std::uint32_t index, Context context,
+                                                   Use&& use) noexcept {
+  const std::size_t bytes = bytes_of_class(index);
+  void* frames[Config::growth_frames];
+  const std::uint32_t count = get_more(bytes, context, frames);
+  if (count == 0) {
+    return false;
   }
   const Section part(doors_, parts_);
   require_own(part);
-  part->stash.push(frames, got - used, bytes);
+  if constexpr (Config::growth_frames > 1) {
+    part->stash.push(frames + 1, count - 1, bytes);
+  }
+  part->pager.hand(frames[0]);
+  use(*part.part());
+  if (void* const frame = part->pager.take_back()) {
+    part->stash.push(frame, bytes);
+  }
   return true;
+}
+
+/// An object of class `index` on a frame from the pager, or null if that has none.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+[[gnu::noinline]] void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_pager(
+    std::uint32_t index, Context context) noexcept {
+  void* object = nullptr;
+  grow(index, context, [&](Part& part) { object = part.zone.allocate_again(index); });
+  return object;
 }
 
 // ---- back to the pager ------------------------------------------------------------------------------

@@ -38,16 +38,18 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::unkeep(std::size_t bytes) noexcept
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::fill_own_reserve(std::uint32_t index,
                                                                        Context context) noexcept {
-  do {
+  bool is_full = false;
+  {
     const Section part(doors_, parts_);
     if (!part) {
       return AllocationError::OutOfMemory;
     }
-    if (part->adjust_reserve(index)) {
-      return {};
-    }
-  } while (may_call_pager(context) && grow(bytes_of_class(index), context));
-  return AllocationError::OutOfMemory;
+    is_full = part->adjust_reserve(index);
+  }
+  const auto adjust = [&](Part& part) { is_full = part.adjust_reserve(index); };
+  while (!is_full && may_call_pager(context) && grow(index, context, adjust)) {
+  }
+  return is_full ? Result<void>() : AllocationError::OutOfMemory;
 }
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>

@@ -20,13 +20,8 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   if (is_nested || !may_call_pager(context)) {
     return allocate_from_reserves(index, context);
   }
-  while (grow(bytes_of_class(index), context)) {
-    // Others may have taken what was got; then there is memory, and it is tried again.
-    const Section part(doors_, parts_);
-    require_own(part);
-    if (void* const object = part->zone.allocate_again(index)) {
-      return object;
-    }
+  if (void* const object = allocate_from_pager(index, context)) {
+    return object;
   }
   return allocate_from_rest(index, context);
 }
@@ -88,31 +83,30 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 /// Looks through all that this CPU can look through, then reclaims.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void* CpuZones<HooksT, PagerT, ConfigT, Life>::search(std::uint32_t index) noexcept {
-  const std::size_t bytes = bytes_of_class(index);
   bool is_nested = false;
   drain_this_cpu();
-  if (void* const object = allocate_in_zone(index, is_nested)) {
-    return object;
-  }
+  void* object = allocate_in_zone(index, is_nested);
   // What lies in stashes now is of other sizes: the pager can make frames of this one of it, of a larger one at once.
-  if ((give_back_other(bytes) && grow(bytes, Context::MayWait)) ||
-      (give_back() != 0 && grow(bytes, Context::MayWait))) {
-    if (void* const object = allocate_in_zone(index, is_nested)) {
-      return object;
-    }
+  if (object == nullptr && give_back_other(bytes_of_class(index))) {
+    object = allocate_from_pager(index, Context::MayWait);
+  }
+  if (object == nullptr && give_back() != 0) {
+    object = allocate_from_pager(index, Context::MayWait);
+  }
+  if (object != nullptr) {
+    return object;
   }
   drain_later();
   if (reclaim_ == nullptr || !reclaim_(reclaim_argument_)) {
     return nullptr;
   }
-  grow(bytes, Context::MayWait);
-  return allocate_in_zone(index, is_nested);
+  object = allocate_from_pager(index, Context::MayWait);
+  return object != nullptr ? object : allocate_in_zone(index, is_nested);
 }
 
 /// A step of such a search, of constant length; the next call takes the next one.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void* CpuZones<HooksT, PagerT, ConfigT, Life>::search_some(std::uint32_t index) noexcept {
-  const std::size_t bytes = bytes_of_class(index);
   if (deferred_runs_.is_empty()) {
     const Section part(doors_, parts_);
     require_own(part);
@@ -122,13 +116,13 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::search_some(std::uint32_t index) 
       return object;
     }
   }
-  if (!give_back_other(bytes) || !grow(bytes, Context::MayNotWait)) {
+  void* const object = give_back_other(bytes_of_class(index))
+                           ? allocate_from_pager(index, Context::MayNotWait)
+                           : nullptr;
+  if (object == nullptr) {
     drain_later();
-    return nullptr;
   }
-  const Section part(doors_, parts_);
-  require_own(part);
-  return part->zone.allocate_again(index);
+  return object;
 }
 
 /// An object, from a kept frame if need be, or null.

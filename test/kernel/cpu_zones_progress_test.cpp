@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+//
+// CpuZones: what must not wait ends, whatever others do meanwhile, and gets further with each call; what waits for slow
+// paths gets its turn.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "kernel/hosted_kernel.hpp"
+#include "slabmalloc/kernel/cpu_zones.hpp"
+#include "support/frames.hpp"
+#include "support/misuse_recorder.hpp"
+
+namespace slabmalloc {
+namespace {
+
+using test::FrameSource;
+using test::HostedCpu;
+using test::OpenKernel;
+
+constexpr Layout small = Layout::of<std::uint64_t[8]>();
+constexpr Layout other = Layout::of<std::uint64_t[4]>();
+constexpr Layout large = Layout::from_size_align(1024, 8).value_or(small);
+constexpr Layout run_layout = Layout::from_size_align(64 * kibibyte, 8).value_or(small);
+constexpr std::size_t base_bytes = 4 * kibibyte;
+
+/// Does something on another CPU before each section of the one that is tested.
+struct BusyKernel : OpenKernel {
+  static inline std::function<void()> elsewhere;
+
+  static InterruptState save_interrupts() noexcept {
+    if (HostedCpu::saved == 0 && elsewhere) {
+      const std::function<void()> work = std::exchange(elsewhere, nullptr);
+      const std::uint32_t here = HostedCpu::number;
+      HostedCpu::number = 1;
+      work();
+      HostedCpu::number = here;
+      elsewhere = work;
+    }
+    return OpenKernel::save_interrupts();
+  }
+};
+
+/// A pager in which other CPUs are at work too.
+struct BusyPager : FrameSource {
+  void deallocate_run(void* run, std::size_t bytes, std::size_t alignment) noexcept {
+    FrameSource::deallocate_run(run, bytes, alignment);
+    ++runs_back;
+    if (meanwhile) {
+      meanwhile();
+    }
+  }
+  std::function<void()> meanwhile;
+  std::size_t runs_back = 0;
+};
+
+class CpuZonesProgress : public testing::Test {
+ protected:
+  using Heap = CpuZones<BusyKernel, BusyPager>;
+
+  void SetUp() override { HostedCpu::number = 0; }
+  void TearDown() override {
+    BusyKernel::elsewhere = nullptr;
+    pager.meanwhile = nullptr;
+    EXPECT_EQ(heap.validate(), nullptr);
+    heap.release_all();
+    EXPECT_EQ(pager.live_bytes(), 0u);
+    EXPECT_EQ(heap.statistics().deferred_bytes, 0u);
+  }
+  void* allocate(Layout layout, Context context) {
+    return heap.allocate(layout, context).value_or(nullptr);
+  }
+  void defer_run() {
+    void* const run = heap.allocate(run_layout).value_or(nullptr);
+    ASSERT_NE(run, nullptr);
+    heap.deallocate(run, run_layout, Context::Interrupt);
+  }
+
+  BusyPager pager;
+  Heap heap{pager};
+};
+
+TEST_F(CpuZonesProgress,
+       an_allocation_that_must_not_wait_asks_the_pager_once_whatever_others_take) {
+  // Another CPU takes whatever frame it finds in a stash, as soon as it lies there.
+  std::vector<void*> stolen;
+  BusyKernel::elsewhere = [&] {
+    while (pager.calls() < 1000) {
+      void* const object = allocate(small, Context::Interrupt);
+      if (object == nullptr) {
+        break;
+      }
+      stolen.push_back(object);
+    }
+  };
+  void* const object = allocate(small, Context::MayNotWait);
+  BusyKernel::elsewhere = nullptr;
+  EXPECT_NE(object, nullptr);
+  EXPECT_LE(pager.calls(), KernelConfig::growth_frames);
+}
+
+}  // namespace
+}  // namespace slabmalloc
