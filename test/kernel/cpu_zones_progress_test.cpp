@@ -4,9 +4,13 @@
 // paths gets its turn.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -14,6 +18,7 @@
 #include "slabmalloc/kernel/cpu_zones.hpp"
 #include "support/frames.hpp"
 #include "support/misuse_recorder.hpp"
+#include "support/random.hpp"
 
 namespace slabmalloc {
 namespace {
@@ -101,6 +106,80 @@ TEST_F(CpuZonesProgress,
   BusyKernel::elsewhere = nullptr;
   EXPECT_NE(object, nullptr);
   EXPECT_LE(pager.calls(), KernelConfig::growth_frames);
+}
+
+TEST_F(CpuZonesProgress, a_waiting_run_that_a_thread_frees_again_is_reported) {
+  test::MisuseRecorder misuse;
+  void* const run = allocate(run_layout, Context::MayWait);
+  heap.deallocate(run, run_layout, Context::Interrupt);
+  heap.deallocate(run, run_layout, Context::MayWait);
+  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
+  EXPECT_EQ(pager.runs_back, 0u);
+}
+
+TEST_F(CpuZonesProgress, a_reserve_is_filled_whatever_others_take) {
+  std::vector<void*> stolen;
+  BusyKernel::elsewhere = [&] {
+    while (pager.calls() < 1000) {
+      void* const object = allocate(small, Context::Interrupt);
+      if (object == nullptr) {
+        break;
+      }
+      stolen.push_back(object);
+    }
+  };
+  EXPECT_TRUE(heap.keep_for_interrupts(small, 4, Context::MayNotWait));
+  BusyKernel::elsewhere = nullptr;
+  EXPECT_LE(pager.calls(), KernelConfig::growth_frames);
+}
+
+TEST_F(CpuZonesProgress, a_run_in_memory_that_outlived_a_restart_waits_like_any_other) {
+  test::MisuseRecorder misuse;
+  struct RestartedPager : FrameSource {
+    Frame allocate_run(std::size_t, std::size_t) noexcept { return memory.data(); }
+    void deallocate_run(void*, std::size_t, std::size_t) noexcept { ++runs_back; }
+    alignas(4096) std::array<std::byte, run_layout.size()> memory{};
+    std::size_t runs_back = 0;
+  };
+  const auto restarted = std::make_unique<RestartedPager>();
+  for (const std::size_t runs : {1u, 2u}) {
+    CpuZones<BusyKernel, RestartedPager> again(*restarted);
+    void* const same = again.allocate(run_layout).value_or(nullptr);
+    EXPECT_EQ(same, restarted->memory.data());
+    again.deallocate(same, run_layout, Context::Interrupt);
+    EXPECT_EQ(misuse.take().size(), 0u);
+    EXPECT_EQ(again.statistics().deferred_bytes, run_layout.size());
+    // The kernel ends here, and the memory stays as it is.
+    const auto waiting = restarted->memory;
+    again.catch_up();
+    EXPECT_EQ(restarted->runs_back, runs);
+    restarted->memory = waiting;
+  }
+}
+
+TEST_F(CpuZonesProgress, the_pager_may_use_the_heap_when_it_takes_a_run_back) {
+  std::vector<void*> notes;
+  std::vector<void*> runs;
+  for (int count = 0; count < 10; ++count) {
+    runs.push_back(allocate(run_layout, Context::MayWait));
+  }
+  pager.meanwhile = [&] {
+    if (void* const note = allocate(small, Context::Interrupt)) {
+      notes.push_back(note);
+    }
+    if (!runs.empty()) {
+      heap.deallocate(runs.back(), run_layout, Context::Interrupt);
+      runs.pop_back();
+    }
+  };
+  heap.deallocate(runs.front(), run_layout, Context::Interrupt);
+  runs.erase(runs.begin());
+  heap.catch_up();
+  EXPECT_EQ(pager.runs_back, 10u);
+  EXPECT_EQ(heap.statistics().deferred_bytes, 0u);
+  for (void* const note : notes) {
+    heap.deallocate(note, small);
+  }
 }
 
 }  // namespace

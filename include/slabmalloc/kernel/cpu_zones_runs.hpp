@@ -12,15 +12,18 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::ask_for_run(
     Layout layout, [[maybe_unused]] Context context) noexcept {
   const Layout asked = DeferredRuns::with_link(layout);
+  Result<void*> run = AllocationError::OutOfMemory;
   if constexpr (requires { pager_.allocate_run(asked.size(), asked.align(), context); }) {
-    const Frame run = pager_.allocate_run(asked.size(), asked.align(), context);
-    if (run.address == nullptr) {
-      return AllocationError::OutOfMemory;
+    if (void* const address = pager_.allocate_run(asked.size(), asked.align(), context).address) {
+      run = address;
     }
-    return run.address;
   } else {
-    return PagerRuns<PagerT>::allocate(&pager_, asked).address_or_error;
+    run = PagerRuns<PagerT>::allocate(&pager_, asked).address_or_error;
   }
+  if (run) {
+    DeferredRuns::begin(run.value());
+  }
+  return run;
 }
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
@@ -55,10 +58,13 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 [[gnu::noinline]] void CpuZones<HooksT, PagerT, ConfigT, Life>::deallocate_run(
     void* run, Layout layout, Context context) noexcept {
   const Layout asked = DeferredRuns::with_link(layout);
-  if (!PagerRuns<PagerT>::exist || may_call_pager(context) || run == nullptr) {
-    PagerRuns<PagerT>::deallocate(&pager_, run, asked);
-  } else if (!deferred_runs_.push(run, asked)) {
+  const bool goes_to_pager = !PagerRuns<PagerT>::exist || may_call_pager(context);
+  // What waits must not go to the pager by another way, which would give it to somebody else.
+  if (PagerRuns<PagerT>::exist && run != nullptr &&
+      (goes_to_pager ? deferred_runs_.holds(run) : !deferred_runs_.push(run, asked))) {
     report_misuse({MisuseKind::DoubleFree, run, 0, 0});
+  } else if (goes_to_pager) {
+    PagerRuns<PagerT>::deallocate(&pager_, run, asked);
   }
 }
 

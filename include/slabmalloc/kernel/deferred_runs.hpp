@@ -36,6 +36,18 @@ class DeferredRuns {
     return Layout::from_size_align(size, align).value_or(layout);
   }
 
+  /// Says that `run`, which comes from the pager, waits nowhere: memory may have outlived a restart in which it did.
+  /// Pre: it is as large as with_link() says.
+  static void begin(void* run) noexcept { static_cast<Link*>(run)->mark.store(0, Order::relaxed); }
+
+  /// True if `run`, which is to be freed, waits here already. Thread: any, in any context.
+  bool holds(const void* run) const noexcept {
+    const Link* const link = static_cast<const Link*>(run);
+    const bool is_aligned = reinterpret_cast<std::uintptr_t>(run) % alignof(Link) == 0;
+    // Where none waits, what is no run stays unread.
+    return !is_empty() && is_aligned && link->mark.load(Order::relaxed) == mark_of(link);
+  }
+
   /// Puts `run` here, which was allocated for `layout`. Pre: with_link(layout) == layout. Thread: any, in any context;
   /// without a lock. Fails: false if it waits here already.
   /// Order: release, with the acquire in unlink_top(): who pops it sees the link, and what its last client did.
@@ -59,7 +71,7 @@ class DeferredRuns {
 
   /// Takes a run out; its address is null if there is none. Thread: any, inside a section.
   /// Fails: DoubleFree to the misuse hook if the run's link was written over, since it was in use after its free: it
-  /// and those behind it are lost then.
+  /// and those behind it are lost then, and counted for ever.
   Run pop() noexcept {
     bool is_intact = false;
     Link* const link = unlink_top(is_intact);
