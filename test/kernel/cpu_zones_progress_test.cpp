@@ -89,6 +89,21 @@ class CpuZonesProgress : public testing::Test {
   Heap heap{pager};
 };
 
+TEST_F(CpuZonesProgress, runs_that_are_freed_as_fast_as_they_go_back_keep_nobody_from_going_on) {
+  for (int count = 0; count < 3; ++count) {
+    defer_run();
+  }
+  // Another CPU allocates and frees one.
+  pager.meanwhile = [&] {
+    if (pager.runs_back < 1000) {
+      defer_run();
+    }
+  };
+  EXPECT_EQ(heap.give_back(), 3 * run_layout.size());
+  EXPECT_EQ(pager.runs_back, 3u);
+  EXPECT_EQ(heap.statistics().deferred_bytes, 3 * run_layout.size());
+}
+
 TEST_F(CpuZonesProgress,
        an_allocation_that_must_not_wait_asks_the_pager_once_whatever_others_take) {
   // Another CPU takes whatever frame it finds in a stash, as soon as it lies there.

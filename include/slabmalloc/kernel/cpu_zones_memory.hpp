@@ -190,13 +190,17 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_one(Part& other, std::si
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t keep) noexcept {
+  // As many as there are now, of runs and of frames: others may put there as fast as this takes.
   std::size_t given = 0;
-  while (const std::size_t bytes = give_back_run()) {
+  for (const std::size_t waiting = deferred_runs_.bytes(); given < waiting;) {
+    const std::size_t bytes = give_back_run();
+    if (bytes == 0) {
+      break;
+    }
     given += bytes;
   }
   for (Part& other : parts_) {
     for (const std::size_t bytes : Stashes::sizes) {
-      // As many as there are now: others may put there as fast as this takes.
       for (std::uint32_t count = other.stash.size(bytes); count > keep; --count) {
         if (!give_back_one(other, bytes, keep, given)) {
           break;
