@@ -123,6 +123,68 @@ TEST_F(CpuZonesProgress,
   EXPECT_LE(pager.calls(), KernelConfig::growth_frames);
 }
 
+TEST_F(CpuZonesProgress, a_run_that_must_not_wait_finds_what_lies_in_stashes) {
+  pager.set_limit(run_layout.size());
+  std::vector<void*> objects;
+  while (void* const object = allocate(small, Context::MayNotWait)) {
+    objects.push_back(object);
+  }
+  for (void* const object : objects) {
+    heap.deallocate(object, small);
+  }
+  void* run = nullptr;
+  for (int call = 0; call < 1000 && run == nullptr; ++call) {
+    run = allocate(run_layout, Context::MayNotWait);
+  }
+  EXPECT_NE(run, nullptr);
+  heap.deallocate(run, run_layout);
+}
+
+TEST_F(CpuZonesProgress, frees_of_others_objects_keep_no_search_from_going_on) {
+  HostedCpu::number = 1;
+  std::vector<void*> theirs;
+  for (int count = 0; count < 20'000; ++count) {
+    theirs.push_back(allocate(other, Context::MayWait));
+  }
+  heap.deallocate(allocate(large, Context::MayWait), large);
+  EXPECT_TRUE(heap.drain_this_cpu());
+  HostedCpu::number = 0;
+  pager.set_limit(pager.live_bytes());
+  // A frame for large objects lies in the other CPU's stash. This one gathers frees, of more pages than it delivers.
+  void* object = nullptr;
+  std::size_t next = 0;
+  for (int call = 0; call < 100 && object == nullptr; ++call) {
+    for (int count = 0; count < 8; ++count) {
+      next = (next + 1003) % theirs.size();
+      heap.deallocate(std::exchange(theirs[next], nullptr), other);
+    }
+    object = allocate(small, Context::MayNotWait);
+  }
+  EXPECT_NE(object, nullptr);
+}
+
+TEST_F(CpuZonesProgress, runs_that_handlers_free_keep_no_search_from_going_on) {
+  // An empty page of another class, freed by another CPU, under a limit.
+  std::vector<void*> objects;
+  for (std::size_t count = 0; count < ObjectPage::geometry(other.size()).slots; ++count) {
+    objects.push_back(allocate(other, Context::MayWait));
+  }
+  heap.give_back();
+  heap.set_limit(heap.frame_bytes());
+  HostedCpu::number = 1;
+  for (void* const object : objects) {
+    heap.deallocate(object, other);
+  }
+  EXPECT_TRUE(heap.drain_this_cpu());
+  HostedCpu::number = 0;
+  void* object = nullptr;
+  for (int call = 0; call < 500 && object == nullptr; ++call) {
+    defer_run();
+    object = allocate(small, Context::MayNotWait);
+  }
+  EXPECT_NE(object, nullptr);
+}
+
 TEST_F(CpuZonesProgress, a_waiting_run_that_a_thread_frees_again_is_reported) {
   test::MisuseRecorder misuse;
   void* const run = allocate(run_layout, Context::MayWait);
@@ -195,6 +257,69 @@ TEST_F(CpuZonesProgress, the_pager_may_use_the_heap_when_it_takes_a_run_back) {
   for (void* const note : notes) {
     heap.deallocate(note, small);
   }
+}
+
+/// A heap at its limit: objects of four CPUs, runs, frees under way; and nothing left in the pager.
+struct RandomHeap {
+  explicit RandomHeap(std::uint64_t seed) : random(seed) {
+    pager.set_limit(1 * mebibyte);
+    // Many objects of one size at a time, so that their free leaves empty pages.
+    std::vector<std::vector<void*>> batches;
+    std::vector<Layout> layouts;
+    for (std::size_t failures = 0; failures < 20;) {
+      HostedCpu::number = static_cast<std::uint32_t>(random.below(4));
+      layouts.push_back(some_layout());
+      batches.emplace_back(layouts.back().size() <= 1000 ? 200 : 8);
+      const std::size_t got = heap.allocate_many(layouts.back(), batches.back().data(),
+                                                 batches.back().size(), Context::MayNotWait);
+      failures += got < batches.back().size() ? 1u : 0u;
+      batches.back().resize(got);
+    }
+    for (std::size_t frees = random.between(1, 6); frees != 0; --frees) {
+      HostedCpu::number = static_cast<std::uint32_t>(random.below(4));
+      const std::size_t batch = random.below(batches.size());
+      heap.deallocate_many(batches[batch].data(), batches[batch].size(), layouts[batch],
+                           random.one_in(2) ? Context::Interrupt : Context::MayWait);
+      batches[batch].clear();
+    }
+    HostedCpu::number = 0;
+    // Either the pager has nothing, or may give nothing.
+    random.one_in(2) ? pager.set_limit(pager.live_bytes()) : heap.set_limit(heap.frame_bytes());
+  }
+  Layout some_layout() {
+    const std::size_t bytes[] = {16, 64, 200, 1000, 4000, 8000, 20'000, 100'000};
+    return Layout::from_size_align(bytes[random.below(8)], 8).value();
+  }
+  ~RandomHeap() {
+    EXPECT_EQ(heap.validate(), nullptr);
+    HostedCpu::number = 0;
+  }
+
+  test::Random random;
+  FrameSource pager;
+  CpuZones<OpenKernel, FrameSource> heap{pager};
+};
+
+TEST(CpuZonesSearch, that_must_not_wait_finds_at_last_what_one_finds_that_may) {
+  constexpr int most_calls = 500;
+  std::size_t found = 0;
+  for (std::uint64_t seed = 0; seed < 100; ++seed) {
+    RandomHeap state(seed);
+    for (int request = 0; request < 20; ++request) {
+      const Layout wanted = state.some_layout();
+      int calls = 1;
+      while (!state.heap.allocate(wanted, Context::MayNotWait) && calls < most_calls) {
+        ++calls;
+      }
+      found += calls > 1 && calls < most_calls ? 1u : 0u;
+      if (calls == most_calls) {
+        EXPECT_FALSE(state.heap.allocate(wanted, Context::MayWait))
+            << "seed " << seed << ", " << wanted.size() << " bytes";
+      }
+    }
+  }
+  EXPECT_GT(found, 5u);
+  std::printf("%zu found\n", found);
 }
 
 }  // namespace

@@ -157,6 +157,7 @@ struct alignas(64) CpuPart {
   Cell<bool> drain_is_wanted;
   /// The class with which draining goes on; Zone::class_count while it does not.
   std::uint32_t next_to_drain = Zone::class_count;
+  bool search_took_mail = false;  ///< In its last step.
   Stashes stash;
   Reserve reserve;
   Frees frees;

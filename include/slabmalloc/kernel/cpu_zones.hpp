@@ -360,6 +360,8 @@ class CpuZones {
   static constexpr std::uint32_t objects_per_section = 16;
   static constexpr std::uint32_t looks_per_section = 4;
   static constexpr std::uint32_t surplus_at_once = 2;
+  /// No frame's.
+  static constexpr std::size_t no_bytes = 0;
 
   static constexpr std::size_t bytes_of_class(std::uint32_t index) noexcept {
     return Zone::frame_bytes_of_class(index);
@@ -373,6 +375,7 @@ class CpuZones {
 
   Result<void*> allocate_run(Layout layout, Context context) noexcept;
   Result<void*> ask_for_run(Layout layout, Context context) noexcept;
+  Result<void*> search_some_for_run(Layout layout) noexcept;
   void deallocate_run(void* run, Layout layout, Context context) noexcept;
   Result<void*> allocate_slow(std::uint32_t index, Context context) noexcept;
   Result<void*> allocate_from_reserves(std::uint32_t index, Context context) noexcept;
@@ -390,6 +393,7 @@ class CpuZones {
   bool catch_up_some(std::uint32_t pages) noexcept;
   Result<void> fill_own_reserve(std::uint32_t index, Context context) noexcept;
   static bool drain_some(Part& part, std::uint32_t pages) noexcept;
+  static bool drain_in_search(Part& part) noexcept;
 
   static void require_own(const Section& part) noexcept {
     require<Hooks>(static_cast<bool>(part), "who may call the pager interrupts no section");

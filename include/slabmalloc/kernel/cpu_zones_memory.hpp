@@ -274,6 +274,14 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_some(Part& part, std::uint32
   return goes_on;
 }
 
+/// As drain_some(), for a step of a search: by turns with mail and without, so that frees that come as fast as they are
+/// taken in keep none from what is empty.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_in_search(Part& part) noexcept {
+  part.search_took_mail = !part.search_took_mail;
+  return drain_some(part, part.search_took_mail ? 1 : 0);
+}
+
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_this_cpu() noexcept {
   {

@@ -40,16 +40,34 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
     return run;
   }
   searches_.fetch_add(1, Order::relaxed);
-  if (context == Context::MayWait) {
-    if (trim() != 0) {
-      run = ask_for_run(layout, context);
-    }
-    if (!run && reclaim_ != nullptr && reclaim_(reclaim_argument_)) {
-      give_back();
-      run = ask_for_run(layout, context);
-    }
-  } else if (give_back_run() != 0) {
+  if (context == Context::MayNotWait) {
+    return search_some_for_run(layout);
+  }
+  if (trim() != 0) {
     run = ask_for_run(layout, context);
+  }
+  if (!run && reclaim_ != nullptr && reclaim_(reclaim_argument_)) {
+    give_back();
+    run = ask_for_run(layout, context);
+  }
+  return run ? run : out_of_memory();
+}
+
+/// As search_some(), for a run.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::search_some_for_run(Layout layout) noexcept {
+  {
+    const Section part(doors_, parts_);
+    if (part) {
+      drain_in_search(*part.part());
+    }
+  }
+  Result<void*> run = AllocationError::OutOfMemory;
+  if (give_back_other(no_bytes)) {
+    run = ask_for_run(layout, Context::MayNotWait);
+  }
+  if (!run) {
+    drain_later();
   }
   return run ? run : out_of_memory();
 }

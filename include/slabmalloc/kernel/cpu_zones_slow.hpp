@@ -107,12 +107,13 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::search(std::uint32_t index) noexc
 /// A step of such a search, of constant length; the next call takes the next one.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void* CpuZones<HooksT, PagerT, ConfigT, Life>::search_some(std::uint32_t index) noexcept {
-  if (deferred_runs_.is_empty()) {
+  {
     const Section part(doors_, parts_);
     require_own(part);
-    const bool goes_on = drain_some(*part.part(), 1);
+    const bool goes_on = drain_in_search(*part.part());
     void* const object = part->zone.allocate_again(index);
-    if (object != nullptr || goes_on) {
+    // A run that waits is given back at once.
+    if (object != nullptr || (goes_on && deferred_runs_.is_empty())) {
       return object;
     }
   }
