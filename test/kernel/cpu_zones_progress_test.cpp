@@ -185,6 +185,65 @@ TEST_F(CpuZonesProgress, runs_that_handlers_free_keep_no_search_from_going_on) {
   EXPECT_NE(object, nullptr);
 }
 
+TEST_F(CpuZonesProgress, frees_of_others_objects_keep_no_run_from_going_back) {
+  HostedCpu::number = 1;
+  std::vector<void*> theirs;
+  for (int count = 0; count < 3000; ++count) {
+    theirs.push_back(allocate(other, Context::MayWait));
+  }
+  HostedCpu::number = 0;
+  EXPECT_NE(allocate(small, Context::MayWait), nullptr);
+  heap.drain_later();
+  defer_run();
+  for (int call = 0; call < 2500 && pager.runs_back == 0; ++call) {
+    heap.deallocate(theirs.back(), other);
+    theirs.pop_back();
+    EXPECT_NE(allocate(small, Context::MayNotWait), nullptr);
+  }
+  EXPECT_EQ(pager.runs_back, 1u);
+}
+
+TEST_F(CpuZonesProgress, a_reserve_with_work_all_the_time_keeps_nothing_else_from_its_turn) {
+  HostedCpu::number = 1;
+  void* const freed = allocate(other, Context::MayWait);
+  HostedCpu::number = 0;
+  void* const own = allocate(large, Context::MayWait);
+  HostedCpu::number = 1;
+  heap.deallocate(own, large);
+  heap.deallocate(freed, other);
+  EXPECT_TRUE(heap.drain_this_cpu());
+  HostedCpu::number = 0;
+  defer_run();
+  heap.drain_later();
+  for (int call = 0; call < 10'000; ++call) {
+    EXPECT_NE(allocate(small, Context::MayNotWait), nullptr);
+    HostedCpu::number = 1;
+    ASSERT_TRUE(heap.keep_for_interrupts(small, 1 + call % 2));
+    HostedCpu::number = 0;
+  }
+  EXPECT_EQ(pager.runs_back, 1u);
+  EXPECT_EQ(heap.class_counts(Heap::Zone::class_for(large)).pages, 0u) << "the CPU was drained";
+}
+
+TEST_F(CpuZonesProgress, runs_that_are_freed_all_the_time_keep_no_frame_from_going_back) {
+  std::vector<void*> objects;
+  for (std::size_t pages = 0; pages < 20; ++pages) {
+    for (std::size_t count = 0; count < Heap::Zone::slots_per_page(Heap::Zone::class_for(large));
+         ++count) {
+      objects.push_back(allocate(large, Context::MayWait));
+    }
+  }
+  for (void* const object : objects) {
+    heap.deallocate(object, large);
+  }
+  EXPECT_GE(heap.statistics().stash_bytes, 16 * 64 * kibibyte);
+  for (int call = 0; call < 10'000; ++call) {
+    defer_run();
+    EXPECT_NE(allocate(small, Context::MayNotWait), nullptr);
+  }
+  EXPECT_LT(heap.statistics().stash_bytes, 10 * 64 * kibibyte);
+}
+
 TEST_F(CpuZonesProgress, a_waiting_run_that_a_thread_frees_again_is_reported) {
   test::MisuseRecorder misuse;
   void* const run = allocate(run_layout, Context::MayWait);

@@ -391,6 +391,7 @@ class CpuZones {
   /// An object of the CPU's zone by its slow path, or null; `is_nested` if its part is occupied.
   void* allocate_in_zone(std::uint32_t index, bool& is_nested) noexcept;
   bool catch_up_some(std::uint32_t pages) noexcept;
+  static bool catch_up_in_zone(Part& part, std::uint32_t pages) noexcept;
   Result<void> fill_own_reserve(std::uint32_t index, Context context) noexcept;
   static bool drain_some(Part& part, std::uint32_t pages) noexcept;
   static bool drain_in_search(Part& part) noexcept;

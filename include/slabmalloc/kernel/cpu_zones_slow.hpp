@@ -177,22 +177,46 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up() noexcept {
 /// rest for the allocations to take in what others freed. False if nothing was left to do, or could be done.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some(std::uint32_t pages) noexcept {
-  bool has_done_some = false;
+  bool pager_is_first = false;
+  bool surplus_is_first = false;
   {
     const Section part(doors_, parts_);
     if (!part) {
       return false;
     }
-    if (part->reserve.has_work()) {
-      has_done_some = part->adjust_some_reserve();
-    }
-    // A reserve that nothing can fill now does not keep anybody from what is empty.
-    if (!has_done_some && part->is_draining()) {
-      drain_some(*part.part(), pages);
-      has_done_some = true;
+    // By turns: what always has something to do keeps nothing else from being done.
+    const std::uint32_t turn = part->turns++;
+    pager_is_first = turn % 2 != 0;
+    surplus_is_first = turn % 4 == 3;
+    if (!pager_is_first && catch_up_in_zone(*part.part(), pages)) {
+      return true;
     }
   }
-  return has_done_some || give_back_run() != 0 || give_back_surplus();
+  if (surplus_is_first ? give_back_surplus() || give_back_run() != 0
+                       : give_back_run() != 0 || give_back_surplus()) {
+    return true;
+  }
+  if (!pager_is_first) {
+    return false;
+  }
+  const Section part(doors_, parts_);
+  return part && catch_up_in_zone(*part.part(), pages);
+}
+
+/// The same of a CPU's zone and reserve. In a section of `part`'s.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_in_zone(Part& part,
+                                                               std::uint32_t pages) noexcept {
+  const bool drains = part.is_draining();
+  const bool drain_is_first = part.turns % 4 >= 2;
+  // A reserve that nothing can fill now does not keep anybody from what is empty.
+  if (!(drains && drain_is_first) && part.reserve.has_work() && part.adjust_some_reserve()) {
+    return true;
+  }
+  if (drains) {
+    drain_some(part, pages);
+  }
+  return drains;
 }
 
 }  // namespace slabmalloc
