@@ -244,6 +244,18 @@ TEST_F(CpuZonesProgress, runs_that_are_freed_all_the_time_keep_no_frame_from_goi
   EXPECT_LT(heap.statistics().stash_bytes, 10 * 64 * kibibyte);
 }
 
+TEST_F(CpuZonesProgress, the_high_water_is_what_was_had_not_what_was_asked_for) {
+  pager.set_limit(6 * base_bytes);
+  while (allocate(small, Context::MayNotWait) != nullptr) {
+  }
+  EXPECT_EQ(heap.frame_bytes(), 6 * base_bytes);
+  EXPECT_EQ(heap.statistics().frame_bytes_high_water, 6 * base_bytes);
+  pager.set_limit(7 * base_bytes);
+  EXPECT_TRUE(heap.keep_frames(small, 1));
+  EXPECT_FALSE(heap.keep_frames(small, 2));
+  EXPECT_EQ(heap.statistics().frame_bytes_high_water, 7 * base_bytes);
+}
+
 TEST_F(CpuZonesProgress, a_waiting_run_that_a_thread_frees_again_is_reported) {
   test::MisuseRecorder misuse;
   void* const run = allocate(run_layout, Context::MayWait);

@@ -408,6 +408,7 @@ class CpuZones {
   std::uint32_t get_frames(std::size_t bytes, Context context, void** frames,
                            std::uint32_t count) noexcept;
   std::uint32_t charge(std::size_t bytes, std::uint32_t most) noexcept;
+  void note_high_water() noexcept;
   void discharge(std::size_t bytes) noexcept;
   void give_back_frame(void* frame, std::size_t bytes) noexcept;
   bool give_back_one(Part& other, std::size_t bytes, std::uint32_t keep,

@@ -15,7 +15,6 @@ std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::charge(std::size_t bytes,
                                                               std::uint32_t most) noexcept {
   const InterruptGuard<Hooks> interrupts;  // For handlers, where there are no atomics.
   std::size_t before = frame_bytes_.load(Order::relaxed);
-  std::size_t now = 0;
   std::uint32_t count = 0;
   do {
     // What does not fit is never counted: it would keep others from what does.
@@ -25,13 +24,19 @@ std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::charge(std::size_t bytes,
     if (count == 0) {
       return 0;
     }
-    now = before + count * bytes;
-  } while (!frame_bytes_.compare_exchange(before, now, Order::relaxed));
+  } while (!frame_bytes_.compare_exchange(before, before + count * bytes, Order::relaxed));
+  return count;
+}
+
+/// After frames came of what was charged, and the rest was discharged: what others have just charged is counted too.
+template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
+void CpuZones<HooksT, PagerT, ConfigT, Life>::note_high_water() noexcept {
+  const InterruptGuard<Hooks> interrupts;
+  const std::size_t now = frame_bytes_.load(Order::relaxed);
   std::size_t highest = frame_bytes_high_water_.load(Order::relaxed);
   while (now > highest &&
          !frame_bytes_high_water_.compare_exchange(highest, now, Order::relaxed)) {
   }
-  return count;
 }
 
 /// Counts `bytes` less.
@@ -114,6 +119,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   if (got == 0) {
     return 0;
   }
+  note_high_water();
   growths_.fetch_add(1, Order::relaxed);
   // The first is for the caller.
   const bool is_one_kept = most > 1 && got > 1 && restock_kept(frames[got - 1], bytes);

@@ -82,6 +82,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
       discharge(bytes);
       return AllocationError::OutOfMemory;
     }
+    note_high_water();
     if (!restock_kept(frame, bytes)) {
       give_back_frame(frame, bytes);
     }
