@@ -215,7 +215,7 @@ TEST_F(CpuZonesProgress, a_reserve_with_work_all_the_time_keeps_nothing_else_fro
   HostedCpu::number = 0;
   defer_run();
   heap.drain_later();
-  for (int call = 0; call < 10'000; ++call) {
+  for (std::uint32_t call = 0; call < 10'000; ++call) {
     EXPECT_NE(allocate(small, Context::MayNotWait), nullptr);
     HostedCpu::number = 1;
     ASSERT_TRUE(heap.keep_for_interrupts(small, 1 + call % 2));

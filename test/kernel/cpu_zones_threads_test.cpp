@@ -51,25 +51,27 @@ class Exchange {
       std::memcpy(object, &head, sizeof head);
       test::fill_pattern(static_cast<Head*>(object) + 1, bytes - sizeof head, key);
     }
-    dispose(places_[place % count].exchange(object, std::memory_order_acq_rel));
+    // In whatever context, which matters for runs.
+    dispose(places_[place % count].exchange(object, std::memory_order_acq_rel),
+            key % 2 == 0 ? Context::Interrupt : context);
     return object != nullptr;
   }
   void clear() noexcept {
     for (auto& place : places_) {
-      dispose(place.exchange(nullptr, std::memory_order_acq_rel));
+      dispose(place.exchange(nullptr, std::memory_order_acq_rel), Context::MayWait);
     }
   }
   std::size_t overwritten() const noexcept { return overwritten_; }
 
  private:
-  void dispose(void* object) noexcept {
+  void dispose(void* object, Context context) noexcept {
     if (object != nullptr) {
       const Head head = *static_cast<Head*>(object);
       if (!test::holds_pattern(static_cast<Head*>(object) + 1, head.bytes - sizeof head,
                                head.key)) {
         ++overwritten_;
       }
-      heap_.deallocate(object, Layout::from_size_align(head.bytes, 8).value());
+      heap_.deallocate(object, Layout::from_size_align(head.bytes, 8).value(), context);
     }
   }
 
@@ -93,6 +95,7 @@ void expect_nothing_lost(Heap& heap, Exchange<Heap>& exchange, test::FrameSource
   EXPECT_EQ(heap.statistics().zones.used_bytes, 0u);
   EXPECT_EQ(heap.validate(), nullptr);
   heap.give_back();
+  EXPECT_EQ(heap.statistics().deferred_bytes, 0u);
   EXPECT_EQ(frames.live_bytes(), 0u);
   EXPECT_EQ(heap.frame_bytes(), 0u);
 }
@@ -119,8 +122,10 @@ void exchange_on_all_cpus(Heap& heap, Exchange<Heap>& exchange, int turns,
     mask_interrupts(SIG_UNBLOCK);
     test::Random& random = randoms[cpu];
     for (int turn = 0; turn < turns; ++turn) {
-      const auto bytes = static_cast<std::uint32_t>(
-          random.one_in(16) ? random.between(300, 8192) : random.between(sizeof(Head), 256));
+      const auto bytes =
+          static_cast<std::uint32_t>(random.one_in(16)   ? random.between(300, 8192)
+                                     : random.one_in(50) ? random.between(8193, 30'000)
+                                                         : random.between(sizeof(Head), 256));
       const Context context = random.one_in(2) ? Context::MayWait : Context::MayNotWait;
       if (!exchange.turn(random.next(), bytes, static_cast<std::uint32_t>(random.next()),
                          context)) {
@@ -142,6 +147,34 @@ TEST(CpuZonesThreads, every_cpu_frees_every_cpus_objects_under_memory_pressure) 
   std::atomic<std::size_t> failures = 0;
   exchange_on_all_cpus(heap, exchange, 20000, failures);
   EXPECT_GT(failures, 0u) << "the limit is meant to be reached";
+  expect_nothing_lost(heap, exchange, frames);
+}
+
+/// A pager that knows how much of what it gave are frames.
+struct LimitedFrames : test::FrameSource {
+  static constexpr std::size_t most_bytes = 301 * 1024;  // No multiple of any frame.
+  Frame allocate_frame(std::size_t bytes) noexcept {
+    const Frame frame = FrameSource::allocate_frame(bytes);
+    const std::size_t now = frame_bytes.fetch_add(bytes) + bytes;
+    EXPECT_LE(now, most_bytes);
+    return frame;
+  }
+  void deallocate_frame(void* frame, std::size_t bytes) noexcept {
+    frame_bytes -= bytes;
+    FrameSource::deallocate_frame(frame, bytes);
+  }
+  std::atomic<std::size_t> frame_bytes = 0;
+};
+
+TEST(CpuZonesThreads, cpus_that_race_for_the_last_frames_stay_below_the_limit) {
+  LimitedFrames frames;
+  CpuZones<test::OpenKernel, LimitedFrames> heap(frames);
+  heap.set_limit(LimitedFrames::most_bytes);
+  Exchange exchange(heap);
+  std::atomic<std::size_t> failures = 0;
+  exchange_on_all_cpus(heap, exchange, 10000, failures);
+  EXPECT_GT(failures, 0u) << "the limit is meant to be reached";
+  EXPECT_LE(heap.statistics().frame_bytes_high_water, LimitedFrames::most_bytes);
   expect_nothing_lost(heap, exchange, frames);
 }
 

@@ -90,8 +90,7 @@ class CpuZones {
                 "SingleCpuAtomics are for one CPU: say maximum_cpus = 1, or take HardwareAtomics");
   static_assert(Config::growth_frames != 0, "growth_frames is at least 1");
 
-  /// The largest size in bytes that comes from a size class; larger requests are runs of the
-  /// pager's.
+  /// The largest size in bytes that comes from a size class; larger requests are runs of the pager's.
   static constexpr std::size_t MAX_ALLOC_SIZE = Zone::MAX_ALLOC_SIZE;
 
   /// Pre: `pager` outlives it.
@@ -305,8 +304,7 @@ class CpuZones {
   /// Pre: nobody else uses it. Cost: O(pages).
   void settle() noexcept;
 
-  /// Gives everything back, whatever lives in it, and starts anew. Pre: nobody else uses it or its
-  /// objects.
+  /// Gives everything back, whatever lives in it, and starts anew. Pre: nobody else uses it or its objects.
   void release_all() noexcept;
 
   // ---- looking --------------------------------------------------------------------------------------
@@ -360,8 +358,7 @@ class CpuZones {
   static constexpr std::uint32_t objects_per_section = 16;
   static constexpr std::uint32_t looks_per_section = 4;
   static constexpr std::uint32_t surplus_at_once = 2;
-  /// No frame's.
-  static constexpr std::size_t no_bytes = 0;
+  static constexpr std::size_t no_bytes = 0;  ///< No frame's.
 
   static constexpr std::size_t bytes_of_class(std::uint32_t index) noexcept {
     return Zone::frame_bytes_of_class(index);
