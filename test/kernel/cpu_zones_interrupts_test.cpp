@@ -204,6 +204,11 @@ class Interrupted {
              free_some(place.own, 200);
              place.heap.trim();
            }},
+      Step{"give runs back",
+           [](Place& place) {
+             place.handlers.clear();
+             place.heap.trim();
+           }},
       Step{"catch up",
            [](Place& place) {
              free_some(place.own, 200);

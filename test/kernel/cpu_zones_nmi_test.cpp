@@ -84,7 +84,7 @@ struct Machine {
         objects.push_back(heap.allocate(layout).value());
       }
     }
-    for (int count = 0; count < 4; ++count) {
+    for (int count = 0; count < 6; ++count) {
       runs.push_back(heap.allocate(run_layout).value());
     }
     // One waits.
@@ -106,6 +106,7 @@ struct Machine {
     heap.settle();
     EXPECT_EQ(heap.validate(), nullptr);
     heap.release_all();
+    EXPECT_EQ(heap.statistics().deferred_bytes, 0u);
     EXPECT_EQ(frames.live_bytes(), 0u);
   }
   void free_one(std::size_t index) {
@@ -158,6 +159,16 @@ TEST(CpuZonesNmi, may_come_at_each_step_of_an_allocation_and_a_free) {
     }
     for (void* object : objects) {
       machine.heap.deallocate(object, layout);
+    }
+  });
+}
+
+TEST(CpuZonesNmi, may_come_while_a_handler_frees_runs) {
+  interrupt_everywhere([](Machine& machine) {
+    for (int count = 0; count < 2; ++count) {
+      void* const run = machine.runs.back();
+      machine.runs.pop_back();
+      machine.heap.deallocate(run, run_layout, Context::Interrupt);
     }
   });
 }

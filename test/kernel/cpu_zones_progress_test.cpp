@@ -4,11 +4,9 @@
 // paths gets its turn.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -18,7 +16,6 @@
 #include "slabmalloc/kernel/cpu_zones.hpp"
 #include "support/frames.hpp"
 #include "support/misuse_recorder.hpp"
-#include "support/random.hpp"
 
 namespace slabmalloc {
 namespace {
@@ -52,6 +49,12 @@ struct BusyKernel : OpenKernel {
 
 /// A pager in which other CPUs are at work too.
 struct BusyPager : FrameSource {
+  Frame allocate_frame(std::size_t bytes) noexcept {
+    if (before_frame) {
+      before_frame();
+    }
+    return FrameSource::allocate_frame(bytes);
+  }
   void deallocate_run(void* run, std::size_t bytes, std::size_t alignment) noexcept {
     FrameSource::deallocate_run(run, bytes, alignment);
     ++runs_back;
@@ -59,6 +62,7 @@ struct BusyPager : FrameSource {
       meanwhile();
     }
   }
+  std::function<void()> before_frame;
   std::function<void()> meanwhile;
   std::size_t runs_back = 0;
 };
@@ -70,6 +74,7 @@ class CpuZonesProgress : public testing::Test {
   void SetUp() override { HostedCpu::number = 0; }
   void TearDown() override {
     BusyKernel::elsewhere = nullptr;
+    pager.before_frame = nullptr;
     pager.meanwhile = nullptr;
     EXPECT_EQ(heap.validate(), nullptr);
     heap.release_all();
@@ -123,6 +128,32 @@ TEST_F(CpuZonesProgress,
   EXPECT_LE(pager.calls(), KernelConfig::growth_frames);
 }
 
+TEST_F(CpuZonesProgress, a_frame_that_is_not_needed_any_more_lies_in_the_stash) {
+  std::vector<void*> objects;
+  for (std::size_t count = 0; count < ObjectPage::geometry(small.size()).slots; ++count) {
+    objects.push_back(allocate(small, Context::MayNotWait));
+  }
+  heap.give_back();
+  // A handler frees what is allocated then.
+  pager.before_frame = [&] { heap.deallocate(std::exchange(objects[7], nullptr), small); };
+  void* const freed = objects[7];
+  EXPECT_EQ(allocate(small, Context::MayNotWait), freed);
+  EXPECT_EQ(heap.statistics().stash_bytes, KernelConfig::growth_frames * base_bytes);
+  EXPECT_EQ(heap.validate(), nullptr);
+}
+
+TEST_F(CpuZonesProgress, a_limit_below_what_there_is_gives_nothing) {
+  void* const object = allocate(small, Context::MayWait);
+  const std::size_t before = heap.frame_bytes();
+  heap.set_limit(base_bytes);
+  for (const Context context : {Context::MayWait, Context::MayNotWait}) {
+    EXPECT_EQ(allocate(large, context), nullptr);
+  }
+  EXPECT_LE(heap.frame_bytes(), before);
+  EXPECT_FALSE(heap.keep_frames(large, 1));
+  heap.deallocate(object, small);
+}
+
 TEST_F(CpuZonesProgress, a_run_that_must_not_wait_finds_what_lies_in_stashes) {
   pager.set_limit(run_layout.size());
   std::vector<void*> objects;
@@ -138,6 +169,30 @@ TEST_F(CpuZonesProgress, a_run_that_must_not_wait_finds_what_lies_in_stashes) {
   }
   EXPECT_NE(run, nullptr);
   heap.deallocate(run, run_layout);
+}
+
+TEST_F(CpuZonesProgress, a_search_that_must_not_wait_asks_other_cpus_to_drain) {
+  for (const Layout wanted : {small, run_layout}) {
+    HostedCpu::number = 1;
+    pager.set_limit(run_layout.size());
+    void* const object = allocate(large, Context::MayWait);
+    HostedCpu::number = 0;
+    heap.deallocate(object, large);
+    EXPECT_TRUE(heap.drain_this_cpu());
+    for (int call = 0; call < 50; ++call) {
+      EXPECT_EQ(allocate(wanted, Context::MayNotWait), nullptr);
+    }
+    HostedCpu::number = 1;
+    heap.catch_up();
+    HostedCpu::number = 0;
+    void* found = nullptr;
+    for (int call = 0; call < 50 && found == nullptr; ++call) {
+      found = allocate(wanted, Context::MayNotWait);
+    }
+    EXPECT_NE(found, nullptr);
+    heap.deallocate(found, wanted);
+    heap.release_all();
+  }
 }
 
 TEST_F(CpuZonesProgress, frees_of_others_objects_keep_no_search_from_going_on) {
@@ -225,7 +280,7 @@ TEST_F(CpuZonesProgress, a_reserve_with_work_all_the_time_keeps_nothing_else_fro
   EXPECT_EQ(heap.class_counts(Heap::Zone::class_for(large)).pages, 0u) << "the CPU was drained";
 }
 
-TEST_F(CpuZonesProgress, runs_that_are_freed_all_the_time_keep_no_frame_from_going_back) {
+TEST_F(CpuZonesProgress, runs_that_are_freed_all_the_time_keep_nothing_else_from_its_turn) {
   std::vector<void*> objects;
   for (std::size_t pages = 0; pages < 20; ++pages) {
     for (std::size_t count = 0; count < Heap::Zone::slots_per_page(Heap::Zone::class_for(large));
@@ -237,11 +292,15 @@ TEST_F(CpuZonesProgress, runs_that_are_freed_all_the_time_keep_no_frame_from_goi
     heap.deallocate(object, large);
   }
   EXPECT_GE(heap.statistics().stash_bytes, 16 * 64 * kibibyte);
+  HostedCpu::number = 1;
+  ASSERT_TRUE(heap.keep_for_interrupts(other, 4));
+  HostedCpu::number = 0;
   for (int call = 0; call < 10'000; ++call) {
     defer_run();
     EXPECT_NE(allocate(small, Context::MayNotWait), nullptr);
   }
   EXPECT_LT(heap.statistics().stash_bytes, 10 * 64 * kibibyte);
+  EXPECT_EQ(heap.zone_of(0).class_statistics(Heap::Zone::class_for(other)).used, 4u);
 }
 
 TEST_F(CpuZonesProgress, the_high_water_is_what_was_had_not_what_was_asked_for) {
@@ -279,6 +338,17 @@ TEST_F(CpuZonesProgress, a_reserve_is_filled_whatever_others_take) {
   EXPECT_TRUE(heap.keep_for_interrupts(small, 4, Context::MayNotWait));
   BusyKernel::elsewhere = nullptr;
   EXPECT_LE(pager.calls(), KernelConfig::growth_frames);
+}
+
+TEST_F(CpuZonesProgress, what_is_no_run_is_left_to_the_pager_unread) {
+  struct TellingPager : FrameSource {
+    void deallocate_run(void* run, std::size_t, std::size_t) noexcept { told = run; }
+    void* told = nullptr;
+  } telling;
+  CpuZones<OpenKernel, TellingPager> told(telling);
+  void* const nowhere = reinterpret_cast<void*>(base_bytes);
+  told.deallocate(nowhere, run_layout);
+  EXPECT_EQ(telling.told, nowhere);
 }
 
 TEST_F(CpuZonesProgress, a_run_in_memory_that_outlived_a_restart_waits_like_any_other) {
@@ -328,69 +398,6 @@ TEST_F(CpuZonesProgress, the_pager_may_use_the_heap_when_it_takes_a_run_back) {
   for (void* const note : notes) {
     heap.deallocate(note, small);
   }
-}
-
-/// A heap at its limit: objects of four CPUs, runs, frees under way; and nothing left in the pager.
-struct RandomHeap {
-  explicit RandomHeap(std::uint64_t seed) : random(seed) {
-    pager.set_limit(1 * mebibyte);
-    // Many objects of one size at a time, so that their free leaves empty pages.
-    std::vector<std::vector<void*>> batches;
-    std::vector<Layout> layouts;
-    for (std::size_t failures = 0; failures < 20;) {
-      HostedCpu::number = static_cast<std::uint32_t>(random.below(4));
-      layouts.push_back(some_layout());
-      batches.emplace_back(layouts.back().size() <= 1000 ? 200 : 8);
-      const std::size_t got = heap.allocate_many(layouts.back(), batches.back().data(),
-                                                 batches.back().size(), Context::MayNotWait);
-      failures += got < batches.back().size() ? 1u : 0u;
-      batches.back().resize(got);
-    }
-    for (std::size_t frees = random.between(1, 6); frees != 0; --frees) {
-      HostedCpu::number = static_cast<std::uint32_t>(random.below(4));
-      const std::size_t batch = random.below(batches.size());
-      heap.deallocate_many(batches[batch].data(), batches[batch].size(), layouts[batch],
-                           random.one_in(2) ? Context::Interrupt : Context::MayWait);
-      batches[batch].clear();
-    }
-    HostedCpu::number = 0;
-    // Either the pager has nothing, or may give nothing.
-    random.one_in(2) ? pager.set_limit(pager.live_bytes()) : heap.set_limit(heap.frame_bytes());
-  }
-  Layout some_layout() {
-    const std::size_t bytes[] = {16, 64, 200, 1000, 4000, 8000, 20'000, 100'000};
-    return Layout::from_size_align(bytes[random.below(8)], 8).value();
-  }
-  ~RandomHeap() {
-    EXPECT_EQ(heap.validate(), nullptr);
-    HostedCpu::number = 0;
-  }
-
-  test::Random random;
-  FrameSource pager;
-  CpuZones<OpenKernel, FrameSource> heap{pager};
-};
-
-TEST(CpuZonesSearch, that_must_not_wait_finds_at_last_what_one_finds_that_may) {
-  constexpr int most_calls = 500;
-  std::size_t found = 0;
-  for (std::uint64_t seed = 0; seed < 100; ++seed) {
-    RandomHeap state(seed);
-    for (int request = 0; request < 20; ++request) {
-      const Layout wanted = state.some_layout();
-      int calls = 1;
-      while (!state.heap.allocate(wanted, Context::MayNotWait) && calls < most_calls) {
-        ++calls;
-      }
-      found += calls > 1 && calls < most_calls ? 1u : 0u;
-      if (calls == most_calls) {
-        EXPECT_FALSE(state.heap.allocate(wanted, Context::MayWait))
-            << "seed " << seed << ", " << wanted.size() << " bytes";
-      }
-    }
-  }
-  EXPECT_GT(found, 5u);
-  std::printf("%zu found\n", found);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "kernel/cpu_zones_fixture.hpp"
@@ -46,6 +47,9 @@ TEST_F(CpuZonesTest, a_small_block_of_large_alignment_is_a_run_too) {
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(run) % (64 * kibibyte), 0u);
   heap.deallocate(run, aligned, Context::Interrupt);
   heap.catch_up();
+  EXPECT_EQ(frames.live_bytes(), 0u);
+  // As large as it was asked for.
+  heap.deallocate(allocate(aligned), aligned);
   EXPECT_EQ(frames.live_bytes(), 0u);
 }
 
@@ -101,6 +105,27 @@ TEST_F(CpuZonesTest, a_run_that_may_wait_gets_what_lies_in_stashes) {
     on_cpu(cpu);
     free_all(std::vector<void*>(allocate_all()));
   }
+  void* const run = allocate(run_layout, Context::MayWait);
+  EXPECT_NE(run, nullptr);
+  heap.deallocate(run, run_layout);
+}
+
+TEST_F(CpuZonesTest, a_run_that_may_wait_gets_what_a_reclaim_frees_here) {
+  struct Held {
+    Heap& heap;
+    std::vector<void*> objects;
+  } held{heap, {}};
+  frames.set_limit(4 * mebibyte);
+  held.objects = allocate_all();
+  heap.set_reclaim(
+      [](void* argument) noexcept {
+        auto& [from, objects] = *static_cast<Held*>(argument);
+        for (void* object : objects) {
+          from.deallocate(object, small);
+        }
+        return !std::exchange(objects, {}).empty();
+      },
+      &held);
   void* const run = allocate(run_layout, Context::MayWait);
   EXPECT_NE(run, nullptr);
   heap.deallocate(run, run_layout);

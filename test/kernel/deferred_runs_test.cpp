@@ -4,12 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <set>
 #include <thread>
 #include <vector>
 
 #include "kernel/hosted_kernel.hpp"
+#include "support/interrupting_atomics.hpp"
 #include "support/misuse_recorder.hpp"
 
 namespace slabmalloc {
@@ -126,6 +128,55 @@ TEST(DeferredRuns, of_several_cpus_are_each_taken_by_one) {
   EXPECT_EQ(left.size(), memory.size());
   for (const std::size_t count : pushes) {
     EXPECT_GT(count, 0u);
+  }
+}
+
+/// Notes that somebody waits for a lock.
+struct NotingKernel : test::PatientKernel {
+  static inline std::atomic<bool> has_waited = false;
+  static void relax() noexcept {
+    has_waited = true;
+    PatientKernel::relax();
+  }
+};
+
+TEST(DeferredRuns, that_somebody_looks_at_are_not_popped_and_pushed_again_meanwhile) {
+  bool came = true;
+  for (std::size_t access = 1; came; ++access) {
+    SCOPED_TRACE(access);
+    DeferredRuns<NotingKernel, test::InterruptingAtomics<HardwareAtomics>> list;
+    std::vector<Block> memory(3);
+    for (Block& run : memory) {
+      EXPECT_TRUE(list.push(&run, layout));
+    }
+    std::multiset<void*> popped;
+    std::thread other;
+    std::atomic<bool> is_done = false;
+    NotingKernel::has_waited = false;
+    test::Interruption::arm(access, [&] {
+      other = std::thread([&] {
+        void* const first = list.pop().address;
+        popped.insert(list.pop().address);
+        EXPECT_TRUE(list.push(first, layout));
+        is_done = true;
+      });
+      while (!is_done && !NotingKernel::has_waited) {
+        std::this_thread::yield();
+      }
+    });
+    void* const own = list.pop().address;
+    came = test::Interruption::disarm();
+    if (other.joinable()) {
+      other.join();
+    }
+    popped.insert(own);
+    while (void* const run = list.pop().address) {
+      popped.insert(run);
+    }
+    EXPECT_EQ(popped.size(), 3u);
+    for (Block& run : memory) {
+      EXPECT_EQ(popped.count(&run), 1u);
+    }
   }
 }
 
