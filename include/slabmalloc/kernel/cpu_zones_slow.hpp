@@ -110,10 +110,11 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::search_some(std::uint32_t index) 
   {
     const Section part(doors_, parts_);
     require_own(part);
-    const bool goes_on = drain_in_search(*part.part());
+    // A run that waits is given back at once, a frame by the step after a round's end.
+    const bool gives = part->search_gives || !deferred_runs_.is_empty();
+    part->search_gives = !part->search_gives && !drain_in_search(*part.part());
     void* const object = part->zone.allocate_again(index);
-    // A run that waits is given back at once.
-    if (object != nullptr || (goes_on && deferred_runs_.is_empty())) {
+    if (object != nullptr || !gives) {
       return object;
     }
   }
@@ -169,12 +170,13 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up() noexcept {
-  while (catch_up_some(Config::drain_pages)) {
+  // Every second one leaves the zone alone.
+  while (catch_up_some(Config::drain_pages) || catch_up_some(Config::drain_pages)) {
   }
 }
 
 /// A part of what catch_up() does, of constant length, a drain taking in `pages` queued pages; with 0 it waits with the
-/// rest for the allocations to take in what others freed. False if nothing was left to do, or could be done.
+/// rest for the allocations to take in what others freed. False if nothing was left to do, or could be done, in this turn.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some(std::uint32_t pages) noexcept {
   bool pager_is_first = false;
@@ -196,11 +198,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some(std::uint32_t pages)
                        : give_back_run() != 0 || give_back_surplus()) {
     return true;
   }
-  if (!pager_is_first) {
-    return false;
-  }
-  const Section part(doors_, parts_);
-  return part && catch_up_in_zone(*part.part(), pages);
+  return false;
 }
 
 /// The same of a CPU's zone and reserve. In a section of `part`'s.
