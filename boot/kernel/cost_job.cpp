@@ -145,6 +145,14 @@ class CountingFrames {
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
     spent += count([&] { frames_.deallocate_frame(frame, bytes); });
   }
+  Frame allocate_run(std::size_t bytes, std::size_t alignment) noexcept {
+    Frame run;
+    spent += count([&] { run = frames_.allocate_run(bytes, alignment); });
+    return run;
+  }
+  void deallocate_run(void* run, std::size_t bytes, std::size_t alignment) noexcept {
+    spent += count([&] { frames_.deallocate_run(run, bytes, alignment); });
+  }
 
   std::uint64_t spent = 0;
 
@@ -201,13 +209,16 @@ LongestWay search_the_longest_way() noexcept {
       const std::uint64_t spent = memory.counting.spent;
       expect(place->is_intact(), "nobody else wrote into an object");
       const Layout layout = place->layout();
-      const std::uint64_t all = count([&] { memory.heap.deallocate(place, layout); });
+      // Runs that are freed by handlers wait, and are given back by allocations.
+      const Context context = random.one_in(2) ? Context::Interrupt : Context::MayNotWait;
+      const std::uint64_t all = count([&] { memory.heap.deallocate(place, layout, context); });
       way.frees.add(all - (memory.counting.spent - spent));
       place = nullptr;
     }
     if (&place - objects < in_use) {
-      const std::uint32_t bytes =
-          random.one_in(4) ? 256 + 8 * random.below(993) : Object::smallest + 8 * random.below(31);
+      const std::uint32_t bytes = random.one_in(64)  ? 8192 + 8 * random.below(1024)
+                                  : random.one_in(4) ? 256 + 8 * random.below(993)
+                                                     : Object::smallest + 8 * random.below(31);
       const Layout layout = Layout::from_size_align(bytes, 8).value();
       Result<void*> result = slabmalloc::AllocationError::OutOfMemory;
       const std::uint64_t spent = memory.counting.spent;

@@ -157,9 +157,11 @@ struct alignas(64) CpuPart {
   Cell<bool> drain_is_wanted;
   /// The class with which draining goes on; Zone::class_count while it does not.
   std::uint32_t next_to_drain = Zone::class_count;
-  bool search_took_mail = false;  ///< In its last step.
-  bool search_gives = false;      ///< Frames to the pager, in its next one.
-  std::uint32_t turns = 0;        ///< Calls that did, or tried, some of what waits.
+  // What the last steps of searches did.
+  bool search_took_mail = false;
+  bool search_gave = false;  ///< A run or a frame back.
+  bool search_ended_round = false;
+  std::uint32_t turns = 0;  ///< Calls that did, or tried, some of what waits.
   Stashes stash;
   Reserve reserve;
   Frees frees;

@@ -110,12 +110,14 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::search_some(std::uint32_t index) 
   {
     const Section part(doors_, parts_);
     require_own(part);
-    // A run that waits is given back at once, a frame by the step after a round's end.
-    const bool gives = part->search_gives || !deferred_runs_.is_empty();
-    part->search_gives = !part->search_gives && !drain_in_search(*part.part());
-    void* const object = part->zone.allocate_again(index);
-    if (object != nullptr || !gives) {
-      return object;
+    // A step drains or gives back. A run that waits is given back by every second one at least, a frame by the one
+    // after a round's end.
+    const bool gives =
+        part->search_ended_round || (!part->search_gave && !deferred_runs_.is_empty());
+    part->search_gave = gives;
+    part->search_ended_round = !gives && !drain_in_search(*part.part());
+    if (!gives) {
+      return part->zone.allocate_again(index);
     }
   }
   void* const object = give_back_other(bytes_of_class(index))
