@@ -42,8 +42,17 @@ KernelMemory<ClosedHeap>& things() noexcept { return things_room.content(); }
 [[gnu::noinline]] void deallocate_thing(void* thing) noexcept {
   things().heap.deallocate(thing, Layout::of<Thing>());
 }
-[[gnu::noinline]] void do_nothing(void* thing) noexcept {
-  asm volatile("" : : "r"(thing) : "memory");
+
+// What is around them: functions of a return alone.
+[[gnu::noinline]] Result<void*> allocate_nothing() noexcept {
+  void* nothing;
+  asm volatile("" : "=r"(nothing));
+  return nothing;
+}
+[[gnu::noinline]] void deallocate_nothing(void*) noexcept { asm volatile(""); }
+/// Has `result` in memory here and now, so that both kinds of calls are followed by the same store.
+[[gnu::always_inline]] inline void put_down(Result<void*>& result) noexcept {
+  asm volatile("" : "+m"(result));
 }
 
 /// Least, mean and most of what was counted.
@@ -62,16 +71,21 @@ struct Counts {
   std::uint64_t mean() const noexcept { return number == 0 ? 0 : (sum + number / 2) / number; }
 };
 
-/// The instructions of `call()`, its return included, and of everything around it that is not the call's.
+/// The instructions of `call()` and of reading the counter.
 template <class Call>
 std::uint64_t count(Call call) noexcept {
   const std::uint64_t before = instructions();
   call();
   return instructions() - before;
 }
-/// A call and a return, and the counting.
-std::uint64_t count_nothing() noexcept {
-  return count([] { do_nothing(nullptr); }) - 1;
+/// The least of several: a tick may come in between.
+template <class Call>
+std::uint64_t count_least(Call call) noexcept {
+  Counts counts;
+  for (int round = 0; round < 10; ++round) {
+    counts.add(count(call));
+  }
+  return counts.least;
 }
 
 /// Batches of allocations and of frees, with what belongs to slow paths.
@@ -80,17 +94,26 @@ void count_the_short_way() noexcept {
   static void* objects[batch];
   set_local<ClosedConfig::local_slot>(nullptr);
   things_room.make(std::size_t{16} << 20);
+  Result<void*> result = slabmalloc::AllocationError::OutOfMemory;
+  const std::uint64_t around_allocation = count_least([&] {
+    result = allocate_nothing();
+    put_down(result);
+  });
+  const std::uint64_t around_free = count_least([&] { deallocate_nothing(objects[0]); });
   Counts allocations;
   Counts frees;
   for (int round = 0; round < 20; ++round) {
-    for (auto& object : objects) {
-      Result<void*> result = slabmalloc::AllocationError::OutOfMemory;
-      allocations.add(count([&] { result = allocate_thing(); }) - count_nothing());
-      object = result.value_or(nullptr);
-      expect(object != nullptr, "there is memory for a thousand things");
+    for (void*& place : objects) {
+      const std::uint64_t all = count([&] {
+        result = allocate_thing();
+        put_down(result);
+      });
+      allocations.add(all - around_allocation);
+      place = result.value_or(nullptr);
+      expect(place != nullptr, "there is memory for a thousand things");
     }
-    for (void* object : objects) {
-      frees.add(count([&] { deallocate_thing(object); }) - count_nothing());
+    for (void* const place : objects) {
+      frees.add(count([&] { deallocate_thing(place); }) - around_free);
     }
   }
   print_line("instructions for 64 B              least  mean");
