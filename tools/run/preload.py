@@ -2,6 +2,8 @@
 """The environment that puts slabmalloc into a program, and the file its processes record into."""
 
 import os
+import shutil
+import time
 
 # LD_PRELOAD is split at these (ld.so(8)) and SLABMALLOC_OPTIONS at commas; `$` starts a token.
 UNSAFE_IN_PATH = b" \t\n:,$"
@@ -16,6 +18,18 @@ def temporary_folder(purpose):
     path = os.path.join(base, os.fsencode(name))
     os.mkdir(path, 0o700)
     return path
+
+
+def remove_folder(path, limit_seconds=5):
+    """Removes a folder with all that is in it.
+
+    Processes that were killed may go on writing for a moment, so it tries again, for `limit_seconds` at most.
+    """
+    limit = time.monotonic() + limit_seconds
+    shutil.rmtree(path, ignore_errors=True)
+    while os.path.lexists(path) and time.monotonic() < limit:
+        time.sleep(0.01)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def original_environment():
@@ -62,4 +76,4 @@ class Preload:
         """Removes the records."""
         # Imported after the program has ended: see process.py.
         import shutil
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_folder(self._folder)

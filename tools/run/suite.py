@@ -2,7 +2,6 @@
 """Runs the workloads, each once on the system's malloc and once on slabmalloc, and reports."""
 
 import os
-import shutil
 import signal
 import sys
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 import picture
 from comparison import differences
 from malloc_choice import MallocChoice
-from preload import Preload, temporary_folder
+from preload import Preload, remove_folder, temporary_folder
 from program import OWN_FAILURE
 from record import Totals, read_totals
 from summary import HEAP_GROUP, describe_processes, heap_cells
@@ -69,12 +68,12 @@ class Suite:
         if len(self.errors) > errors_before:
             self.errors.append(f"{workload.name}: its files are kept in {folder}")
         else:
-            shutil.rmtree(folder)
+            remove_folder(folder)
 
     def close(self):
         """Removes the folder unless something in it is to be looked at."""
         if not self.errors:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_folder(self.folder)
 
     def _run_once(self, workload, folder, title):
         """(Measurement, MallocChoice) of one run; None, with an error noted, if it failed."""

@@ -4,6 +4,7 @@
 import io
 import os
 import subprocess
+import threading
 import time
 import unittest
 from unittest import mock
@@ -11,6 +12,7 @@ from unittest import mock
 from support import LIBRARY, SCRIPT, RunTest
 
 import suite
+from preload import remove_folder
 from terminal import Terminal
 from workloads import WORKLOADS
 from workloads.command import CommandWorkload
@@ -163,6 +165,17 @@ class Workloads(RunTest):
             time.sleep(0.01)
         self.assertFalse(SuiteTest.is_running(server))
         self.assert_nothing_left()
+
+    def test_a_folder_in_which_somebody_still_writes_is_removed(self):
+        folder = self.path("written")
+        os.mkdir(folder)
+        writer = subprocess.Popen(["bash", "-c", "while :; do : > $RANDOM; done"], cwd=folder)
+        end = threading.Timer(0.3, writer.kill)
+        end.start()
+        remove_folder(folder)
+        end.join()
+        writer.wait()
+        self.assertFalse(os.path.exists(folder))
 
     def await_process_in(self, folder, name):
         """The process of this name whose current folder is below `folder`."""
