@@ -17,7 +17,7 @@
 
 namespace slabmalloc::test {
 
-/// What comes in between, and when. Thread: one.
+/// What comes in between, and when. Thread: any; of each the one that it armed itself.
 class Interruption {
  public:
   /// Runs `handler` before the `access`-th access from now on, 1 being the next, unless `is_kept_away()` then: it comes
@@ -45,9 +45,9 @@ class Interruption {
   }
 
  private:
-  static inline std::size_t left_ = 0;
-  static inline std::function<void()> handler_;
-  static inline std::function<bool()> is_kept_away_;
+  static inline thread_local std::size_t left_ = 0;
+  static inline thread_local std::function<void()> handler_;
+  static inline thread_local std::function<bool()> is_kept_away_;
 };
 
 /// Over the cells of `Atomics`. Where those are plain memory (SingleCpuAtomics), a read-modify-write is two accesses.
