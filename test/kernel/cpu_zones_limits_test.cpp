@@ -17,6 +17,7 @@ namespace slabmalloc {
 namespace {
 
 using test::base_bytes;
+using test::BusyKernel;
 using test::CpuZonesTest;
 using test::FrameSource;
 using test::HostedCpu;
@@ -71,22 +72,6 @@ TEST_F(CpuZonesTest, who_may_wait_has_memory_reclaimed_elsewhere) {
   EXPECT_EQ(calls, 1);
 }
 
-/// A kernel in which another CPU does something before each section of the one that is tested.
-struct BusyKernel : OpenKernel {
-  static inline std::function<void()> elsewhere;
-
-  static InterruptState save_interrupts() noexcept {
-    if (HostedCpu::saved == 0 && elsewhere) {
-      const std::function<void()> work = std::exchange(elsewhere, nullptr);
-      const std::uint32_t here = HostedCpu::number;
-      work();
-      HostedCpu::number = here;
-      elsewhere = work;
-    }
-    return OpenKernel::save_interrupts();
-  }
-};
-
 /// A heap with one kept frame, and nothing else to be had.
 class CpuZonesKeptFrames : public testing::Test {
  protected:
@@ -108,7 +93,6 @@ TEST_F(CpuZonesKeptFrames, are_not_taken_by_others_on_their_way) {
   std::size_t attempts = 0;
   std::size_t taken = 0;
   BusyKernel::elsewhere = [&] {
-    HostedCpu::number = 1;
     ++attempts;
     taken += heap.allocate(small, Context::Interrupt) ? 1u : 0u;
   };
@@ -126,7 +110,6 @@ TEST_F(CpuZonesKeptFrames, are_found_while_they_go_back) {
   std::size_t attempts = 0;
   std::size_t failures = 0;
   BusyKernel::elsewhere = [&] {
-    HostedCpu::number = 1;
     ++attempts;
     void* const found = heap.allocate(small, Context::Emergency).value_or(nullptr);
     failures += found == nullptr ? 1u : 0u;

@@ -20,6 +20,7 @@
 namespace slabmalloc {
 namespace {
 
+using test::BusyKernel;
 using test::FrameSource;
 using test::HostedCpu;
 using test::OpenKernel;
@@ -29,23 +30,6 @@ constexpr Layout other = Layout::of<std::uint64_t[4]>();
 constexpr Layout large = Layout::from_size_align(1024, 8).value_or(small);
 constexpr Layout run_layout = Layout::from_size_align(64 * kibibyte, 8).value_or(small);
 constexpr std::size_t base_bytes = 4 * kibibyte;
-
-/// Does something on another CPU before each section of the one that is tested.
-struct BusyKernel : OpenKernel {
-  static inline std::function<void()> elsewhere;
-
-  static InterruptState save_interrupts() noexcept {
-    if (HostedCpu::saved == 0 && elsewhere) {
-      const std::function<void()> work = std::exchange(elsewhere, nullptr);
-      const std::uint32_t here = HostedCpu::number;
-      HostedCpu::number = 1;
-      work();
-      HostedCpu::number = here;
-      elsewhere = work;
-    }
-    return OpenKernel::save_interrupts();
-  }
-};
 
 /// A pager in which other CPUs are at work too.
 struct BusyPager : FrameSource {
@@ -72,6 +56,13 @@ class CpuZonesProgress : public testing::Test {
   using Heap = CpuZones<BusyKernel, BusyPager>;
 
   void SetUp() override { HostedCpu::number = 0; }
+  /// From now on another CPU takes whatever frame it finds in a stash, as soon as it lies there.
+  void steal_frames() {
+    BusyKernel::elsewhere = [this] {
+      while (pager.calls() < 1000 && allocate(small, Context::Interrupt) != nullptr) {
+      }
+    };
+  }
   void TearDown() override {
     BusyKernel::elsewhere = nullptr;
     pager.before_frame = nullptr;
@@ -111,17 +102,7 @@ TEST_F(CpuZonesProgress, runs_that_are_freed_as_fast_as_they_go_back_keep_nobody
 
 TEST_F(CpuZonesProgress,
        an_allocation_that_must_not_wait_asks_the_pager_once_whatever_others_take) {
-  // Another CPU takes whatever frame it finds in a stash, as soon as it lies there.
-  std::vector<void*> stolen;
-  BusyKernel::elsewhere = [&] {
-    while (pager.calls() < 1000) {
-      void* const object = allocate(small, Context::Interrupt);
-      if (object == nullptr) {
-        break;
-      }
-      stolen.push_back(object);
-    }
-  };
+  steal_frames();
   void* const object = allocate(small, Context::MayNotWait);
   BusyKernel::elsewhere = nullptr;
   EXPECT_NE(object, nullptr);
@@ -325,16 +306,7 @@ TEST_F(CpuZonesProgress, a_waiting_run_that_a_thread_frees_again_is_reported) {
 }
 
 TEST_F(CpuZonesProgress, a_reserve_is_filled_whatever_others_take) {
-  std::vector<void*> stolen;
-  BusyKernel::elsewhere = [&] {
-    while (pager.calls() < 1000) {
-      void* const object = allocate(small, Context::Interrupt);
-      if (object == nullptr) {
-        break;
-      }
-      stolen.push_back(object);
-    }
-  };
+  steal_frames();
   EXPECT_TRUE(heap.keep_for_interrupts(small, 4, Context::MayNotWait));
   BusyKernel::elsewhere = nullptr;
   EXPECT_LE(pager.calls(), KernelConfig::growth_frames);

@@ -9,7 +9,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "slabmalloc/kernel/hooks.hpp"
@@ -51,6 +53,23 @@ struct SingleKernel : OpenKernel {
 /// Lets others run while it waits: there are more threads than processors.
 struct PatientKernel : OpenKernel {
   static void relax() noexcept { sched_yield(); }
+};
+
+/// A kernel in which CPU 1 does something before each section of the one that is tested.
+struct BusyKernel : OpenKernel {
+  static inline std::function<void()> elsewhere;
+
+  static InterruptState save_interrupts() noexcept {
+    if (HostedCpu::saved == 0 && elsewhere) {
+      const std::function<void()> work = std::exchange(elsewhere, nullptr);
+      const std::uint32_t here = HostedCpu::number;
+      HostedCpu::number = 1;
+      work();
+      HostedCpu::number = here;
+      elsewhere = work;
+    }
+    return OpenKernel::save_interrupts();
+  }
 };
 
 /// A kernel whose interrupts are SIGUSR1, which save_interrupts() blocks.
