@@ -239,9 +239,7 @@ LongestWay search_the_longest_way() noexcept {
       place = nullptr;
     }
     if (&place - objects < in_use) {
-      const std::uint32_t bytes = random.one_in(64)  ? 8192 + 8 * random.below(1024)
-                                  : random.one_in(4) ? 256 + 8 * random.below(993)
-                                                     : Object::smallest + 8 * random.below(31);
+      const std::uint32_t bytes = Object::draw_bytes(random, 64, 4);
       const Layout layout = Layout::from_size_align(bytes, 8).value();
       Result<void*> result = slabmalloc::AllocationError::OutOfMemory;
       const std::uint64_t spent = memory.counting.spent;

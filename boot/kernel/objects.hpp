@@ -42,6 +42,16 @@ struct Object {
 
   static constexpr std::uint32_t smallest = 16;
 
+  /// The bytes of a small object, but now and then of a larger one, or of a run of the frame allocator's: once in so
+  /// many times each.
+  static std::uint32_t draw_bytes(Random& random, std::uint32_t run_once_in,
+                                  std::uint32_t larger_once_in) noexcept {
+    if (random.one_in(run_once_in)) {
+      return 8192 + 8 * random.below(1024);
+    }
+    return random.one_in(larger_once_in) ? 256 + 8 * random.below(993) : smallest + 8 * random.below(31);
+  }
+
   slabmalloc::Layout layout() const noexcept {
     return slabmalloc::Layout::from_size_align(bytes, 8).value();
   }

@@ -75,10 +75,7 @@ class Storm {
     Deeds& mine = deeds_[number];
     Random random(seed_ + number);
     while (mine.turns < turns_) {
-      // The largest are runs of the frame allocator's.
-      const std::uint32_t bytes = random.one_in(256)  ? 8192 + 8 * random.below(1024)
-                                  : random.one_in(16) ? 256 + 8 * random.below(993)
-                                                      : Object::smallest + 8 * random.below(31);
+      const std::uint32_t bytes = Object::draw_bytes(random, 256, 16);
       const Context context = random.one_in(2) ? Context::MayWait : Context::MayNotWait;
       if (!exchange_->turn(random.next(), bytes, context)) {
         ++mine.refused;

@@ -250,9 +250,8 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_other(std::size_t bytes)
 
 // ---- empty pages ---------------------------------------------------------------------------------------
 
-/// Goes on with draining, or begins with it: takes in up to `pages` queued pages, or puts the empty
-/// pages of the next class that has any into the stash; looks at a few. What others freed meanwhile makes it go round
-/// again. False if that was a round's end. In a section of `part`'s.
+/// Goes on with draining, or begins with it: takes in up to `pages` queued pages, or puts the empty pages of the next
+/// class that has any into the stash; looks at a few. What others freed meanwhile makes it go round again. False if that was a round's end. In a section of `part`'s.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_some(Part& part, std::uint32_t pages) noexcept {
   if (part.next_to_drain == Zone::class_count) {

@@ -58,9 +58,8 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::search_some_for_run(Layout layout) noexcept {
   {
     const Section part(doors_, parts_);
-    if (part) {
-      drain_in_search(*part.part());
-    }
+    require_own(part);
+    drain_in_search(*part.part());
   }
   Result<void*> run = AllocationError::OutOfMemory;
   if (give_back_other(no_bytes)) {
