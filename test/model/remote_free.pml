@@ -40,8 +40,8 @@
  *   HARDENED=true       a free by the owner looks at the remote word, too
  *   LOOK_AT_ISSUE=true  so does an allocation
  *   VISITS=n            a visitor purges so many times (0): of a queued page the slots whose remote bit is set, and
- *                       the local one is not. The gate that keeps it apart from the owner's collecting
- *                       (gate.pml) is one step here.
+ *                       the local one is not. The lock that keeps it apart from the owner's collecting
+ *                       (asymmetric_lock.pml) is one step here.
  *   WITNESS=NAME        asserts that NAME never happens; the run that shows it proves that the search
  *                       gets there
  */

@@ -102,12 +102,12 @@ TYPED_TEST(OwnerTest, a_visitor_sees_nothing_while_the_owner_is_inside) {
   owner.push(&page);
   int seen = 0;
   const auto count = [&](auto*) { return ++seen, false; };
-  ASSERT_TRUE(owner.enter());
-  ASSERT_TRUE(owner.enter()) << "once more, from within";
-  owner.leave();
+  ASSERT_TRUE(owner.try_lock());
+  ASSERT_TRUE(owner.try_lock()) << "once more, from within";
+  owner.unlock();
   EXPECT_TRUE(owner.visit_queue(fence, 9, count)) << "there is nothing that another visit would see";
   EXPECT_EQ(seen, 0);
-  owner.leave();
+  owner.unlock();
   EXPECT_TRUE(owner.visit_queue([] { return false; }, 9, count));
   EXPECT_EQ(seen, 0) << "without a fence";
   EXPECT_TRUE(owner.visit_queue(fence, 9, count));
@@ -118,9 +118,9 @@ TYPED_TEST(OwnerTest, does_not_enter_while_a_visitor_is_there) {
   PageHeader<TypeParam> page{};
   Owner<TypeParam> owner;
   owner.push(&page);
-  owner.visit_queue(fence, 9, [&](auto*) { return owner.enter(); });
+  owner.visit_queue(fence, 9, [&](auto*) { return owner.try_lock(); });
   EXPECT_TRUE(owner.has_new_mail()) << "the page was not set aside, since the owner did not enter";
-  EXPECT_TRUE(owner.enter());
+  EXPECT_TRUE(owner.try_lock());
 }
 
 TYPED_TEST(OwnerTest, tells_whether_it_has_taken_mail) {

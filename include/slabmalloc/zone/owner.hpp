@@ -10,7 +10,7 @@
 // is pinned (its frees are not collected, or pending) for as long as it is queued.
 //
 // An owner may sleep for ever with pages on its inbox. What is free in them by others' doing cannot be issued
-// before the owner has collected it, so a visitor may let the operating system have the memory. A gate keeps
+// before the owner has collected it, so a visitor may let the operating system have the memory. A lock keeps
 // the two apart, and a page that a visitor has done with is set aside, still queued:
 //
 //   inbox ──► taken ──visit_queue──► set aside
@@ -22,7 +22,7 @@
 #include <cstdint>
 
 #include "slabmalloc/page/page_header.hpp"
-#include "slabmalloc/zone/gate.hpp"
+#include "slabmalloc/zone/asymmetric_lock.hpp"
 
 namespace slabmalloc {
 
@@ -57,22 +57,22 @@ class alignas(64) Owner {
     } while (!inbox_.compare_exchange(head, page, Order::release));
   }
 
-  /// Enters the gate, behind which pages are taken off and collected; false if a visitor is there. Once
+  /// Enters the lock, behind which pages are taken off and collected; false if a visitor is there. Once
   /// inside, the owner may enter again. Thread: owner.
-  bool enter() noexcept {
-    if (depth_ == 0 && !gate_.enter()) [[unlikely]] {
+  bool try_lock() noexcept {
+    if (depth_ == 0 && !lock_.try_lock_owner()) [[unlikely]] {
       return false;
     }
     ++depth_;
     return true;
   }
-  void leave() noexcept {
+  void unlock() noexcept {
     if (--depth_ == 0) {
-      gate_.leave();
+      lock_.unlock_owner();
     }
   }
 
-  /// Takes one queued page off, or null. Thread: owner, inside its gate if there are visitors.
+  /// Takes one queued page off, or null. Thread: owner, inside its lock if there are visitors.
   /// The link is read before the caller can take the page's announcements: from then on anyone may
   /// queue the page again, and write the link.
   Header* take() noexcept {
@@ -116,10 +116,10 @@ class alignas(64) Owner {
 
   /// Shows the next `most` queued pages to `done(Header*)`, and sets those aside for which it says yes; shows
   /// none if the owner is inside, or if there is no fence. None of them is collected meanwhile. `fence` is as in
-  /// Gate::visit(). True if no page is left that was not shown; the next visit then begins anew.
+  /// AsymmetricLock::try_lock_scavenger(). True if no page is left that was not shown; the next visit then begins anew.
   template <class Fence, class Done>
   bool visit_queue(Fence&& fence, std::uint32_t most, Done&& done) noexcept {
-    if (!gate_.visit(fence)) {
+    if (!lock_.try_lock_scavenger(fence)) {
       return true;
     }
     Header* page = taken_.load(Order::relaxed);
@@ -139,7 +139,7 @@ class alignas(64) Owner {
       kept_.store(nullptr, Order::relaxed);
     }
     taken_.store(page, Order::relaxed);
-    gate_.end_visit();
+    lock_.unlock_scavenger();
     return is_end;
   }
 
@@ -148,12 +148,12 @@ class alignas(64) Owner {
   using Cell = typename Atomics::template Cell<T>;
 
   Cell<Header*> inbox_;
-  Cell<Header*> taken_;      ///< Behind the gate.
-  Cell<Header*> kept_;       ///< Behind the gate. Shown to visitors, and not done with.
-  Cell<Header*> set_aside_;  ///< Behind the gate.
+  Cell<Header*> taken_;      ///< Behind the lock.
+  Cell<Header*> kept_;       ///< Behind the lock. Shown to visitors, and not done with.
+  Cell<Header*> set_aside_;  ///< Behind the lock.
   Cell<bool> has_taken_{false};
   std::uint32_t depth_ = 0;  ///< How often the owner is inside.
-  Gate<Atomics> gate_;
+  AsymmetricLock<Atomics> lock_;
 };
 
 }  // namespace slabmalloc

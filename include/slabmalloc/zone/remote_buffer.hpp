@@ -13,7 +13,7 @@
 
 #include "slabmalloc/base/misuse.hpp"
 #include "slabmalloc/classes/slot_geometry.hpp"
-#include "slabmalloc/zone/gate.hpp"
+#include "slabmalloc/zone/asymmetric_lock.hpp"
 #include "slabmalloc/zone/owner.hpp"
 
 namespace slabmalloc {
@@ -71,9 +71,9 @@ struct RemoteFree {
 
 /// A direct-mapped table of `Entries` words' frees. Thread: the zone's owner, but for what visitors may call.
 ///
-/// All of it is behind a gate. merge(), which is most frees, has a second one, the same with other words: its mark
+/// All of it is behind a lock. merge(), which is most frees, has a second one, the same with other words: its mark
 /// is the entry's, and what tells it of a visitor is that the key is gone. The owner must not write that word while
-/// a visitor does: it could put back what the visitor took away. So a visitor passes the first gate, behind which
+/// a visitor does: it could put back what the visitor took away. So a visitor passes the first lock, behind which
 /// keys are written, and takes them away then; and merge() writes none.
 ///
 /// Invariants, by entry: mask = 0, or free.page and free.word are those of the mask's slots; key = 0, or
@@ -102,13 +102,13 @@ class RemoteBuffer {
   /// The bytes of what is gathered; 0 while a visitor is taking it.
   std::size_t withheld_bytes() const noexcept {
     std::size_t bytes = 0;
-    if (gate_.enter()) {
+    if (lock_.try_lock_owner()) {
       for (const Entry& entry : entries_) {
         bytes += entry.free.mask != 0
                      ? std::size_t{count_ones(entry.free.mask)} * entry.free.geometry->object_size
                      : 0;
       }
-      gate_.leave();
+      lock_.unlock_owner();
     }
     return bytes;
   }
@@ -132,7 +132,7 @@ class RemoteBuffer {
   /// room. Never withholds more than `limit_bytes`. A second free of a slot that is still gathered here is
   /// reported. While a visitor is there, `free` is delivered at once.
   void add(const RemoteFree<Atomics>& free, std::size_t limit_bytes) noexcept {
-    if (!gate_.enter()) [[unlikely]] {
+    if (!lock_.try_lock_owner()) [[unlikely]] {
       free.deliver();
       return;
     }
@@ -144,18 +144,18 @@ class RemoteBuffer {
     }
     // Reports and deliveries come after leaving: what a handler does may take long, and visitors wait.
     if ((entry.free.mask & free.mask) != 0) [[unlikely]] {
-      gate_.leave();
+      lock_.unlock_owner();
       free.report_double_frees(free.mask);
       return;
     }
     entry.free.mask |= free.mask;
     if (entry.room != 0) {
       --entry.room;
-      gate_.leave();
+      lock_.unlock_owner();
       return;
     }
     const RemoteFree<Atomics> due = entry.take();
-    gate_.leave();
+    lock_.unlock_owner();
     due.deliver();
   }
 
@@ -175,17 +175,17 @@ class RemoteBuffer {
       }
       Entry& entry = entries_[next_to_flush_];
       next_to_flush_ = (next_to_flush_ + 1) % Entries;
-      if (!gate_.enter()) [[unlikely]] {
+      if (!lock_.try_lock_owner()) [[unlikely]] {
         // Should the visitor give up, there is still something to come back for.
         holds_some_.store(true, Order::relaxed);
         return;
       }
       if (entry.free.mask == 0) {
-        gate_.leave();
+        lock_.unlock_owner();
         continue;
       }
       const RemoteFree<Atomics> due = entry.take();
-      gate_.leave();
+      lock_.unlock_owner();
       due.deliver();
       --words;
     }
@@ -195,7 +195,7 @@ class RemoteBuffer {
   bool holds_some() const noexcept { return holds_some_.load(Order::relaxed); }
 
   /// Takes everything out, for the visitor to deliver; nothing if the owner is at it right now, or if there is
-  /// no fence. Thread: any but the owner. `fence` is as in Gate::visit().
+  /// no fence. Thread: any but the owner. `fence` is as in AsymmetricLock::try_lock_scavenger().
   template <class Fence>
   Withheld take_all(Fence&& fence) noexcept {
     Withheld result;
@@ -206,7 +206,7 @@ class RemoteBuffer {
       }
       return some;
     };
-    if (!holds_some() || !gate_.visit(fence)) {
+    if (!holds_some() || !lock_.try_lock_scavenger(fence)) {
       return result;
     }
     for (Entry& entry : entries_) {
@@ -220,7 +220,7 @@ class RemoteBuffer {
       }
       holds_some_.store(false, Order::relaxed);
     }
-    gate_.end_visit();
+    lock_.unlock_scavenger();
     return result;
   }
 
@@ -252,7 +252,7 @@ class RemoteBuffer {
       return false;
     }
 
-    /// Empties the entry; what was in it. Inside the gate.
+    /// Empties the entry; what was in it. Inside the lock.
     RemoteFree<Atomics> take() noexcept {
       const RemoteFree<Atomics> taken = free;
       key.store(0, Order::relaxed);
@@ -261,7 +261,7 @@ class RemoteBuffer {
     }
   };
 
-  /// The part of add() for a word that is not gathered yet. It leaves the gate.
+  /// The part of add() for a word that is not gathered yet. It leaves the lock.
   void replace(Entry& entry, std::uintptr_t key, const RemoteFree<Atomics>& free,
                std::size_t limit_bytes) noexcept {
     const RemoteFree<Atomics> due = entry.take();
@@ -272,7 +272,7 @@ class RemoteBuffer {
       entry.key.store(key, Order::relaxed);
       holds_some_.store(true, Order::relaxed);
     }
-    gate_.leave();
+    lock_.unlock_owner();
     if (due.mask != 0) {
       due.deliver();
     }
@@ -303,7 +303,7 @@ class RemoteBuffer {
   }
 
   Entry entries_[Entries] = {};
-  mutable Gate<Atomics> gate_;
+  mutable AsymmetricLock<Atomics> lock_;
   typename Atomics::template Cell<bool> holds_some_{false};
   std::size_t next_to_flush_ = 0;
 };

@@ -154,9 +154,9 @@ class alignas(64) SizeClass {
     if ((free & page->remote(word_index_, geometry_.words).load(Order::relaxed)) != 0)
         [[unlikely]] {
       // While a visitor is there nothing is collected.
-      if (owner_->enter()) {
+      if (owner_->try_lock()) {
         collect(page);
-        owner_->leave();
+        owner_->unlock();
       }
     }
   }

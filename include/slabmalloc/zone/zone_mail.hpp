@@ -36,7 +36,7 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
     if (enter_after_visit()) {
       while (absorb_one()) {
       }
-      owner_.leave();
+      owner_.unlock();
     }
   }
 
@@ -74,7 +74,7 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
   using Withheld = typename RemoteBuffer<Atomics, Config::remote_buffer_entries>::Withheld;
 
   /// Takes out the frees that this zone gathered, for the caller to deliver: their owners wait for them. Nothing
-  /// if there are none, the owner is at it or there is no fence. Thread: any. `fence` is as in Gate::visit().
+  /// if there are none, the owner is at it or there is no fence. Thread: any. `fence` is as in AsymmetricLock::try_lock_scavenger().
   template <class Fence>
   Withheld take_withheld(Fence&& fence) noexcept {
     return remote_.take_all(fence);
@@ -108,15 +108,15 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
   std::size_t withheld_bytes() const noexcept { return remote_.withheld_bytes(); }
 
  private:
-  /// As Owner::enter(), after a visit that goes on if the pager can have it end.
+  /// As Owner::try_lock(), after a visit that goes on if the pager can have it end.
   bool enter_after_visit() noexcept {
-    if (owner_.enter()) [[likely]] {
+    if (owner_.try_lock()) [[likely]] {
       return true;
     }
     bool is_inside = false;
     if constexpr (VisitStopper<PagerT>) {
       pager_->stop_visits();
-      is_inside = owner_.enter();
+      is_inside = owner_.try_lock();
       pager_->resume_visits();
     }
     return is_inside;
@@ -124,7 +124,7 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
 
   /// False if no page is queued, or if a visitor is at them.
   bool absorb_one() noexcept {
-    if (!owner_.has_mail() || !owner_.enter()) {
+    if (!owner_.has_mail() || !owner_.try_lock()) {
       return false;
     }
     Header* page = owner_.take();
@@ -134,7 +134,7 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
         this->retire_excess(bank, size_class);
       });
     }
-    owner_.leave();
+    owner_.unlock();
     return page != nullptr;
   }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The gates between an owner and its visitors (Gate, RemoteBuffer): who is inside is inside alone, though the
+ * The locks between an owner and its visitors (AsymmetricLock, RemoteBuffer): who is inside is inside alone, though the
  * owner executes no fence.
  *
  *   Owner, adding a word         Owner, merging               Visitor
@@ -18,7 +18,7 @@
  * owner's processor. The visitor's own stores are visible at once: its fence comes before what depends on that.
  * What the orders do is modelled as in memory_order.pml: a release adds what its thread knows to what the word carries, an
  * acquire the reverse. The loads of the key need no order, since a key comes back by the owner's own doing alone,
- * after it entered by the first gate.
+ * after it entered by the first lock.
  *
  * What is asserted, by the names that a failed assertion shows:
  *   alone             the owner and a visitor, or two visitors, are not inside at the same time
@@ -27,7 +27,7 @@
  *
  * Switches, apart from those of the mutants and orders, each at its place:
  *   WITNESS=NAME      asserts that NAME never happens
- *   STOPS_VISITS      visitors hold a mutex throughout, and the owner may take it to enter by the first gate
+ *   STOPS_VISITS      visitors hold a mutex throughout, and the owner may take it to enter by the first lock
  */
 
 #define RELAXED 0
@@ -36,26 +36,26 @@
 
 /* The orders of the code: */
 #ifndef ENTER
-#define ENTER ACQUIRE          /* Gate::enter, load of visited */
+#define ENTER ACQUIRE          /* AsymmetricLock::try_lock_owner, load of visited */
 #endif
 #ifndef LEAVE
-#define LEAVE RELEASE          /* Gate::leave and Entry::merge, store to inside and merging */
+#define LEAVE RELEASE          /* AsymmetricLock::unlock_owner and Entry::merge, store to inside and merging */
 #endif
 #ifndef VISIT_EXCHANGE
-#define VISIT_EXCHANGE ACQUIRE /* Gate::visit, exchange of visited */
+#define VISIT_EXCHANGE ACQUIRE /* AsymmetricLock::try_lock_scavenger, exchange of visited */
 #endif
 #ifndef VISIT_LOAD
-#define VISIT_LOAD ACQUIRE     /* Gate::visit, load of inside; RemoteBuffer::take_all, of merging */
+#define VISIT_LOAD ACQUIRE     /* AsymmetricLock::try_lock_scavenger, load of inside; RemoteBuffer::take_all, of merging */
 #endif
 #ifndef END_VISIT
-#define END_VISIT RELEASE      /* Gate::end_visit, store to visited */
+#define END_VISIT RELEASE      /* AsymmetricLock::unlock_scavenger, store to visited */
 #endif
 
-#define ADDS 1                 /* the owner gets in by the first gate after a visitor was inside */
+#define ADDS 1                 /* the owner gets in by the first lock after a visitor was inside */
 #define MERGES 2               /* and by the second */
 #define TURNED_AWAY 3          /* the owner meets a visitor and goes */
-#define KEY_GONE 4             /* the same at the second gate, by the key alone */
-#define GIVES_UP 5             /* a visitor meets the owner at the first gate and goes */
+#define KEY_GONE 4             /* the same at the second lock, by the key alone */
+#define GIVES_UP 5             /* a visitor meets the owner at the first lock and goes */
 #define GIVES_UP_LATE 6        /* at the second */
 #define OVERTAKEN 7            /* the owner reads visited before its mark is visible */
 #define STOPPED 8              /* the owner gets in between two visits, whose end it waited for */
