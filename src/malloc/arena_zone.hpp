@@ -106,9 +106,9 @@ struct ArenaPager {
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
     process_arena.deallocate(frame, bytes / chunk_bytes);
   }
-  /// By the visitors' mutex, which is held throughout each visit.
-  void stop_visits() noexcept;
-  void resume_visits() noexcept;
+  /// By the scavengers' mutex, which is held throughout each scavenge.
+  void pause_scavenging() noexcept;
+  void resume_scavenging() noexcept;
 };
 
 /// The zone of a thread, and the type of all its classes.

@@ -124,7 +124,7 @@ enum class SlowCall : std::uint32_t { Free = 1, Allocation = 16 };
   if (thread_heap.zone != &empty_zone && thread_heap.zone->has_mail()) {
     thread_heap.zone->take_in_some();
   }
-  thread_zones.visit_at_times();
+  thread_zones.scavenge_if_due();
 }
 
 void note_slow_call(SlowCall call) noexcept {

@@ -47,9 +47,9 @@ constexpr Key keys[] = {
     {"huge_pages", nullptr,
      "let the system use huge pages where the heap grows by 2 MiB or more: fewer page faults, more memory for scattered blocks",
      [](Span) { options.huge_pages = true; }},
-    {"no_visits", nullptr,
+    {"no_scavenging", nullptr,
      "let memory wait that threads hold while they sleep; else others look after it, which calls membarrier",
-     [](Span) { options.visits = false; }},
+     [](Span) { options.scavenging = false; }},
     {"help", nullptr, "print this list on stderr", print_help},
 };
 

@@ -13,7 +13,7 @@ struct Options {
   bool stats = false;              ///< A summary on stderr at exit.
   char stats_file[path_bytes]{};  ///< A line of JSON is appended there at exit; empty: nowhere.
   bool huge_pages = false;         ///< The system may use huge pages for the heap.
-  bool visits = true;              ///< Threads that sleep are looked after by others, by means of membarrier.
+  bool scavenging = true;              ///< Threads that sleep are looked after by others, by means of membarrier.
 
   bool wants_statistics() const noexcept { return stats || stats_file[0] != '\0'; }
 };

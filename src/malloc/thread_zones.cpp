@@ -178,7 +178,7 @@ void ThreadZones::drain_some() noexcept {
   if (parked_count_.load(Order::relaxed) != 0) {
     drain_one();
   }
-  visit_at_times();
+  scavenge_if_due();
 }
 
 bool ThreadZones::drain_all() noexcept {
@@ -190,26 +190,26 @@ bool ThreadZones::drain_all() noexcept {
   return freed_bytes != 0;
 }
 
-/// Calls `visit(ThreadZone&)` for the zones that are not the calling thread's.
-template <class Visit>
-void ThreadZones::for_each_other(Visit&& visit) noexcept {
+/// Calls `work(ThreadZone&)` for the zones that are not the calling thread's.
+template <class Work>
+void ThreadZones::for_each_other(Work&& work) noexcept {
   for (ThreadZone* one = registered_.load(Order::acquire); one != nullptr;
        one = one->next_registered) {
     if (&one->zone != thread_heap.zone) {
-      visit(*one);
+      work(*one);
     }
   }
 }
 
-/// Delivery comes after the mutex of visits, since a client's handler may have to hear of misuse. A fork in between
+/// Delivery comes after the mutex of scavenging, since a client's handler may have to hear of misuse. A fork in between
 /// loses those frees to the child.
 void ThreadZones::deliver_for(ThreadZone& one) noexcept {
-  if (!options.visits || !one.zone.withholds()) {
+  if (!options.scavenging || !one.zone.withholds()) {
     return;
   }
   ArenaZone::Withheld withheld;
   {
-    const os::Lock lock(visit_mutex_);
+    const os::Lock lock(scavenger_mutex_);
     withheld = one.zone.take_withheld(os::interface().fence_all_threads);
   }
   withheld.deliver();
@@ -217,12 +217,12 @@ void ThreadZones::deliver_for(ThreadZone& one) noexcept {
 
 /// Looks at a bounded number of queued pages, since the owner may be waiting; true if none is left to look at.
 bool ThreadZones::purge_some_for(ThreadZone& one) noexcept {
-  if (!options.visits || !one.zone.has_new_mail()) {
+  if (!options.scavenging || !one.zone.has_new_mail()) {
     return true;
   }
-  const os::Lock lock(visit_mutex_);
-  return one.zone.visit_queue(
-      os::interface().fence_all_threads, pages_per_visit,
+  const os::Lock lock(scavenger_mutex_);
+  return one.zone.scavenge_queue(
+      os::interface().fence_all_threads, pages_per_step,
       [](ArenaTable::Header* page) noexcept { return ArenaTable::purge_if_empty(page); });
 }
 
@@ -237,10 +237,10 @@ void ThreadZones::purge_all() noexcept {
   });
 }
 
-void ThreadZones::visit_at_times() noexcept {
+void ThreadZones::scavenge_if_due() noexcept {
   const auto now = static_cast<std::uint32_t>(os::interface().now_milliseconds());
-  std::uint32_t last = visited_at_.load(Order::relaxed);
-  if (now - last < visit_milliseconds || !visited_at_.compare_exchange(last, now, Order::relaxed)) {
+  std::uint32_t last = scavenged_at_.load(Order::relaxed);
+  if (now - last < scavenge_milliseconds || !scavenged_at_.compare_exchange(last, now, Order::relaxed)) {
     return;
   }
   process_arena.decay();
@@ -249,11 +249,11 @@ void ThreadZones::visit_at_times() noexcept {
     const bool has_mail = one.zone.has_new_mail();
     bool is_unanswered = false;
     {
-      const os::Lock lock(visit_mutex_);
+      const os::Lock lock(scavenger_mutex_);
       is_unanswered = !one.zone.has_taken_since() && one.had_mail && has_mail;
       one.had_mail = has_mail;
     }
-    for (int visits = 0; is_unanswered && visits < visits_per_look; ++visits) {
+    for (int steps = 0; is_unanswered && steps < steps_per_scavenge; ++steps) {
       is_unanswered = !purge_some_for(one);
     }
   });
@@ -272,13 +272,13 @@ void ThreadZones::prepare_fork() noexcept {
   if (!holds_late_mutex) {
     late_mutex_.lock();
   }
-  visit_mutex_.lock();
+  scavenger_mutex_.lock();
   mutex_.lock();
 }
 
 void ThreadZones::parent_after_fork() noexcept {
   mutex_.unlock();
-  visit_mutex_.unlock();
+  scavenger_mutex_.unlock();
   if (!holds_late_mutex) {
     late_mutex_.unlock();
   }
@@ -292,7 +292,7 @@ void ThreadZones::child_after_fork() noexcept {
     }
   }
   mutex_.reinitialise_after_fork();
-  visit_mutex_.reinitialise_after_fork();
+  scavenger_mutex_.reinitialise_after_fork();
   late_mutex_.reinitialise_after_fork();
   if (holds_late_mutex) {
     late_mutex_.lock();

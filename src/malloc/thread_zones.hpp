@@ -18,11 +18,11 @@
 // Zones are never destroyed: pages and remote frees lead to their owners by address.
 //
 // A thread may sleep for ever with frees of others' objects in its zone, and with others' frees of its own on its
-// inbox. So others visit its zone, deliver the former, and let the operating system have the memory of pages
+// inbox. So others scavenge its zone, deliver the former, and let the operating system have the memory of pages
 // of which the latter left nothing: on trim(), before memory is declared exhausted (the former alone), and every
-// visit_milliseconds by whoever asks for pages, claims slots or frees others' blocks.
+// scavenge_milliseconds by whoever asks for pages, claims slots or frees others' blocks.
 //
-// Locks, in this order: late mutex, visitors' mutex, registry mutex, the arena's
+// Locks, in this order: late mutex, scavengers' mutex, registry mutex, the arena's
 // purger's, the arena's, the direct map's. A parked
 // zone is touched by whoever took it off the list under the registry mutex. Across a fork all are held, so the
 // child finds them whole; zones of threads that the child does not have are abandoned: frees to them
@@ -47,7 +47,7 @@ struct ThreadZone {
   ThreadZone* next_registered = nullptr;  ///< Written once, before the zone is published.
   ThreadZone* next_parked = nullptr;      ///< Registry mutex.
   State state = State::Owned;             ///< Registry mutex.
-  bool had_mail = false;                  ///< At the last visit_at_times(). Visitors' mutex.
+  bool had_mail = false;                  ///< At the last scavenge_if_due(). Scavengers' mutex.
 };
 
 /// All zones of the process.
@@ -69,7 +69,7 @@ class ThreadZones {
   /// An object of class `index` from the late zone, or null. Zeroed if asked, `bytes` of it.
   void* allocate_late(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept;
 
-  /// Every few calls, takes in what was freed to one parked zone; at times, visits all zones.
+  /// Every few calls, takes in what was freed to one parked zone; at times, scavenging all zones.
   void drain_some() noexcept;
   /// Delivers what zones have gathered and takes in what was freed to parked ones; true if memory went back to the arena.
   bool drain_all() noexcept;
@@ -78,15 +78,15 @@ class ThreadZones {
   void deliver_all() noexcept;
   /// Purges the pages of other threads' zones that others' frees have emptied.
   void purge_all() noexcept;
-  /// If nobody has done so for visit_milliseconds: deliver_all(), purge_all() for the zones that have not
+  /// If nobody has done so for scavenge_milliseconds: deliver_all(), purge_all() for the zones that have not
   /// looked at their inbox since, and the arena's decay(). Cost: that of reading a clock, else.
-  void visit_at_times() noexcept;
+  void scavenge_if_due() noexcept;
 
-  static constexpr std::uint32_t visit_milliseconds = 250;
+  static constexpr std::uint32_t scavenge_milliseconds = 250;
 
-  /// Sleeps until no zone's queue is visited, and keeps it so until resume_visits(). Thread: any but a visitor.
-  void stop_visits() noexcept { visit_mutex_.lock(); }
-  void resume_visits() noexcept { visit_mutex_.unlock(); }
+  /// Sleeps until no zone's queue is scavenged, and keeps it so until resume_scavenging(). Thread: any but a scavenger.
+  void pause_scavenging() noexcept { scavenger_mutex_.lock(); }
+  void resume_scavenging() noexcept { scavenger_mutex_.unlock(); }
 
   /// Gives the empty pages of the late zone back to the arena.
   void trim_late() noexcept;
@@ -117,8 +117,8 @@ class ThreadZones {
  private:
   static void thread_ends(void* zone) noexcept;
 
-  template <class Visit>
-  void for_each_other(Visit&& visit) noexcept;
+  template <class Work>
+  void for_each_other(Work&& work) noexcept;
   void deliver_for(ThreadZone& one) noexcept;
   bool purge_some_for(ThreadZone& one) noexcept;
   ThreadZone* pop_parked() noexcept;
@@ -129,12 +129,12 @@ class ThreadZones {
   bool make_exit_key() noexcept;
 
   static constexpr std::uint32_t requests_per_drain = 16;
-  static constexpr std::uint32_t pages_per_visit = 64;
-  /// Visits of one zone at a time, so that no call takes long.
-  static constexpr int visits_per_look = 16;
+  static constexpr std::uint32_t pages_per_step = 64;
+  /// Scavenging of one zone at a time, so that no call takes long.
+  static constexpr int steps_per_scavenge = 16;
 
   os::Mutex late_mutex_;
-  os::Mutex visit_mutex_;
+  os::Mutex scavenger_mutex_;
   os::Mutex mutex_;
   ThreadZone* first_parked_ = nullptr;
   ThreadZone* last_parked_ = nullptr;
@@ -142,7 +142,7 @@ class ThreadZones {
   HardwareAtomics::Cell<std::size_t> parked_count_{0};
   HardwareAtomics::Cell<std::size_t> threads_{0};
   HardwareAtomics::Cell<std::uint32_t> requests_{0};
-  HardwareAtomics::Cell<std::uint32_t> visited_at_{0};  ///< Milliseconds.
+  HardwareAtomics::Cell<std::uint32_t> scavenged_at_{0};  ///< Milliseconds.
   std::byte* unused_ = nullptr;  ///< Zones are carved from chunks; what is left of the newest.
   std::size_t unused_bytes_ = 0;
   unsigned exit_key_ = 0;

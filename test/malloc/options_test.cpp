@@ -54,9 +54,9 @@ TEST(Options, keys_and_values_are_taken) {
   EXPECT_FALSE(options.huge_pages);
   EXPECT_EQ(read("huge_pages"), "");
   EXPECT_TRUE(options.huge_pages);
-  EXPECT_TRUE(options.visits);
-  EXPECT_EQ(read("no_visits"), "");
-  EXPECT_FALSE(options.visits);
+  EXPECT_TRUE(options.scavenging);
+  EXPECT_EQ(read("no_scavenging"), "");
+  EXPECT_FALSE(options.scavenging);
 }
 
 TEST(Options, the_nearest_key_is_offered_for_an_unknown_one) {
@@ -87,7 +87,7 @@ TEST(Options, what_is_not_understood_is_skipped_and_the_rest_is_taken) {
 
 TEST(Options, help_prints_every_key) {
   const std::string told = read("help");
-  for (const char* key : {"stats:", "stats_file:PATH", "huge_pages:", "no_visits:", "help"}) {
+  for (const char* key : {"stats:", "stats_file:PATH", "huge_pages:", "no_scavenging:", "help"}) {
     EXPECT_NE(told.find(key), std::string::npos) << told;
   }
 }

@@ -288,16 +288,16 @@ void forbid_membarrier() {
   prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
 }
 
-TEST(OptionsOfAProcess, without_visits_a_sandbox_may_end_whoever_calls_membarrier) {
+TEST(OptionsOfAProcess, without_scavenging_membarrier_is_never_called) {
   Surroundings sandbox;
   sandbox.in_child = forbid_membarrier;
   const char* const life = "trims_while_a_thread_sleeps";
-  const Outcome with_visits = run_life(life, Form::preload, sandbox);
-  if (with_visits.exited_with(0)) {
+  const Outcome with_scavenging = run_life(life, Form::preload, sandbox);
+  if (with_scavenging.exited_with(0)) {
     GTEST_SKIP() << "there are no such sandboxes here";
   }
-  EXPECT_TRUE(with_visits.died_of(SIGSYS)) << with_visits << "the test wants a visit";
-  sandbox.environment = with_options("no_visits").environment;
+  EXPECT_TRUE(with_scavenging.died_of(SIGSYS)) << with_scavenging << "the test wants a scavenge";
+  sandbox.environment = with_options("no_scavenging").environment;
   const Outcome outcome = run_life(life, Form::preload, sandbox);
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
 }

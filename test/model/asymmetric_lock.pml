@@ -1,33 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * The locks between an owner and its visitors (AsymmetricLock, RemoteBuffer): who is inside is inside alone, though the
+ * The locks between an owner and its scavengers (AsymmetricLock, RemoteBuffer): who is inside is inside alone, though the
  * owner executes no fence.
  *
- *   Owner, adding a word         Owner, merging               Visitor
- *   inside = 1                   merging = 1                  visited: 0 → 1
- *   visited: inside = 0, go      key gone: merging = 0, go    fence on all processors
- *   key = …                      …                            inside: visited = 0, go
+ *   Owner, adding a word         Owner, merging               Scavenger
+ *   inside = 1                   merging = 1                  scavenged: 0 → 1
+ *   scavenged: inside = 0, go      key gone: merging = 0, go    fence on all processors
+ *   key = …                      …                            inside: scavenged = 0, go
  *   inside = 0                   merging = 0                  key = 0
  *                                                             fence on all processors
- *                                                             merging: visited = 0, go
+ *                                                             merging: scavenged = 0, go
  *                                                             …
- *                                                             visited = 0
+ *                                                             scavenged = 0
  *
  * Without a fence a processor may let a later load overtake an earlier store. So each store of the owner's waits
- * in a buffer of one, and becomes visible at any time before its next store, or when the visitor's fence reaches the
- * owner's processor. The visitor's own stores are visible at once: its fence comes before what depends on that.
+ * in a buffer of one, and becomes visible at any time before its next store, or when the scavenger's fence reaches the
+ * owner's processor. The scavenger's own stores are visible at once: its fence comes before what depends on that.
  * What the orders do is modelled as in memory_order.pml: a release adds what its thread knows to what the word carries, an
  * acquire the reverse. The loads of the key need no order, since a key comes back by the owner's own doing alone,
  * after it entered by the first lock.
  *
  * What is asserted, by the names that a failed assertion shows:
- *   alone             the owner and a visitor, or two visitors, are not inside at the same time
+ *   alone             the owner and a scavenger, or two scavengers, are not inside at the same time
  *   knows_contents    who is inside knows what was done inside before
- *   admitted          an owner that has stopped the visits is inside at its first attempt
+ *   admitted          an owner that has stopped the scavenging is inside at its first attempt
  *
  * Switches, apart from those of the mutants and orders, each at its place:
  *   WITNESS=NAME      asserts that NAME never happens
- *   STOPS_VISITS      visitors hold a mutex throughout, and the owner may take it to enter by the first lock
+ *   PAUSES_SCAVENGING      scavengers hold a mutex throughout, and the owner may take it to enter by the first lock
  */
 
 #define RELAXED 0
@@ -36,51 +36,51 @@
 
 /* The orders of the code: */
 #ifndef ENTER
-#define ENTER ACQUIRE          /* AsymmetricLock::try_lock_owner, load of visited */
+#define ENTER ACQUIRE          /* AsymmetricLock::try_lock_owner, load of scavenged */
 #endif
 #ifndef LEAVE
 #define LEAVE RELEASE          /* AsymmetricLock::unlock_owner and Entry::merge, store to inside and merging */
 #endif
-#ifndef VISIT_EXCHANGE
-#define VISIT_EXCHANGE ACQUIRE /* AsymmetricLock::try_lock_scavenger, exchange of visited */
+#ifndef SCAVENGER_EXCHANGE
+#define SCAVENGER_EXCHANGE ACQUIRE /* AsymmetricLock::try_lock_scavenger, exchange of scavenged */
 #endif
-#ifndef VISIT_LOAD
-#define VISIT_LOAD ACQUIRE     /* AsymmetricLock::try_lock_scavenger, load of inside; RemoteBuffer::take_all, of merging */
+#ifndef SCAVENGER_LOAD
+#define SCAVENGER_LOAD ACQUIRE     /* AsymmetricLock::try_lock_scavenger, load of inside; RemoteBuffer::take_all, of merging */
 #endif
-#ifndef END_VISIT
-#define END_VISIT RELEASE      /* AsymmetricLock::unlock_scavenger, store to visited */
+#ifndef SCAVENGER_STORE
+#define SCAVENGER_STORE RELEASE      /* AsymmetricLock::unlock_scavenger, store to scavenged */
 #endif
 
-#define ADDS 1                 /* the owner gets in by the first lock after a visitor was inside */
+#define ADDS 1                 /* the owner gets in by the first lock after a scavenger was inside */
 #define MERGES 2               /* and by the second */
-#define TURNED_AWAY 3          /* the owner meets a visitor and goes */
+#define TURNED_AWAY 3          /* the owner meets a scavenger and goes */
 #define KEY_GONE 4             /* the same at the second lock, by the key alone */
-#define GIVES_UP 5             /* a visitor meets the owner at the first lock and goes */
+#define GIVES_UP 5             /* a scavenger meets the owner at the first lock and goes */
 #define GIVES_UP_LATE 6        /* at the second */
-#define OVERTAKEN 7            /* the owner reads visited before its mark is visible */
-#define STOPPED 8              /* the owner gets in between two visits, whose end it waited for */
+#define OVERTAKEN 7            /* the owner reads scavenged before its mark is visible */
+#define STOPPED 8              /* the owner gets in between two scavenging, whose end it waited for */
 #ifndef WITNESS
 #define WITNESS 0
 #endif
 #define witness(name) assert(WITNESS != name)
 
-#define VISITORS 2
+#define SCAVENGERS 2
 #define ROUNDS 4               /* of the owner */
 
-/* The owner's words, which are stored through its buffer, and the visitors'. */
+/* The owner's words, which are stored through its buffer, and the scavengers'. */
 #define INSIDE 0
 #define MERGING 1
 #define KEY 2
 #define NOTHING 3
 bool word[3];
-bool visited;
+bool scavenged;
 
 /* What was done inside, by bits, one for each passage: what the words carry of it. */
 byte carried[3];
-byte visited_carries;
+byte scavenger_carries;
 
-#ifdef STOPS_VISITS
-bool is_locked;                /* the visitors' mutex */
+#ifdef PAUSES_SCAVENGING
+bool is_locked;                /* the scavengers' mutex */
 #define lock() atomic { !is_locked -> is_locked = true }
 #define unlock() is_locked = false
 #else
@@ -95,7 +95,7 @@ byte waiting_carries;
 
 byte occupants;
 byte done;                     /* every passage so far */
-bool visitor_has_been_inside;
+bool scavenger_has_been_inside;
 
 inline make_visible() {
   if
@@ -144,10 +144,10 @@ inline leave(which) {
   atomic { printf("owner: leaves\n"); store(which, false, knows * (LEAVE == RELEASE)) }
 }
 
-inline look_at_visited() {
+inline look_at_scavenged() {
   atomic {
-    sees = visited;
-    acquire(knows, visited_carries, ENTER);
+    sees = scavenged;
+    acquire(knows, scavenger_carries, ENTER);
     if
     :: waiting == INSIDE -> witness(OVERTAKEN)
     :: else
@@ -157,17 +157,17 @@ inline look_at_visited() {
 
 inline add_a_word() {
 #ifdef MUTANT_LOOK_FIRST
-  look_at_visited();
+  look_at_scavenged();
 #endif
   atomic { printf("owner: marks\n"); store(INSIDE, true, 0) };
 #ifndef MUTANT_LOOK_FIRST
-  look_at_visited();
+  look_at_scavenged();
 #endif
   if
   :: !sees ->
      printf("owner: is inside\n");
      if
-     :: visitor_has_been_inside -> witness(ADDS)
+     :: scavenger_has_been_inside -> witness(ADDS)
      :: else
      fi;
      pass(knows, 1 << (round - 1));
@@ -177,19 +177,19 @@ inline add_a_word() {
   leave(INSIDE)
 }
 
-/* ZoneEngine::enter_after_visit, when a visitor was there. */
-inline stop_visits_and_enter() {
+/* ZoneEngine::lock_after_scavenging, when a scavenger was there. */
+inline pause_scavenging_and_enter() {
 #ifndef MUTANT_STOPS_NOTHING
   lock();
 #endif
-  atomic { printf("owner: marks, with the visits stopped\n"); store(INSIDE, true, 0) };
-  look_at_visited();
+  atomic { printf("owner: marks, with the scavenging stopped\n"); store(INSIDE, true, 0) };
+  look_at_scavenged();
   atomic { admitted = !sees; assert(admitted) };
 #ifndef MUTANT_STOPS_NOTHING
   unlock();
 #endif
   if
-  :: visitor_has_been_inside -> witness(STOPPED)
+  :: scavenger_has_been_inside -> witness(STOPPED)
   :: else
   fi;
   pass(knows, 1 << (round - 1));
@@ -203,7 +203,7 @@ inline merge() {
   :: sees ->
      printf("owner: merges\n");
      if
-     :: visitor_has_been_inside -> witness(MERGES)
+     :: scavenger_has_been_inside -> witness(MERGES)
      :: else
      fi;
      pass(knows, 1 << (round - 1))
@@ -221,8 +221,8 @@ proctype Owner() {
   for (round : 1 .. ROUNDS) {
     if
     :: add_a_word()
-#ifdef STOPS_VISITS
-    :: stop_visits_and_enter()
+#ifdef PAUSES_SCAVENGING
+    :: pause_scavenging_and_enter()
 #endif
     :: own(KEY) == true -> merge()
     fi
@@ -238,18 +238,18 @@ end:
 }
 
 inline fence() {
-  atomic { make_visible(); printf("visitor %d: fence\n", me) }
+  atomic { make_visible(); printf("scavenger %d: fence\n", me) }
 }
 
-proctype Visitor(byte me) {
+proctype Scavenger(byte me) {
   byte knows;
   bool before, sees, alone, knows_contents;
   lock();
   atomic {
-    before = visited;
-    visited = true;
-    acquire(knows, visited_carries, VISIT_EXCHANGE);
-    printf("visitor %d: tells of the visit\n", me)
+    before = scavenged;
+    scavenged = true;
+    acquire(knows, scavenger_carries, SCAVENGER_EXCHANGE);
+    printf("scavenger %d: tells of the scavenge\n", me)
   };
 #ifdef MUTANT_IGNORE_OTHERS
   before = false;
@@ -263,7 +263,7 @@ proctype Visitor(byte me) {
 #ifndef MUTANT_NO_FENCE
      fence();
 #endif
-     atomic { sees = word[INSIDE]; acquire(knows, carried[INSIDE], VISIT_LOAD) };
+     atomic { sees = word[INSIDE]; acquire(knows, carried[INSIDE], SCAVENGER_LOAD) };
 #ifdef MUTANT_BARGE_IN
      sees = false;
 #endif
@@ -272,17 +272,17 @@ proctype Visitor(byte me) {
      :: else ->
 #ifndef MUTANT_KEYS_FIRST
         word[KEY] = false;
-        printf("visitor %d: takes the key away\n", me);
+        printf("scavenger %d: takes the key away\n", me);
 #ifndef MUTANT_NO_SECOND_FENCE
         fence();
 #endif
 #endif
-        atomic { sees = word[MERGING]; acquire(knows, carried[MERGING], VISIT_LOAD) };
+        atomic { sees = word[MERGING]; acquire(knows, carried[MERGING], SCAVENGER_LOAD) };
         if
         :: sees -> witness(GIVES_UP_LATE)
         :: else ->
-           printf("visitor %d: is inside\n", me);
-           visitor_has_been_inside = true;
+           printf("scavenger %d: is inside\n", me);
+           scavenger_has_been_inside = true;
            pass(knows, 1 << (ROUNDS + me))
         fi
      fi;
@@ -290,10 +290,10 @@ proctype Visitor(byte me) {
      unlock();
 #endif
      atomic {
-       visited = false;
-       printf("visitor %d: ends the visit\n", me);
-       /* A visitor that gave up passes on what it knows, too. */
-       visited_carries = (END_VISIT == RELEASE -> visited_carries | knows : 0)
+       scavenged = false;
+       printf("scavenger %d: ends its scavenging\n", me);
+       /* A scavenger that gave up passes on what it knows, too. */
+       scavenger_carries = (SCAVENGER_STORE == RELEASE -> scavenger_carries | knows : 0)
      }
   fi;
 #ifndef MUTANT_UNLOCK_FIRST
@@ -306,6 +306,6 @@ init {
   atomic {
     run Owner();
     run StoreBuffer();
-    for (number : 0 .. VISITORS - 1) { run Visitor(number) }
+    for (number : 0 .. SCAVENGERS - 1) { run Scavenger(number) }
   }
 }

@@ -24,7 +24,7 @@
  *   used, pending     not current: used = slots - ones(local) + pending; pending >= 0
  *   place             a page is taken off the list that it is on
  *   reports           a slot that is freed twice is reported exactly once
- *   purging           no slot is handed out whose contents a visitor is dropping
+ *   purging           no slot is handed out whose contents a scavenger is dropping
  *   all_free          no free is lost: when everyone is done every slot is free and every page idle
  *
  * Switches, apart from those of the mutants (MUTANT_..., each at the place that it breaks):
@@ -39,7 +39,7 @@
  *                       asserted then is that it does not come to two clients
  *   HARDENED=true       a free by the owner looks at the remote word, too
  *   LOOK_AT_ISSUE=true  so does an allocation
- *   VISITS=n            a visitor purges so many times (0): of a queued page the slots whose remote bit is set, and
+ *   SCAVENGES=n            a scavenger purges so many times (0): of a queued page the slots whose remote bit is set, and
  *                       the local one is not. The lock that keeps it apart from the owner's collecting
  *                       (asymmetric_lock.pml) is one step here.
  *   WITNESS=NAME        asserts that NAME never happens; the run that shows it proves that the search
@@ -75,8 +75,8 @@
 #ifndef LOOK_AT_ISSUE
 #define LOOK_AT_ISSUE false
 #endif
-#ifndef VISITS
-#define VISITS 0
+#ifndef SCAVENGES
+#define SCAVENGES 0
 #endif
 
 #define REUSE 1           /* a page that was given back is formatted again */
@@ -132,11 +132,11 @@ bool on_inbox[PAGES];              /* from the push until the owner has taken th
 bool pinned;                       /* one object of page 0 lives until the end */
 byte grants;
 byte freers_done;
-#if VISITS > 0
+#if SCAVENGES > 0
 byte purging[PAGES * WORDS];       /* slots whose contents are being dropped */
 byte purged[PAGES * WORDS];        /* slots whose contents were, not handed out since */
-bool owner_collects, visitor_is_there;
-#define may_collect (!visitor_is_there)
+bool owner_collects, scavenger_is_there;
+#define may_collect (!scavenger_is_there)
 #else
 #define may_collect true
 #endif
@@ -354,7 +354,7 @@ inline hand_out(page, word) {
   printf("owner: issues slot %d of word %d of page %d\n", mask - 1, word, page);
   assert((handed_out[at(page, word)] & mask) == 0);
   handed_out[at(page, word)] = handed_out[at(page, word)] | mask;
-#if VISITS > 0
+#if SCAVENGES > 0
   assert((purging[at(page, word)] & mask) == 0);
   if
   :: purged[at(page, word)] & mask -> witness(PURGED)
@@ -408,10 +408,10 @@ proctype Owner() {
   byte p, w, mask, taken, count, bits, again;
   bool found_some, all_free, has_current, good_free_is_reported;
   do
-#if VISITS == 0
+#if SCAVENGES == 0
   :: inbox != 0 || taken != 0 -> absorb_one()
 #else
-#ifdef MUTANT_COLLECT_DURING_VISIT
+#ifdef MUTANT_COLLECT_DURING_SCAVENGING
   :: atomic { inbox != 0 || taken != 0 -> owner_collects = true };
 #else
   :: atomic { (inbox != 0 || taken != 0) && may_collect -> owner_collects = true };
@@ -634,9 +634,9 @@ proctype Freer(byte me) {
   freers_done++
 }
 
-/* ---- A visitor -------------------------------------------------------------------------------- */
+/* ---- A scavenger -------------------------------------------------------------------------------- */
 
-#if VISITS > 0
+#if SCAVENGES > 0
 inline purge(word) {
 #ifdef MUTANT_PURGE_ANY_FREE
   purging[at(p, word)] = remote_word[at(p, word)] | local_word[at(p, word)];
@@ -646,29 +646,29 @@ inline purge(word) {
   purged[at(p, word)] = purging[at(p, word)]
 }
 
-proctype Visitor() {
-  byte p, visits = VISITS;
+proctype Scavenger() {
+  byte p, scavenging = SCAVENGES;
   do
-  :: visits > 0 && freers_done < FREERS ->
+  :: scavenging > 0 && freers_done < FREERS ->
      atomic {
        any_page();
        if
        :: on_inbox[p] && !owner_collects ->
-          visitor_is_there = true;
+          scavenger_is_there = true;
           assert(page_is_ours[p]);
-          printf("visitor: purges page %d\n", p);
+          printf("scavenger: purges page %d\n", p);
           purge(0);
           purge(1)
        :: else
        fi
      };
      atomic {
-       assert(!visitor_is_there || page_is_ours[p]);
+       assert(!scavenger_is_there || page_is_ours[p]);
        purging[at(p, 0)] = 0;
        purging[at(p, 1)] = 0;
-       visitor_is_there = false;
+       scavenger_is_there = false;
        p = 0;
-       visits--
+       scavenging--
      }
   :: break
   od
@@ -712,8 +712,8 @@ init {
     run Owner();
     run Freer(0);
     run Freer(1);
-#if VISITS > 0
-    run Visitor()
+#if SCAVENGES > 0
+    run Scavenger()
 #endif
   }
 }

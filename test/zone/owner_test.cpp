@@ -66,7 +66,7 @@ TYPED_TEST(OwnerTest, a_page_can_be_pushed_again_as_soon_as_it_was_taken) {
 
 constexpr auto fence = [] { return true; };
 
-TYPED_TEST(OwnerTest, a_visitor_sees_each_queued_page_and_sets_aside_what_it_is_done_with) {
+TYPED_TEST(OwnerTest, a_scavenger_sees_each_queued_page_and_sets_aside_what_it_is_done_with) {
   PageHeader<TypeParam> pages[4]{};
   Owner<TypeParam> owner;
   for (auto& page : pages) {
@@ -77,13 +77,13 @@ TYPED_TEST(OwnerTest, a_visitor_sees_each_queued_page_and_sets_aside_what_it_is_
   EXPECT_TRUE(owner.has_new_mail());
   std::vector<PageHeader<TypeParam>*> seen;
   const auto see = [&](auto* page) { return seen.push_back(page), page != &pages[1]; };
-  EXPECT_FALSE(owner.visit_queue(fence, 2, see)) << "no more than two";
+  EXPECT_FALSE(owner.scavenge_queue(fence, 2, see)) << "no more than two";
   EXPECT_EQ(seen, (std::vector{&pages[2], &pages[1]}));
-  EXPECT_FALSE(owner.visit_queue(fence, 2, see)) << "others wait on the inbox";
-  EXPECT_TRUE(owner.visit_queue(fence, 2, see));
+  EXPECT_FALSE(owner.scavenge_queue(fence, 2, see)) << "others wait on the inbox";
+  EXPECT_TRUE(owner.scavenge_queue(fence, 2, see));
   EXPECT_EQ(seen, (std::vector{&pages[2], &pages[1], &pages[0], &pages[3]}));
   seen.clear();
-  EXPECT_TRUE(owner.visit_queue(fence, 2, see));
+  EXPECT_TRUE(owner.scavenge_queue(fence, 2, see));
   EXPECT_EQ(seen, std::vector{&pages[1]}) << "what was set aside is not seen again";
   EXPECT_EQ(owner.take(), &pages[1]) << "what was set aside comes last";
   EXPECT_FALSE(owner.has_new_mail());
@@ -96,7 +96,7 @@ TYPED_TEST(OwnerTest, a_visitor_sees_each_queued_page_and_sets_aside_what_it_is_
   EXPECT_FALSE(owner.has_mail());
 }
 
-TYPED_TEST(OwnerTest, a_visitor_sees_nothing_while_the_owner_is_inside) {
+TYPED_TEST(OwnerTest, a_scavenger_sees_nothing_while_the_owner_is_inside) {
   PageHeader<TypeParam> page{};
   Owner<TypeParam> owner;
   owner.push(&page);
@@ -105,20 +105,20 @@ TYPED_TEST(OwnerTest, a_visitor_sees_nothing_while_the_owner_is_inside) {
   ASSERT_TRUE(owner.try_lock());
   ASSERT_TRUE(owner.try_lock()) << "once more, from within";
   owner.unlock();
-  EXPECT_TRUE(owner.visit_queue(fence, 9, count)) << "there is nothing that another visit would see";
+  EXPECT_TRUE(owner.scavenge_queue(fence, 9, count)) << "there is nothing that another scavenge would see";
   EXPECT_EQ(seen, 0);
   owner.unlock();
-  EXPECT_TRUE(owner.visit_queue([] { return false; }, 9, count));
+  EXPECT_TRUE(owner.scavenge_queue([] { return false; }, 9, count));
   EXPECT_EQ(seen, 0) << "without a fence";
-  EXPECT_TRUE(owner.visit_queue(fence, 9, count));
+  EXPECT_TRUE(owner.scavenge_queue(fence, 9, count));
   EXPECT_EQ(seen, 1);
 }
 
-TYPED_TEST(OwnerTest, does_not_enter_while_a_visitor_is_there) {
+TYPED_TEST(OwnerTest, does_not_enter_while_a_scavenger_is_there) {
   PageHeader<TypeParam> page{};
   Owner<TypeParam> owner;
   owner.push(&page);
-  owner.visit_queue(fence, 9, [&](auto*) { return owner.try_lock(); });
+  owner.scavenge_queue(fence, 9, [&](auto*) { return owner.try_lock(); });
   EXPECT_TRUE(owner.has_new_mail()) << "the page was not set aside, since the owner did not enter";
   EXPECT_TRUE(owner.try_lock());
 }

@@ -200,7 +200,7 @@ TEST_F(RemoteBufferTest, no_more_bytes_are_withheld_than_allowed) {
   }
 }
 
-TEST_F(RemoteBufferTest, a_visitor_takes_everything_out) {
+TEST_F(RemoteBufferTest, a_scavenger_takes_everything_out) {
   Header* page = add_page();
   RemoteBuffer<HardwareAtomics, 4> buffer;
   EXPECT_FALSE(buffer.holds_some());
@@ -216,13 +216,13 @@ TEST_F(RemoteBufferTest, a_visitor_takes_everything_out) {
   EXPECT_LT(before, 4u);
   EXPECT_FALSE(buffer.merge(page, 3)) << "its word is gathered no more";
   buffer.add(free_of(page, 3), no_limit);
-  EXPECT_TRUE(buffer.merge(page, 4)) << "and again, after the visit";
+  EXPECT_TRUE(buffer.merge(page, 4)) << "and again, after the scavenge";
   buffer.flush_all();
   EXPECT_EQ(announced(page), 6u);
   EXPECT_EQ(misuse_.take_count(MisuseKind::DoubleFree), 0u);
 }
 
-TEST_F(RemoteBufferTest, while_a_visitor_is_there_frees_are_delivered_at_once) {
+TEST_F(RemoteBufferTest, while_a_scavenger_is_there_frees_are_delivered_at_once) {
   Header* page = add_page();
   RemoteBuffer<HardwareAtomics, 4> buffer;
   buffer.add(free_of(page, 1), no_limit);
@@ -231,13 +231,13 @@ TEST_F(RemoteBufferTest, while_a_visitor_is_there_frees_are_delivered_at_once) {
     if (++fences == 1) {
       buffer.add(free_of(page, 2), no_limit);
       EXPECT_EQ(announced(page), 1u);
-      EXPECT_TRUE(buffer.merge(page, 3)) << "that is still to be seen by the visitor";
+      EXPECT_TRUE(buffer.merge(page, 3)) << "that is still to be seen by the scavenger";
     } else {
       EXPECT_FALSE(buffer.merge(page, 4)) << "the word's key was taken away";
       buffer.add(free_of(page, 4), no_limit);
     }
     buffer.flush_all();
-    EXPECT_EQ(announced(page), static_cast<std::uint32_t>(fences)) << "the visitor takes the rest";
+    EXPECT_EQ(announced(page), static_cast<std::uint32_t>(fences)) << "the scavenger takes the rest";
     return true;
   });
   EXPECT_EQ(fences, 2);
@@ -248,7 +248,7 @@ TEST_F(RemoteBufferTest, while_a_visitor_is_there_frees_are_delivered_at_once) {
   EXPECT_EQ(announced(page), 4u);
 }
 
-TEST_F(RemoteBufferTest, what_a_visitor_leaves_is_delivered_all_the_same) {
+TEST_F(RemoteBufferTest, what_a_scavenger_leaves_is_delivered_all_the_same) {
   Header* page = add_page();
   for (const bool by_owner : {false, true}) {
     RemoteBuffer<HardwareAtomics, 4> buffer;
@@ -270,7 +270,7 @@ TEST_F(RemoteBufferTest, what_a_visitor_leaves_is_delivered_all_the_same) {
   }
 }
 
-TEST_F(RemoteBufferTest, a_flush_that_meets_a_visitor_who_gives_up_is_made_up_for) {
+TEST_F(RemoteBufferTest, a_flush_that_meets_a_scavenger_who_gives_up_is_made_up_for) {
   Header* page = add_page();
   RemoteBuffer<HardwareAtomics, 4> buffer;
   buffer.add(free_of(page, 1), no_limit);
@@ -280,7 +280,7 @@ TEST_F(RemoteBufferTest, a_flush_that_meets_a_visitor_who_gives_up_is_made_up_fo
   });
   EXPECT_EQ(taken.count, 0u);
   EXPECT_EQ(announced(page), 0u);
-  EXPECT_TRUE(buffer.holds_some()) << "so that the next visitor, or flush, finds it";
+  EXPECT_TRUE(buffer.holds_some()) << "so that the next scavenger, or flush, finds it";
   buffer.flush_all();
   EXPECT_EQ(announced(page), 1u);
 }

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: MIT
 //
-// AsymmetricLock: keeps an owner and its visitors apart, at the owner's price of two plain stores.
+// AsymmetricLock: keeps an owner and its scavengers apart, at the owner's price of two plain stores.
 //
-// An owner may sleep for ever, and what it holds of others then waits with it. A visitor is another
+// An owner may sleep for ever, and what it holds of others then waits with it. A scavenger is another
 // thread that looks after such things. The owner passes often and must not pay for an atomic operation,
-// visitors come rarely: so the fence that a lock needs between "I am in" and "are you?" is executed on
-// both sides by the visitor, through a call that makes every other thread's processor execute one
+// scavengers come rarely: so the fence that a lock needs between "I am in" and "are you?" is executed on
+// both sides by the scavenger, through a call that makes every other thread's processor execute one
 // (membarrier in Linux, an interrupt to all processors in a kernel).
 //
-//   owner                            visitor
+//   owner                            scavenger
 //   owner_holds = 1                       scavenger_holds: 0 → 1
 //   (nothing for the processor)      fence on all processors
-//   scavenger_holds != 0: owner_holds = 0, go     owner_holds != 0: visited = 0, go
+//   scavenger_holds != 0: owner_holds = 0, go     owner_holds != 0: scavenged = 0, go
 //   …                                …
-//   owner_holds = 0                       visited = 0
+//   owner_holds = 0                       scavenged = 0
 //
-// A fence falls before or after the owner's store. Before: the owner then sees `visited`. After: the visitor
-// sees `inside`. Neither waits for the other: the owner does without what is behind the lock, and a visitor
+// A fence falls before or after the owner's store. Before: the owner then sees `scavenged`. After: the scavenger
+// sees `inside`. Neither waits for the other: the owner does without what is behind the lock, and a scavenger
 // comes again.
 #pragma once
 
@@ -33,8 +33,8 @@ class AsymmetricLock {
 
   // ---- the owner; what it does inside must not come here again -------------------------------------
 
-  /// Enters, unless a visitor is there: then false.
-  /// Order: acquire, with the release in unlock_scavenger(): what the visitor did is seen.
+  /// Enters, unless a scavenger is there: then false.
+  /// Order: acquire, with the release in unlock_scavenger(): what the scavenger did is seen.
   [[gnu::always_inline]] bool try_lock_owner() noexcept {
     owner_holds_.store(true, Order::relaxed);
     compiler_fence();
@@ -48,11 +48,11 @@ class AsymmetricLock {
   /// Order: release, with the acquire in try_lock_scavenger(): what the owner did is seen.
   [[gnu::always_inline]] void unlock_owner() noexcept { owner_holds_.store(false, Order::release); }
 
-  // ---- visitors: any thread but the owner ----------------------------------------------------------
+  // ---- scavengers: any thread but the owner ----------------------------------------------------------
 
-  /// Enters, unless the owner or another visitor is owner_holds: then false. `fence()` makes every processor that runs
+  /// Enters, unless the owner or another scavenger is owner_holds: then false. `fence()` makes every processor that runs
   /// the owner execute a full fence, or returns false if that cannot be had.
-  /// Order: the exchange's acquire is paired with the release in unlock_scavenger(): one visitor sees what the
+  /// Order: the exchange's acquire is paired with the release in unlock_scavenger(): one scavenger sees what the
   /// one before did; the load's with that in unlock_owner().
   template <class Fence>
   bool try_lock_scavenger(Fence&& fence) noexcept {

@@ -10,10 +10,10 @@
 // is pinned (its frees are not collected, or pending) for as long as it is queued.
 //
 // An owner may sleep for ever with pages on its inbox. What is free in them by others' doing cannot be issued
-// before the owner has collected it, so a visitor may let the operating system have the memory. A lock keeps
-// the two apart, and a page that a visitor has done with is set aside, still queued:
+// before the owner has collected it, so a scavenger may let the operating system have the memory. A lock keeps
+// the two apart, and a page that a scavenger has done with is set aside, still queued:
 //
-//   inbox ──► taken ──visit_queue──► set aside
+//   inbox ──► taken ──scavenge_queue──► set aside
 //               ▲ └────────────────► kept ┐    what is kept is looked at again when all else was,
 //               └─────────────────────────┘    and the owner takes the one and the other last
 #pragma once
@@ -57,7 +57,7 @@ class alignas(64) Owner {
     } while (!inbox_.compare_exchange(head, page, Order::release));
   }
 
-  /// Enters the lock, behind which pages are taken off and collected; false if a visitor is there. Once
+  /// Enters the lock, behind which pages are taken off and collected; false if a scavenger is there. Once
   /// inside, the owner may enter again. Thread: owner.
   bool try_lock() noexcept {
     if (depth_ == 0 && !lock_.try_lock_owner()) [[unlikely]] {
@@ -72,7 +72,7 @@ class alignas(64) Owner {
     }
   }
 
-  /// Takes one queued page off, or null. Thread: owner, inside its lock if there are visitors.
+  /// Takes one queued page off, or null. Thread: owner, inside its lock if there are scavengers.
   /// The link is read before the caller can take the page's announcements: from then on anyone may
   /// queue the page again, and write the link.
   Header* take() noexcept {
@@ -100,9 +100,9 @@ class alignas(64) Owner {
            set_aside_.load(Order::relaxed) != nullptr;
   }
 
-  // ---- visitors: any thread but the owner ----------------------------------------------------------
+  // ---- scavengers: any thread but the owner ----------------------------------------------------------
 
-  /// True if visit_queue() would find a page. A hint.
+  /// True if scavenge_queue() would find a page. A hint.
   bool has_new_mail() const noexcept {
     return inbox_.load(Order::relaxed) != nullptr || taken_.load(Order::relaxed) != nullptr;
   }
@@ -116,9 +116,9 @@ class alignas(64) Owner {
 
   /// Shows the next `most` queued pages to `done(Header*)`, and sets those aside for which it says yes; shows
   /// none if the owner is inside, or if there is no fence. None of them is collected meanwhile. `fence` is as in
-  /// AsymmetricLock::try_lock_scavenger(). True if no page is left that was not shown; the next visit then begins anew.
+  /// AsymmetricLock::try_lock_scavenger(). True if no page is left that was not shown; the next scavenge then begins anew.
   template <class Fence, class Done>
-  bool visit_queue(Fence&& fence, std::uint32_t most, Done&& done) noexcept {
+  bool scavenge_queue(Fence&& fence, std::uint32_t most, Done&& done) noexcept {
     if (!lock_.try_lock_scavenger(fence)) {
       return true;
     }
@@ -149,7 +149,7 @@ class alignas(64) Owner {
 
   Cell<Header*> inbox_;
   Cell<Header*> taken_;      ///< Behind the lock.
-  Cell<Header*> kept_;       ///< Behind the lock. Shown to visitors, and not done with.
+  Cell<Header*> kept_;       ///< Behind the lock. Shown to scavengers, and not done with.
   Cell<Header*> set_aside_;  ///< Behind the lock.
   Cell<bool> has_taken_{false};
   std::uint32_t depth_ = 0;  ///< How often the owner is inside.

@@ -39,16 +39,16 @@ concept RunPager =
       { pager.deallocate_run(run, bytes, alignment) } noexcept;
     };
 
-/// The pager of a client that has visitors (see Owner). An owner that must take in all that others freed lets a visit
-/// end first. It cannot spin meanwhile: a visitor on the processor of a more urgent owner does not run before that one
+/// The pager of a client that has scavengers (see Owner). An owner that must take in all that others freed lets a scavenge
+/// end first. It cannot spin meanwhile: a scavenger on the processor of a more urgent owner does not run before that one
 /// sleeps, and how to sleep the client knows.
-///   stop_visits()     returns when no visit goes on, and lets none begin
-///   resume_visits()   lets them begin again, soon afterwards
-/// With any other pager, what a visitor looks at is left for another time.
+///   pause_scavenging()     returns when no scavenge goes on, and lets none begin
+///   resume_scavenging()   lets them begin again, soon afterwards
+/// With any other pager, what a scavenger looks at is left for another time.
 template <class P>
-concept VisitStopper = requires(P& pager) {
-  { pager.stop_visits() } noexcept;
-  { pager.resume_visits() } noexcept;
+concept ScavengingPauser = requires(P& pager) {
+  { pager.pause_scavenging() } noexcept;
+  { pager.resume_scavenging() } noexcept;
 };
 
 /// Stands for a pager where the client refills by hand.

@@ -5,7 +5,7 @@
 // A small direct-mapped table of {page, word, mask}: frees that fall into the same word become one
 // atomic operation. What is gathered is withheld from its owner, so it is bounded: in bytes, by what a
 // configuration allows, and in time: by every 64th claim of the zone that holds it at the latest and, since that
-// zone's thread may sleep for ever, by visitors. A buffered object still counts as used, which pins its page.
+// zone's thread may sleep for ever, by scavengers. A buffered object still counts as used, which pins its page.
 #pragma once
 
 #include <cstddef>
@@ -69,11 +69,11 @@ struct RemoteFree {
   }
 };
 
-/// A direct-mapped table of `Entries` words' frees. Thread: the zone's owner, but for what visitors may call.
+/// A direct-mapped table of `Entries` words' frees. Thread: the zone's owner, but for what scavengers may call.
 ///
 /// All of it is behind a lock. merge(), which is most frees, has a second one, the same with other words: its mark
-/// is the entry's, and what tells it of a visitor is that the key is gone. The owner must not write that word while
-/// a visitor does: it could put back what the visitor took away. So a visitor passes the first lock, behind which
+/// is the entry's, and what tells it of a scavenger is that the key is gone. The owner must not write that word while
+/// a scavenger does: it could put back what the scavenger took away. So a scavenger passes the first lock, behind which
 /// keys are written, and takes them away then; and merge() writes none.
 ///
 /// Invariants, by entry: mask = 0, or free.page and free.word are those of the mask's slots; key = 0, or
@@ -85,7 +85,7 @@ class RemoteBuffer {
  public:
   using Header = PageHeader<Atomics>;
 
-  /// What a visitor took out, to be delivered.
+  /// What a scavenger took out, to be delivered.
   struct Withheld {
     RemoteFree<Atomics> frees[Entries];
     std::size_t count = 0;
@@ -99,7 +99,7 @@ class RemoteBuffer {
 
   constexpr RemoteBuffer() noexcept = default;
 
-  /// The bytes of what is gathered; 0 while a visitor is taking it.
+  /// The bytes of what is gathered; 0 while a scavenger is taking it.
   std::size_t withheld_bytes() const noexcept {
     std::size_t bytes = 0;
     if (lock_.try_lock_owner()) {
@@ -130,7 +130,7 @@ class RemoteBuffer {
 
   /// Gathers `free`, of one slot; delivers what was in its place, or all of its word if there is no more
   /// room. Never withholds more than `limit_bytes`. A second free of a slot that is still gathered here is
-  /// reported. While a visitor is there, `free` is delivered at once.
+  /// reported. While a scavenger is there, `free` is delivered at once.
   void add(const RemoteFree<Atomics>& free, std::size_t limit_bytes) noexcept {
     if (!lock_.try_lock_owner()) [[unlikely]] {
       free.deliver();
@@ -142,7 +142,7 @@ class RemoteBuffer {
       replace(entry, key, free, limit_bytes);
       return;
     }
-    // Reports and deliveries come after leaving: what a handler does may take long, and visitors wait.
+    // Reports and deliveries come after leaving: what a handler does may take long, and scavengers wait.
     if ((entry.free.mask & free.mask) != 0) [[unlikely]] {
       lock_.unlock_owner();
       free.report_double_frees(free.mask);
@@ -159,7 +159,7 @@ class RemoteBuffer {
     due.deliver();
   }
 
-  /// Delivers everything, or leaves the rest to a visitor that is there.
+  /// Delivers everything, or leaves the rest to a scavenger that is there.
   void flush_all() noexcept { flush_some(Entries); }
 
   /// Delivers what is gathered of at most `words` words, in turn.
@@ -176,7 +176,7 @@ class RemoteBuffer {
       Entry& entry = entries_[next_to_flush_];
       next_to_flush_ = (next_to_flush_ + 1) % Entries;
       if (!lock_.try_lock_owner()) [[unlikely]] {
-        // Should the visitor give up, there is still something to come back for.
+        // Should the scavenger give up, there is still something to come back for.
         holds_some_.store(true, Order::relaxed);
         return;
       }
@@ -194,7 +194,7 @@ class RemoteBuffer {
   /// False if nothing is gathered. Thread: any; a hint.
   bool holds_some() const noexcept { return holds_some_.load(Order::relaxed); }
 
-  /// Takes everything out, for the visitor to deliver; nothing if the owner is at it right now, or if there is
+  /// Takes everything out, for the scavenger to deliver; nothing if the owner is at it right now, or if there is
   /// no fence. Thread: any but the owner. `fence` is as in AsymmetricLock::try_lock_scavenger().
   template <class Fence>
   Withheld take_all(Fence&& fence) noexcept {
@@ -229,7 +229,7 @@ class RemoteBuffer {
     template <class T>
     using Cell = typename Atomics::template Cell<T>;
 
-    Cell<std::uintptr_t> key;   ///< 0: not to be merged with. Visitors clear it before they are inside.
+    Cell<std::uintptr_t> key;   ///< 0: not to be merged with. Scavengers clear it before they are inside.
     Cell<bool> merging{false};  ///< The owner is in merge().
     std::uint32_t room = 0;     ///< Slots that may be added.
     RemoteFree<Atomics> free;

@@ -12,7 +12,7 @@
 // Allocation selects one word of the current page's local bitmap, claims its free slots and issues them one by
 // one (selected_word.hpp); then it claims from the same word again, if bits are left or frees have set some, or from
 // the next, or in a page's first sweep from one before (first_sweep.hpp). A swept page goes to the back of `partial`,
-// so that pages gather free slots before their next visit.
+// so that pages gather free slots before their next scavenge.
 //
 // Free by the owner sets the bit, and nothing else. Neither side counts: how many slots are free the bitmap
 // tells, and whether a page may have become empty is asked when a free has made a whole word free.
@@ -153,7 +153,7 @@ class alignas(64) SizeClass {
     const Word free = selected_.free();
     if ((free & page->remote(word_index_, geometry_.words).load(Order::relaxed)) != 0)
         [[unlikely]] {
-      // While a visitor is there nothing is collected.
+      // While a scavenger is there nothing is collected.
       if (owner_->try_lock()) {
         collect(page);
         owner_->unlock();
@@ -291,7 +291,7 @@ class alignas(64) SizeClass {
   void for_each_page(Visitor&& visitor) const noexcept;
 
   /// Calls `visitor(void* object, std::size_t object_size)` for every live object.
-  /// Thread: the owner; the visitor must not allocate or free in this zone.
+  /// Thread: the owner; the scavenger must not allocate or free in this zone.
   template <class Visitor>
   void visit_live(Visitor&& visitor) const noexcept;
 

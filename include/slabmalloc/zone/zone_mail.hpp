@@ -3,12 +3,12 @@
 // ZoneMail: the frees that pass between a zone and the owners of other pages.
 //
 //   out   gather ──► remote buffer ──► a page's remote bitmap, its owner's inbox
-//                          └── by the zone's slow paths, or by a visitor
+//                          └── by the zone's slow paths, or by a scavenger
 //   in    inbox ──► the page's class ──► its empty pages are let go
 //            └── a few pages at a time by slow paths, at the latest every words_per_take claims; wholly by collect()
 //
-// A zone whose thread sleeps for ever does neither, so there are two doors for visitors: one to what it gathered, one
-// to its queue (docs/CONCURRENCY.md, Visits). What it holds is bounded by the remote buffer, and by nothing on the inbox.
+// A zone whose thread sleeps for ever does neither, so there are two doors for scavengers: one to what it gathered, one
+// to its queue (docs/CONCURRENCY.md, Scavenging). What it holds is bounded by the remote buffer, and by nothing on the inbox.
 #pragma once
 
 #include <cstddef>
@@ -30,10 +30,10 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
   using typename Base::Header;
 
   /// Delivers what the remote buffer holds and takes in every free by others that was announced, but for
-  /// what a visitor holds whom the pager cannot stop. Thread: owner. Cost: O(queued pages).
+  /// what a scavenger holds whom the pager cannot stop. Thread: owner. Cost: O(queued pages).
   [[gnu::noinline]] void collect() noexcept {
     remote_.flush_all();
-    if (enter_after_visit()) {
+    if (lock_after_scavenging()) {
       while (absorb_one()) {
       }
       owner_.unlock();
@@ -58,14 +58,14 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
     return remote_.merge(page, slot);
   }
 
-  // ---- for visitors: threads that look after a zone whose owner may sleep for ever ------------------
+  // ---- for scavengers: threads that look after a zone whose owner may sleep for ever ------------------
 
   /// See Owner. Thread: any but the owner.
   bool has_new_mail() const noexcept { return owner_.has_new_mail(); }
   bool has_taken_since() noexcept { return owner_.has_taken_since(); }
   template <class Fence, class Done>
-  bool visit_queue(Fence&& fence, std::uint32_t most, Done&& done) noexcept {
-    return owner_.visit_queue(fence, most, done);
+  bool scavenge_queue(Fence&& fence, std::uint32_t most, Done&& done) noexcept {
+    return owner_.scavenge_queue(fence, most, done);
   }
 
   /// True if frees of others' objects are gathered here. Thread: any; a hint.
@@ -108,21 +108,21 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
   std::size_t withheld_bytes() const noexcept { return remote_.withheld_bytes(); }
 
  private:
-  /// As Owner::try_lock(), after a visit that goes on if the pager can have it end.
-  bool enter_after_visit() noexcept {
+  /// As Owner::try_lock(), after a scavenge that goes on if the pager can have it end.
+  bool lock_after_scavenging() noexcept {
     if (owner_.try_lock()) [[likely]] {
       return true;
     }
     bool is_inside = false;
-    if constexpr (VisitStopper<PagerT>) {
-      pager_->stop_visits();
+    if constexpr (ScavengingPauser<PagerT>) {
+      pager_->pause_scavenging();
       is_inside = owner_.try_lock();
-      pager_->resume_visits();
+      pager_->resume_scavenging();
     }
     return is_inside;
   }
 
-  /// False if no page is queued, or if a visitor is at them.
+  /// False if no page is queued, or if a scavenger is at them.
   bool absorb_one() noexcept {
     if (!owner_.has_mail() || !owner_.try_lock()) {
       return false;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// A zone that is to take in all that others freed while a visitor looks at its queue.
+// A zone that is to take in all that others freed while a scavenger looks at its queue.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -30,11 +30,11 @@ void free_remotely(Zone& zone, std::size_t count) {
   }
 }
 
-TEST(ZoneVisits, what_a_visitor_holds_whom_nothing_stops_is_collected_another_time) {
+TEST(ZoneScavenging, what_a_scavenger_holds_whom_nothing_stops_is_collected_another_time) {
   FrameSource frames;
   ScopedZone<FrameSource> zone(frames);
   free_remotely(zone, 4);
-  zone.visit_queue(fence, 9, [&](auto*) {
+  zone.scavenge_queue(fence, 9, [&](auto*) {
     zone.collect();
     EXPECT_EQ(zone.statistics().remote_frees, 0u);
     return true;
@@ -45,22 +45,22 @@ TEST(ZoneVisits, what_a_visitor_holds_whom_nothing_stops_is_collected_another_ti
   EXPECT_EQ(zone.validate(), nullptr);
 }
 
-/// Has a mutex that visitors hold.
+/// Has a mutex that scavengers hold.
 struct StoppingPager : FrameSource {
-  void stop_visits() noexcept { visitors.lock(); }
-  void resume_visits() noexcept { visitors.unlock(); }
-  std::mutex visitors;
+  void pause_scavenging() noexcept { scavengers.lock(); }
+  void resume_scavenging() noexcept { scavengers.unlock(); }
+  std::mutex scavengers;
 };
-static_assert(VisitStopper<StoppingPager> && !VisitStopper<FrameSource>);
+static_assert(ScavengingPauser<StoppingPager> && !ScavengingPauser<FrameSource>);
 
-TEST(ZoneVisits, a_pager_that_can_stop_visits_lets_everything_be_collected) {
+TEST(ZoneScavenging, a_pager_that_can_pauses_scavenging_lets_everything_be_collected) {
   StoppingPager frames;
   ScopedZone<StoppingPager> zone(frames);
   free_remotely(zone, 4);
   std::binary_semaphore is_there{0};
-  std::thread visitor([&] {
-    const std::lock_guard lock(frames.visitors);
-    zone.visit_queue(fence, 9, [&, first = true](auto*) mutable {
+  std::thread scavenger([&] {
+    const std::lock_guard lock(frames.scavengers);
+    zone.scavenge_queue(fence, 9, [&, first = true](auto*) mutable {
       if (first) {
         is_there.release();
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
@@ -73,9 +73,9 @@ TEST(ZoneVisits, a_pager_that_can_stop_visits_lets_everything_be_collected) {
   zone.collect();
   EXPECT_EQ(zone.statistics().remote_frees, 4u);
   EXPECT_FALSE(zone.has_mail());
-  visitor.join();
-  EXPECT_TRUE(frames.visitors.try_lock()) << "visits are allowed again";
-  frames.visitors.unlock();
+  scavenger.join();
+  EXPECT_TRUE(frames.scavengers.try_lock()) << "scavenging are allowed again";
+  frames.scavengers.unlock();
   EXPECT_EQ(zone.validate(), nullptr);
 }
 

@@ -79,7 +79,7 @@ void leave_to_sleeper(std::vector<void*>& blocks, std::vector<void*>& last_of_pa
   free_all(blocks);
 }
 
-TEST(Visits, trim_delivers_what_a_sleeping_thread_withholds) {
+TEST(Scavenging, trim_delivers_what_a_sleeping_thread_withholds) {
   std::vector<void*> blocks;
   std::vector<void*> last_of_pages;
   leave_to_sleeper(blocks, last_of_pages);
@@ -93,7 +93,7 @@ TEST(Visits, trim_delivers_what_a_sleeping_thread_withholds) {
   EXPECT_LE(in_use_bytes(), 2 * chunk_bytes) << "the sleeper's page and the registry";
 }
 
-TEST(Visits, a_thread_that_needs_no_further_page_takes_in_what_others_freed) {
+TEST(Scavenging, a_thread_that_needs_no_further_page_takes_in_what_others_freed) {
   std::vector<void*> blocks;
   allocate_many(blocks, 64, 16 * mebibyte);
   std::thread([&] { free_all(blocks); }).join();
@@ -108,22 +108,22 @@ TEST(Visits, a_thread_that_needs_no_further_page_takes_in_what_others_freed) {
   free_all(ring);
 }
 
-TEST(Visits, whoever_goes_on_allocating_gets_back_what_a_sleeping_thread_withholds) {
+TEST(Scavenging, whoever_goes_on_allocating_gets_back_what_a_sleeping_thread_withholds) {
   std::vector<void*> blocks;
   std::vector<void*> last_of_pages;
   leave_to_sleeper(blocks, last_of_pages);
   const Sleeper sleeper(last_of_pages);
   ASSERT_GT(process_statistics().live_bytes, 4 * 1024u);
-  std::this_thread::sleep_for(std::chrono::milliseconds(ThreadZones::visit_milliseconds + 50));
+  std::this_thread::sleep_for(std::chrono::milliseconds(ThreadZones::scavenge_milliseconds + 50));
   allocate_many(blocks, 4096, 40 * chunk_bytes);
   EXPECT_EQ(process_statistics().live_objects, blocks.size() + 1);
   free_all(blocks);
 }
 
-TEST(Visits, deliver_what_a_sleeping_thread_withholds_before_memory_is_declared_exhausted) {
+TEST(Scavenging, deliver_what_a_sleeping_thread_withholds_before_memory_is_declared_exhausted) {
   static bool is_exhausted = false;
   static os::Interface table = os::linux_interface;
-  table.now_milliseconds = [] { return std::uint64_t{1}; };  // It stands still: nobody visits at times.
+  table.now_milliseconds = [] { return std::uint64_t{1}; };  // It stands still: nobody scavenging at times.
   table.map_at = [](void* address, std::size_t bytes) {
     return is_exhausted ? os::MapOutcome::Exhausted : os::linux_interface.map_at(address, bytes);
   };
@@ -188,7 +188,7 @@ class SleepingOwner {
   std::thread thread_;
 };
 
-TEST(Visits, trim_gives_back_what_was_freed_of_a_sleeping_threads_blocks) {
+TEST(Scavenging, trim_gives_back_what_was_freed_of_a_sleeping_threads_blocks) {
   heap::deallocate(heap::allocate(1));
   for (const std::size_t bytes : {std::size_t{64}, std::size_t{1000}, std::size_t{30000}}) {
     std::vector<void*> blocks;
@@ -208,7 +208,7 @@ TEST(Visits, trim_gives_back_what_was_freed_of_a_sleeping_threads_blocks) {
   }
 }
 
-TEST(Visits, a_live_block_keeps_its_page) {
+TEST(Scavenging, a_live_block_keeps_its_page) {
   heap::deallocate(heap::allocate(1));
   std::vector<void*> blocks;
   std::vector<void*> kept;
@@ -226,7 +226,7 @@ TEST(Visits, a_live_block_keeps_its_page) {
   free_all(kept);
 }
 
-TEST(Visits, whoever_goes_on_freeing_gives_back_what_was_freed_of_a_sleeping_threads_blocks) {
+TEST(Scavenging, whoever_goes_on_freeing_gives_back_what_was_freed_of_a_sleeping_threads_blocks) {
   heap::deallocate(heap::allocate(1));
   std::vector<void*> blocks;
   const SleepingOwner owner(blocks, 1000, 16 * mebibyte);
@@ -238,12 +238,12 @@ TEST(Visits, whoever_goes_on_freeing_gives_back_what_was_freed_of_a_sleeping_thr
       heap::deallocate(blocks.back());
       blocks.pop_back();
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(ThreadZones::visit_milliseconds + 50));
+    std::this_thread::sleep_for(std::chrono::milliseconds(ThreadZones::scavenge_milliseconds + 50));
   }
   EXPECT_LE(resident_bytes(freed), 8 * mebibyte);
 }
 
-TEST(Visits, nothing_that_others_freed_is_issued_during_one) {
+TEST(Scavenging, nothing_that_others_freed_is_issued_during_one) {
   std::vector<void*> blocks;
   allocate_many(blocks, 1000, mebibyte);
   const std::set<void*> freed(blocks.begin(), blocks.end());
@@ -253,7 +253,7 @@ TEST(Visits, nothing_that_others_freed_is_issued_during_one) {
   };
   std::vector<void*> issued;
   int seen = 0;
-  thread_heap.zone->visit_queue([] { return true; }, 1000, [&](ArenaTable::Header*) {
+  thread_heap.zone->scavenge_queue([] { return true; }, 1000, [&](ArenaTable::Header*) {
     if (++seen == 8) {  // Seven are queued again by now.
       allocate_many(issued, 1000, 2 * mebibyte);
     }
@@ -273,16 +273,16 @@ std::chrono::nanoseconds processor_time_of_thread() {
   return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
 }
 
-std::binary_semaphore visit_has_begun{0};
-constinit thread_local bool is_slow_visitor = false;
+std::binary_semaphore scavenge_has_begun{0};
+constinit thread_local bool is_slow_scavenger = false;
 
-// A visitor that shares its processor with an owner of real-time priority runs only while that one sleeps.
-TEST(Visits, an_owner_that_must_take_in_everything_sleeps_until_a_visit_has_ended) {
+// A scavenger that shares its processor with an owner of real-time priority runs only while that one sleeps.
+TEST(Scavenging, an_owner_that_must_take_in_everything_sleeps_until_a_scavenge_has_ended) {
   static os::Interface table = os::linux_interface;
   table.purge = [](void* address, std::size_t bytes) {
-    if (is_slow_visitor) {
-      is_slow_visitor = false;
-      visit_has_begun.release();
+    if (is_slow_scavenger) {
+      is_slow_scavenger = false;
+      scavenge_has_begun.release();
       std::this_thread::sleep_for(std::chrono::milliseconds(200));
     }
     return os::linux_interface.purge(address, bytes);
@@ -290,21 +290,21 @@ TEST(Visits, an_owner_that_must_take_in_everything_sleeps_until_a_visit_has_ende
   const os::Interface& previous = os::replace_interface(table);
   std::vector<void*> blocks;
   allocate_many(blocks, 1000, 4 * chunk_bytes);
-  std::thread visitor([&] {
+  std::thread scavenger([&] {
     free_all(blocks);
-    is_slow_visitor = true;
+    is_slow_scavenger = true;
     thread_zones.purge_all();
   });
-  visit_has_begun.acquire();
+  scavenge_has_begun.acquire();
   const std::chrono::nanoseconds before = processor_time_of_thread();
   heap::trim();
   EXPECT_LT(processor_time_of_thread() - before, std::chrono::milliseconds(50));
   EXPECT_EQ(process_statistics().live_objects, 0u) << "and then takes in everything";
-  visitor.join();
+  scavenger.join();
   os::replace_interface(previous);
 }
 
-TEST(Visits, purge_what_others_freed_and_not_what_the_owner_freed) {
+TEST(Scavenging, purge_what_others_freed_and_not_what_the_owner_freed) {
   constexpr std::size_t bytes = 8192;  // Eight to a page.
   std::vector<void*> blocks;
   allocate_many(blocks, bytes, 4 * chunk_bytes);
@@ -343,7 +343,7 @@ TEST(Visits, purge_what_others_freed_and_not_what_the_owner_freed) {
   EXPECT_EQ(process_statistics().live_objects, 0u);
 }
 
-TEST(Visits, leave_alone_what_the_owner_uses) {
+TEST(Scavenging, leave_alone_what_the_owner_uses) {
   std::barrier both(2);
   std::atomic<bool> done{false};
   std::vector<void*> passed;
@@ -382,7 +382,7 @@ TEST(Visits, leave_alone_what_the_owner_uses) {
   EXPECT_EQ(thread_heap.zone->validate(), nullptr);
 }
 
-TEST(Visits, may_meet_the_owner_at_any_moment) {
+TEST(Scavenging, may_meet_the_owner_at_any_moment) {
   test::MisuseRecorder misuse;
   std::vector<void*> blocks;
   std::barrier both(2);
