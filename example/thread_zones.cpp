@@ -83,7 +83,7 @@ std::size_t send_and_receive(Zone& zone, Mailbox& outgoing, Mailbox& incoming) {
     }
   }
   // What is still gathered goes to its owners before the thread ends.
-  zone.settle();
+  zone.drain_and_leave_current();
   return sum;
 }
 
@@ -114,7 +114,7 @@ int main() {
   for (std::size_t index = 0; index < thread_count; ++index) {
     Zone& zone = zones[index];
     // The threads are gone; this one now owns their zones and takes in the last frees.
-    zone.collect();
+    zone.drain();
     const slabmalloc::ZoneStatistics statistics = zone.statistics();
     std::printf("%6zu  %9zu  %7zu  %9zu  %19zu\n", index, statistics.allocations, statistics.frees,
                 statistics.remote_frees, statistics.frame_bytes_high_water / slabmalloc::kibibyte);

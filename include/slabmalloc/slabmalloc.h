@@ -83,7 +83,7 @@ void slabmalloc_zone_deallocate(slabmalloc_zone *zone, void *block, size_t bytes
 void slabmalloc_zone_deallocate_remote(void *block, size_t bytes, size_t alignment);
 
 /* Takes in what other threads freed; allocation does so by itself when it runs out. */
-void slabmalloc_zone_collect(slabmalloc_zone *zone);
+void slabmalloc_zone_drain(slabmalloc_zone *zone);
 
 /* Gives every empty page back to the pager; the bytes given back. */
 size_t slabmalloc_zone_trim(slabmalloc_zone *zone);

@@ -111,7 +111,7 @@ void slabmalloc_zone_deallocate_remote(void* block, size_t bytes, size_t alignme
   }
 }
 
-void slabmalloc_zone_collect(slabmalloc_zone* zone) { zone->zone.collect(); }
+void slabmalloc_zone_drain(slabmalloc_zone* zone) { zone->zone.drain(); }
 
 size_t slabmalloc_zone_trim(slabmalloc_zone* zone) { return zone->zone.trim(); }
 

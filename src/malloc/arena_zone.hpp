@@ -55,8 +55,8 @@ struct ArenaTable {
   }
   static void open(Header* header, const SlotGeometry& geometry) noexcept;
   /// If others' frees leave no live object in a page: lets the operating system have the memory of what they
-  /// freed; else false. Pre: the page is queued on its owner's inbox, and nobody collects it meanwhile. What its owner
-  /// has not collected it cannot issue; what it has freed itself it may issue at any moment, and keeps.
+  /// freed; else false. Pre: the page is queued on its owner's inbox, and nobody drains it meanwhile. What its owner
+  /// has not drained it cannot issue; what it has freed itself it may issue at any moment, and keeps.
   static bool purge_if_empty(Header* header) noexcept;
   /// The arena clears the records when it takes the chunks back, so there is nothing to do.
   static void close(Header*, const SlotGeometry&) noexcept {}

@@ -250,7 +250,7 @@ void ThreadZones::scavenge_if_due() noexcept {
     bool is_unanswered = false;
     {
       const os::Lock lock(scavenger_mutex_);
-      is_unanswered = !one.zone.has_taken_since() && one.had_mail && has_mail;
+      is_unanswered = !one.zone.has_drained_since() && one.had_mail && has_mail;
       one.had_mail = has_mail;
     }
     for (int steps = 0; is_unanswered && steps < steps_per_scavenge; ++steps) {

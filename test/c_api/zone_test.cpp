@@ -115,7 +115,7 @@ TEST(CZone, takes_in_what_other_threads_freed) {
       slabmalloc_zone_deallocate_remote(block, 200, 8);
     }
   }).join();
-  slabmalloc_zone_collect(zone);
+  slabmalloc_zone_drain(zone);
   slabmalloc_statistics statistics{};
   slabmalloc_zone_statistics(zone, &statistics);
   EXPECT_EQ(statistics.remote_frees, 5000u);

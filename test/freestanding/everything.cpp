@@ -95,7 +95,7 @@ const char* exercise(Allocator& allocator, Layout layout, Page* page) {
   }
   allocator.visit_live([](void*, std::size_t bytes) { visited_bytes += bytes; });
   visited_bytes += page == nullptr ? 0 : sizeof page;
-  allocator.collect();
+  allocator.drain();
   return allocator.validate();
 }
 

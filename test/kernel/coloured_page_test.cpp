@@ -155,7 +155,7 @@ TYPED_TEST(ColouredPageTest,
   void* const other = allocator.allocate(this->layout_).value();
   allocator.deallocate(object, this->layout_);
   allocator.deallocate_remote(object, this->layout_);
-  allocator.collect();
+  allocator.drain();
   const auto reports = this->misuse_.take();
   ASSERT_EQ(reports.size(), 1u);
   EXPECT_EQ(reports[0].address, object);

@@ -126,7 +126,7 @@ class Interrupted {
     place.handlers.clear();
     ASSERT_TRUE(place.heap.keep_for_interrupts(small, 0));
     ASSERT_TRUE(place.heap.keep_frames(small, 0));
-    place.heap.settle();
+    place.heap.drain_and_leave_current();
     EXPECT_EQ(place.heap.validate(), nullptr);
     EXPECT_EQ(place.heap.statistics().zones.used_bytes, 0u);
     place.heap.give_back();

@@ -103,7 +103,7 @@ struct Machine {
     for (void* const run : runs) {
       heap.deallocate(run, run_layout);
     }
-    heap.settle();
+    heap.drain_and_leave_current();
     EXPECT_EQ(heap.validate(), nullptr);
     heap.release_all();
     EXPECT_EQ(heap.statistics().deferred_bytes, 0u);

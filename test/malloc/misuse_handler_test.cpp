@@ -43,7 +43,7 @@ class MisuseHandlerOfClient : public testing::Test {
 
   /// Allocates, and has others free one block of each page twice; the calling thread's zone, or the late one, finds
   /// the second free when it allocates next.
-  void prepare(void (*collect)()) {
+  void prepare(void (*drain)()) {
     allocate_many(blocks, bytes, 8 * chunk_bytes);
     std::vector<void*> freed;
     for (std::size_t number = 0; number < blocks.size(); number += chunk_bytes / bytes) {
@@ -51,7 +51,7 @@ class MisuseHandlerOfClient : public testing::Test {
       blocks[number] = nullptr;
     }
     run_thread([freed]() mutable { free_all(freed); });
-    collect();
+    drain();
     run_thread([freed]() mutable { free_all(freed); });
   }
 

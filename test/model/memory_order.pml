@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The memory orders of the remote-free protocol. Two threads free one object each of a page; the
- * owner absorbs and collects, uses the slots again, and gives the page back to be formatted by its
+ * owner drains and drains, uses the slots again, and gives the page back to be formatted by its
  * next user. Each order is a switch; weakening any of them produces a counterexample.
  *
  * How weak memory is modelled. The shared words are changed by read-modify-writes only, which always
@@ -45,11 +45,11 @@
 #ifndef TAKE
 #define TAKE ACQUIRE                   /* Owner::take, on inbox */
 #endif
-#ifndef ABSORB
-#define ABSORB ACQ_REL                 /* SizeClass::absorb, on announced */
+#ifndef DRAIN_PAGE
+#define DRAIN_PAGE ACQ_REL                 /* SizeClass::drain_page, on announced */
 #endif
-#ifndef COLLECT
-#define COLLECT ACQUIRE                /* SizeClass::collect, on remote[w] */
+#ifndef DRAIN_BITS
+#define DRAIN_BITS ACQUIRE                /* SizeClass::drain_remote_bits, on remote[w] */
 #endif
 #ifndef PUBLISH
 #define PUBLISH RELEASE                /* set_misuse_handler and all that publishes in its way */
@@ -141,16 +141,16 @@ inline hand_over() {
   (((remote_word[word] & 1) && (owner_knows & OR(0))) || \
    ((remote_word[word] & 2) && (owner_knows & OR(1))))
 
-/* SizeClass::collect on one word: looks with a relaxed load, then exchanges; the slots are used. */
-inline collect_word(word) {
+/* SizeClass::drain_remote_bits on one word: looks with a relaxed load, then exchanges; the slots are used. */
+inline drain_word(word) {
   own_step();
   if
   :: remote_word[word] == 0
   :: remote_word[word] != 0 && !knows_bits(word) ->        /* the load misses what it may miss */
      printf("owner: sees no bit in word %d\n", word)
   :: remote_word[word] != 0 ->
-     printf("owner: collects %d of word %d, and issues it again\n", remote_word[word], word);
-     synchronize(owner_knows, remote_carries[word], COLLECT);
+     printf("owner: drains %d of word %d, and issues it again\n", remote_word[word], word);
+     synchronize(owner_knows, remote_carries[word], DRAIN_BITS);
      if
      :: remote_word[word] & 1 ->
         pending++;
@@ -192,24 +192,24 @@ proctype Owner() {
        :: else -> does(owner_knows, READ)
        fi
      };
-     /* SizeClass::absorb */
+     /* SizeClass::drain_page */
      atomic {
        own_step();
-       synchronize(owner_knows, announced_carries, ABSORB);
+       synchronize(owner_knows, announced_carries, DRAIN_PAGE);
        count = announced;
        announced = 0;
        printf("owner: takes announced = %d\n", count)
      };
-     atomic { collect_word(0) };
+     atomic { drain_word(0) };
      atomic {
-       collect_word(1);
+       drain_word(1);
        assert(pending >= count);
        pending = pending - count;
        used = used - count;
        count = 0
      }
-  :: page_is_ours -> atomic { collect_word(0) }            /* at any time */
-  :: page_is_ours -> atomic { collect_word(1) }
+  :: page_is_ours -> atomic { drain_word(0) }            /* at any time */
+  :: page_is_ours -> atomic { drain_word(1) }
   :: !adopted ->
      /* Another thread goes on with the zone, handed over under a mutex. */
      atomic {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * The remote-free protocol: two threads free objects of pages that a third thread owns, allocates
- * from, collects and gives back. Every atomic operation of the code is one step here, what is private
+ * from, drains and gives back. Every atomic operation of the code is one step here, what is private
  * to a thread rides along with the step before it; all interleavings are explored. Memory is
  * sequentially consistent: memory_order.pml is about weaker memory.
  *
- *   Freer (RemoteFree::deliver, Owner::push)     Owner (Owner::take, SizeClass::absorb)
+ *   Freer (RemoteFree::deliver, Owner::push)     Owner (Owner::take, SizeClass::drain_page)
  *   before = remote[w], remote[w] |= mask          taken = inbox, inbox = 0
  *   previous = announced, announced += n           taken = page.inbox_next
  *   previous == 0:                                 n = announced, announced = 0
@@ -30,8 +30,8 @@
  * Switches, apart from those of the mutants (MUTANT_..., each at the place that it breaks):
  *   PAGES=n             pages (1); it takes two for inbox_next to matter
  *   GRANTS=n            objects allocated during a run (3)
- *   EARLY_COLLECTION=false
- *                       the owner collects the words of a page only when it has a reason, as the code
+ *   EARLY_DRAIN=false
+ *                       the owner drains the words of a page only when it has a reason, as the code
  *                       does; by default any word at any time, which the protocol allows, too
  *   DOUBLE_FREE=REMOTE  both threads free one slot; LOCAL: the owner and a thread do
  *   UNPINNED=true       with DOUBLE_FREE: no live object keeps the page until the end
@@ -40,7 +40,7 @@
  *   HARDENED=true       a free by the owner looks at the remote word, too
  *   LOOK_AT_ISSUE=true  so does an allocation
  *   SCAVENGES=n            a scavenger purges so many times (0): of a queued page the slots whose remote bit is set, and
- *                       the local one is not. The lock that keeps it apart from the owner's collecting
+ *                       the local one is not. The lock that keeps it apart from the owner's draining
  *                       (asymmetric_lock.pml) is one step here.
  *   WITNESS=NAME        asserts that NAME never happens; the run that shows it proves that the search
  *                       gets there
@@ -53,8 +53,8 @@
 #define GRANTS 3
 #endif
 
-#ifndef EARLY_COLLECTION
-#define EARLY_COLLECTION true
+#ifndef EARLY_DRAIN
+#define EARLY_DRAIN true
 #endif
 
 #define NONE 0
@@ -80,13 +80,13 @@
 #endif
 
 #define REUSE 1           /* a page that was given back is formatted again */
-#define EARLY 2           /* a bit is collected whose announcement is still to come */
+#define EARLY 2           /* a bit is drained whose announcement is still to come */
 #define QUEUED_AGAIN 3    /* a page is pushed again before the owner has settled it */
 #define MERGE_REPORT 4    /* a double free is found when words are merged */
 #define CALL_REPORT 5     /* a double free is found by the thread that makes it */
 #define CAS_RETRY 6       /* a push finds the inbox changed */
 #define COALESCED 7       /* one OR frees two objects */
-#define IDLE_ABSORBED 8   /* a queued page turns out to be idle */
+#define IDLE_DRAINED 8   /* a queued page turns out to be idle */
 #define IDLE_PINNED 9     /* the last look keeps an idle page from being given back */
 #define PURGED 10         /* a slot is handed out again that was purged */
 #ifndef WITNESS
@@ -112,7 +112,7 @@
 
 /* What the code has: */
 byte local_word[PAGES * WORDS];    /* 1 = free; owner only */
-byte remote_word[PAGES * WORDS];   /* 1 = freed by others, not collected */
+byte remote_word[PAGES * WORDS];   /* 1 = freed by others, not drained */
 byte announced[PAGES];
 byte inbox_next[PAGES];            /* a page's number + 1; 0 = null */
 byte used[PAGES];                  /* owner only; 0 while the page is current */
@@ -135,10 +135,10 @@ byte freers_done;
 #if SCAVENGES > 0
 byte purging[PAGES * WORDS];       /* slots whose contents are being dropped */
 byte purged[PAGES * WORDS];        /* slots whose contents were, not handed out since */
-bool owner_collects, scavenger_is_there;
-#define may_collect (!scavenger_is_there)
+bool owner_drains, scavenger_is_there;
+#define may_drain (!scavenger_is_there)
 #else
-#define may_collect true
+#define may_drain true
 #endif
 byte reports;
 byte frees_of_doubled;             /* of slot 0 of word 0 of page 0 */
@@ -173,19 +173,19 @@ inline note_free_of_doubled(page, word, slots) {
 /* ---- The owner -------------------------------------------------------------------------------- */
 
 /* The exchange on one remote word and what the owner does with the bits. */
-inline collect_word(page, word) {
+inline drain_word(page, word) {
   assert(page_is_ours[page]);
-#ifdef MUTANT_COLLECT_BY_STORE
+#ifdef MUTANT_DRAIN_BY_STORE
   skip                       /* the load was an earlier step */
 #else
   bits = remote_word[at(page, word)];
 #endif
   remote_word[at(page, word)] = 0;
-  printf("owner: collects %d of word %d of page %d\n", bits, word, page);
+  printf("owner: drains %d of word %d of page %d\n", bits, word, page);
   again = bits & local_word[at(page, word)];
   found_some = found_some || bits != again;
   local_word[at(page, word)] = local_word[at(page, word)] | bits;
-#if defined(MUTANT_SUMMARY_BIT) || defined(MUTANT_COUNT_COLLECTED_BITS)
+#if defined(MUTANT_SUMMARY_BIT) || defined(MUTANT_COUNT_DRAINED_BITS)
   if
   :: place[page] != CURRENT -> used[page] = used[page] - ones(bits)
   :: else
@@ -215,8 +215,8 @@ inline collect_word(page, word) {
 
 /* SizeClass::word_emptied: a free by the owner brought `used` to 0. */
 inline word_emptied(page) {
-  collect_word(page, 0);
-  collect_word(page, 1);
+  drain_word(page, 0);
+  drain_word(page, 1);
   equation(page);
   if
   :: used[page] == 0 ->
@@ -232,8 +232,8 @@ inline word_emptied(page) {
  * the give-back is an assumption, made by having both in one step; a legal free cannot be on its way. */
 inline give_back(page) {
 #ifndef MUTANT_NO_LAST_LOOK
-  collect_word(page, 0);
-  collect_word(page, 1);
+  drain_word(page, 0);
+  drain_word(page, 1);
   equation(page);
 #endif
   if
@@ -257,13 +257,13 @@ inline take_announcement(page) {
   on_inbox[page] = false
 }
 
-/* What SizeClass::absorb does after the last word. */
+/* What SizeClass::drain_page does after the last word. */
 inline settle(page) {
   if
   :: on_inbox[page] -> witness(QUEUED_AGAIN)
   :: else
   fi;
-#if defined(MUTANT_SUMMARY_BIT) || defined(MUTANT_COUNT_COLLECTED_BITS)
+#if defined(MUTANT_SUMMARY_BIT) || defined(MUTANT_COUNT_DRAINED_BITS)
   count = 0;
 #endif
   assert(pending[page] >= count);
@@ -276,7 +276,7 @@ inline settle(page) {
      equation(page);
      if
 #ifndef MUTANT_RETIRE_IDLE
-     :: place[page] == IDLE -> witness(IDLE_ABSORBED)     /* a double free: it stays where it is */
+     :: place[page] == IDLE -> witness(IDLE_DRAINED)     /* a double free: it stays where it is */
 #endif
      :: place[page] != IDLE && used[page] != 0
      :: else ->
@@ -288,13 +288,13 @@ inline settle(page) {
 }
 
 #ifdef MUTANT_SUMMARY_BIT
-#define to_collect(word) ((count >> (word)) & 1)
+#define to_drain(word) ((count >> (word)) & 1)
 #else
-#define to_collect(word) true
+#define to_drain(word) true
 #endif
 
-/* Takes one page off the inbox and absorbs it. */
-inline absorb_one() {
+/* Takes one page off the inbox and drains it. */
+inline drain_queued_page() {
   if
   :: taken == 0 -> atomic { taken = inbox; inbox = 0; printf("owner: takes the inbox\n") }
   :: else
@@ -307,19 +307,19 @@ inline absorb_one() {
   atomic { take_announcement(p) };
   taken = inbox_next[p];
 #endif
-#ifdef MUTANT_COLLECT_BY_STORE
+#ifdef MUTANT_DRAIN_BY_STORE
   bits = remote_word[at(p, 0)];
 #endif
   if
-  :: to_collect(0) -> atomic { collect_word(p, 0) }
+  :: to_drain(0) -> atomic { drain_word(p, 0) }
   :: else
   fi;
-#ifdef MUTANT_COLLECT_BY_STORE
+#ifdef MUTANT_DRAIN_BY_STORE
   bits = remote_word[at(p, 1)];
 #endif
   atomic {
     if
-    :: to_collect(1) -> collect_word(p, 1)
+    :: to_drain(1) -> drain_word(p, 1)
     :: else
     fi;
     settle(p);
@@ -347,7 +347,7 @@ inline leave_current(page) {
 inline hand_out(page, word) {
   mask = lowest(on_offer(page, word));
   if
-  :: LOOK_AT_ISSUE && (remote_word[at(page, word)] & mask) -> collect_word(page, word)
+  :: LOOK_AT_ISSUE && (remote_word[at(page, word)] & mask) -> drain_word(page, word)
   :: else
   fi;
   local_word[at(page, word)] = local_word[at(page, word)] & ~mask;
@@ -409,15 +409,15 @@ proctype Owner() {
   bool found_some, all_free, has_current, good_free_is_reported;
   do
 #if SCAVENGES == 0
-  :: inbox != 0 || taken != 0 -> absorb_one()
+  :: inbox != 0 || taken != 0 -> drain_queued_page()
 #else
-#ifdef MUTANT_COLLECT_DURING_SCAVENGING
-  :: atomic { inbox != 0 || taken != 0 -> owner_collects = true };
+#ifdef MUTANT_DRAIN_DURING_SCAVENGING
+  :: atomic { inbox != 0 || taken != 0 -> owner_drains = true };
 #else
-  :: atomic { (inbox != 0 || taken != 0) && may_collect -> owner_collects = true };
+  :: atomic { (inbox != 0 || taken != 0) && may_drain -> owner_drains = true };
 #endif
-     absorb_one();
-     owner_collects = false
+     drain_queued_page();
+     owner_drains = false
 #endif
   :: atomic {                                  /* allocate, for a thread or for the owner */
        any_page();
@@ -437,12 +437,12 @@ proctype Owner() {
        fi;
        p = 0; w = 0; mask = 0; found_some = false
      }
-  :: atomic {                                  /* collect early: any word at any time */
+  :: atomic {                                  /* drain early: any word at any time */
        any_page();
        any_word();
        if
-       :: EARLY_COLLECTION && may_collect && place[p] != GONE && remote_word[at(p, w)] != 0 ->
-          collect_word(p, w);
+       :: EARLY_DRAIN && may_drain && place[p] != GONE && remote_word[at(p, w)] != 0 ->
+          drain_word(p, w);
           equation(p);
           if
           :: pending[p] > announced[p] -> witness(EARLY)
@@ -477,8 +477,8 @@ proctype Owner() {
        if
        :: place[p] != GONE && announced[p] != 0 ->
           count = announced[p]; announced[p] = 0;
-          collect_word(p, 0);
-          collect_word(p, 1);
+          drain_word(p, 0);
+          drain_word(p, 1);
           settle(p);
           count = 0
        :: else
@@ -653,7 +653,7 @@ proctype Scavenger() {
      atomic {
        any_page();
        if
-       :: on_inbox[p] && !owner_collects ->
+       :: on_inbox[p] && !owner_drains ->
           scavenger_is_there = true;
           assert(page_is_ours[p]);
           printf("scavenger: purges page %d\n", p);

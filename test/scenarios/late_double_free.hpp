@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Double frees that are not collected yet at the moments when they would do most harm: when a page
+// Double frees that are not drained yet at the moments when they would do most harm: when a page
 // is given up and when the slot is issued again.
 #pragma once
 
@@ -35,7 +35,7 @@ struct LateDoubleFree {
         trial.refute(live.contains(next.value()), "given to two clients");
         live.push_back(next.value());
       }
-      zone.collect();
+      zone.drain();
     }
     trial.equal(live.size(), 2 * ObjectPage::geometry(64).slots);
     misuse.take_one(MisuseKind::DoubleFree);
@@ -67,7 +67,7 @@ struct LateDoubleFree {
         trial.refute(live.contains(next.value()), "given to two clients");
         live.push_back(next.value());
       }
-      zone.collect();
+      zone.drain();
     }
     trial.equal(live.size(), objects.size());
     misuse.take_one(MisuseKind::DoubleFree);
@@ -99,9 +99,9 @@ struct LateDoubleFree {
     }
     while (owner.allocate(other_layout)) {
     }
-    other.collect();
+    other.drain();
     misuse.take_one(MisuseKind::DoubleFree);
-    owner.collect();
+    owner.drain();
     trial.refute(owner.allocate(other_layout), "an object in use was given out again");
     trial.sound(owner.validate());
   }

@@ -232,7 +232,7 @@ struct OneSizeMisuse {
         return;
       }
     }
-    allocator.collect();
+    allocator.drain();
     trial.equal(misuse.take(), 4 * objects.size());
     trial.sound(allocator.validate());
     trial.equal(allocator.statistics().used, 0u);

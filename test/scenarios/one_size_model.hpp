@@ -65,7 +65,7 @@ struct OneSizeModel {
     } else if (kind < 4) {
       reclaim(trial.random.below(4));
     } else if (kind < 6) {
-      collect();
+      drain();
     } else if (kind < 8) {
       misalign();
     } else if (kind < 14) {
@@ -103,7 +103,7 @@ struct OneSizeModel {
     }
   }
 
-  /// Frees any slot, live or not; what is not live must be reported by the next collection at last.
+  /// Frees any slot, live or not; what is not live must be reported by the next drain at last.
   void touch_any_slot() {
     if (pages.empty()) {
       return;
@@ -119,12 +119,12 @@ struct OneSizeModel {
     } else {
       allocator->deallocate_remote(slot, layout);
     }
-    allocator->collect();
+    allocator->drain();
     withheld.clear();
     misuse.take_one(MisuseKind::DoubleFree);
     // Double frees that were taken in at the merge count as frees by others.
     remote_frees = allocator->statistics().remote_frees;
-    collect();
+    drain();
   }
 
   void misalign() {
@@ -165,8 +165,8 @@ struct OneSizeModel {
     trial.at_most(count, limit);
   }
 
-  void collect() {
-    allocator->collect();
+  void drain() {
+    allocator->drain();
     withheld.clear();
     const ClassStatistics statistics = allocator->statistics();
     trial.equal(statistics.used, live.size());
@@ -198,7 +198,7 @@ struct OneSizeModel {
     while (!live.empty()) {
       free_object(live.size() - 1, live.size() % 2 == 0);
     }
-    collect();
+    drain();
     reclaim(most_pages);
     trial.equal(source.live_pages(), 0u);
     trial.sound(allocator->validate());

@@ -44,7 +44,7 @@ struct OneSizeRemote {
     std::uint32_t words;
   };
 
-  void an_object_freed_by_another_is_reused_without_a_call_to_collect() {
+  void an_object_freed_by_another_is_reused_without_a_call_to_drain() {
     refill(trial, allocator, source, 2);
     for (void* object : allocate_all()) {
       allocator.deallocate_remote(object, layout);
@@ -70,23 +70,23 @@ struct OneSizeRemote {
     trial.sound(allocator.validate());
   }
 
-  void collecting_makes_pages_reclaimable() {
+  void draining_makes_pages_reclaimable() {
     refill(trial, allocator, source, 3);
     for (void* object : allocate_all()) {
       allocator.deallocate_remote(object, layout);
     }
-    allocator.collect();
+    allocator.drain();
     trial.sound(allocator.validate());
     trial.equal(allocator.statistics().used, 0u);
     trial.equal(reclaim_all(allocator, source), 3u);
   }
 
-  void a_page_with_frees_that_are_not_collected_is_not_reclaimed() {
+  void a_page_with_frees_that_are_not_drained_is_not_reclaimed() {
     refill(trial, allocator, source, 1);
     void* object = allocate();
     allocator.deallocate_remote(object, layout);
     reclaim_all(allocator, source);
-    allocator.collect();
+    allocator.drain();
     reclaim_all(allocator, source);
     trial.equal(source.live_pages(), 0u);
     trial.sound(allocator.validate());
@@ -102,7 +102,7 @@ struct OneSizeRemote {
         allocator.deallocate(objects[index], layout);
       }
     }
-    allocator.collect();
+    allocator.drain();
     const ClassStatistics statistics = allocator.statistics();
     trial.equal(statistics.remote_frees, (objects.size() + 2) / 3);
     trial.equal(statistics.used, objects.size() / 3);
@@ -129,7 +129,7 @@ struct OneSizeRemote {
          const std::size_t index : indices) {
       allocator.deallocate(objects[index], layout);
       allocator.deallocate_remote(objects[index], layout);
-      allocator.collect();
+      allocator.drain();
       misuse.take_one(MisuseKind::DoubleFree);
       trial.equal(misuse[0].address, objects[index]);
       trial.sound(allocator.validate());
@@ -148,7 +148,7 @@ struct OneSizeRemote {
       return;
     }
     allocator.deallocate_remote(objects[7], layout);
-    allocator.collect();
+    allocator.drain();
     misuse.take_all(MisuseKind::DoubleFree, 1u);
     trial.sound(allocator.validate());
     trial.equal(allocate(), objects[7]);
@@ -163,7 +163,7 @@ struct OneSizeRemote {
          const std::size_t index : indices) {
       allocator.deallocate_remote(objects[index], layout);
       allocator.deallocate(objects[index], layout);
-      allocator.collect();
+      allocator.drain();
       misuse.take_all(MisuseKind::DoubleFree, 1u);
       trial.sound(allocator.validate());
       trial.equal(allocate(), objects[index]);
@@ -186,7 +186,7 @@ struct OneSizeRemote {
         allocator.deallocate(objects[0], layout);
       }
       reclaim_all(allocator, source);
-      allocator.collect();
+      allocator.drain();
       reclaim_all(allocator, source);
       misuse.take_all(MisuseKind::DoubleFree, 1u);
       trial.equal(source.live_pages(), 0u);
@@ -197,13 +197,13 @@ struct OneSizeRemote {
   void two_frees_by_others_of_one_object_are_reported_once() {
     refill(trial, allocator, source, 1);
     const Objects objects = allocate_all();
-    for (const bool choices[] = {false, true}; const bool collect_between : choices) {
+    for (const bool choices[] = {false, true}; const bool drain_between : choices) {
       allocator.deallocate_remote(objects[5], layout);
-      if (collect_between) {
-        allocator.collect();
+      if (drain_between) {
+        allocator.drain();
       }
       allocator.deallocate_remote(objects[5], layout);
-      allocator.collect();
+      allocator.drain();
       misuse.take_all(MisuseKind::DoubleFree, 1u);
       trial.sound(allocator.validate());
       trial.equal(allocate(), objects[5]);
@@ -223,7 +223,7 @@ struct OneSizeRemote {
       for (std::size_t index = 1; index < objects.size(); ++index) {
         allocator.deallocate_remote(objects[index], layout);
       }
-      allocator.collect();
+      allocator.drain();
       if (!trial.sound(allocator.validate())) {
         return;
       }
@@ -239,7 +239,7 @@ struct OneSizeRemote {
           return;
         }
         late.announce();
-        allocator.collect();
+        allocator.drain();
         if (!trial.sound(allocator.validate())) {
           return;
         }
@@ -251,7 +251,7 @@ struct OneSizeRemote {
         }
       } else {
         late.announce();
-        allocator.collect();
+        allocator.drain();
       }
       trial.sound(allocator.validate());
       trial.equal(reclaim_all(allocator, source), 1u);
@@ -267,10 +267,10 @@ struct OneSizeRemote {
 template <class Page>
 inline constexpr Scenario one_size_remote_scenarios[] = {
     scenario<
-        &OneSizeRemote<Page>::an_object_freed_by_another_is_reused_without_a_call_to_collect>(),
+        &OneSizeRemote<Page>::an_object_freed_by_another_is_reused_without_a_call_to_drain>(),
     scenario<&OneSizeRemote<Page>::many_queued_pages_are_all_reused>(),
-    scenario<&OneSizeRemote<Page>::collecting_makes_pages_reclaimable>(),
-    scenario<&OneSizeRemote<Page>::a_page_with_frees_that_are_not_collected_is_not_reclaimed>(),
+    scenario<&OneSizeRemote<Page>::draining_makes_pages_reclaimable>(),
+    scenario<&OneSizeRemote<Page>::a_page_with_frees_that_are_not_drained_is_not_reclaimed>(),
     scenario<&OneSizeRemote<Page>::frees_by_others_are_counted>(),
     scenario<&OneSizeRemote<Page>::an_object_of_another_allocator_goes_home>(),
     scenario<&OneSizeRemote<Page>::a_free_by_another_after_the_owners_is_reported_at_the_merge>(),

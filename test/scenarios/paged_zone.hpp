@@ -89,7 +89,7 @@ struct PagedZoneScenario {
 
   void empty_pages_move_between_classes_before_it_asks() {
     free(allocate(4 * slots_of_64, layout), layout);
-    zone.settle();
+    zone.drain_and_leave_current();
     const std::size_t calls = frames.calls();
     const std::size_t pages = frames.live_frames();
     for (const std::size_t sizes[] = {16u, 32u, 128u, 256u}; const std::size_t size : sizes) {
@@ -175,7 +175,7 @@ struct PagedZoneScenario {
 
   void keeps_few_empty_pages() {
     free(allocate(200 * slots_of_64, layout), layout);
-    zone.settle();
+    zone.drain_and_leave_current();
     trial.at_most(frames.live_frames(),
                   DefaultConfig::idle_pages_per_class + DefaultConfig::depot_pages);
   }
@@ -184,7 +184,7 @@ struct PagedZoneScenario {
     for (void* object : allocate(200 * slots_of_64, layout)) {
       Zone::deallocate_remote(object, layout);
     }
-    zone.settle();
+    zone.drain_and_leave_current();
     trial.at_most(frames.live_frames(),
                   DefaultConfig::idle_pages_per_class + DefaultConfig::depot_pages);
   }

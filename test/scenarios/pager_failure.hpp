@@ -107,7 +107,7 @@ class PagerFailureScript {
     if (!Zone::has_runs && layout.size() > largest) {
       return;
     }
-    zones_[zone].collect();
+    zones_[zone].drain();
     const ZoneStatistics before = zones_[zone].statistics();
     const Result<void*> block =
         zeroed ? zones_[zone].allocate_zeroed(layout) : zones_[zone].allocate(layout);
@@ -186,7 +186,7 @@ class PagerFailureScript {
       free(blocks_.size() - 1, blocks_.back().zone);
     }
     for (const std::size_t zones[] = {0, 1, 0, 1}; const std::size_t zone : zones) {
-      zones_[zone].collect();
+      zones_[zone].drain();
     }
     zones_[0].trim();
     zones_[1].trim();

@@ -152,11 +152,11 @@ struct PassedOn {
     trial.sound(allocator.validate());
   }
 
-  void a_later_free_by_another_is_reported_when_it_is_collected() {
+  void a_later_free_by_another_is_reported_when_it_is_drained() {
     void* object = objects[11];
     free(object);
     allocator.deallocate_remote(object, layout);
-    allocator.collect();
+    allocator.drain();
     misuse.take_one(MisuseKind::DoubleFree);
     if (!trial.sound(allocator.validate())) {
       return;
@@ -165,10 +165,10 @@ struct PassedOn {
     trial.equal(allocate(), nullptr);
   }
 
-  void collecting_frees_by_others_in_its_page_keeps_the_slot_free() {
+  void draining_frees_by_others_in_its_page_keeps_the_slot_free() {
     free(objects[2]);
     allocator.deallocate_remote(objects[4], layout);
-    allocator.collect();
+    allocator.drain();
     if (!trial.sound(allocator.validate())) {
       return;
     }
@@ -229,7 +229,7 @@ struct PassedOnInZones {
     }
   }
 
-  void a_zone_that_settles_takes_the_slot_back() {
+  void a_zone_that_leaves_its_pages_takes_the_slot_back() {
     const Layout layout = layout_of(64);
     Frames frames(trial);
     const Box<ScopedZone<Frames>> its_zone(trial, frames);
@@ -244,7 +244,7 @@ struct PassedOnInZones {
     if (!trial.equal(page->tag.load(Order::relaxed), zone.tag() | PageState::full)) {
       return;
     }
-    zone.settle();
+    zone.drain_and_leave_current();
     trial.equal(page->tag.load(Order::relaxed), zone.tag());
     trial.sound(zone.validate());
     trial.equal(zone.statistics().used_bytes, (count - 1) * 64);
@@ -300,15 +300,15 @@ inline constexpr Scenario passed_on_scenarios[] = {
     scenario<&PassedOn<Page>::statistics_and_visits_know_that_the_slot_is_free>(),
     scenario<&PassedOn<Page>::ends_when_there_is_another_page_to_allocate_from>(),
     scenario<&PassedOn<Page>::an_announced_free_by_another_is_seen_before_the_slot_is_issued>(),
-    scenario<&PassedOn<Page>::a_later_free_by_another_is_reported_when_it_is_collected>(),
-    scenario<&PassedOn<Page>::collecting_frees_by_others_in_its_page_keeps_the_slot_free>(),
+    scenario<&PassedOn<Page>::a_later_free_by_another_is_reported_when_it_is_drained>(),
+    scenario<&PassedOn<Page>::draining_frees_by_others_in_its_page_keeps_the_slot_free>(),
     scenario<&PassedOn<Page>::frees_by_others_of_all_else_leave_a_page_that_can_be_reclaimed>(),
     scenario<&PassedOn<Page>::a_slot_passed_on_does_not_keep_its_page_from_being_reclaimed>(),
 };
 
 inline constexpr Scenario passed_on_in_zones_scenarios[] = {
     scenario<&PassedOnInZones::the_last_object_of_a_page_empties_it>(),
-    scenario<&PassedOnInZones::a_zone_that_settles_takes_the_slot_back>(),
+    scenario<&PassedOnInZones::a_zone_that_leaves_its_pages_takes_the_slot_back>(),
     scenario<&PassedOnInZones::is_never_taken_for_zeroed>(),
     scenario<&PassedOnInZones::a_hardened_zone_sees_a_free_under_way_by_another>(),
 };

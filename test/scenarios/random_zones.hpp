@@ -121,9 +121,9 @@ struct RandomPagedZones {
     if (kind == 0) {
       zone.trim();
     } else if (kind < 4) {
-      zone.settle();
+      zone.drain_and_leave_current();
     } else if (kind < 24) {
-      zone.collect();
+      zone.drain();
     }
   }
 
@@ -157,7 +157,7 @@ struct RandomZonesByHand {
         reclaim(zones[zone], trial.random.below(4));
       }
       if (trial.random.one_in(200)) {
-        zones[zone].settle();
+        zones[zone].drain_and_leave_current();
       }
       model.check(step % 64 == 0);
       model.check_counts();

@@ -72,7 +72,7 @@ struct RefillMisuse {
         return;
       }
     }
-    zone.settle();
+    zone.drain_and_leave_current();
     if (!trial.equal(zone.statistics().depot_bytes, 4 * kibibyte, "one page stays in the class")) {
       return;
     }

@@ -46,7 +46,7 @@ struct ZeroedZone {
             objects.pop_back();
           }
           if (round % 50 == 0) {
-            zone.collect();
+            zone.drain();
           }
         }
       }
@@ -94,7 +94,7 @@ struct ZeroedZone {
     const Box<ScopedZone<Frames>> its_zone(trial, frames);
     ScopedZone<Frames>& zone = *its_zone;
     zone.deallocate(zone.allocate(layout_of(64)).value_or(nullptr), layout_of(64));
-    zone.settle();
+    zone.drain_and_leave_current();
     const std::size_t calls = frames.calls();
     void* object = zone.allocate_zeroed(layout_of(128)).value_or(nullptr);
     if (!trial.differ(object, nullptr)) {

@@ -26,12 +26,12 @@ struct ZoneMisuse {
       : trial(its_trial), pager(trial), misuse(trial), live(trial, most_live) {}
 
   ~ZoneMisuse() {
-    settle();
+    drain_and_leave_current();
     misuse.none();
     for (void* object : live) {
       zone.deallocate(object, layout);
     }
-    settle();
+    drain_and_leave_current();
     zone.trim();
     other.trim();
     trial.sound(zone.validate());
@@ -84,9 +84,9 @@ struct ZoneMisuse {
     return frame_of(objects[0]);
   }
 
-  void settle() {
-    other.collect();
-    zone.collect();
+  void drain_and_leave_current() {
+    other.drain();
+    zone.drain();
   }
 
   /// What a bad call must leave alone.
@@ -106,7 +106,7 @@ struct ZoneMisuse {
     return objects;
   }
 
-  /// Runs `call` and expects exactly `kind`, by the time that everything is collected at the
+  /// Runs `call` and expects exactly `kind`, by the time that everything is drained at the
   /// latest.
   template <class Call>
   void expect_harmless(const char* what, MisuseKind kind, Call&& call,
@@ -116,7 +116,7 @@ struct ZoneMisuse {
     Objects live_before = visited();
     call();
     trial.sound(zone.validate(), where);
-    settle();
+    drain_and_leave_current();
     misuse.take_one(kind, where);
     trial.sound(zone.validate(), where);
     trial.sound(other.validate(), where);
@@ -244,7 +244,7 @@ struct ZoneMisuse {
     Zone::deallocate_remote(frame, layout);
     misuse.take_one(MisuseKind::DoubleFree);
     full_page();
-    settle();
+    drain_and_leave_current();
     trial.sound(zone.validate());
     trial.equal(zone.class_statistics(index).used, live.size());
   }
@@ -328,7 +328,7 @@ struct ZoneMisuse {
     Zone::deallocate_remote(object, layout);
     misuse.take_one(MisuseKind::DoubleFree);
     other.deallocate(object, layout);
-    settle();
+    drain_and_leave_current();
     misuse.take_one(MisuseKind::DoubleFree);
     trial.equal(zone.class_statistics(index).used, 1u);
   }
@@ -365,10 +365,10 @@ struct ZoneMisuse {
       trial.sound(zone.validate());
       if (Config::hardened) {
         misuse.take_one(MisuseKind::DoubleFree);
-        settle();
+        drain_and_leave_current();
         misuse.none();
       } else {
-        settle();
+        drain_and_leave_current();
         misuse.take_one(MisuseKind::DoubleFree);
       }
       trial.sound(zone.validate());

@@ -113,10 +113,10 @@ class ZoneModel {
     }
   }
 
-  /// Collects everything; then all counts and the live blocks are exactly the model's.
+  /// Drains everything; then all counts and the live blocks are exactly the model's.
   void check_settled() noexcept {
     for (const std::size_t zones[] = {0, 1, 0, 1}; const std::size_t zone : zones) {
-      zones_[zone].collect();  // The first delivers what the other collects the second time.
+      zones_[zone].drain();  // The first delivers what the other drains the second time.
     }
     for (std::size_t zone = 0; zone < 2; ++zone) {
       trial_.sound(zones_[zone].validate());

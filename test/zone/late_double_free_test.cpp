@@ -78,14 +78,14 @@ TEST(LateDoubleFree, under_way_when_its_page_becomes_idle_keeps_the_page) {
   SteppedAtomics::after_exchange = [&] {
     SteppedAtomics::after_exchange = [&] { SteppedAtomics::after_exchange = free_again; };
   };
-  allocator.collect();
+  allocator.drain();
   ASSERT_TRUE(other.joinable());
   const auto nothing_of_it = [](Page*) {};
   EXPECT_EQ(allocator.try_reclaim_pages(2, nothing_of_it), 0u);
   EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
   SteppedAtomics::may_announce.release();
   other.join();
-  allocator.collect();
+  allocator.drain();
   EXPECT_EQ(allocator.validate(), nullptr);
   EXPECT_EQ(allocator.try_reclaim_pages(2, nothing_of_it), 1u);
 }

@@ -128,10 +128,10 @@ TYPED_TEST(OwnerTest, tells_whether_it_has_taken_mail) {
   Owner<TypeParam> owner;
   EXPECT_EQ(owner.take(), nullptr);
   owner.push(&page);
-  EXPECT_FALSE(owner.has_taken_since());
+  EXPECT_FALSE(owner.has_drained_since());
   EXPECT_EQ(owner.take(), &page);
-  EXPECT_TRUE(owner.has_taken_since());
-  EXPECT_FALSE(owner.has_taken_since());
+  EXPECT_TRUE(owner.has_drained_since());
+  EXPECT_FALSE(owner.has_drained_since());
 }
 
 TEST(Owner, pushes_by_several_threads_arrive_once_each) {

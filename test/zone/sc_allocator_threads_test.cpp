@@ -65,14 +65,14 @@ TYPED_TEST(SCAllocatorThreadsTest, of_several_frees_of_an_object_at_once_all_but
     });
     EXPECT_EQ(this->misuse_.take_count(MisuseKind::DoubleFree),
               (thread_count - 1) * objects.size());
-    this->allocator_.collect();
+    this->allocator_.drain();
     EXPECT_EQ(this->allocator_.validate(), nullptr);
     EXPECT_EQ(this->allocator_.statistics().used, 0u);
     EXPECT_EQ(test::reclaim_all(this->allocator_, this->source_), 3u);
   }
 }
 
-TYPED_TEST(SCAllocatorThreadsTest, of_two_frees_one_is_reported_even_while_the_owner_collects) {
+TYPED_TEST(SCAllocatorThreadsTest, of_two_frees_one_is_reported_even_while_the_owner_drains) {
   for (int round = 0; round < 40; ++round) {
     test::refill(this->allocator_, this->source_, 2);
     const std::vector<void*> objects = this->allocate_all();
@@ -80,7 +80,7 @@ TYPED_TEST(SCAllocatorThreadsTest, of_two_frees_one_is_reported_even_while_the_o
     run_threads(3, [&](std::size_t thread) {
       if (thread == 0) {
         while (running.load() != 0) {
-          this->allocator_.collect();
+          this->allocator_.drain();
         }
       } else {
         for (void* object : objects) {
@@ -89,7 +89,7 @@ TYPED_TEST(SCAllocatorThreadsTest, of_two_frees_one_is_reported_even_while_the_o
         running.fetch_sub(1);
       }
     });
-    this->allocator_.collect();
+    this->allocator_.drain();
     ASSERT_EQ(this->misuse_.take_count(MisuseKind::DoubleFree), objects.size());
     ASSERT_EQ(this->allocator_.validate(), nullptr);
     ASSERT_EQ(this->allocator_.statistics().used, 0u);
@@ -160,7 +160,7 @@ TYPED_TEST(SCAllocatorThreadsTest, objects_freed_by_other_threads_are_reused_and
       std::this_thread::yield();
     }
     if (random.one_in(1000)) {
-      this->allocator_.collect();
+      this->allocator_.drain();
       test::reclaim_all(this->allocator_, this->source_);
       test::refill(this->allocator_, this->source_, 3 - this->source_.live_pages());
     }
@@ -170,7 +170,7 @@ TYPED_TEST(SCAllocatorThreadsTest, objects_freed_by_other_threads_are_reused_and
     thread.join();
   }
   EXPECT_EQ(damaged.load(), 0u);
-  this->allocator_.collect();
+  this->allocator_.drain();
   EXPECT_EQ(this->allocator_.validate(), nullptr);
   const ClassStatistics statistics = this->allocator_.statistics();
   EXPECT_EQ(statistics.used, 0u);
@@ -212,7 +212,7 @@ TEST_F(SCAllocatorOrder, what_the_freeing_thread_did_happened_before_the_next_us
 }
 
 TEST_F(SCAllocatorOrder,
-       a_slot_that_is_collected_before_its_announcement_was_released_by_its_mark) {
+       a_slot_that_is_drained_before_its_announcement_was_released_by_its_mark) {
   const std::vector<void*> objects = allocate_all();
   HappensBefore::become(1);
   const std::uint64_t last_use = HappensBefore::now();
@@ -226,7 +226,7 @@ TEST_F(SCAllocatorOrder,
   });
   allocator_.deallocate_remote(objects[0], layout);
   HappensBefore::become(0);
-  allocator_.collect();
+  allocator_.drain();
   EXPECT_EQ(allocator_.validate(), nullptr);
   EXPECT_EQ(allocator_.statistics().used, objects.size() - 1);
 }
@@ -238,7 +238,7 @@ TEST_F(SCAllocatorOrder, who_announces_next_has_seen_the_owner_take_the_page) {
   allocator_.deallocate_remote(first, layout);
   HappensBefore::become(0);
   const std::uint64_t before_taking = HappensBefore::now();
-  allocator_.collect();
+  allocator_.drain();
   HappensBefore::become(1);
   EXPECT_FALSE(HappensBefore::has_seen(0, before_taking));
   allocator_.deallocate_remote(second, layout);

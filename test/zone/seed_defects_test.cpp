@@ -168,7 +168,7 @@ TEST_F(SeedDefect, the_last_writes_of_who_frees_happen_before_the_next_use) {
   HappensBefore::become(1);
   const std::uint64_t last_use_of_first = HappensBefore::now();
   other.deallocate(objects[0], layout);
-  other.collect();
+  other.drain();
   HappensBefore::become(2);
   const std::uint64_t last_use_of_second = HappensBefore::now();
   owner.deallocate_remote(objects[1], layout);
@@ -203,13 +203,13 @@ TEST_F(SeedDefect, zones_free_each_others_objects_while_both_are_at_work) {
       test::fill_pattern(mine, 48, side);
       zones[side].deallocate(mine, layout);
     }
-    zones[side].collect();
+    zones[side].drain();
   };
   std::thread thread(work, 0);
   work(1);
   thread.join();
   for (auto& zone : zones) {
-    zone.collect();
+    zone.drain();
     EXPECT_EQ(zone.validate(), nullptr);
     EXPECT_EQ(zone.statistics().used_bytes, 0u);
     EXPECT_EQ(zone.statistics().remote_frees, count);
@@ -238,7 +238,7 @@ TEST_F(SeedDefect, of_two_threads_that_free_the_same_object_one_is_reported) {
   free_all();
   thread.join();
   EXPECT_EQ(misuse_.take_count(MisuseKind::DoubleFree), objects.size());
-  zone.collect();
+  zone.drain();
   EXPECT_EQ(zone.validate(), nullptr);
   EXPECT_EQ(zone.statistics().used_bytes, 0u);
 }

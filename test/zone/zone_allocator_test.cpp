@@ -271,7 +271,7 @@ class WithheldFrees : public ZoneAllocatorTest {
   std::size_t withheld() const { return zone_.statistics().withheld_bytes; }
   /// Objects of the owner that are live as far as it can tell.
   std::size_t used(Layout layout) {
-    owner_.collect();
+    owner_.drain();
     return owner_.class_statistics(ZoneAllocator::class_for(layout)).used;
   }
 
@@ -286,14 +286,14 @@ TEST_F(WithheldFrees, are_told_to_their_owner_on_demand) {
   }
   EXPECT_EQ(withheld(), 10 * 64u);
   EXPECT_EQ(used(layout_), 10u) << "withheld";
-  zone_.collect();
+  zone_.drain();
   EXPECT_EQ(withheld(), 0u);
   EXPECT_EQ(used(layout_), 0u);
 }
 
-TEST_F(WithheldFrees, are_told_to_their_owner_by_settle) {
+TEST_F(WithheldFrees, are_told_to_their_owner_by_drain_and_leave_current) {
   zone_.deallocate(allocate_elsewhere(1, layout_)[0], layout_);
-  zone_.settle();
+  zone_.drain_and_leave_current();
   EXPECT_EQ(withheld(), 0u);
   EXPECT_EQ(used(layout_), 0u);
 }
@@ -314,7 +314,7 @@ TEST_F(WithheldFrees, are_bounded_in_bytes) {
       zone_.deallocate(object, layout);
       ASSERT_LE(withheld(), DefaultConfig::remote_buffer_bytes);
     }
-    zone_.collect();
+    zone_.drain();
     EXPECT_EQ(used(layout), 0u);
   }
 }
@@ -332,7 +332,7 @@ TEST_F(WithheldFrees, do_not_exist_when_hardened) {
   void* object = allocate_refilling(owner, frames_, layout_);
   zone.deallocate(object, layout_);
   EXPECT_EQ(zone.statistics().withheld_bytes, 0u);
-  owner.collect();
+  owner.drain();
   EXPECT_EQ(owner.statistics().used_bytes, 0u);
 }
 
@@ -340,7 +340,7 @@ TEST_F(WithheldFrees, keep_the_page_of_their_object) {
   zone_.deallocate(allocate_elsewhere(1, layout_)[0], layout_);
   const auto take = [&](ObjectPage* page) { frames_.take_page(page); };
   EXPECT_EQ(owner_.try_reclaim_base_pages(1, take), 0u);
-  zone_.collect();
+  zone_.drain();
   EXPECT_EQ(owner_.try_reclaim_base_pages(1, take), 1u);
 }
 
@@ -353,7 +353,7 @@ TEST_F(ZoneAllocatorTest, frees_from_another_zone_are_reused) {
   for (void* object : objects) {
     other.deallocate(object, layout_of(64));
   }
-  other.collect();
+  other.drain();
   for (int count = 0; count < 63; ++count) {
     void* object = zone_.allocate(layout_of(64)).value_or(nullptr);
     ASSERT_EQ(objects.erase(object), 1u) << "without a refill";
@@ -430,7 +430,7 @@ WorstCalls worst_calls(std::size_t count) {
   while (objects.size() > 0) {
     free_one();
   }
-  zone.collect();
+  zone.drain();
   std::size_t reclaimed = 1;
   while (reclaimed != 0) {
     measure(calls.reclaim_one_page, calls, [&] {

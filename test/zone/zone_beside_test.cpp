@@ -80,7 +80,7 @@ TEST_F(ZoneBeside, an_overflow_does_not_reach_the_meta_data) {
 TEST_F(ZoneBeside, empty_pages_move_between_classes_of_one_frame_size_only) {
   const std::vector<void*> small = allocate(1, layout_of(64));
   free(small, layout_of(64));
-  zone_.settle();
+  zone_.drain_and_leave_current();
   const std::size_t calls = chunks_.calls();
   (void)zone_.allocate(layout_of(128)).value();
   EXPECT_EQ(chunks_.calls(), calls) << "the empty page of another class serves";
@@ -143,7 +143,7 @@ TEST(HandRefilledZoneBeside, keeps_every_empty_page_until_it_is_reclaimed) {
     ASSERT_NE(object, nullptr);
     zone.deallocate(object, layout);
   }
-  zone.settle();
+  zone.drain_and_leave_current();
   EXPECT_EQ(zone.validate(), nullptr);
   const ZoneStatistics sums = zone.statistics();
   EXPECT_EQ(sums.page_bytes + sums.depot_bytes, chunks.live_bytes());

@@ -30,16 +30,16 @@ void free_remotely(Zone& zone, std::size_t count) {
   }
 }
 
-TEST(ZoneScavenging, what_a_scavenger_holds_whom_nothing_stops_is_collected_another_time) {
+TEST(ZoneScavenging, what_a_scavenger_holds_whom_nothing_stops_is_drained_another_time) {
   FrameSource frames;
   ScopedZone<FrameSource> zone(frames);
   free_remotely(zone, 4);
   zone.scavenge_queue(fence, 9, [&](auto*) {
-    zone.collect();
+    zone.drain();
     EXPECT_EQ(zone.statistics().remote_frees, 0u);
     return true;
   });
-  zone.collect();
+  zone.drain();
   EXPECT_EQ(zone.statistics().remote_frees, 4u);
   EXPECT_FALSE(zone.has_mail());
   EXPECT_EQ(zone.validate(), nullptr);
@@ -53,7 +53,7 @@ struct StoppingPager : FrameSource {
 };
 static_assert(ScavengingPauser<StoppingPager> && !ScavengingPauser<FrameSource>);
 
-TEST(ZoneScavenging, a_pager_that_can_pauses_scavenging_lets_everything_be_collected) {
+TEST(ZoneScavenging, a_pager_that_can_pauses_scavenging_lets_everything_be_drained) {
   StoppingPager frames;
   ScopedZone<StoppingPager> zone(frames);
   free_remotely(zone, 4);
@@ -70,7 +70,7 @@ TEST(ZoneScavenging, a_pager_that_can_pauses_scavenging_lets_everything_be_colle
     });
   });
   is_there.acquire();
-  zone.collect();
+  zone.drain();
   EXPECT_EQ(zone.statistics().remote_frees, 4u);
   EXPECT_FALSE(zone.has_mail());
   scavenger.join();

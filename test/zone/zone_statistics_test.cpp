@@ -92,7 +92,7 @@ TEST_F(ZoneStatisticsTest, count_frees_by_others_when_they_are_taken_in) {
   }
   EXPECT_EQ(found().used, 100u);
   EXPECT_EQ(found().remote_frees, 0u);
-  zone_.collect();
+  zone_.drain();
   EXPECT_EQ(found().used, 60u);
   EXPECT_EQ(found().frees, 40u);
   EXPECT_EQ(found().remote_frees, 40u);
@@ -135,7 +135,7 @@ TEST_F(ZoneStatisticsTest, remember_the_most_pages_and_the_most_bytes) {
 
 TEST_F(ZoneStatisticsTest, count_a_page_that_changes_its_class_in_both) {
   zone_.deallocate(allocate(1)[0], layout_);
-  zone_.settle();
+  zone_.drain_and_leave_current();
   ASSERT_TRUE(zone_.allocate(layout_of(128)));
   EXPECT_EQ(found().reclaims, 1u);
   EXPECT_EQ(found().pages, 0u);
@@ -149,7 +149,7 @@ TEST_F(ZoneStatisticsTest, depot_and_classes_are_all_that_the_zone_holds) {
   for (void* object : allocate(50 * slots_of_64)) {
     zone_.deallocate(object, layout_);
   }
-  zone_.settle();
+  zone_.drain_and_leave_current();
   const ZoneStatistics sums = zone_.statistics();
   EXPECT_EQ(sums.page_bytes, base_page_bytes);
   EXPECT_EQ(sums.depot_bytes, 4 * base_page_bytes);
@@ -241,7 +241,7 @@ TEST_F(ZoneStatisticsTest, read_by_another_thread_lag_by_the_current_page) {
   }
   done = true;
   reader.join();
-  zone_.settle();
+  zone_.drain_and_leave_current();
   EXPECT_EQ(zone_.allocations(index_), 20000u) << "exact once settled";
 }
 
@@ -259,7 +259,7 @@ TEST_F(ZoneStatisticsTest, visiting_shows_live_objects_and_nothing_else) {
     live.erase(objects[position]);
   }
   EXPECT_TRUE(visited() == live) << "freed by others, whether taken in or not";
-  zone_.collect();
+  zone_.drain();
   EXPECT_TRUE(visited() == live);
   for (int count = 0; count < 30; ++count) {
     live.insert(allocate(1)[0]);

@@ -98,11 +98,11 @@ class ZoneThreads : public testing::Test {
   /// Everything that was in flight taken in: no zone has anything, no frame is left.
   void expect_all_accounted_for() {
     for (Zone& zone : zones_) {
-      zone.collect();
+      zone.drain();
     }
     std::size_t remote_frees = 0;
     for (Zone& zone : zones_) {
-      zone.collect();
+      zone.drain();
       EXPECT_EQ(zone.validate(), nullptr);
       const ZoneStatistics sums = zone.statistics();
       EXPECT_EQ(sums.used_bytes, 0u);
@@ -204,7 +204,7 @@ TYPED_TEST(ZoneThreads, each_frees_the_blocks_of_all) {
         zone.trim();
       }
       if (mine.one_in(10)) {
-        zone.settle();
+        zone.drain_and_leave_current();
       }
     }
     finish.arrive_and_wait();
@@ -256,7 +256,7 @@ TYPED_TEST(ZoneThreads, pages_are_not_given_back_under_a_free) {
         mailboxes[number % 2].put({block});
       }
     }
-    zone.settle();
+    zone.drain_and_leave_current();
     if (round % 4 == 0) {
       zone.trim();
     }
@@ -295,7 +295,7 @@ TYPED_TEST(ZoneThreads, of_two_remote_frees_of_an_object_exactly_one_is_reported
     step.arrive_and_wait();
     step.arrive_and_wait();
     ASSERT_EQ(this->misuse_.take_count(MisuseKind::DoubleFree), objects_per_round);
-    this->zones_[0].collect();
+    this->zones_[0].drain();
     ASSERT_EQ(this->misuse_.take_kinds().size(), 0u);
     ASSERT_EQ(this->zones_[0].statistics().used_bytes, 64u) << "only one of two counts";
     ASSERT_EQ(this->zones_[0].validate(), nullptr);
@@ -307,7 +307,7 @@ TYPED_TEST(ZoneThreads, of_two_remote_frees_of_an_object_exactly_one_is_reported
   this->expect_all_accounted_for();
 }
 
-TYPED_TEST(ZoneThreads, remote_double_frees_are_harmless_while_the_owner_collects) {
+TYPED_TEST(ZoneThreads, remote_double_frees_are_harmless_while_the_owner_drains) {
   // No slot is issued anew, so that each second free is found: at the call, or when the owner took
   // in the first between the two, at the merge.
   const Layout layout = layout_of(64, 8);
@@ -328,11 +328,11 @@ TYPED_TEST(ZoneThreads, remote_double_frees_are_harmless_while_the_owner_collect
   std::thread first(free_all);
   std::thread second(free_all);
   while (running != 0) {
-    zone.collect();
+    zone.drain();
   }
   first.join();
   second.join();
-  zone.collect();
+  zone.drain();
   EXPECT_EQ(zone.validate(), nullptr);
   EXPECT_EQ(this->misuse_.take_count(MisuseKind::DoubleFree), objects.size());
   EXPECT_EQ(zone.statistics().used_bytes, keepers.size() * 64);
@@ -357,7 +357,7 @@ TYPED_TEST(ZoneThreads, a_zone_is_adopted_by_another_thread) {
         blocks[position] = blocks.back();
         blocks.pop_back();
       }
-      this->zones_[0].settle();
+      this->zones_[0].drain_and_leave_current();
     }).join();
   }
   EXPECT_EQ(this->torn_, 0u);
@@ -459,7 +459,7 @@ TEST(ZoneInterrupts, handlers_free_into_the_zone_that_they_interrupt) {
         mine.clear();
       }
       if (step % 1000 == 0) {
-        zone.collect();
+        zone.drain();
         ASSERT_EQ(zone.validate(), nullptr);
       }
       if (step % 5000 == 0) {
@@ -474,7 +474,7 @@ TEST(ZoneInterrupts, handlers_free_into_the_zone_that_they_interrupt) {
   for (void* freed : mine) {
     zone.deallocate(freed, layout);
   }
-  zone.collect();
+  zone.drain();
   EXPECT_EQ(zone.validate(), nullptr);
   const ZoneStatistics sums = zone.statistics();
   EXPECT_EQ(sums.used_bytes, 0u);

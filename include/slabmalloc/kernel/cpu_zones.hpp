@@ -302,7 +302,7 @@ class CpuZones {
   /// Takes in all frees that are under way between CPUs and frees what is kept for interrupts: then all that is free
   /// is found free, and class_statistics() tells what is not.
   /// Pre: nobody else uses it. Cost: O(pages).
-  void settle() noexcept;
+  void drain_and_leave_current() noexcept;
 
   /// Gives everything back, whatever lives in it, and starts anew. Pre: nobody else uses it or its objects.
   void release_all() noexcept;

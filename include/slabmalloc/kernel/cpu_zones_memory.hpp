@@ -260,7 +260,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_some(Part& part, std::uint32
     part.next_to_drain = 0;
   }
   if (pages != 0 && part.zone.has_mail()) {
-    part.zone.take_in_some(pages);
+    part.zone.drain_some(pages);
     return true;
   }
   bool has_trimmed = false;
@@ -308,7 +308,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_this_cpu() noexcept {
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void CpuZones<HooksT, PagerT, ConfigT, Life>::release_all() noexcept {
-  settle();
+  drain_and_leave_current();
   for (Part& part : parts_) {
     part.zone.release_all(
         [&](void* frame, std::size_t bytes) noexcept { give_back_frame(frame, bytes); });
@@ -328,7 +328,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::release_all() noexcept {
 }
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-void CpuZones<HooksT, PagerT, ConfigT, Life>::settle() noexcept {
+void CpuZones<HooksT, PagerT, ConfigT, Life>::drain_and_leave_current() noexcept {
   // What one zone delivers another takes in.
   for (int round = 0; round < 2; ++round) {
     for (Part& part : parts_) {
@@ -337,7 +337,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::settle() noexcept {
           part.deallocate(object, index);
         }
       }
-      part.zone.collect();
+      part.zone.drain();
     }
   }
   for (Part& part : parts_) {

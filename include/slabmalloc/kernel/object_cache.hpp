@@ -214,7 +214,7 @@ class ObjectCache {
   /// Destroys all objects and gives all frames back, if none is in use; returns how many are, and
   /// then they stay. It may be used again afterwards. Pre: nobody else uses it. Cost: O(pages).
   std::size_t destroy() noexcept {
-    zones_.settle();
+    zones_.drain_and_leave_current();
     const std::size_t used = zones_.class_statistics(0).used;
     if (used == 0) {
       zones_.release_all();

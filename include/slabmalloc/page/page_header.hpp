@@ -8,14 +8,14 @@
 //                                                         ^ header address
 //
 // Bit 1 means free. `local` is written by the owner alone with plain stores. `remote` is written by
-// everyone else: a set bit is a free that the owner has not collected yet. A slot is live if and only
+// everyone else: a set bit is a free that the owner has not drained yet. A slot is live if and only
 // if neither bit is set. Bits of `local` beyond the last slot are always set, so that a word whose slots
 // are all free has all bits set.
 //
 // On 64-bit targets the header has 48 bytes, so that with one word of each bitmap it fills a cache
 // line of 64: 63 objects of 64 B in a page of 4 KiB.
 //
-// Remote free, by any thread:              Collection, by the owner:
+// Remote free, by any thread:              Draining, by the owner:
 //   remote[w] |= mask          (release)     take a page off the inbox
 //   old = announced += n       (acq_rel)     n = announced.exchange(0)          (acq_rel)
 //   old == 0: push on the inbox (release)    bits = remote[w].exchange(0)       (acquire)
@@ -55,7 +55,7 @@ struct PageHeader {
   PageHeader* previous = nullptr;       ///< The page itself while it is current, and in no list.
   PageHeader* inbox_next = nullptr;     ///< Written by whoever pushes the page on an inbox.
   Cell<std::uint32_t> announced;        ///< Remote frees told to the owner, not yet taken.
-  std::uint32_t pending : 24;           ///< Bits collected whose announcement was not yet taken.
+  std::uint32_t pending : 24;           ///< Bits drained whose announcement was not yet taken.
   std::uint32_t class_index : 8;        ///< Size class within the owner.
   Cell<std::uint32_t> seal;             ///< Proves that this is a page of slots of a given size.
 
@@ -72,7 +72,7 @@ struct PageHeader {
   /// True if slot `slot` of a page of `words` words is free as far as can be seen. Thread: any.
   bool is_free(std::uint32_t slot, std::uint32_t words) noexcept {
     const std::uint32_t word = slot / word_bits;
-    // Remote bits that are neither collected nor about to be announced have been.
+    // Remote bits that are neither drained nor about to be announced have been.
     return is_set(local(word).load(Order::relaxed), slot) ||
            (announced.load(Order::relaxed) != 0 &&
             is_set(remote(word, words).load(Order::relaxed), slot));

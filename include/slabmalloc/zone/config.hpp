@@ -43,7 +43,7 @@ struct CommonConfig {
   /// Queued pages that one slow path takes in.
   static constexpr std::uint32_t drain_pages = 8;
   /// Claims from the current page after which a slow path takes them in although it needs no other page.
-  static constexpr std::uint32_t words_per_take = 64;
+  static constexpr std::uint32_t claims_per_drain = 64;
   /// Before an allocation says OutOfMemory it takes in all that others freed and makes empty pages of other classes
   /// serve, current pages too. That has no constant bound; without it the client does as much when it wants to.
   static constexpr bool last_resort = true;
@@ -55,7 +55,7 @@ struct CommonConfig {
   static constexpr std::size_t remote_buffer_bytes = 32 * kibibyte;
   /// Objects above this are delivered at once.
   static constexpr std::size_t remote_buffer_max_object_bytes = 1 * kibibyte;
-  /// Prevents a second free from passing where the first, by another thread, was not collected yet:
+  /// Prevents a second free from passing where the first, by another thread, was not drained yet:
   /// no gathering, and the owner looks at the remote bitmap too.
   static constexpr bool hardened = false;
 };

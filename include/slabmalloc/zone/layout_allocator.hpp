@@ -15,7 +15,7 @@ template <class A>
 concept LayoutAllocator = requires(A& allocator, void* object, Layout layout) {
   { allocator.allocate(layout) } noexcept -> std::same_as<Result<void*>>;
   { allocator.deallocate(object, layout) } noexcept;
-  { allocator.collect() } noexcept;
+  { allocator.drain() } noexcept;
 };
 
 }  // namespace slabmalloc

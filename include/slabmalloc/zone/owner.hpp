@@ -7,10 +7,10 @@
 //
 // A page is pushed by whoever raises its `announced` from 0, and `announced` stays above 0 until the
 // owner has taken the page off and looked: so a page is queued at most once, needs one link only, and
-// is pinned (its frees are not collected, or pending) for as long as it is queued.
+// is pinned (its frees are not drained, or pending) for as long as it is queued.
 //
 // An owner may sleep for ever with pages on its inbox. What is free in them by others' doing cannot be issued
-// before the owner has collected it, so a scavenger may let the operating system have the memory. A lock keeps
+// before the owner has drained it, so a scavenger may let the operating system have the memory. A lock keeps
 // the two apart, and a page that a scavenger has done with is set aside, still queued:
 //
 //   inbox ──► taken ──scavenge_queue──► set aside
@@ -57,7 +57,7 @@ class alignas(64) Owner {
     } while (!inbox_.compare_exchange(head, page, Order::release));
   }
 
-  /// Enters the lock, behind which pages are taken off and collected; false if a scavenger is there. Once
+  /// Enters the lock, behind which pages are taken off and drained; false if a scavenger is there. Once
   /// inside, the owner may enter again. Thread: owner.
   bool try_lock() noexcept {
     if (depth_ == 0 && !lock_.try_lock_owner()) [[unlikely]] {
@@ -89,7 +89,7 @@ class alignas(64) Owner {
         return nullptr;
       }
     }
-    has_taken_.store(true, Order::relaxed);
+    has_drained_.store(true, Order::relaxed);
     taken_.store(page->inbox_next, Order::relaxed);
     return page;
   }
@@ -108,14 +108,14 @@ class alignas(64) Owner {
   }
 
   /// True if the owner has looked at its inbox, and found something, since this was asked last. A hint.
-  bool has_taken_since() noexcept {
-    const bool result = has_taken_.load(Order::relaxed);
-    has_taken_.store(false, Order::relaxed);
+  bool has_drained_since() noexcept {
+    const bool result = has_drained_.load(Order::relaxed);
+    has_drained_.store(false, Order::relaxed);
     return result;
   }
 
   /// Shows the next `most` queued pages to `done(Header*)`, and sets those aside for which it says yes; shows
-  /// none if the owner is inside, or if there is no fence. None of them is collected meanwhile. `fence` is as in
+  /// none if the owner is inside, or if there is no fence. None of them is drained meanwhile. `fence` is as in
   /// AsymmetricLock::try_lock_scavenger(). True if no page is left that was not shown; the next scavenge then begins anew.
   template <class Fence, class Done>
   bool scavenge_queue(Fence&& fence, std::uint32_t most, Done&& done) noexcept {
@@ -151,7 +151,7 @@ class alignas(64) Owner {
   Cell<Header*> taken_;      ///< Behind the lock.
   Cell<Header*> kept_;       ///< Behind the lock. Shown to scavengers, and not done with.
   Cell<Header*> set_aside_;  ///< Behind the lock.
-  Cell<bool> has_taken_{false};
+  Cell<bool> has_drained_{false};
   std::uint32_t depth_ = 0;  ///< How often the owner is inside.
   AsymmetricLock<Atomics> lock_;
 };

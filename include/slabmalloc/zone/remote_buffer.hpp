@@ -41,10 +41,10 @@ struct RemoteFree {
 
   /// Frees the slots: marks them and tells the owner. Thread: any; lock-free and without a wait, so
   /// callable in interrupt handlers on any processor.
-  /// Order: the fetch_or's release is paired with the acquire in SizeClass::collect(): what this
+  /// Order: the fetch_or's release is paired with the acquire in SizeClass::drain_remote_bits(): what this
   /// thread did with the objects happens before their next use. The fetch_add's release makes the bits
   /// visible to who takes the announcement; its acquire, with the release half of the exchange in
-  /// SizeClass::absorb(), lets the link be written after the owner read it.
+  /// SizeClass::drain_page(), lets the link be written after the owner read it.
   /// Post: the announcement, with the push if it was the first, was the last access to the page.
   void deliver() const noexcept {
     // A live object pins its page: there is one, of this class, with an owner, and not idle. Otherwise the

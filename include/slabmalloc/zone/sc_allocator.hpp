@@ -58,7 +58,7 @@ class SCAllocator {
   /// An object of at most usable_size() bytes.
   /// Fails: InvalidLayout if the layout's size or alignment is more than every slot has, or if not one
   /// object fits a page; OutOfMemory if nothing is free: refill() and try again.
-  /// Cost: constant; at most the words of two pages and the absorption of `drain_pages` pages; before it says
+  /// Cost: constant; at most the words of two pages and the draining of `drain_pages` pages; before it says
   /// OutOfMemory, O(queued pages).
   Result<void*> allocate(Layout layout) noexcept {
     if (!serves(layout)) [[unlikely]] {
@@ -113,15 +113,15 @@ class SCAllocator {
   /// Hands at most `limit` wholly empty pages to `reclaim(Page*)`; returns how many. Thread: owner.
   template <class Reclaim>
   std::size_t try_reclaim_pages(std::size_t limit, Reclaim&& reclaim) noexcept {
-    collect();
+    drain();
     return class_.remove_empty_pages(limit, [&](Header* page) noexcept {
       reclaim(reinterpret_cast<Page*>(Page::frame_of(page)));
     });
   }
 
   /// Takes in every free by others that was announced. Thread: owner.
-  void collect() noexcept {
-    while (absorb_one()) {
+  void drain() noexcept {
+    while (drain_queued_page()) {
     }
   }
 
@@ -140,35 +140,35 @@ class SCAllocator {
   Result<void*> allocate_slow() noexcept {
     if (void* object = class_.allocate_from_current()) {
       // Words that become free again in time are all that may be needed, for ever.
-      if (++words_since_take_ == CommonConfig::words_per_take) [[unlikely]] {
-        take_in_some();
+      if (++claims_since_drain_ == CommonConfig::claims_per_drain) [[unlikely]] {
+        drain_some();
       }
       return object;
     }
-    take_in_some();
+    drain_some();
     if (void* object = class_.allocate_from_pages()) {
       return object;
     }
     // The inbox may hold more than one slow path drains.
-    collect();
+    drain();
     if (void* object = class_.allocate_from_pages()) {
       return object;
     }
     return AllocationError::OutOfMemory;
   }
 
-  void take_in_some() noexcept {
-    words_since_take_ = 0;
-    for (std::uint32_t count = 0; count < CommonConfig::drain_pages && absorb_one(); ++count) {
+  void drain_some() noexcept {
+    claims_since_drain_ = 0;
+    for (std::uint32_t count = 0; count < CommonConfig::drain_pages && drain_queued_page(); ++count) {
     }
   }
 
-  bool absorb_one() noexcept {
+  bool drain_queued_page() noexcept {
     Header* page = owner_.take();
     if (page == nullptr) {
       return false;
     }
-    class_.absorb(page);
+    class_.drain_page(page);
     return true;
   }
 
@@ -185,7 +185,7 @@ class SCAllocator {
   Owner<Atomics> owner_;
   SizeClass<Page> class_;
   std::size_t size_;
-  std::uint32_t words_since_take_ = 0;
+  std::uint32_t claims_since_drain_ = 0;
 };
 
 }  // namespace slabmalloc

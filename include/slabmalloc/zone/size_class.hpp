@@ -31,7 +31,7 @@
 //   I7  the selected word is of the current page, or of a full page one of whose slots was passed on
 // and those of the selected word and of the current page's first sweep.
 // free = ones of local below `slots`; used = slots - free + pending, where pending counts bits that were
-// collected before their announcement was taken (page_header.hpp); passed is 1 for the page of a slot that
+// drained before their announcement was taken (page_header.hpp); passed is 1 for the page of a slot that
 // was passed on and is not issued, else 0.
 #pragma once
 
@@ -142,7 +142,7 @@ class alignas(64) SizeClass {
     return nullptr;
   }
 
-  /// Collects the current page if someone else freed a slot that is free already and could be issued
+  /// Drains the current page if someone else freed a slot that is free already and could be issued
   /// next: that is reported, and the slot's next client keeps it. Done whenever a word is selected, and
   /// by hardened zones before each allocation.
   void check_selected_word() noexcept {
@@ -153,9 +153,9 @@ class alignas(64) SizeClass {
     const Word free = selected_.free();
     if ((free & page->remote(word_index_, geometry_.words).load(Order::relaxed)) != 0)
         [[unlikely]] {
-      // While a scavenger is there nothing is collected.
+      // While a scavenger is there nothing is drained.
       if (owner_->try_lock()) {
-        collect(page);
+        drain_remote_bits(page);
         owner_->unlock();
       }
     }
@@ -198,7 +198,7 @@ class alignas(64) SizeClass {
       return FreeOutcome::Rejected;
     }
     if constexpr (Hardened) {
-      // A bit here that this owner has not collected: someone else freed the slot first.
+      // A bit here that this owner has not drained: someone else freed the slot first.
       if (is_set(page->remote(slot / word_bits, words).load(Order::relaxed), slot)) [[unlikely]] {
         return FreeOutcome::Rejected;
       }
@@ -242,9 +242,9 @@ class alignas(64) SizeClass {
 
   /// Takes in the announced frees of a page that was queued on the owner's inbox.
   /// Order: the exchange's acquire is paired with the release of fetch_add in RemoteFree::deliver():
-  /// every announced bit is visible to collect(); its release with the acquire there: the next to
+  /// every announced bit is visible to drain(); its release with the acquire there: the next to
   /// announce writes the link after this owner read it.
-  void absorb(Header* page) noexcept;
+  void drain_page(Header* page) noexcept;
 
   // ---- pages in and out ------------------------------------------------------------------------
 
@@ -252,7 +252,7 @@ class alignas(64) SizeClass {
   void add_page(Header* page, bool zeroed) noexcept;
 
   /// Takes an idle page out of the class, or null; its frame may then be used for anything.
-  /// A double free may be on its way into an idle page: its bit, once collected, counts as used until
+  /// A double free may be on its way into an idle page: its bit, once drained, counts as used until
   /// it is announced, and keeps the page, which is then partial.
   Header* remove_idle_page() noexcept;
 
@@ -356,7 +356,7 @@ class alignas(64) SizeClass {
   /// Order: the exchange's acquire is paired with the release of fetch_or in RemoteFree::deliver().
   /// A bit that is free locally already is a double free found at the merge: it is pending like the others
   /// until its announcement is taken.
-  bool collect(Header* page) noexcept;
+  bool drain_remote_bits(Header* page) noexcept;
 
   /// Makes a full page partial that has a free slot again. A slot of it that was passed on and not issued
   /// is not claimed any more.

@@ -23,7 +23,7 @@ template <AllocablePage Page>
 inline typename SizeClass<Page>::Header* SizeClass<Page>::remove_idle_page() noexcept {
   bool fresh = false;
   while (Header* page = take_from_idle(fresh)) {
-    collect(page);
+    drain_remote_bits(page);
     if (is_empty(page)) {
       dissolve(page);
       return page;
@@ -105,8 +105,8 @@ inline void SizeClass<Page>::word_emptied(Header* page) noexcept {
     return;
   }
   // A free by someone else of an object that the owner freed too may be under way: its bit, once
-  // collected, is pending until its announcement, and so pins the page.
-  collect(page);
+  // drained, is pending until its announcement, and so pins the page.
+  drain_remote_bits(page);
   retire_if_empty(page);
 }
 

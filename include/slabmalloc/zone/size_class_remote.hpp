@@ -9,9 +9,9 @@
 namespace slabmalloc {
 
 template <AllocablePage Page>
-inline void SizeClass<Page>::absorb(Header* page) noexcept {
+inline void SizeClass<Page>::drain_page(Header* page) noexcept {
   const std::uint32_t announced = page->announced.exchange(0, Order::acq_rel);
-  const bool found_some = collect(page);
+  const bool found_some = drain_remote_bits(page);
   page->pending = (page->pending - announced) & 0xFFFFFFu;
   remote_frees_.add(announced);
   if (page == current_.load(Order::relaxed)) {
@@ -28,20 +28,20 @@ inline void SizeClass<Page>::absorb(Header* page) noexcept {
 }
 
 template <AllocablePage Page>
-inline bool SizeClass<Page>::collect(Header* page) noexcept {
+inline bool SizeClass<Page>::drain_remote_bits(Header* page) noexcept {
   bool found_some = false;
   for (std::uint32_t index = 0; index < geometry_.words; ++index) {
     auto& remote = page->remote(index, geometry_.words);
     if (remote.load(Order::relaxed) == 0) {
       continue;
     }
-    const Word collected = remote.exchange(0, Order::acquire);
+    const Word drained = remote.exchange(0, Order::acquire);
     auto& local = page->local(index);
     const Word before = local.load(Order::relaxed);
-    const Word twice = collected & before;
-    local.store(before | collected, Order::relaxed);
-    page->pending = (page->pending + count_ones(collected)) & 0xFFFFFFu;
-    found_some = found_some || (collected & ~before) != 0;
+    const Word twice = drained & before;
+    local.store(before | drained, Order::relaxed);
+    page->pending = (page->pending + count_ones(drained)) & 0xFFFFFFu;
+    found_some = found_some || (drained & ~before) != 0;
     if (twice != 0) [[unlikely]] {
       RemoteFree<Atomics>{page, Page::slots_of(page), &geometry_, index, twice}
           .report_double_frees(twice);

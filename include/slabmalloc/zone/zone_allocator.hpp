@@ -258,7 +258,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   /// Thread: owner. Cost: O(size classes + limit).
   template <class Page, class Reclaim>
   std::size_t try_reclaim_pages(std::size_t limit, Reclaim&& reclaim) noexcept {
-    this->collect();
+    this->drain();
     return this->template remove_empty_pages<Page>(limit, reclaim);
   }
   template <class Reclaim, class C = Config>
@@ -274,7 +274,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   std::size_t trim() noexcept
     requires is_paged
   {
-    this->collect();
+    this->drain();
     return this->give_back_all();
   }
 
@@ -290,7 +290,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   /// Thread: owner. Pre: no other thread has or will free an object of this zone.
   template <class Give>
   void release_all(Give&& give) noexcept {
-    this->collect();
+    this->drain();
     this->remove_all_pages(give);
   }
 

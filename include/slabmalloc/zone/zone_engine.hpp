@@ -30,10 +30,10 @@ class ZoneEngine : public ZoneMail<ConfigT, PagerT> {
   using typename Base::Config;
   using typename Base::Header;
 
-  /// As collect(), and makes every current page one of the others, so that the empty ones are idle.
+  /// As drain(), and makes every current page one of the others, so that the empty ones are idle.
   /// Thread: owner. Cost: O(queued pages + size classes).
-  void settle() noexcept {
-    this->collect();
+  void drain_and_leave_current() noexcept {
+    this->drain();
     banks_.for_each_bank([&](auto& bank) noexcept {
       for (auto& size_class : bank.classes) {
         size_class.leave_current();
@@ -166,7 +166,7 @@ class ZoneEngine : public ZoneMail<ConfigT, PagerT> {
       this->count_claim(pages);
       return object;
     }
-    this->take_in_some(pages);
+    this->drain_some(pages);
     if (void* object = size_class.allocate_from_pages()) {
       this->retire_excess(bank, size_class);
       return object;
@@ -187,7 +187,7 @@ class ZoneEngine : public ZoneMail<ConfigT, PagerT> {
   [[gnu::cold, gnu::noinline]] Result<void*> allocate_from_rest(Bank& bank,
                                                                 Class& size_class) noexcept {
     const std::size_t held_bytes = this->frame_bytes_held();
-    settle();
+    drain_and_leave_current();
     if (void* object = size_class.allocate_from_pages()) {
       return object;
     }

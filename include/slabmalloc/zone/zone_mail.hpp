@@ -5,7 +5,7 @@
 //   out   gather ──► remote buffer ──► a page's remote bitmap, its owner's inbox
 //                          └── by the zone's slow paths, or by a scavenger
 //   in    inbox ──► the page's class ──► its empty pages are let go
-//            └── a few pages at a time by slow paths, at the latest every words_per_take claims; wholly by collect()
+//            └── a few pages at a time by slow paths, at the latest every claims_per_drain claims; wholly by drain()
 //
 // A zone whose thread sleeps for ever does neither, so there are two doors for scavengers: one to what it gathered, one
 // to its queue (docs/CONCURRENCY.md, Scavenging). What it holds is bounded by the remote buffer, and by nothing on the inbox.
@@ -31,20 +31,20 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
 
   /// Delivers what the remote buffer holds and takes in every free by others that was announced, but for
   /// what a scavenger holds whom the pager cannot stop. Thread: owner. Cost: O(queued pages).
-  [[gnu::noinline]] void collect() noexcept {
+  [[gnu::noinline]] void drain() noexcept {
     remote_.flush_all();
     if (lock_after_scavenging()) {
-      while (absorb_one()) {
+      while (drain_queued_page()) {
       }
       owner_.unlock();
     }
   }
 
   /// Delivers what the remote buffer holds, or some of it, and takes in up to `pages` queued pages. Thread: owner.
-  void take_in_some(std::uint32_t pages = Config::drain_pages) noexcept {
-    words_since_take_ = 0;
+  void drain_some(std::uint32_t pages = Config::drain_pages) noexcept {
+    claims_since_drain_ = 0;
     remote_.flush_some(Config::flush_words);
-    for (; pages != 0 && absorb_one(); --pages) {
+    for (; pages != 0 && drain_queued_page(); --pages) {
     }
   }
 
@@ -62,7 +62,7 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
 
   /// See Owner. Thread: any but the owner.
   bool has_new_mail() const noexcept { return owner_.has_new_mail(); }
-  bool has_taken_since() noexcept { return owner_.has_taken_since(); }
+  bool has_drained_since() noexcept { return owner_.has_drained_since(); }
   template <class Fence, class Done>
   bool scavenge_queue(Fence&& fence, std::uint32_t most, Done&& done) noexcept {
     return owner_.scavenge_queue(fence, most, done);
@@ -87,11 +87,11 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
 
   using Base::Base;
 
-  /// Counts a claim that needed no other page; every words_per_take of them take in up to `pages` queued pages. A class
+  /// Counts a claim that needed no other page; every claims_per_drain of them take in up to `pages` queued pages. A class
   /// whose words become free again in time would need nothing further, for ever.
   [[gnu::always_inline]] void count_claim(std::uint32_t pages) noexcept {
-    if (++words_since_take_ == Config::words_per_take) [[unlikely]] {
-      take_in_some(pages);
+    if (++claims_since_drain_ == Config::claims_per_drain) [[unlikely]] {
+      drain_some(pages);
     }
   }
 
@@ -123,14 +123,14 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
   }
 
   /// False if no page is queued, or if a scavenger is at them.
-  bool absorb_one() noexcept {
+  bool drain_queued_page() noexcept {
     if (!owner_.has_mail() || !owner_.try_lock()) {
       return false;
     }
     Header* page = owner_.take();
     if (page != nullptr) {
       banks_.with_class(page->class_index, [&](auto& bank, auto& size_class) {
-        size_class.absorb(page);
+        size_class.drain_page(page);
         this->retire_excess(bank, size_class);
       });
     }
@@ -138,7 +138,7 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
     return page != nullptr;
   }
 
-  std::uint32_t words_since_take_ = 0;
+  std::uint32_t claims_since_drain_ = 0;
   RemoteBuffer<Atomics, Config::remote_buffer_entries> remote_;
 };
 
