@@ -270,7 +270,7 @@ namespace {
       ArenaZone& zone = *thread_heap.zone;
       const std::uintptr_t tag = page->tag.load(Order::relaxed);
       if (tag != (zone.tag() | PageState::full) ||
-          !zone.class_at(info.class_index).pass_on(page, slot, block)) {
+          !zone.class_at(info.class_index).hand_off(page, slot, block)) {
         zone.deallocate_slot(page, info.class_index, slot, block);
         note_slow_call(SlowCall::Free);
       }

@@ -14,7 +14,7 @@
 #include "scenarios/one_size_remote.hpp"
 #include "scenarios/paged_zone.hpp"
 #include "scenarios/pager_failure.hpp"
-#include "scenarios/passed_on.hpp"
+#include "scenarios/hand_off.hpp"
 #include "scenarios/random_zones.hpp"
 #include "scenarios/reallocation.hpp"
 #include "scenarios/refill_misuse.hpp"
@@ -70,11 +70,11 @@ inline constexpr ScenarioSet all_scenarios[] = {
     make_set("OneSizeRemote", "16k", small_needs, one_size_remote_scenarios<ObjectPage16K>),
     make_set("OneSizeRemote", "64k", small_needs, one_size_remote_scenarios<ObjectPage64K>),
     make_set("OneSizeRemote", "4k_of_one_cpu", small_needs, one_size_remote_scenarios<OneCpuPage>),
-    make_set("PassedOn", "4k", small_needs, passed_on_scenarios<ObjectPage>),
-    make_set("PassedOn", "16k", small_needs, passed_on_scenarios<ObjectPage16K>),
-    make_set("PassedOn", "64k", small_needs, passed_on_scenarios<ObjectPage64K>),
-    make_set("PassedOn", "4k_of_one_cpu", small_needs, passed_on_scenarios<OneCpuPage>),
-    make_set("PassedOn", "zones", small_needs, passed_on_in_zones_scenarios),
+    make_set("HandOff", "4k", small_needs, hand_off_scenarios<ObjectPage>),
+    make_set("HandOff", "16k", small_needs, hand_off_scenarios<ObjectPage16K>),
+    make_set("HandOff", "64k", small_needs, hand_off_scenarios<ObjectPage64K>),
+    make_set("HandOff", "4k_of_one_cpu", small_needs, hand_off_scenarios<OneCpuPage>),
+    make_set("HandOff", "zones", small_needs, hand_off_in_zones_scenarios),
     make_set("LateDoubleFree", "zones", small_needs, late_double_free_scenarios),
     make_set("ZoneMisuse", "default", small_needs, zone_misuse_scenarios<DefaultConfig>),
     make_set("ZoneMisuse", "hardened", small_needs, zone_misuse_scenarios<HardenedConfig>),

@@ -16,7 +16,7 @@
 //
 // Free by the owner sets the bit, and nothing else. Neither side counts: how many slots are free the bitmap
 // tells, and whether a page may have become empty is asked when a free has made a whole word free.
-// A free into a full page may pass its slot on to the next allocation (size_class_passed_on.hpp).
+// A free into a full page may pass its slot on to the next allocation (size_class_hand_off.hpp).
 //
 // What is done when is told here; how pages come, go and change lists in size_class_pages.hpp, how frees by others
 // are taken in in size_class_remote.hpp, and how it all is looked at in size_class_inspect.hpp.
@@ -28,11 +28,11 @@
 //   I4  idle:    state = idle, used = 0, announced = 0
 //   I5  every page: at or above `slots` every bit of local is set and none of remote; seal and class are right
 //   I6  current: state = open, previous = itself
-//   I7  the selected word is of the current page, or of a full page one of whose slots was passed on
+//   I7  the selected word is of the current page, or of a full page one of whose slots was handed off
 // and those of the selected word and of the current page's first sweep.
 // free = ones of local below `slots`; used = slots - free + pending, where pending counts bits that were
 // drained before their announcement was taken (page_header.hpp); passed is 1 for the page of a slot that
-// was passed on and is not issued, else 0.
+// was handed off and is not issued, else 0.
 #pragma once
 
 #include <cstddef>
@@ -129,8 +129,8 @@ class alignas(64) SizeClass {
       check_selected_word();
       return claim();
     }
-    // A word that was deselected to pass slots on may have gained bits since.
-    const bool is_deselected = passed_page_ != nullptr || !selected_.is_selected();
+    // A word that was deselected to hand slots off may have gained bits since.
+    const bool is_deselected = hand_off_page_ != nullptr || !selected_.is_selected();
     std::uint32_t index = is_deselected ? word_index_ : word_index_ + 1;
     for (; index < geometry_.words; ++index) {
       if ((page->local(index).load(Order::relaxed) & geometry_.word_mask(index)) != 0) {
@@ -208,9 +208,9 @@ class alignas(64) SizeClass {
   }
 
   /// Frees slot `slot`, at `object`, of a full page of this class by claiming the slot for the next
-  /// allocation. False, and nothing changed, unless slots are passed on and that one has none, or if the
+  /// allocation. False, and nothing changed, unless slots are handed off and that one has none, or if the
   /// page has an announced free that may be of this slot. Cost: constant, no call.
-  [[gnu::always_inline]] bool pass_on(Header* page, std::uint32_t slot, void* object) noexcept;
+  [[gnu::always_inline]] bool hand_off(Header* page, std::uint32_t slot, void* object) noexcept;
 
   /// Frees slot `slot`, at `object`, of a page of this class in whatever state.
   template <bool Hardened>
@@ -257,7 +257,7 @@ class alignas(64) SizeClass {
   Header* remove_idle_page() noexcept;
 
   /// Makes the current page one of the others, so that it can be idle, and takes back a slot that was
-  /// passed on. Cost: the words of one page.
+  /// handed off. Cost: the words of one page.
   void leave_current() noexcept;
 
   /// Hands at most `limit` empty pages to `give(Header*)`, the current one too if it is empty; returns how many.
@@ -307,22 +307,22 @@ class alignas(64) SizeClass {
                      Page::slots_of(page) + std::size_t{index} * word_bits * geometry_.object_size,
                      geometry_.word_mask(index));
     word_index_ = index;
-    passed_page_ = nullptr;
+    hand_off_page_ = nullptr;
   }
 
-  /// Frees slot `slot` of a full page, which is then partial unless the slot was passed on.
+  /// Frees slot `slot` of a full page, which is then partial unless the slot was handed off.
   template <bool Hardened>
   FreeOutcome free_in_full_page(Header* page, std::uint32_t slot, void* object) noexcept;
 
-  /// Deselects the current page's word, if it is empty, so that slots are passed on from now on. Not on a
+  /// Deselects the current page's word, if it is empty, so that slots are handed off from now on. Not on a
   /// page's first sweep, whose zeroed slots are worth more, nor where a free empties a page.
-  void start_passing_on(Header* page) noexcept;
+  void start_handing_off(Header* page) noexcept;
 
-  /// True if a slot was passed on and is not issued yet.
-  bool has_passed_slot() const noexcept;
+  /// True if a slot was handed off and is not issued yet.
+  bool has_handed_off_slot() const noexcept;
 
-  /// Frees a slot that was passed on and not issued in its page, which is then not full any more.
-  void take_back_passed_slot() noexcept;
+  /// Frees a slot that was handed off and not issued in its page, which is then not full any more.
+  void cancel_hand_off() noexcept;
 
   /// Makes `page` the current one. One that was idle begins its first sweep.
   void enter(Header* page, bool fresh, bool was_idle) noexcept;
@@ -358,7 +358,7 @@ class alignas(64) SizeClass {
   /// until its announcement is taken.
   bool drain_remote_bits(Header* page) noexcept;
 
-  /// Makes a full page partial that has a free slot again. A slot of it that was passed on and not issued
+  /// Makes a full page partial that has a free slot again. A slot of it that was handed off and not issued
   /// is not claimed any more.
   void relist(Header* page) noexcept;
 
@@ -376,9 +376,9 @@ class alignas(64) SizeClass {
   const char* validate_page(Header* page, std::uintptr_t state) const noexcept;
 
   // The allocation's line.
-  SelectedWord<Atomics> selected_;  ///< Of the current page, or a passed slot's.
+  SelectedWord<Atomics> selected_;  ///< Of the current page, or a handed-off slot's.
   SlotGeometry geometry_{};
-  Header* passed_page_ = nullptr;  ///< While slots are passed on: the page of the last one.
+  Header* hand_off_page_ = nullptr;  ///< While slots are handed off: the page of the last one.
 
   // The pages.
   FirstSweep first_sweep_;        ///< Of the current page.
@@ -405,5 +405,5 @@ class alignas(64) SizeClass {
 
 #include "slabmalloc/zone/size_class_inspect.hpp"
 #include "slabmalloc/zone/size_class_pages.hpp"
-#include "slabmalloc/zone/size_class_passed_on.hpp"
+#include "slabmalloc/zone/size_class_hand_off.hpp"
 #include "slabmalloc/zone/size_class_remote.hpp"

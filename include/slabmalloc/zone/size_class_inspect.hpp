@@ -98,9 +98,9 @@ const char* SizeClass<Page>::validate() const noexcept {
       return broken;
     }
   }
-  if (passed_page_ != nullptr && selected_.is_selected() &&
-      passed_page_->tag.load(Order::relaxed) != (owner_->tag() | PageState::full)) {
-    return "I7: the word of a slot that was passed on is of a full page";
+  if (hand_off_page_ != nullptr && selected_.is_selected() &&
+      hand_off_page_->tag.load(Order::relaxed) != (owner_->tag() | PageState::full)) {
+    return "I7: the word of a slot that was handed off is of a full page";
   }
   if (const char* broken = selected_.validate()) {
     return broken;
@@ -117,8 +117,8 @@ const char* SizeClass<Page>::validate() const noexcept {
     if (const char* broken = validate_page(page, PageState::full)) {
       return broken;
     }
-    if (count_free(page) != (page == passed_page_ && has_passed_slot() ? 1 : 0)) {
-      return "I3: a full page has no free slot but one that was passed on";
+    if (count_free(page) != (page == hand_off_page_ && has_handed_off_slot() ? 1 : 0)) {
+      return "I3: a full page has no free slot but one that was handed off";
     }
   }
   std::size_t idle = 0;

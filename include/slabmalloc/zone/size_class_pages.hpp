@@ -49,10 +49,10 @@ inline void SizeClass<Page>::enter(Header* page, bool fresh, bool was_idle) noex
 
 template <AllocablePage Page>
 inline void SizeClass<Page>::leave_current() noexcept {
-  take_back_passed_slot();
+  cancel_hand_off();
   allocations_.subtract(selected_.give_up());
   selected_.deselect();
-  passed_page_ = nullptr;
+  hand_off_page_ = nullptr;
   Header* page = current_.load(Order::relaxed);
   if (page == nullptr) {
     return;

@@ -253,7 +253,7 @@ class ZoneEngine : public ZoneMail<ConfigT, PagerT> {
         page->class_index == size_class.index()) [[likely]] {
       const std::uint32_t slot = size_class.geometry().slot_at(Page::offset_of(object, page));
       if (slot != SlotGeometry::no_slot) [[likely]] {
-        if (!size_class.pass_on(page, slot, object)) {
+        if (!size_class.hand_off(page, slot, object)) {
           free_own(bank, size_class, page, slot, object);
         }
         return;

@@ -32,7 +32,7 @@ struct UnmappingPager {
   std::size_t live_frames = 0;
 };
 
-TEST(PassedOn, a_page_that_a_slot_was_passed_on_of_is_not_looked_at_once_it_was_given_back) {
+TEST(HandOff, a_page_that_a_slot_was_handed_off_of_is_not_looked_at_once_it_was_given_back) {
   const Layout layout = layout_of(64);
   UnmappingPager frames;
   ScopedZone<UnmappingPager, test::EagerConfig> zone(frames);

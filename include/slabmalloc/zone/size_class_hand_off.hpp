@@ -9,7 +9,7 @@
 //                                   │
 //                                   └── a second free in that page, or a look for empty ones ──► taken back
 //
-// So where single objects of a full heap are replaced, no page moves between lists. While slots are passed on, no word
+// So where single objects of a full heap are replaced, no page moves between lists. While slots are handed off, no word
 // of the current page is selected; one is again when an allocation finds nothing claimed.
 #pragma once
 
@@ -18,13 +18,13 @@
 namespace slabmalloc {
 
 template <AllocablePage Page>
-[[gnu::always_inline]] inline bool SizeClass<Page>::pass_on(Header* page, std::uint32_t slot,
+[[gnu::always_inline]] inline bool SizeClass<Page>::hand_off(Header* page, std::uint32_t slot,
                                                             void* object) noexcept {
-  if (passed_page_ == nullptr || selected_.claimed() != 0 ||
+  if (hand_off_page_ == nullptr || selected_.claimed() != 0 ||
       page->announced.load(Order::relaxed) != 0) {
     return false;
   }
-  passed_page_ = page;
+  hand_off_page_ = page;
   selected_.claim_freed(page->local(slot / word_bits), slot % word_bits, object,
                         geometry_.object_size);
   allocations_.add(1);
@@ -32,11 +32,11 @@ template <AllocablePage Page>
 }
 
 template <AllocablePage Page>
-inline void SizeClass<Page>::start_passing_on(Header* page) noexcept {
+inline void SizeClass<Page>::start_handing_off(Header* page) noexcept {
   const Word free = selected_.claimed() | selected_.claimable();
   if (free == 0 && !first_sweep_.is_fresh() && geometry_.slots != 1) {
     selected_.deselect();
-    passed_page_ = page;
+    hand_off_page_ = page;
   }
 }
 
@@ -45,8 +45,8 @@ template <bool Hardened>
 inline FreeOutcome SizeClass<Page>::free_in_full_page(Header* page, std::uint32_t slot,
                                                       void* object) noexcept {
   if constexpr (!Hardened) {
-    start_passing_on(page);
-    if (pass_on(page, slot, object)) {
+    start_handing_off(page);
+    if (hand_off(page, slot, object)) {
       return FreeOutcome::Freed;
     }
   }
@@ -66,14 +66,14 @@ inline FreeOutcome SizeClass<Page>::free_in_full_page(Header* page, std::uint32_
 }
 
 template <AllocablePage Page>
-inline bool SizeClass<Page>::has_passed_slot() const noexcept {
-  return passed_page_ != nullptr && selected_.claimed() != 0;
+inline bool SizeClass<Page>::has_handed_off_slot() const noexcept {
+  return hand_off_page_ != nullptr && selected_.claimed() != 0;
 }
 
 template <AllocablePage Page>
-inline void SizeClass<Page>::take_back_passed_slot() noexcept {
-  Header* page = passed_page_;
-  if (has_passed_slot()) {
+inline void SizeClass<Page>::cancel_hand_off() noexcept {
+  Header* page = hand_off_page_;
+  if (has_handed_off_slot()) {
     relist(page);
     word_emptied(page);
   }
@@ -81,8 +81,8 @@ inline void SizeClass<Page>::take_back_passed_slot() noexcept {
 
 template <AllocablePage Page>
 inline void SizeClass<Page>::relist(Header* page) noexcept {
-  if (page == passed_page_) {
-    if (has_passed_slot()) {
+  if (page == hand_off_page_) {
+    if (has_handed_off_slot()) {
       selected_.give_up();
       allocations_.subtract(1);
     }

@@ -15,12 +15,12 @@ namespace slabmalloc::scenario {
 
 /// Two pages, full of objects.
 template <class Page>
-struct PassedOn {
+struct HandOff {
   static constexpr std::size_t object_bytes = 48;
   static constexpr Layout layout = layout_of(object_bytes);
   static constexpr std::size_t capacity = 3 * std::size_t{Page::geometry(object_bytes).slots};
 
-  explicit PassedOn(Trial& its_trial) noexcept
+  explicit HandOff(Trial& its_trial) noexcept
       : trial(its_trial),
         misuse(trial),
         source(trial),
@@ -137,7 +137,7 @@ struct PassedOn {
     }
     trial.equal(allocator.statistics().used, objects.size() + 1);
     free(objects[3]);
-    trial.equal(state(objects[3]), PageState::open, "not passed on: much is claimed");
+    trial.equal(state(objects[3]), PageState::open, "not handed off: much is claimed");
     free(object);
     trial.equal(allocator.statistics().used, objects.size() - 1);
   }
@@ -186,7 +186,7 @@ struct PassedOn {
     trial.equal(allocator.statistics().used, 0u);
   }
 
-  void a_slot_passed_on_does_not_keep_its_page_from_being_reclaimed() {
+  void a_slot_handed_off_does_not_keep_its_page_from_being_reclaimed() {
     free_all();
     trial.equal(reclaim_all(allocator, source), 2u);
     trial.equal(allocate(), nullptr);
@@ -199,8 +199,8 @@ struct PassedOn {
   Objects objects;
 };
 
-struct PassedOnInZones {
-  explicit PassedOnInZones(Trial& its_trial) noexcept : trial(its_trial), misuse(trial) {}
+struct HandOffInZones {
+  explicit HandOffInZones(Trial& its_trial) noexcept : trial(its_trial), misuse(trial) {}
 
   void the_last_object_of_a_page_empties_it() {
     PageSource<ObjectPage> source(trial);
@@ -291,26 +291,26 @@ struct PassedOnInZones {
 };
 
 template <class Page>
-inline constexpr Scenario passed_on_scenarios[] = {
-    scenario<&PassedOn<Page>::replacing_objects_of_full_pages_leaves_the_pages_full>(),
+inline constexpr Scenario hand_off_scenarios[] = {
+    scenario<&HandOff<Page>::replacing_objects_of_full_pages_leaves_the_pages_full>(),
     scenario<
-        &PassedOn<Page>::a_second_free_of_the_object_is_reported_until_it_is_allocated_again>(),
-    scenario<&PassedOn<Page>::a_second_free_in_the_page_frees_both>(),
-    scenario<&PassedOn<Page>::a_free_in_another_full_page_is_not_lost>(),
-    scenario<&PassedOn<Page>::statistics_and_visits_know_that_the_slot_is_free>(),
-    scenario<&PassedOn<Page>::ends_when_there_is_another_page_to_allocate_from>(),
-    scenario<&PassedOn<Page>::an_announced_free_by_another_is_seen_before_the_slot_is_issued>(),
-    scenario<&PassedOn<Page>::a_later_free_by_another_is_reported_when_it_is_drained>(),
-    scenario<&PassedOn<Page>::draining_frees_by_others_in_its_page_keeps_the_slot_free>(),
-    scenario<&PassedOn<Page>::frees_by_others_of_all_else_leave_a_page_that_can_be_reclaimed>(),
-    scenario<&PassedOn<Page>::a_slot_passed_on_does_not_keep_its_page_from_being_reclaimed>(),
+        &HandOff<Page>::a_second_free_of_the_object_is_reported_until_it_is_allocated_again>(),
+    scenario<&HandOff<Page>::a_second_free_in_the_page_frees_both>(),
+    scenario<&HandOff<Page>::a_free_in_another_full_page_is_not_lost>(),
+    scenario<&HandOff<Page>::statistics_and_visits_know_that_the_slot_is_free>(),
+    scenario<&HandOff<Page>::ends_when_there_is_another_page_to_allocate_from>(),
+    scenario<&HandOff<Page>::an_announced_free_by_another_is_seen_before_the_slot_is_issued>(),
+    scenario<&HandOff<Page>::a_later_free_by_another_is_reported_when_it_is_drained>(),
+    scenario<&HandOff<Page>::draining_frees_by_others_in_its_page_keeps_the_slot_free>(),
+    scenario<&HandOff<Page>::frees_by_others_of_all_else_leave_a_page_that_can_be_reclaimed>(),
+    scenario<&HandOff<Page>::a_slot_handed_off_does_not_keep_its_page_from_being_reclaimed>(),
 };
 
-inline constexpr Scenario passed_on_in_zones_scenarios[] = {
-    scenario<&PassedOnInZones::the_last_object_of_a_page_empties_it>(),
-    scenario<&PassedOnInZones::a_zone_that_leaves_its_pages_takes_the_slot_back>(),
-    scenario<&PassedOnInZones::is_never_taken_for_zeroed>(),
-    scenario<&PassedOnInZones::a_hardened_zone_sees_a_free_under_way_by_another>(),
+inline constexpr Scenario hand_off_in_zones_scenarios[] = {
+    scenario<&HandOffInZones::the_last_object_of_a_page_empties_it>(),
+    scenario<&HandOffInZones::a_zone_that_leaves_its_pages_takes_the_slot_back>(),
+    scenario<&HandOffInZones::is_never_taken_for_zeroed>(),
+    scenario<&HandOffInZones::a_hardened_zone_sees_a_free_under_way_by_another>(),
 };
 
 }  // namespace slabmalloc::scenario
