@@ -27,13 +27,13 @@ Extent Arena::allocate(std::size_t chunks, std::size_t alignment) noexcept {
   return extent ? extent : allocate_at_last(chunks, alignment);
 }
 
-/// Asks again for what was refused. What another thread was purging is free too, and what lies on shelves.
+/// Asks again for what was refused. What another thread was purging is free too, and what lies in caches.
 Extent Arena::allocate_at_last(std::size_t chunks, std::size_t alignment) noexcept {
   Extent extent;
   {
     const os::Lock no_purge(purger_mutex_);
     const os::Lock lock(mutex_);
-    clear_shelves(false);
+    clear_large_caches(false);
     extent = take_run(chunks, alignment);
     note_sizes();
   }
@@ -110,7 +110,7 @@ Placement Arena::find_or_grow(RunRequest& request) noexcept {
     if (const Placement placement = runs_.find(request, SearchEffort::Exhaustive)) {
       return placement;
     }
-    clear_shelves(false);
+    clear_large_caches(false);
     if (const Placement placement = runs_.find(request, SearchEffort::Exhaustive)) {
       return placement;
     }

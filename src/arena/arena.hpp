@@ -5,7 +5,7 @@
 //     page of slots   --allocate(chunks)------->  a run of 64 KiB chunks in one window of space
 //     large object    --allocate_large(bytes)-->  such a run; from 32 MiB on its own mapping, and
 //                                                 from 1 MiB on where address space is bounded;
-//                                                 to 128 KiB first what lies on a shelf (shelf.hpp)
+//                                                 to 128 KiB first what lies in a cache (large_cache.hpp)
 //
 //     process_arena
 //     | mutex | Window: place and growth | RunMap: who has which chunks | DirectMap: own mappings |
@@ -30,7 +30,7 @@
 // Invariants, checked by validate(), besides those of RunMap and DirectMap:
 //   A1  end of the runs = committed chunks; data bytes made usable = (end - unusable) * chunk_bytes
 //   A2  the records of the chunks that are not in use are clear: Unclaimed, no owner, no seal
-//   A3  a record of kind LargeHead or Shelved is the first of a run in use, of the length that it says
+//   A3  a record of kind LargeHead or Cached is the first of a run in use, of the length that it says
 //   A4  large count and bytes = those of these heads + those of the direct map
 //   A5  no chunk is being purged
 #pragma once
@@ -43,7 +43,7 @@
 #include "arena/direct_map.hpp"
 #include "arena/gauge.hpp"
 #include "arena/run_map.hpp"
-#include "arena/shelf.hpp"
+#include "arena/large_cache.hpp"
 #include "arena/window.hpp"
 #include "os/mutex.hpp"
 #include "slabmalloc/base/atomics.hpp"
@@ -127,7 +127,7 @@ class Arena {
   /// From an alignment above this too, since a run would leave as much unused before it.
   static constexpr std::size_t run_alignment_bytes = std::size_t{4} << 20;
   static constexpr std::uint32_t decay_milliseconds = 250;
-  static constexpr std::size_t shelf_count = 8;
+  static constexpr std::size_t large_cache_count = 8;
 
   constexpr Arena() noexcept = default;
   Arena(const Arena&) = delete;
@@ -173,18 +173,18 @@ class Arena {
   void deallocate(void* address, std::size_t chunks) noexcept;
 
   /// Hands out an object of at least `bytes` at a multiple of `alignment`, a power of two. Every
-  /// size may be asked. Null if memory is exhausted. One that lies on `shelf`, if any, is preferred.
-  Extent allocate_large(std::size_t bytes, std::size_t alignment, Shelf* shelf = nullptr) noexcept;
+  /// size may be asked. Null if memory is exhausted. One that lies in `cache`, if any, is preferred.
+  Extent allocate_large(std::size_t bytes, std::size_t alignment, LargeCache* cache = nullptr) noexcept;
 
-  /// Takes back a large object, onto `shelf` if it is small enough and one is given. Any address may be given:
+  /// Takes back a large object, into `cache` if it is small enough and one is given. Any address may be given:
   /// what is not a large object is told, and nothing happens.
-  LargeFree deallocate_large(void* address, Shelf* shelf = nullptr) noexcept;
+  LargeFree deallocate_large(void* address, LargeCache* cache = nullptr) noexcept;
 
-  /// A shelf for one of many threads. Threads whose numbers differ seldom share one.
-  Shelf& shelf_of(std::size_t number) noexcept { return shelves_[number % shelf_count]; }
+  /// A cache for one of many threads. Threads whose numbers differ seldom share one.
+  LargeCache& large_cache_of(std::size_t number) noexcept { return large_caches_[number % large_cache_count]; }
 
-  /// Takes back what lies on `shelf`.
-  void clear(Shelf& shelf) noexcept;
+  /// Takes back what lies in `cache`.
+  void clear(LargeCache& cache) noexcept;
 
   /// The bytes usable of the large object at that very address; 0 if there is none. Any address may
   /// be asked.
@@ -255,8 +255,8 @@ class Arena {
   std::uint64_t phase() const noexcept;
   std::uint32_t number_of(const void* address) const noexcept;
   void note_sizes() noexcept;
-  void clear_shelf(Shelf& shelf, bool only_old) noexcept;
-  void clear_shelves(bool only_old) noexcept;
+  void clear_large_cache(LargeCache& cache, bool only_old) noexcept;
+  void clear_large_caches(bool only_old) noexcept;
   LargeFree classify_in_window(const void* address) const noexcept;
   bool validate_records(std::size_t& large_count, std::size_t& large_bytes) noexcept;
 
@@ -281,7 +281,7 @@ class Arena {
   Extent allocate_large_run(std::size_t bytes, std::size_t alignment) noexcept;
   Extent allocate_direct(std::size_t bytes, std::size_t alignment) noexcept;
   LargeFree deallocate_direct(void* address) noexcept;
-  LargeFree deallocate_large_run(Chunk* chunk, void* address, Shelf* shelf) noexcept;
+  LargeFree deallocate_large_run(Chunk* chunk, void* address, LargeCache* cache) noexcept;
   bool resize_large_run(Chunk* head, std::size_t bytes) noexcept;
   void* resize_direct(void* address, std::size_t bytes, std::size_t alignment) noexcept;
   void note_large(std::size_t bytes) noexcept;
@@ -299,8 +299,8 @@ class Arena {
   RunMap runs_;
   Allowance allowance_;
   std::size_t window_committed_ = 0;  ///< The window's share of committed_.
-  std::uint32_t shelves_looked_at_ = 0;  ///< Milliseconds.
-  Shelf shelves_[shelf_count];
+  std::uint32_t caches_checked_at_ = 0;  ///< Milliseconds.
+  LargeCache large_caches_[large_cache_count];
 
   Gauge committed_;
   Gauge in_use_;

@@ -16,26 +16,26 @@ constexpr std::size_t without(std::size_t amount, std::size_t part) noexcept {
 
 ArenaStatistics Arena::statistics() const noexcept {
   ArenaStatistics statistics;
-  std::size_t shelved_bytes = 0;
-  std::size_t shelved_count = 0;
+  std::size_t cached_bytes = 0;
+  std::size_t cached_count = 0;
   std::size_t takes = 0;
-  for (const Shelf& shelf : shelves_) {
-    shelved_bytes += shelf.chunks() * chunk_bytes;
-    shelved_count += shelf.runs();
-    takes += shelf.takes();
+  for (const LargeCache& cache : large_caches_) {
+    cached_bytes += cache.chunks() * chunk_bytes;
+    cached_count += cache.runs();
+    takes += cache.takes();
   }
   statistics.committed_bytes = committed_.value();
   statistics.committed_peak_bytes = committed_.peak();
-  statistics.in_use_bytes = without(in_use_.value(), shelved_bytes);
+  statistics.in_use_bytes = without(in_use_.value(), cached_bytes);
   statistics.in_use_peak_bytes = in_use_.peak();
-  statistics.dirty_bytes = dirty_bytes_.load(Order::relaxed) + shelved_bytes;
+  statistics.dirty_bytes = dirty_bytes_.load(Order::relaxed) + cached_bytes;
   statistics.dirty_limit_bytes = dirty_limit_bytes_.load(Order::relaxed);
   statistics.clean_bytes = clean_bytes_.load(Order::relaxed);
   statistics.metadata_bytes = metadata_bytes_.load(Order::relaxed);
-  statistics.large_count = without(large_count_.load(Order::relaxed), shelved_count);
-  statistics.large_bytes = without(large_bytes_.load(Order::relaxed), shelved_bytes);
+  statistics.large_count = without(large_count_.load(Order::relaxed), cached_count);
+  statistics.large_bytes = without(large_bytes_.load(Order::relaxed), cached_bytes);
   statistics.large_allocations = large_allocations_.load(Order::relaxed) + takes;
-  statistics.large_frees = large_frees_.load(Order::relaxed) + takes + shelved_count;
+  statistics.large_frees = large_frees_.load(Order::relaxed) + takes + cached_count;
   statistics.purged_bytes = purged_bytes();
   return statistics;
 }
@@ -80,7 +80,7 @@ bool Arena::validate_records(std::size_t& large_count, std::size_t& large_bytes)
       if (state != RunState::InUse && !is_clear) {
         return false;  // A2
       }
-      if (record.info.kind != ChunkKind::LargeHead && record.info.kind != ChunkKind::Shelved) {
+      if (record.info.kind != ChunkKind::LargeHead && record.info.kind != ChunkKind::Cached) {
         continue;
       }
       if (chunk != 0 || record.info.large_chunks() != length) {

@@ -22,7 +22,7 @@
 //     SlabHead   the first chunk of a page of slots; header and info describe it
 //     SlabTail   a further chunk of such a page; info leads to the head
 //     LargeHead  the first chunk of a large object, which starts at its first byte
-//     Shelved    the same once it was freed, while it waits on a shelf (shelf.hpp) or for the mutex
+//     Cached    the same once it was freed, while it waits in a cache (large_cache.hpp) or for the mutex
 //     Unclaimed  a free chunk, or one further into a large object: nothing to free starts here
 #pragma once
 
@@ -39,13 +39,13 @@ inline constexpr std::size_t chunk_shift = 16;
 inline constexpr std::size_t chunk_bytes = std::size_t{1} << chunk_shift;
 
 /// What begins or continues in a chunk. 0 is what a fresh record says.
-enum class ChunkKind : std::uint8_t { Unclaimed = 0, SlabHead, SlabTail, LargeHead, Shelved };
+enum class ChunkKind : std::uint8_t { Unclaimed = 0, SlabHead, SlabTail, LargeHead, Cached };
 
 /// What an address in the chunk means, apart from what the page's header says.
 /// Thread: written by whoever holds the run of chunks; read by whoever holds an object in it.
 struct ChunkInfo {
   std::uint64_t reciprocal = 0;      ///< SlabHead: ceil(2^64 / bytes of a slot).
-  std::uint32_t slots = 0;           ///< SlabHead: slots of the page. LargeHead, Shelved: chunks of the object.
+  std::uint32_t slots = 0;           ///< SlabHead: slots of the page. LargeHead, Cached: chunks of the object.
   ChunkKind kind = ChunkKind::Unclaimed;
   std::uint8_t class_index = 0;      ///< SlabHead: for the page's owner to use.
   std::uint16_t chunks_to_head = 0;  ///< SlabTail: the head is so many chunks before this one.
@@ -84,13 +84,13 @@ struct ChunkInfo {
   static constexpr ChunkInfo large_head(std::uint32_t chunks) noexcept {
     return {0, chunks, ChunkKind::LargeHead, 0, 0};
   }
-  static constexpr ChunkInfo shelved(std::uint32_t chunks) noexcept {
-    return {0, chunks, ChunkKind::Shelved, 0, 0};
+  static constexpr ChunkInfo cached(std::uint32_t chunks) noexcept {
+    return {0, chunks, ChunkKind::Cached, 0, 0};
   }
   static constexpr ChunkInfo slab_tail(std::uint16_t chunks_to_head) noexcept {
     return {0, 0, ChunkKind::SlabTail, 0, chunks_to_head};
   }
-  /// Pre: kind is LargeHead or Shelved.
+  /// Pre: kind is LargeHead or Cached.
   constexpr std::uint32_t large_chunks() const noexcept { return slots; }
 
  private:
@@ -136,10 +136,10 @@ struct alignas(64) Chunk {
 
   /// Takes the large object whose snapshot() is `head` out of use; false if somebody else has. Thread: any.
   /// Order: relaxed; it decides who goes on, and guards nothing.
-  bool shelve(const ChunkInfo& head) noexcept {
+  bool claim_for_cache(const ChunkInfo& head) noexcept {
     auto expected = __builtin_bit_cast(Halves, ChunkInfo::large_head(head.large_chunks())).second;
-    const auto shelved_info = __builtin_bit_cast(Halves, ChunkInfo::shelved(head.large_chunks())).second;
-    return __atomic_compare_exchange_n(&reinterpret_cast<AliasedWord*>(&info)[1], &expected, shelved_info, false,
+    const auto cached_info = __builtin_bit_cast(Halves, ChunkInfo::cached(head.large_chunks())).second;
+    return __atomic_compare_exchange_n(&reinterpret_cast<AliasedWord*>(&info)[1], &expected, cached_info, false,
                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED);
   }
 

@@ -17,10 +17,10 @@ constexpr std::size_t largest_run_bytes = std::size_t{1} << 30;
 
 }  // namespace
 
-Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, Shelf* shelf) noexcept {
+Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, LargeCache* cache) noexcept {
   const std::size_t chunks = chunks_for(bytes);
-  if (shelf != nullptr && chunks <= Shelf::most_chunks && alignment <= chunk_bytes) {
-    if (const ShelvedRun run = shelf->take(static_cast<std::uint32_t>(chunks)); run.chunks != 0) {
+  if (cache != nullptr && chunks <= LargeCache::most_chunks && alignment <= chunk_bytes) {
+    if (const CachedRun run = cache->take(static_cast<std::uint32_t>(chunks)); run.chunks != 0) {
       void* const address = reinterpret_cast<void*>(run.address);
       chunk_of(address)->publish(ChunkInfo::large_head(run.chunks));
       return {address, false};
@@ -40,9 +40,9 @@ Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, Shelf* sh
   return extent;
 }
 
-LargeFree Arena::deallocate_large(void* address, Shelf* shelf) noexcept {
+LargeFree Arena::deallocate_large(void* address, LargeCache* cache) noexcept {
   Chunk* const chunk = chunk_of(address);
-  return chunk != nullptr ? deallocate_large_run(chunk, address, shelf) : deallocate_direct(address);
+  return chunk != nullptr ? deallocate_large_run(chunk, address, cache) : deallocate_direct(address);
 }
 
 std::size_t Arena::large_usable_bytes(const void* address) noexcept {
@@ -97,16 +97,16 @@ Extent Arena::allocate_direct(std::size_t bytes, std::size_t alignment) noexcept
   return extent;
 }
 
-LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, Shelf* shelf) noexcept {
+LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, LargeCache* cache) noexcept {
   const ChunkInfo info = chunk->snapshot();
   // Of two threads that free the same object one is told.
-  if (info.kind != ChunkKind::LargeHead || address_of(chunk) != address || !chunk->shelve(info)) {
+  if (info.kind != ChunkKind::LargeHead || address_of(chunk) != address || !chunk->claim_for_cache(info)) {
     const os::Lock lock(mutex_);
     return classify_in_window(address);
   }
-  ShelvedRun run{reinterpret_cast<std::uintptr_t>(address), info.large_chunks()};
-  if (shelf != nullptr && run.chunks <= Shelf::most_chunks) {
-    run = shelf->put(run);
+  CachedRun run{reinterpret_cast<std::uintptr_t>(address), info.large_chunks()};
+  if (cache != nullptr && run.chunks <= LargeCache::most_chunks) {
+    run = cache->put(run);
   }
   if (run.chunks != 0) {
     change([&]() noexcept { end_large_run(chunk_of(reinterpret_cast<void*>(run.address)), now()); });
@@ -114,7 +114,7 @@ LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, Shelf* shelf)
   return LargeFree::Freed;
 }
 
-/// Takes back the run of a large object that was shelved, and that nobody has used since `free_since`.
+/// Takes back the run of a large object that was cached, and that nobody has used since `free_since`.
 void Arena::end_large_run(Chunk* head, std::uint32_t free_since) noexcept {
   note_large_gone(head->snapshot().large_chunks() * chunk_bytes);
   large_frees_.fetch_add(1, Order::relaxed);
@@ -122,23 +122,23 @@ void Arena::end_large_run(Chunk* head, std::uint32_t free_since) noexcept {
   release_run(number_of(address_of(head)), free_since);
 }
 
-void Arena::clear(Shelf& shelf) noexcept {
-  change([&]() noexcept { clear_shelf(shelf, false); });
+void Arena::clear(LargeCache& cache) noexcept {
+  change([&]() noexcept { clear_large_cache(cache, false); });
 }
 
-/// Takes back what lies on `shelf`; with `only_old`, what this found there the last time too.
-void Arena::clear_shelf(Shelf& shelf, bool only_old) noexcept {
+/// Takes back what lies in `cache`; with `only_old`, what this found there the last time too.
+void Arena::clear_large_cache(LargeCache& cache, bool only_old) noexcept {
   const std::uint32_t free_since = only_old ? now() - decay_milliseconds : now();
-  for (std::uint32_t place = 0; place < Shelf::places; ++place) {
-    if (const ShelvedRun run = shelf.clear(place, only_old); run.chunks != 0) {
+  for (std::uint32_t place = 0; place < LargeCache::places; ++place) {
+    if (const CachedRun run = cache.clear(place, only_old); run.chunks != 0) {
       end_large_run(chunk_of(reinterpret_cast<void*>(run.address)), free_since);
     }
   }
 }
 
-void Arena::clear_shelves(bool only_old) noexcept {
-  for (Shelf& shelf : shelves_) {
-    clear_shelf(shelf, only_old);
+void Arena::clear_large_caches(bool only_old) noexcept {
+  for (LargeCache& cache : large_caches_) {
+    clear_large_cache(cache, only_old);
   }
 }
 
@@ -165,7 +165,7 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
   if (chunks == had) {
     return true;
   }
-  if (!head->shelve(info)) {
+  if (!head->claim_for_cache(info)) {
     return false;
   }
   Purge purge;
@@ -204,7 +204,7 @@ LargeFree Arena::classify_in_window(const void* address) const noexcept {
     case RunState::Purging:
       return LargeFree::AlreadyFree;
     case RunState::InUse:
-      return record(run).snapshot().kind == ChunkKind::Shelved ? LargeFree::AlreadyFree : LargeFree::Inside;
+      return record(run).snapshot().kind == ChunkKind::Cached ? LargeFree::AlreadyFree : LargeFree::Inside;
     default:
       return LargeFree::Foreign;
   }

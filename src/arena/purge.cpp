@@ -55,9 +55,9 @@ std::size_t Arena::excess_chunks() const noexcept {
 /// Ends an operation: if something is to be purged, and no other thread is purging, makes this one
 /// the purger. What is returned is to be carried out once the mutex is free.
 Arena::Purge Arena::begin_due_purge() noexcept {
-  if (const std::uint32_t time = now(); time - shelves_looked_at_ >= decay_milliseconds) {
-    shelves_looked_at_ = time;
-    clear_shelves(true);
+  if (const std::uint32_t time = now(); time - caches_checked_at_ >= decay_milliseconds) {
+    caches_checked_at_ = time;
+    clear_large_caches(true);
   }
   Purge purge{.own_chunks_left = excess_chunks(),
               .others_steps_left = purge_steps_for_others,
@@ -146,7 +146,7 @@ std::size_t Arena::purge_everything() noexcept {
   const os::Lock purger(purger_mutex_);
   {
     const os::Lock lock(mutex_);
-    clear_shelves(false);
+    clear_large_caches(false);
     note_sizes();
   }
   std::size_t left = dirty_bytes_.load(Order::relaxed) / chunk_bytes;

@@ -136,7 +136,7 @@ void note_slow_call(SlowCall call) noexcept {
 Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
   follow_forks();
   note_slow_call(SlowCall::Allocation);
-  Extent extent = process_arena.allocate_large(bytes, alignment, &ThreadZones::shelf_of(*thread_heap.zone));
+  Extent extent = process_arena.allocate_large(bytes, alignment, &ThreadZones::large_cache_of(*thread_heap.zone));
   if (!extent && drain_everything()) {
     extent = process_arena.allocate_large(bytes, alignment);
   }
@@ -243,7 +243,7 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   const Place place = find(block);
   if (place.page == nullptr) {
     report_no_large_object(
-        block, process_arena.deallocate_large(block, &ThreadZones::shelf_of(*thread_heap.zone)));
+        block, process_arena.deallocate_large(block, &ThreadZones::large_cache_of(*thread_heap.zone)));
     return;
   }
   if (place.slot == ChunkInfo::no_slot) {

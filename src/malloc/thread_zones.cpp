@@ -104,7 +104,7 @@ void ThreadZones::thread_ends(void* zone) noexcept {
 
 void ThreadZones::park(ThreadZone& ended) noexcept {
   ended.zone.trim();
-  process_arena.clear(shelf_of(ended.zone));
+  process_arena.clear(large_cache_of(ended.zone));
   const os::Lock lock(mutex_);
   push_parked(ended);
 }

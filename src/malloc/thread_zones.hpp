@@ -102,9 +102,9 @@ class ThreadZones {
   }
 
   /// Where the owner of `zone` puts large objects that it frees.
-  static Shelf& shelf_of(const ArenaZone& zone) noexcept {
+  static LargeCache& large_cache_of(const ArenaZone& zone) noexcept {
     // Zones lie one after another.
-    return process_arena.shelf_of(reinterpret_cast<std::uintptr_t>(&zone) / sizeof(ThreadZone));
+    return process_arena.large_cache_of(reinterpret_cast<std::uintptr_t>(&zone) / sizeof(ThreadZone));
   }
 
   /// Threads that ever had a zone.

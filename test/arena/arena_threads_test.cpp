@@ -119,42 +119,42 @@ TEST(ArenaThreads, of_several_that_free_one_object_exactly_one_succeeds) {
   }
 }
 
-TEST(ArenaThreads, a_shelf_passes_each_run_to_one_thread_at_a_time) {
-  Shelf shelf;
+TEST(ArenaThreads, a_cache_passes_each_run_to_one_thread_at_a_time) {
+  LargeCache cache;
   std::atomic<int> holders[5] = {};
   std::atomic<bool> is_shared{false};
-  const auto hold = [&](ShelvedRun run) {
+  const auto hold = [&](CachedRun run) {
     is_shared = is_shared || (run.chunks != 0 && holders[run.address / chunk_bytes].fetch_add(1) != 0);
     return run;
   };
-  const auto let_go = [&](ShelvedRun run) {
+  const auto let_go = [&](CachedRun run) {
     holders[run.address / chunk_bytes].fetch_sub(1);
     return run;
   };
   test::run_threads(4, [&](std::size_t thread) {
-    ShelvedRun mine = hold(ShelvedRun{(thread + 1) * chunk_bytes, 1});
+    CachedRun mine = hold(CachedRun{(thread + 1) * chunk_bytes, 1});
     for (int step = 0; step < 20000; ++step) {
       if (mine.chunks != 0) {
-        mine = hold(shelf.put(let_go(mine)));
+        mine = hold(cache.put(let_go(mine)));
       } else if (step % 8 == 0) {
-        mine = hold(shelf.clear(static_cast<std::uint32_t>(thread) % Shelf::places, step % 16 == 0));
+        mine = hold(cache.clear(static_cast<std::uint32_t>(thread) % LargeCache::places, step % 16 == 0));
       } else {
-        mine = hold(shelf.take(1));
+        mine = hold(cache.take(1));
       }
     }
   });
   EXPECT_FALSE(is_shared.load());
 }
 
-TEST(ArenaThreads, of_several_that_free_one_object_onto_shelves_exactly_one_succeeds) {
+TEST(ArenaThreads, of_several_that_free_one_object_into_caches_exactly_one_succeeds) {
   test::FaultyOs os;
   const auto arena = std::make_unique<Arena>();
-  Shelf* const shelf = &arena->shelf_of(0);
+  LargeCache* const cache = &arena->large_cache_of(0);
   for (int round = 0; round < 200; ++round) {
-    void* const object = arena->allocate_large(chunk_bytes, 16, shelf).address;
+    void* const object = arena->allocate_large(chunk_bytes, 16, cache).address;
     std::atomic<int> freed{0};
     test::run_threads(thread_count, [&](std::size_t thread) {
-      Shelf* const mine = thread % 2 == 0 ? shelf : nullptr;
+      LargeCache* const mine = thread % 2 == 0 ? cache : nullptr;
       freed += arena->deallocate_large(object, mine) == LargeFree::Freed ? 1 : 0;
     });
     ASSERT_EQ(freed.load(), 1);

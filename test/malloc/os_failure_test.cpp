@@ -381,9 +381,9 @@ TEST(OsFailure, freed_memory_goes_back_after_a_while) {
 }
 
 /// Expects freed memory to go back while `pair`, an allocation and its free, is all that a thread does. After it
-/// `shelved_bytes` lie on a shelf.
+/// `cached_bytes` lie in a cache.
 template <class Pair>
-void expect_decay_amid(const Pair& pair, std::size_t shelved_bytes) {
+void expect_decay_amid(const Pair& pair, std::size_t cached_bytes) {
   EXPECT_TRUE(passes_in_child([&] {
     const auto come_and_go = [&] {
       for (int number = 0; number < 10000; ++number) {
@@ -394,10 +394,10 @@ void expect_decay_amid(const Pair& pair, std::size_t shelved_bytes) {
     come_and_go();
     heap::deallocate(heap::allocate(mebibyte));
     come_and_go();
-    EXPECT_EQ(process_arena.statistics().dirty_bytes, mebibyte + shelved_bytes);
+    EXPECT_EQ(process_arena.statistics().dirty_bytes, mebibyte + cached_bytes);
     os.advance_clock(Arena::decay_milliseconds + 10);
     come_and_go();
-    EXPECT_EQ(process_arena.statistics().dirty_bytes, shelved_bytes);
+    EXPECT_EQ(process_arena.statistics().dirty_bytes, cached_bytes);
   }));
 }
 
@@ -407,7 +407,7 @@ TEST(OsFailure, freed_memory_goes_back_while_small_blocks_alone_come_and_go) {
   expect_decay_amid([] { heap::deallocate(heap::allocate_aligned(64, 64)); }, 0);
 }
 
-TEST(OsFailure, freed_memory_goes_back_while_shelved_blocks_alone_come_and_go) {
+TEST(OsFailure, freed_memory_goes_back_while_cached_blocks_alone_come_and_go) {
   expect_decay_amid([] { heap::deallocate(heap::allocate(chunk_bytes)); }, chunk_bytes);
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Shelf: a few freed large objects that threads take from and put back without a lock.
+// LargeCache: a few freed large objects that threads take from and put back without a lock.
 //
-//     free      record: LargeHead -> Shelved      put: where there is no room, another one leaves for the run map
-//     allocate  record: Shelved -> LargeHead      take: one of as many chunks
+//     free      record: LargeHead -> Cached      put: where there is no room, another one leaves for the run map
+//     allocate  record: Cached -> LargeHead      take: one of as many chunks
 //
-// A run on a shelf stays in use to the run map. Nothing on a shelf is lost to others: whoever trims, is refused memory
+// A run in a cache stays in use to the run map. Nothing in a cache is lost to others: whoever trims, is refused memory
 // or finds that an object has lain there for long takes it off.
 #pragma once
 
@@ -17,22 +17,22 @@
 namespace slabmalloc {
 
 /// A run of chunks; none if `chunks` is 0.
-struct ShelvedRun {
+struct CachedRun {
   std::uintptr_t address = 0;
   std::uint32_t chunks = 0;
 };
 
 /// Room for `places` runs of up to `most_chunks` chunks.
 /// Thread: any; lock-free.
-class alignas(64) Shelf {
+class alignas(64) LargeCache {
  public:
   static constexpr std::uint32_t places = 2;
   static constexpr std::uint32_t most_chunks = 2;
 
-  constexpr Shelf() noexcept = default;
+  constexpr LargeCache() noexcept = default;
 
   /// A run of `chunks` chunks that lay here, or none.
-  ShelvedRun take(std::uint32_t chunks) noexcept {
+  CachedRun take(std::uint32_t chunks) noexcept {
     for (auto& place : runs_) {
       std::uintptr_t run = place.load(Order::relaxed);
       // Acquire, with the release in put(): the last client's writes come first.
@@ -45,7 +45,7 @@ class alignas(64) Shelf {
   }
 
   /// Puts a run of at most most_chunks chunks here. What had to make room for it is returned.
-  ShelvedRun put(ShelvedRun run) noexcept {
+  CachedRun put(CachedRun run) noexcept {
     for (auto& place : runs_) {
       std::uintptr_t none = 0;
       if (place.load(Order::relaxed) == 0 && place.compare_exchange(none, pack(run), Order::release)) {
@@ -58,14 +58,14 @@ class alignas(64) Shelf {
   }
 
   /// Takes off what lies in place `number`. With `only_old`, if this was called before since it was put there.
-  ShelvedRun clear(std::uint32_t number, bool only_old) noexcept {
+  CachedRun clear(std::uint32_t number, bool only_old) noexcept {
     auto& place = runs_[number];
     std::uintptr_t run = place.load(Order::relaxed);
     while (run != 0) {
       const bool stays = only_old && (run & old) == 0;
       // Acquire as in take().
       if (place.compare_exchange(run, stays ? run | old : 0, Order::acquire)) {
-        return stays ? ShelvedRun{} : unpack(run);
+        return stays ? CachedRun{} : unpack(run);
       }
     }
     return {};
@@ -82,8 +82,8 @@ class alignas(64) Shelf {
   static constexpr std::uintptr_t old = 0x100;
   static_assert(most_chunks <= chunks_mask);
 
-  static std::uintptr_t pack(ShelvedRun run) noexcept { return run.address | run.chunks; }
-  static ShelvedRun unpack(std::uintptr_t run) noexcept {
+  static std::uintptr_t pack(CachedRun run) noexcept { return run.address | run.chunks; }
+  static CachedRun unpack(std::uintptr_t run) noexcept {
     return {run & ~(chunks_mask | old), static_cast<std::uint32_t>(run & chunks_mask)};
   }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Shelves: by themselves, and as the arena uses them.
-#include "arena/shelf.hpp"
+// LargeCaches: by themselves, and as the arena uses them.
+#include "arena/large_cache.hpp"
 
 #include <gtest/gtest.h>
 
@@ -15,99 +15,99 @@
 namespace slabmalloc {
 namespace {
 
-constexpr ShelvedRun run_at(std::uintptr_t number, std::uint32_t chunks = 1) {
+constexpr CachedRun run_at(std::uintptr_t number, std::uint32_t chunks = 1) {
   return {number * chunk_bytes, chunks};
 }
 
-TEST(Shelf, gives_a_run_of_the_length_that_is_asked_for_once) {
-  Shelf shelf;
-  EXPECT_EQ(shelf.put(run_at(1, 1)).chunks, 0u);
-  EXPECT_EQ(shelf.put(run_at(2, 2)).chunks, 0u);
-  EXPECT_EQ(shelf.chunks(), 3u);
-  EXPECT_EQ(shelf.runs(), 2u);
-  const ShelvedRun two = shelf.take(2);
+TEST(LargeCache, gives_a_run_of_the_length_that_is_asked_for_once) {
+  LargeCache cache;
+  EXPECT_EQ(cache.put(run_at(1, 1)).chunks, 0u);
+  EXPECT_EQ(cache.put(run_at(2, 2)).chunks, 0u);
+  EXPECT_EQ(cache.chunks(), 3u);
+  EXPECT_EQ(cache.runs(), 2u);
+  const CachedRun two = cache.take(2);
   EXPECT_EQ(two.address, 2 * chunk_bytes);
   EXPECT_EQ(two.chunks, 2u);
-  EXPECT_EQ(shelf.take(2).chunks, 0u);
-  EXPECT_EQ(shelf.take(1).address, 1 * chunk_bytes);
-  EXPECT_EQ(shelf.take(1).chunks, 0u);
-  EXPECT_EQ(shelf.runs(), 0u);
-  EXPECT_EQ(shelf.takes(), 2u);
+  EXPECT_EQ(cache.take(2).chunks, 0u);
+  EXPECT_EQ(cache.take(1).address, 1 * chunk_bytes);
+  EXPECT_EQ(cache.take(1).chunks, 0u);
+  EXPECT_EQ(cache.runs(), 0u);
+  EXPECT_EQ(cache.takes(), 2u);
 }
 
-TEST(Shelf, makes_room_for_a_run_by_giving_up_each_place_in_turn) {
-  Shelf shelf;
+TEST(LargeCache, makes_room_for_a_run_by_giving_up_each_place_in_turn) {
+  LargeCache cache;
   std::uintptr_t number = 1;
-  for (std::uint32_t place = 0; place < Shelf::places; ++place) {
-    EXPECT_EQ(shelf.put(run_at(number++)).chunks, 0u);
+  for (std::uint32_t place = 0; place < LargeCache::places; ++place) {
+    EXPECT_EQ(cache.put(run_at(number++)).chunks, 0u);
   }
-  for (std::uintptr_t evicted = 1; evicted <= 3 * Shelf::places; ++evicted) {
-    const ShelvedRun gone = shelf.put(run_at(number++));
+  for (std::uintptr_t evicted = 1; evicted <= 3 * LargeCache::places; ++evicted) {
+    const CachedRun gone = cache.put(run_at(number++));
     EXPECT_EQ(gone.address, evicted * chunk_bytes);
     EXPECT_EQ(gone.chunks, 1u);
   }
-  EXPECT_EQ(shelf.runs(), Shelf::places);
+  EXPECT_EQ(cache.runs(), LargeCache::places);
 }
 
-TEST(Shelf, is_cleared_of_what_lay_there_the_last_time_too) {
-  Shelf shelf;
-  (void)shelf.put(run_at(1));
-  EXPECT_EQ(shelf.clear(0, true).chunks, 0u) << "seen for the first time";
-  const ShelvedRun old = shelf.clear(0, true);
+TEST(LargeCache, is_cleared_of_what_lay_there_the_last_time_too) {
+  LargeCache cache;
+  (void)cache.put(run_at(1));
+  EXPECT_EQ(cache.clear(0, true).chunks, 0u) << "seen for the first time";
+  const CachedRun old = cache.clear(0, true);
   EXPECT_EQ(old.address, 1 * chunk_bytes);
   EXPECT_EQ(old.chunks, 1u);
 
-  (void)shelf.put(run_at(2));
-  (void)shelf.clear(0, true);
-  EXPECT_EQ(shelf.take(1).address, 2 * chunk_bytes) << "also if it is old";
-  (void)shelf.put(run_at(2));
-  EXPECT_EQ(shelf.clear(0, true).chunks, 0u) << "put back, it is new again";
-  EXPECT_EQ(shelf.clear(0, false).address, 2 * chunk_bytes) << "whatever its age";
-  EXPECT_EQ(shelf.clear(0, false).chunks, 0u) << "empty";
+  (void)cache.put(run_at(2));
+  (void)cache.clear(0, true);
+  EXPECT_EQ(cache.take(1).address, 2 * chunk_bytes) << "also if it is old";
+  (void)cache.put(run_at(2));
+  EXPECT_EQ(cache.clear(0, true).chunks, 0u) << "put back, it is new again";
+  EXPECT_EQ(cache.clear(0, false).address, 2 * chunk_bytes) << "whatever its age";
+  EXPECT_EQ(cache.clear(0, false).chunks, 0u) << "empty";
 }
 
-class ShelvedTest : public testing::Test {
+class LargeCacheTest : public testing::Test {
  protected:
-  static constexpr std::size_t most_bytes = Shelf::most_chunks * chunk_bytes;
+  static constexpr std::size_t most_bytes = LargeCache::most_chunks * chunk_bytes;
 
   void* allocate(std::size_t bytes, std::size_t alignment = 16) {
-    return arena_->allocate_large(bytes, alignment, shelf_).address;
+    return arena_->allocate_large(bytes, alignment, cache_).address;
   }
-  LargeFree deallocate(void* object) { return arena_->deallocate_large(object, shelf_); }
+  LargeFree deallocate(void* object) { return arena_->deallocate_large(object, cache_); }
 
   test::FaultyOs os_;
   std::unique_ptr<Arena> arena_ = std::make_unique<Arena>();
-  Shelf* shelf_ = &arena_->shelf_of(3);
+  LargeCache* cache_ = &arena_->large_cache_of(3);
 };
 
-TEST_F(ShelvedTest, objects_are_reused_by_those_of_as_many_chunks) {
+TEST_F(LargeCacheTest, objects_are_reused_by_those_of_as_many_chunks) {
   for (const std::size_t bytes : {std::size_t{1}, chunk_bytes, most_bytes}) {
     void* const object = allocate(bytes);
     test::fill_pattern(object, bytes, 1);
     EXPECT_EQ(deallocate(object), LargeFree::Freed);
     EXPECT_TRUE(arena_->validate());
-    const Extent again = arena_->allocate_large(bytes, chunk_bytes, shelf_);
+    const Extent again = arena_->allocate_large(bytes, chunk_bytes, cache_);
     EXPECT_EQ(again.address, object);
     EXPECT_FALSE(again.zeroed);
     EXPECT_GE(arena_->large_usable_bytes(object), bytes);
     EXPECT_TRUE(arena_->validate());
     EXPECT_EQ(deallocate(object), LargeFree::Freed);
-    arena_->clear(*shelf_);
+    arena_->clear(*cache_);
   }
 }
 
-TEST_F(ShelvedTest, larger_and_more_aligned_objects_do_not_come_from_shelves) {
+TEST_F(LargeCacheTest, larger_and_more_aligned_objects_do_not_come_from_caches) {
   void* const small = allocate(1);
   EXPECT_EQ(deallocate(small), LargeFree::Freed);
   EXPECT_NE(allocate(1, 2 * chunk_bytes), small);
-  EXPECT_EQ(shelf_->runs(), 1u);
+  EXPECT_EQ(cache_->runs(), 1u);
   void* const large = allocate(most_bytes + 1);
   EXPECT_EQ(deallocate(large), LargeFree::Freed);
-  EXPECT_EQ(shelf_->runs(), 1u);
+  EXPECT_EQ(cache_->runs(), 1u);
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(ShelvedTest, what_lies_on_a_shelf_counts_as_freed) {
+TEST_F(LargeCacheTest, what_lies_in_a_cache_counts_as_freed) {
   void* const object = allocate(most_bytes);
   void* const other = allocate(1);
   EXPECT_EQ(deallocate(object), LargeFree::Freed);
@@ -126,7 +126,7 @@ TEST_F(ShelvedTest, what_lies_on_a_shelf_counts_as_freed) {
   EXPECT_EQ(now.large_frees, 1u);
   EXPECT_EQ(deallocate(object), LargeFree::Freed);
   EXPECT_EQ(deallocate(other), LargeFree::Freed);
-  arena_->clear(*shelf_);
+  arena_->clear(*cache_);
   now = arena_->statistics();
   EXPECT_EQ(now.in_use_bytes, 0u);
   EXPECT_EQ(now.dirty_bytes, most_bytes + chunk_bytes);
@@ -135,7 +135,7 @@ TEST_F(ShelvedTest, what_lies_on_a_shelf_counts_as_freed) {
   EXPECT_EQ(now.large_allocations, now.large_frees);
 }
 
-TEST_F(ShelvedTest, every_address_in_a_shelved_object_is_told_to_be_free) {
+TEST_F(LargeCacheTest, every_address_in_a_cached_object_is_told_to_be_free) {
   auto* const object = static_cast<std::byte*>(allocate(most_bytes));
   EXPECT_EQ(deallocate(object + 16), LargeFree::Inside);
   EXPECT_EQ(deallocate(object), LargeFree::Freed);
@@ -145,30 +145,30 @@ TEST_F(ShelvedTest, every_address_in_a_shelved_object_is_told_to_be_free) {
     EXPECT_EQ(arena_->classify(address), LargeFree::AlreadyFree);
     EXPECT_EQ(arena_->large_usable_bytes(address), 0u);
   }
-  EXPECT_EQ(shelf_->runs(), 1u);
+  EXPECT_EQ(cache_->runs(), 1u);
 }
 
-TEST_F(ShelvedTest, trim_takes_objects_from_all_shelves) {
-  for (std::size_t number = 0; number < Arena::shelf_count; ++number) {
-    Shelf* const shelf = &arena_->shelf_of(number);
-    ASSERT_EQ(arena_->deallocate_large(arena_->allocate_large(1, 16, shelf).address, shelf), LargeFree::Freed);
+TEST_F(LargeCacheTest, trim_takes_objects_from_all_caches) {
+  for (std::size_t number = 0; number < Arena::large_cache_count; ++number) {
+    LargeCache* const cache = &arena_->large_cache_of(number);
+    ASSERT_EQ(arena_->deallocate_large(arena_->allocate_large(1, 16, cache).address, cache), LargeFree::Freed);
   }
-  EXPECT_EQ(arena_->trim(), Arena::shelf_count * chunk_bytes);
+  EXPECT_EQ(arena_->trim(), Arena::large_cache_count * chunk_bytes);
   EXPECT_EQ(arena_->statistics().dirty_bytes, 0u);
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(ShelvedTest, objects_that_nobody_wants_go_back_in_time) {
+TEST_F(LargeCacheTest, objects_that_nobody_wants_go_back_in_time) {
   ASSERT_EQ(deallocate(allocate(1)), LargeFree::Freed);
   for (int look = 0; look < 4; ++look) {
     os_.advance_clock(Arena::decay_milliseconds);
     arena_->decay();
   }
-  EXPECT_EQ(shelf_->runs(), 0u);
+  EXPECT_EQ(cache_->runs(), 0u);
   EXPECT_EQ(arena_->statistics().dirty_bytes, 0u);
 }
 
-TEST_F(ShelvedTest, objects_are_handed_out_to_others_before_memory_is_exhausted) {
+TEST_F(LargeCacheTest, objects_are_handed_out_to_others_before_memory_is_exhausted) {
   void* const object = allocate(most_bytes);
   std::vector<void*> others;
   os_.fail_every(test::OsCall::MapAt);
@@ -177,24 +177,24 @@ TEST_F(ShelvedTest, objects_are_handed_out_to_others_before_memory_is_exhausted)
     others.push_back(other);
   }
   ASSERT_EQ(deallocate(object), LargeFree::Freed);
-  EXPECT_EQ(arena_->allocate(Shelf::most_chunks).address, object);
+  EXPECT_EQ(arena_->allocate(LargeCache::most_chunks).address, object);
   EXPECT_FALSE(arena_->allocate(1));
 }
 
-TEST_F(ShelvedTest, objects_are_handed_out_to_others_before_bounded_address_space_is_used_up) {
+TEST_F(LargeCacheTest, objects_are_handed_out_to_others_before_bounded_address_space_is_used_up) {
   os_.limit_address_space(std::size_t{1} << 30);
   void* const object = allocate(most_bytes);
   ASSERT_EQ(deallocate(object), LargeFree::Freed);
   const std::size_t committed = arena_->statistics().committed_bytes;
   bool is_reused = false;
   while (arena_->statistics().committed_bytes == committed && !is_reused) {
-    is_reused = arena_->allocate(Shelf::most_chunks).address == object;
+    is_reused = arena_->allocate(LargeCache::most_chunks).address == object;
   }
   EXPECT_TRUE(is_reused);
   EXPECT_EQ(arena_->statistics().committed_bytes, committed);
 }
 
-TEST_F(ShelvedTest, a_live_object_changes_its_size_and_a_shelved_one_does_not) {
+TEST_F(LargeCacheTest, a_live_object_changes_its_size_and_a_cached_one_does_not) {
   void* const object = allocate(1);
   ASSERT_EQ(arena_->resize_large(object, most_bytes), object);
   EXPECT_EQ(arena_->large_usable_bytes(object), most_bytes);
