@@ -178,10 +178,10 @@ bool Arena::resize_run(std::uint32_t first, std::uint32_t chunks) noexcept {
   return true;
 }
 
-/// Tells the allowance that chunks were taken: clean ones too, if there are fewer now than before.
+/// Tells the dirty limit that chunks were taken: clean ones too, if there are fewer now than before.
 void Arena::note_taken(std::uint32_t clean_before) noexcept {
   const std::size_t faulted = clean_before - runs_.chunks_in(RunState::Clean);
-  allowance_.note_taken(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes,
+  dirty_limit_.note_taken(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes,
                         faulted * chunk_bytes, now());
 }
 

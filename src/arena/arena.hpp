@@ -12,7 +12,7 @@
 //
 // A freed run is dirty: backed by memory, contents unknown. It is purged, which makes it clean,
 // when it has been free for decay_milliseconds (looked at by whoever calls the arena next), at once
-// when there is more dirty memory than the allowance (allowance.hpp), and on trim(). Allocation
+// when there is more dirty memory than the dirty limit (dirty_limit.hpp), and on trim(). Allocation
 // prefers dirty runs, then those with their clean neighbours, then clean ones; then the window
 // grows. Where address space is scarce every free run is looked at before that.
 //
@@ -38,7 +38,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "arena/allowance.hpp"
+#include "arena/dirty_limit.hpp"
 #include "arena/chunk.hpp"
 #include "arena/direct_map.hpp"
 #include "arena/gauge.hpp"
@@ -231,7 +231,7 @@ class Arena {
     std::uint32_t run = no_chunk;
     std::uint32_t chunks = 0;
     Reason reason = Reason::Trim;
-    std::size_t own_chunks_left = 0;       ///< Of what was beyond the allowance when it began.
+    std::size_t own_chunks_left = 0;       ///< Of what was beyond the dirty limit when it began.
     std::uint32_t others_steps_left = 0;   ///< Steps that may be taken beyond that.
     std::uint32_t expired_steps_left = 0;  ///< Steps that may be taken for what has expired.
   };
@@ -297,7 +297,7 @@ class Arena {
   os::Mutex purger_mutex_;
   Window window_;
   RunMap runs_;
-  Allowance allowance_;
+  DirtyLimit dirty_limit_;
   std::size_t window_committed_ = 0;  ///< The window's share of committed_.
   std::uint32_t caches_checked_at_ = 0;  ///< Milliseconds.
   LargeCache large_caches_[large_cache_count];

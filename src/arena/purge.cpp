@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The arena's purges: what is beyond the allowance, what has been dirty for long, and on trim()
+// The arena's purges: what is beyond the dirty limit, what has been dirty for long, and on trim()
 // everything dirty.
 //
 //     mutex held      choose, take out of the run map      put back, choose the next, …
@@ -42,10 +42,10 @@ std::size_t Arena::trim() noexcept {
 }
 
 std::size_t Arena::dirty_limit_bytes() const noexcept {
-  return allowance_.amount(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes);
+  return dirty_limit_.amount(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes);
 }
 
-/// Chunks that are dirty beyond the allowance.
+/// Chunks that are dirty beyond the dirty limit.
 std::size_t Arena::excess_chunks() const noexcept {
   const std::size_t limit = dirty_limit_bytes() / chunk_bytes;
   const std::size_t dirty = runs_.chunks_in(RunState::Dirty);
@@ -90,7 +90,7 @@ void Arena::carry_out(Purge& purge) noexcept {
   }
 }
 
-/// Chooses dirty memory above the allowance, or what has been dirty for long; false if there is
+/// Chooses dirty memory above the dirty limit, or what has been dirty for long; false if there is
 /// none, or if enough was chosen before.
 bool Arena::choose_due(Purge& purge) const noexcept {
   purge.run = runs_.oldest_dirty_run();
@@ -125,7 +125,7 @@ bool Arena::purge_memory(const Purge& purge) noexcept {
                                std::size_t{purge.chunks} * chunk_bytes);
 }
 
-/// Puts back what was purged, or could not be, and tells the allowance.
+/// Puts back what was purged, or could not be, and tells the dirty limit.
 void Arena::end_purge(const Purge& purge, bool is_purged) noexcept {
   runs_.end_purge(purge.run, is_purged, now());
   note_sizes();
@@ -135,9 +135,9 @@ void Arena::end_purge(const Purge& purge, bool is_purged) noexcept {
   const std::size_t bytes = std::size_t{purge.chunks} * chunk_bytes;
   purged_bytes_.fetch_add(bytes, Order::relaxed);
   if (purge.reason == Purge::Reason::Excess) {
-    allowance_.note_excess(bytes, now());
+    dirty_limit_.note_excess(bytes, now());
   } else if (purge.reason == Purge::Reason::Expired) {
-    allowance_.note_expired(bytes);
+    dirty_limit_.note_expired(bytes);
   }
 }
 

@@ -105,7 +105,7 @@ TEST_F(PurgeTest, the_oldest_goes_first) {
   EXPECT_EQ(resident_bytes(runs[1], chunk_bytes), chunk_bytes);
 }
 
-TEST_F(PurgeTest, more_than_the_allowance_goes_at_once) {
+TEST_F(PurgeTest, more_than_the_dirty_limit_goes_at_once) {
   std::vector<void*> runs;
   for (int count = 0; count < 400; ++count) {
     runs.push_back(allocate_written(1));
@@ -141,7 +141,7 @@ TEST_F(PurgeTest, what_is_wanted_again_soon_is_kept_the_next_times) {
   EXPECT_EQ(dirty(), 48 * chunk_bytes);
 }
 
-TEST_F(PurgeTest, objects_that_grow_in_place_are_regretted_too) {
+TEST_F(PurgeTest, objects_that_grow_in_place_are_refaulted_too) {
   const Extent object = arena_->allocate_large(chunk_bytes, 16);
   for (int round = 0; round < 20; ++round) {
     ASSERT_EQ(arena_->resize_large(object.address, 4 * mebibyte), object.address);

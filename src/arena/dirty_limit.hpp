@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Allowance: how much dirty memory the arena keeps for reuse; what is more is purged at once.
+// DirtyLimit: how much dirty memory the arena keeps for reuse; what is more is purged at once.
 //
 //     kept at most = the largest of
 //       1 MiB + 1/32 of the peak    whatever happens
@@ -12,8 +12,8 @@
 // peak (but for those 4 MiB): keeping memory hardly makes the process larger than it was already.
 // And they go down with what is in use: little is kept once everything is freed.
 //
-// The reserve grows by regret, which is memory that was purged as excess and is faulted in again
-// within regret_milliseconds. It shrinks by memory that nobody wanted while it was kept, and by a
+// The reserve grows by refault, which is memory that was purged as excess and is faulted in again
+// within refault_milliseconds. It shrinks by memory that nobody wanted while it was kept, and by a
 // quarter of each excess: a program that winds down purges and does not come back.
 #pragma once
 
@@ -23,11 +23,11 @@
 namespace slabmalloc {
 
 /// Amounts are in bytes, times in milliseconds, wrapping. Thread: every call under one mutex.
-class Allowance {
+class DirtyLimit {
  public:
-  static constexpr std::uint32_t regret_milliseconds = 250;
+  static constexpr std::uint32_t refault_milliseconds = 250;
 
-  constexpr Allowance() noexcept = default;
+  constexpr DirtyLimit() noexcept = default;
 
   /// Dirty memory that may be kept while `in_use` is in use.
   constexpr std::size_t amount(std::size_t in_use) const noexcept {
@@ -35,34 +35,34 @@ class Allowance {
     const std::size_t least = mebibyte + peak_ / 32;
     const std::size_t usual = lesser(in_use / 2, room);
     const std::size_t learned =
-        lesser(reserve_, greater(4 * mebibyte, 4 * lesser(in_use, room / 4)));
+        lesser(learned_, greater(4 * mebibyte, 4 * lesser(in_use, room / 4)));
     return greater(least, greater(usual, learned));
   }
 
   /// `in_use` bytes are in use, `faulted` of which are clean memory that was handed out just now.
   constexpr void note_taken(std::size_t in_use, std::size_t faulted, std::uint32_t now) noexcept {
     peak_ = greater(peak_, in_use);
-    if (faulted == 0 || regrettable_ == 0) {
+    if (faulted == 0 || refaultable_ == 0) {
       return;
     }
-    if (now - purged_at_ >= regret_milliseconds) {
-      regrettable_ = 0;
+    if (now - purged_at_ >= refault_milliseconds) {
+      refaultable_ = 0;
       return;
     }
-    const std::size_t regret = lesser(faulted, regrettable_);
-    regrettable_ -= regret;
-    reserve_ = lesser(reserve_ + regret, peak_);
+    const std::size_t refault = lesser(faulted, refaultable_);
+    refaultable_ -= refault;
+    learned_ = lesser(learned_ + refault, peak_);
   }
 
-  /// Memory was purged since it was beyond the allowance.
+  /// Memory was purged since it was beyond the dirty limit.
   constexpr void note_excess(std::size_t purged, std::uint32_t now) noexcept {
-    regrettable_ = now - purged_at_ < regret_milliseconds ? regrettable_ + purged : purged;
+    refaultable_ = now - purged_at_ < refault_milliseconds ? refaultable_ + purged : purged;
     purged_at_ = now;
-    reserve_ -= lesser(reserve_, purged / 4);
+    learned_ -= lesser(learned_, purged / 4);
   }
 
   /// Memory was purged since it had been dirty for long.
-  constexpr void note_expired(std::size_t purged) noexcept { reserve_ -= lesser(reserve_, purged); }
+  constexpr void note_expired(std::size_t purged) noexcept { learned_ -= lesser(learned_, purged); }
 
  private:
   static constexpr std::size_t mebibyte = std::size_t{1} << 20;
@@ -75,8 +75,8 @@ class Allowance {
   }
 
   std::size_t peak_ = 0;         ///< The most that was in use.
-  std::size_t reserve_ = 0;      ///< What experience says is worth keeping.
-  std::size_t regrettable_ = 0;  ///< Purged as excess lately and not faulted in since.
+  std::size_t learned_ = 0;      ///< What experience says is worth keeping.
+  std::size_t refaultable_ = 0;  ///< Purged as excess lately and not faulted in since.
   std::uint32_t purged_at_ = 0;  ///< The last purge of excess.
 };
 
