@@ -149,7 +149,7 @@ TEST_F(CpuZonesTest, misuse_is_reported_and_does_nothing) {
   heap.deallocate(nullptr, small);
 }
 
-/// Calls of a CPU that has no number end in a panic, whatever lies where its door would be.
+/// Calls of a CPU that has no number end in a panic, whatever lies where its part pointer would be.
 template <class Kernel, class Config>
 void expect_too_large_numbers_to_be_refused() {
   HostedCpu::number = 0;

@@ -2,13 +2,13 @@
 //
 // CpuPart: what one CPU has of a CpuZones, and the section in which it is used.
 //
-//   door ──► | zone: classes, inbox, remote buffer | stash of empty frames | reserve of objects |
+//   part pointer ──► | zone: classes, inbox, remote buffer | stash of empty frames | reserve of objects |
 //     ▲        ▲                                     ▲                       ▲
 //     │        └── in a section only ────────────────┘                       └── anyone takes, in any context
 //     └── a pointer of the CPU's; null for as long as a section lasts
 //
-// A section saves interrupts, takes the part from the door, and puts it back. What comes in between nevertheless, an
-// NMI, or a handler where the hooks keep away other threads alone, finds nothing behind the door and goes another way.
+// A section saves interrupts, takes the part from the part pointer, and puts it back. What comes in between nevertheless, an
+// NMI, or a handler where the hooks keep away other threads alone, finds nothing behind the part pointer and goes another way.
 // Handlers end before the code that they interrupt goes on, so plain loads and stores in program order are enough.
 #pragma once
 
@@ -64,7 +64,7 @@ class FreeCounts {
 template <KernelHooks Hooks, class Config>
 struct CpuPart;
 template <KernelHooks Hooks, class Config>
-class CpuDoors;
+class CpuPartPointers;
 
 /// The pager of a CPU's zone: its own stash, then those of the others, then kept frames if the
 /// allocation may have them. Thread: its CPU, inside a section.
@@ -153,7 +153,7 @@ struct alignas(64) CpuPart {
 
   Zone zone;  ///< First: its address is then the tag of its pages.
   StashPager<Hooks, Config> pager;
-  Cell<CpuDoors<Hooks, Config>*> doors;  ///< Null until its door is opened first.
+  Cell<CpuPartPointers<Hooks, Config>*> pointers;  ///< Null until its part pointer is opened first.
   Cell<bool> drain_is_wanted;
   /// The class with which draining goes on; Zone::class_count while it does not.
   std::uint32_t next_to_drain = Zone::class_count;
@@ -177,18 +177,18 @@ struct alignas(64) CpuPart {
   }
 };
 
-/// The doors of all CPUs. Null at first: a CPU's first slow path opens its own.
+/// The part pointers of all CPUs. Null at first: a CPU's first slow path opens its own.
 template <KernelHooks Hooks, class Config>
-class CpuDoors {
+class CpuPartPointers {
  public:
   using Part = CpuPart<Hooks, Config>;
   using Cell = typename Config::Atomics::template Cell<Part*>;
 
-  /// The door of the CPU that runs the caller. Pre: interrupts are saved.
-  class Door {
+  /// The part pointer of the CPU that runs the caller. Pre: interrupts are saved.
+  class PartPointer {
    public:
-    [[gnu::always_inline]] explicit Door(CpuDoors& doors) noexcept
-        : part_(doors.cell_of(Hooks::cpu())) {}
+    [[gnu::always_inline]] explicit PartPointer(CpuPartPointers& pointers) noexcept
+        : part_(pointers.cell_of(Hooks::cpu())) {}
     [[gnu::always_inline]] Part* load() const noexcept {
       return part_ != nullptr ? part_->load(Order::relaxed) : nullptr;
     }
@@ -207,25 +207,25 @@ class CpuDoors {
   };
   /// Null for a number that is too large: who finds no part goes to a slow path, which says so (own_part()).
   [[gnu::always_inline]] Cell* cell_of(std::uint32_t number) noexcept {
-    return number < Hooks::maximum_cpus ? &doors_[number].part : nullptr;
+    return number < Hooks::maximum_cpus ? &part_pointers_[number].part : nullptr;
   }
 
-  Own doors_[Hooks::maximum_cpus];
+  Own part_pointers_[Hooks::maximum_cpus];
 };
 
 /// The same in memory that each CPU has for itself.
 template <KernelHooks Hooks, class Config>
   requires(Config::local_slot != Config::no_local_slot)
-class CpuDoors<Hooks, Config> {
+class CpuPartPointers<Hooks, Config> {
   static_assert(LocalHooks<Hooks>,
                 "local_slot needs hooks with local<slot>() and set_local<slot>()");
 
  public:
   using Part = CpuPart<Hooks, Config>;
 
-  class Door {
+  class PartPointer {
    public:
-    [[gnu::always_inline]] explicit Door(CpuDoors&) noexcept {}
+    [[gnu::always_inline]] explicit PartPointer(CpuPartPointers&) noexcept {}
     [[gnu::always_inline]] Part* load() const noexcept {
       return static_cast<Part*>(Hooks::template local<Config::local_slot>());
     }
@@ -235,20 +235,20 @@ class CpuDoors<Hooks, Config> {
   };
 };
 
-/// Takes the part from behind `door`, so that nobody else finds it there until put_back(). Null if it is in use.
-template <class Door>
-[[gnu::always_inline]] inline auto* take_from(const Door& door) noexcept {
-  auto* const part = door.load();
+/// Takes the part from behind `pointer`, so that nobody else finds it there until put_back(). Null if it is in use.
+template <class PartPointer>
+[[gnu::always_inline]] inline auto* take_from(const PartPointer& pointer) noexcept {
+  auto* const part = pointer.load();
   if (part != nullptr) [[likely]] {
-    door.store(nullptr);
+    pointer.store(nullptr);
     compiler_fence();
   }
   return part;
 }
-template <class Door, class Part>
-[[gnu::always_inline]] inline void put_back(const Door& door, Part* part) noexcept {
+template <class PartPointer, class Part>
+[[gnu::always_inline]] inline void put_back(const PartPointer& pointer, Part* part) noexcept {
   compiler_fence();
-  door.store(part);
+  pointer.store(part);
 }
 
 /// The part of the CPU that runs the caller, for slow paths. Pre: interrupts are saved. Panics if there is none.
@@ -264,29 +264,29 @@ template <KernelHooks Hooks, class Config>
 class CpuSection {
  public:
   using Part = CpuPart<Hooks, Config>;
-  using Doors = CpuDoors<Hooks, Config>;
+  using Pointers = CpuPartPointers<Hooks, Config>;
 
-  [[gnu::always_inline]] explicit CpuSection(Doors& doors) noexcept
-      : interrupts_(Hooks::save_interrupts()), door_(doors), part_(take_from(door_)) {}
-  /// As above, for slow paths: opens a door that was never opened. `parts` has one for each CPU.
-  CpuSection(Doors& doors, Part* parts) noexcept : CpuSection(doors) {
+  [[gnu::always_inline]] explicit CpuSection(Pointers& pointers) noexcept
+      : interrupts_(Hooks::save_interrupts()), pointer_(pointers), part_(take_from(pointer_)) {}
+  /// As above, for slow paths: opens a part pointer that was never opened. `parts` has one for each CPU.
+  CpuSection(Pointers& pointers, Part* parts) noexcept : CpuSection(pointers) {
     if (part_ == nullptr) {
       Part& own = own_part<Hooks>(parts);
       // A handler may come in between, and open it: one exchange tells who was first.
-      if (own.doors.load(Order::relaxed) == nullptr &&
-          own.doors.exchange(&doors, Order::relaxed) == nullptr) {
+      if (own.pointers.load(Order::relaxed) == nullptr &&
+          own.pointers.exchange(&pointers, Order::relaxed) == nullptr) {
         part_ = &own;
       } else {
-        part_ = take_from(door_);
+        part_ = take_from(pointer_);
       }
     }
   }
   /// Goes on with a section that was begun without it: `part` was taken, `interrupts` were saved.
   CpuSection(Part* part, typename Hooks::InterruptState interrupts) noexcept
-      : interrupts_(interrupts), door_(*part->doors.load(Order::relaxed)), part_(part) {}
+      : interrupts_(interrupts), pointer_(*part->pointers.load(Order::relaxed)), part_(part) {}
   [[gnu::always_inline]] ~CpuSection() {
     if (part_ != nullptr) [[likely]] {
-      put_back(door_, part_);
+      put_back(pointer_, part_);
     }
     Hooks::restore_interrupts(interrupts_);
   }
@@ -299,7 +299,7 @@ class CpuSection {
 
  private:
   typename Hooks::InterruptState interrupts_;
-  [[no_unique_address]] typename Doors::Door door_;
+  [[no_unique_address]] typename Pointers::PartPointer pointer_;
   Part* part_;
 };
 

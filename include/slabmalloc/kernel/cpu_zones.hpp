@@ -117,11 +117,11 @@ class CpuZones {
     }
     // The section by hand, here and below: not every compiler keeps a guard's members in registers.
     const typename Hooks::InterruptState interrupts = Hooks::save_interrupts();
-    const Door door(doors_);
+    const PartPointer pointer(part_pointers_);
     void* object = nullptr;
-    if (Part* const part = take_from(door)) [[likely]] {
+    if (Part* const part = take_from(pointer)) [[likely]] {
       object = part->zone.allocate_fast(index);
-      put_back(door, part);
+      put_back(pointer, part);
     }
     Hooks::restore_interrupts(interrupts);
     if (object != nullptr) [[likely]] {
@@ -152,15 +152,15 @@ class CpuZones {
       return deallocate_run(object, layout, context);
     }
     const typename Hooks::InterruptState interrupts = Hooks::save_interrupts();
-    const Door door(doors_);
-    if (Part* const part = take_from(door)) [[likely]] {
+    const PartPointer pointer(part_pointers_);
+    if (Part* const part = take_from(pointer)) [[likely]] {
       const FreeOutcome outcome = part->zone.deallocate_fast(index, object);
       if (outcome != FreeOutcome::Freed) [[unlikely]] {
         // A call at its end, which takes the section along, leaves the way to here without a stack frame.
         return finish_deallocate(object, part, interrupts, index, outcome);
       }
       part->frees.add(index, object);
-      put_back(door, part);
+      put_back(pointer, part);
       Hooks::restore_interrupts(interrupts);
       return;
     }
@@ -176,7 +176,7 @@ class CpuZones {
     std::size_t done = 0;
     while (done < count) {
       if (index != SizeClasses::no_class) {
-        const Section part(doors_);
+        const Section part(part_pointers_);
         for (std::uint32_t step = 0; part && step < objects_per_section && done < count; ++step) {
           void* const object = part->zone.allocate_fast(index);
           if (object == nullptr) {
@@ -203,7 +203,7 @@ class CpuZones {
     std::size_t done = 0;
     while (done < count) {
       if (index != SizeClasses::no_class) {
-        const Section part(doors_);
+        const Section part(part_pointers_);
         for (std::uint32_t step = 0; part && step < objects_per_section && done < count; ++step) {
           part->deallocate(objects[done++], index);
         }
@@ -348,7 +348,7 @@ class CpuZones {
 
  private:
   using Section = CpuSection<Hooks, Config>;
-  using Door = typename CpuDoors<Hooks, Config>::Door;
+  using PartPointer = typename CpuPartPointers<Hooks, Config>::PartPointer;
   using Stashes = typename Part::Stashes;
   using DeferredRuns = slabmalloc::DeferredRuns<Hooks, Atomics>;
   template <class T>
@@ -422,7 +422,7 @@ class CpuZones {
   }
   bool unkeep(std::size_t bytes) noexcept;
 
-  CpuDoors<Hooks, Config> doors_;
+  CpuPartPointers<Hooks, Config> part_pointers_;
   Part parts_[Hooks::maximum_cpus];
   PagerT& pager_;
   [[no_unique_address]] Life life_;

@@ -138,7 +138,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::grow(std::uint32_t index, Context 
   if (count == 0) {
     return false;
   }
-  const Section part(doors_, parts_);
+  const Section part(part_pointers_, parts_);
   require_own(part);
   if constexpr (Config::growth_frames > 1) {
     part->stash.push(frames + 1, count - 1, bytes);
@@ -183,7 +183,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_one(Part& other, std::si
   void* frame = nullptr;
   bool is_surplus = false;
   {
-    const Section part(doors_, parts_);
+    const Section part(part_pointers_, parts_);
     is_surplus =
         part && kept_.move_or_take(other.stash, bytes, kept_wanted(bytes), frame);
   }
@@ -294,7 +294,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_this_cpu() noexcept {
     own_part<Hooks>(parts_).drain_is_wanted.store(true, Order::relaxed);
   }
   for (bool is_first = true, goes_on = true; goes_on; is_first = false) {
-    const Section part(doors_, parts_);
+    const Section part(part_pointers_, parts_);
     if (!part) {
       return false;
     }

@@ -15,7 +15,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::restock_kept(void* frame,
   if (kept_.size(bytes) >= wanted) {
     return false;
   }
-  const Section part(doors_, parts_);
+  const Section part(part_pointers_, parts_);
   return part && kept_.push_below(wanted, frame, bytes);
 }
 
@@ -23,7 +23,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::restock_kept(void* frame,
 /// none, or the CPU's part is occupied.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::unkeep(std::size_t bytes) noexcept {
-  const Section part(doors_, parts_);
+  const Section part(part_pointers_, parts_);
   if (!part) {
     return false;
   }
@@ -40,7 +40,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::fill_own_reserve(std::uint
                                                                        Context context) noexcept {
   bool is_full = false;
   {
-    const Section part(doors_, parts_);
+    const Section part(part_pointers_, parts_);
     if (!part) {
       return AllocationError::OutOfMemory;
     }
@@ -65,7 +65,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
   wanted.store(frames, Order::relaxed);
   for (;;) {
     {
-      const Section part(doors_, parts_);
+      const Section part(part_pointers_, parts_);
       if (!part) {
         return AllocationError::OutOfMemory;
       }

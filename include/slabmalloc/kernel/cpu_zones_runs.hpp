@@ -57,7 +57,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::search_some_for_run(Layout layout) noexcept {
   {
-    const Section part(doors_, parts_);
+    const Section part(part_pointers_, parts_);
     require_own(part);
     drain_in_search(*part.part());
   }
@@ -93,7 +93,7 @@ std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_run() noexcept {
   }
   typename DeferredRuns::Run run;
   {
-    const Section part(doors_, parts_);
+    const Section part(part_pointers_, parts_);
     if (part) {
       run = deferred_runs_.pop();
     }

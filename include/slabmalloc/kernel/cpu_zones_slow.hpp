@@ -29,7 +29,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_in_zone(std::uint32_t index,
                                                                 bool& is_nested) noexcept {
-  const Section part(doors_, parts_);
+  const Section part(part_pointers_, parts_);
   if (!part) {
     is_nested = true;
     own_part<Hooks>(parts_).nested_allocations.fetch_add(1, Order::relaxed);
@@ -108,7 +108,7 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::search(std::uint32_t index) noexc
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 void* CpuZones<HooksT, PagerT, ConfigT, Life>::search_some(std::uint32_t index) noexcept {
   {
-    const Section part(doors_, parts_);
+    const Section part(part_pointers_, parts_);
     require_own(part);
     // A step drains or gives back. A run that waits is given back by every second one at least, a frame by the one
     // after a round's end.
@@ -136,7 +136,7 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_kept(std::uint32_t 
   if (!may_use_kept(context)) {
     return nullptr;
   }
-  const Section part(doors_, parts_);
+  const Section part(part_pointers_, parts_);
   if (!part) {
     return nullptr;
   }
@@ -150,7 +150,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 [[gnu::noinline]] void CpuZones<HooksT, PagerT, ConfigT, Life>::deallocate_slow(
     void* object, std::uint32_t index) noexcept {
   {
-    const Section part(doors_, parts_);
+    const Section part(part_pointers_, parts_);
     if (part) {
       part->deallocate(object, index);
       return;
@@ -184,7 +184,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some(std::uint32_t pages)
   bool pager_is_first = false;
   bool surplus_is_first = false;
   {
-    const Section part(doors_, parts_);
+    const Section part(part_pointers_, parts_);
     if (!part) {
       return false;
     }

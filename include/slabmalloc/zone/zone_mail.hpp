@@ -7,7 +7,7 @@
 //   in    inbox ──► the page's class ──► its empty pages are let go
 //            └── a few pages at a time by slow paths, at the latest every claims_per_drain claims; wholly by drain()
 //
-// A zone whose thread sleeps for ever does neither, so there are two doors for scavengers: one to what it gathered, one
+// A zone whose thread sleeps for ever does neither, so there are two calls for scavengers: one to what it gathered, one
 // to its queue (docs/CONCURRENCY.md, Scavenging). What it holds is bounded by the remote buffer, and by nothing on the inbox.
 #pragma once
 
