@@ -73,7 +73,7 @@ using Heap = CpuZones<LonelyKernel, test::FrameSource, Config>;
 constexpr Layout layout = Layout::of<std::uint64_t[8]>();
 constexpr Layout run_layout = Layout::of<std::uint64_t[4096]>();
 
-/// What a call finds: pages and stashes of two CPUs, frees by others, kept frames and reserves.
+/// What a call finds: pages and frame caches of two CPUs, frees by others, kept frames and reserves.
 struct Machine {
   Machine() {
     EXPECT_TRUE(heap.keep_for_interrupts(layout, 2));

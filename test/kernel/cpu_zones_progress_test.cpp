@@ -56,7 +56,7 @@ class CpuZonesProgress : public testing::Test {
   using Heap = CpuZones<BusyKernel, BusyPager>;
 
   void SetUp() override { HostedCpu::number = 0; }
-  /// From now on another CPU takes whatever frame it finds in a stash, as soon as it lies there.
+  /// From now on another CPU takes whatever frame it finds in a frame cache, as soon as it lies there.
   void steal_frames() {
     BusyKernel::elsewhere = [this] {
       while (pager.calls() < 1000 && allocate(small, Context::Interrupt) != nullptr) {
@@ -109,7 +109,7 @@ TEST_F(CpuZonesProgress,
   EXPECT_LE(pager.calls(), KernelConfig::growth_frames);
 }
 
-TEST_F(CpuZonesProgress, a_frame_that_is_not_needed_any_more_lies_in_the_stash) {
+TEST_F(CpuZonesProgress, a_frame_that_is_not_needed_any_more_lies_in_the_frame_cache) {
   std::vector<void*> objects;
   for (std::size_t count = 0; count < ObjectPage::geometry(small.size()).slots; ++count) {
     objects.push_back(allocate(small, Context::MayNotWait));
@@ -119,7 +119,7 @@ TEST_F(CpuZonesProgress, a_frame_that_is_not_needed_any_more_lies_in_the_stash) 
   pager.before_frame = [&] { heap.deallocate(std::exchange(objects[7], nullptr), small); };
   void* const freed = objects[7];
   EXPECT_EQ(allocate(small, Context::MayNotWait), freed);
-  EXPECT_EQ(heap.statistics().stash_bytes, KernelConfig::growth_frames * base_bytes);
+  EXPECT_EQ(heap.statistics().cached_frame_bytes, KernelConfig::growth_frames * base_bytes);
   EXPECT_EQ(heap.validate(), nullptr);
 }
 
@@ -135,7 +135,7 @@ TEST_F(CpuZonesProgress, a_limit_below_what_there_is_gives_nothing) {
   heap.deallocate(object, small);
 }
 
-TEST_F(CpuZonesProgress, a_run_that_must_not_wait_finds_what_lies_in_stashes) {
+TEST_F(CpuZonesProgress, a_run_that_must_not_wait_finds_what_lies_in_frame_caches) {
   pager.set_limit(run_layout.size());
   std::vector<void*> objects;
   while (void* const object = allocate(small, Context::MayNotWait)) {
@@ -186,7 +186,7 @@ TEST_F(CpuZonesProgress, frees_of_others_objects_keep_no_search_from_going_on) {
   EXPECT_TRUE(heap.drain_this_cpu());
   HostedCpu::number = 0;
   pager.set_limit(pager.live_bytes());
-  // A frame for large objects lies in the other CPU's stash. This one gathers frees, of more pages than it delivers.
+  // A frame for large objects lies in the other CPU's frame cache. This one gathers frees, of more pages than it delivers.
   void* object = nullptr;
   std::size_t next = 0;
   for (int call = 0; call < 100 && object == nullptr; ++call) {
@@ -272,7 +272,7 @@ TEST_F(CpuZonesProgress, runs_that_are_freed_all_the_time_keep_nothing_else_from
   for (void* const object : objects) {
     heap.deallocate(object, large);
   }
-  EXPECT_GE(heap.statistics().stash_bytes, 16 * 64 * kibibyte);
+  EXPECT_GE(heap.statistics().cached_frame_bytes, 16 * 64 * kibibyte);
   HostedCpu::number = 1;
   ASSERT_TRUE(heap.keep_for_interrupts(other, 4));
   HostedCpu::number = 0;
@@ -280,7 +280,7 @@ TEST_F(CpuZonesProgress, runs_that_are_freed_all_the_time_keep_nothing_else_from
     defer_run();
     EXPECT_NE(allocate(small, Context::MayNotWait), nullptr);
   }
-  EXPECT_LT(heap.statistics().stash_bytes, 10 * 64 * kibibyte);
+  EXPECT_LT(heap.statistics().cached_frame_bytes, 10 * 64 * kibibyte);
   EXPECT_EQ(heap.zone_of(0).class_statistics(Heap::Zone::class_for(other)).used, 4u);
 }
 

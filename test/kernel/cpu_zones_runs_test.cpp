@@ -99,7 +99,7 @@ TEST_F(CpuZonesTest, an_allocation_for_which_there_is_nothing_gives_waiting_runs
   }
 }
 
-TEST_F(CpuZonesTest, a_run_that_may_wait_gets_what_lies_in_stashes) {
+TEST_F(CpuZonesTest, a_run_that_may_wait_gets_what_lies_in_frame_caches) {
   frames.set_limit(4 * mebibyte);
   for (const std::uint32_t cpu : {1u, 0u}) {
     on_cpu(cpu);

@@ -63,7 +63,7 @@ TEST_F(CpuZonesTest, empty_pages_of_other_classes_and_cpus_come_before_new_frame
   const std::vector<void*> objects = allocate_all();
   frames.set_exhausted(true);
   free_all(objects);
-  // Of two empty pages one is the class's, the other lies in the stash.
+  // Of two empty pages one is the class's, the other lies in the frame cache.
   const Layout other = layout_of(128);
   void* const same_cpu = allocate(other);
   EXPECT_NE(same_cpu, nullptr);
@@ -131,7 +131,7 @@ TEST_F(CpuZonesTest, surplus_goes_back_to_the_pager_when_it_may_be_called) {
   (void)allocate(layout_of(128));
   EXPECT_EQ(frames.live_bytes(), most - 2 * base_bytes) << "two at once";
   heap.catch_up();
-  EXPECT_EQ(frames.live_bytes(), (KernelConfig::stash_frames + 2) * base_bytes);
+  EXPECT_EQ(frames.live_bytes(), (KernelConfig::cached_frames + 2) * base_bytes);
 }
 
 TEST_F(CpuZonesTest, misuse_is_reported_and_does_nothing) {

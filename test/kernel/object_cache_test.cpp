@@ -43,7 +43,7 @@ TEST_F(ObjectCacheTest, objects_keep_their_state_while_they_are_free) {
     object->uses = 1;
     object->names[24] = reinterpret_cast<std::uintptr_t>(object);
   }
-  // Through idle pages, the stash and another CPU.
+  // Through idle pages, the frame cache and another CPU.
   free_all(objects);
   ASSERT_TRUE(cache.zones().drain_this_cpu());
   on_cpu(1);

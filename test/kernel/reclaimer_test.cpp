@@ -41,7 +41,7 @@ struct Entry {
         },
         this);
   }
-  /// Allocates `count` objects, then frees them: empty pages are left, in the stash but one.
+  /// Allocates `count` objects, then frees them: empty pages are left, in the frame cache but one.
   void leave_empty(std::size_t count) {
     hold(count);
     release();

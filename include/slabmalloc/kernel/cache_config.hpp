@@ -96,7 +96,7 @@ struct CacheConfig : Options {
     return pages > 1 ? static_cast<std::uint32_t>(pages) : 1;
   }
   static constexpr std::uint32_t growth_frames = pages_for(Options::growth_frames);
-  static constexpr std::uint32_t stash_frames = pages_for(Options::stash_frames);
+  static constexpr std::uint32_t cached_frames = pages_for(Options::cached_frames);
 };
 
 }  // namespace slabmalloc

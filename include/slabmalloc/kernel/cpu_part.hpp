@@ -2,7 +2,7 @@
 //
 // CpuPart: what one CPU has of a CpuZones, and the section in which it is used.
 //
-//   part pointer ──► | zone: classes, inbox, remote buffer | stash of empty frames | reserve of objects |
+//   part pointer ──► | zone: classes, inbox, remote buffer | frame cache of empty frames | reserve of objects |
 //     ▲        ▲                                     ▲                       ▲
 //     │        └── in a section only ────────────────┘                       └── anyone takes, in any context
 //     └── a pointer of the CPU's; null for as long as a section lasts
@@ -15,7 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "slabmalloc/kernel/frame_stash.hpp"
+#include "slabmalloc/kernel/frame_cache.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
 #include "slabmalloc/kernel/object_reserve.hpp"
 #include "slabmalloc/zone/zone_allocator.hpp"
@@ -66,15 +66,15 @@ struct CpuPart;
 template <KernelHooks Hooks, class Config>
 class CpuPartPointers;
 
-/// The pager of a CPU's zone: its own stash, then those of the others, then kept frames if the
+/// The pager of a CPU's zone: its own frame cache, then those of the others, then kept frames if the
 /// allocation may have them. Thread: its CPU, inside a section.
 template <KernelHooks Hooks, class Config>
-class StashPager {
+class FrameCachePager {
  public:
   using Part = CpuPart<Hooks, Config>;
-  using Stashes = FrameStashes<Hooks, typename Config::Pages>;
+  using Caches = FrameCaches<Hooks, typename Config::Pages>;
 
-  constexpr StashPager() noexcept = default;
+  constexpr FrameCachePager() noexcept = default;
 
   /// Pre: `parts` has Hooks::maximum_cpus elements, of which number `own` has this.
   constexpr void attach(Part* parts, std::uint32_t own) noexcept {
@@ -88,16 +88,16 @@ class StashPager {
     }
     std::uint32_t number = own_;
     do {
-      if (void* const frame = parts_[number].stash.pop(bytes)) {
+      if (void* const frame = parts_[number].frame_cache.pop(bytes)) {
         return frame;
       }
       number = number + 1 < Hooks::maximum_cpus ? number + 1 : 0;
     } while (number != own_);
     return kept_ != nullptr ? kept_->take(bytes) : nullptr;
   }
-  /// Takes from `kept` what the stashes do not have, until the next call, with null. A kept frame
+  /// Takes from `kept` what the frame caches do not have, until the next call, with null. A kept frame
   /// thus becomes a page of the zone in one step: no other CPU takes it on the way.
-  void use_kept(Stashes* kept) noexcept { kept_ = kept; }
+  void use_kept(Caches* kept) noexcept { kept_ = kept; }
   /// The next frame that is asked for is `frame`, unless it is taken back before. Nobody else takes it on the way either.
   void hand(void* frame) noexcept { handed_ = frame; }
   void* take_back() noexcept {
@@ -107,12 +107,12 @@ class StashPager {
   }
 
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
-    parts_[own_].stash.push(frame, bytes);
+    parts_[own_].frame_cache.push(frame, bytes);
   }
 
  private:
   Part* parts_ = nullptr;
-  Stashes* kept_ = nullptr;
+  Caches* kept_ = nullptr;
   void* handed_ = nullptr;
   std::uint32_t own_ = 0;
 };
@@ -121,8 +121,8 @@ class StashPager {
 template <KernelHooks Hooks, class Config>
 struct alignas(64) CpuPart {
   using Atomics = typename Config::Atomics;
-  using Zone = PagedZone<StashPager<Hooks, Config>, Config>;
-  using Stashes = FrameStashes<Hooks, typename Config::Pages>;
+  using Zone = PagedZone<FrameCachePager<Hooks, Config>, Config>;
+  using Caches = FrameCaches<Hooks, typename Config::Pages>;
   using Reserve = ObjectReserve<Atomics, Zone::class_count, Config::reserve_objects>;
   using Frees = FreeCounts<Atomics, Zone::class_count, Config::counts_frees>;
   template <class T>
@@ -152,7 +152,7 @@ struct alignas(64) CpuPart {
   bool adjust_some_reserve() noexcept { return reserve.adjust_one(getter(), giver()); }
 
   Zone zone;  ///< First: its address is then the tag of its pages.
-  StashPager<Hooks, Config> pager;
+  FrameCachePager<Hooks, Config> pager;
   Cell<CpuPartPointers<Hooks, Config>*> pointers;  ///< Null until its part pointer is opened first.
   Cell<bool> drain_is_wanted;
   /// The class with which draining goes on; Zone::class_count while it does not.
@@ -162,13 +162,13 @@ struct alignas(64) CpuPart {
   bool search_gave = false;  ///< A run or a frame back.
   bool search_ended_round = false;
   std::uint32_t turns = 0;  ///< Calls that did, or tried, some of what waits.
-  Stashes stash;
+  Caches frame_cache;
   Reserve reserve;
   Frees frees;
   Cell<std::size_t> nested_allocations;  ///< Calls that came in the middle of a section.
 
  private:
-  constexpr StashPager<Hooks, Config>& own_pager() noexcept { return pager; }
+  constexpr FrameCachePager<Hooks, Config>& own_pager() noexcept { return pager; }
   auto getter() noexcept {
     return [this](std::uint32_t index) { return allocate(index); };
   }

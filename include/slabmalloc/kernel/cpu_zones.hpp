@@ -7,7 +7,7 @@
 //   void* thing = heap.allocate(Layout::of<Thing>(), Context::MayWait).value_or(nullptr);
 //   heap.deallocate(thing, Layout::of<Thing>());
 //
-//   allocate ─► this CPU's zone ─► its empty pages, of whatever class ─► its stash ─► other CPUs'      │ in a section
+//   allocate ─► this CPU's zone ─► its empty pages, of whatever class ─► its frame cache ─► other CPUs'      │ in a section
 //        ─► pager, several frames at once ─► all that was freed to this CPU ─► reclaim ─► kept frames  │ nothing held
 //
 //   deallocate ─► this CPU's zone                        │ in a section
@@ -19,7 +19,7 @@
 // may allocate and free here, with Context::Interrupt or Emergency, lest they be called again from within.
 //
 // Whose frames where are, with its line in validate():
-//   K1  frame bytes = those of all CPUs' zones + stashes + kept frames
+//   K1  frame bytes = those of all CPUs' zones + frame caches + kept frames
 #pragma once
 
 #include <concepts>
@@ -56,7 +56,7 @@ struct PlainFrames {
 /// The sums over all CPUs, in bytes where not said otherwise.
 struct CpuZonesStatistics {
   ZoneStatistics zones;
-  std::size_t stash_bytes = 0;             ///< In empty frames of the CPUs' stashes.
+  std::size_t cached_frame_bytes = 0;             ///< In empty frames of the CPUs' frame caches.
   std::size_t kept_bytes = 0;              ///< In kept frames.
   std::size_t deferred_bytes = 0;          ///< In freed runs that wait for a caller of the pager.
   std::size_t frame_bytes = 0;             ///< In all frames of the pager.
@@ -104,11 +104,11 @@ class CpuZones {
 
   /// A block for `layout`; a size of 0 counts as 1.
   /// Fails: OutOfMemory; InvalidLayout above MAX_ALLOC_SIZE (size or alignment) unless the pager gives runs. What is
-  /// free on other CPUs' pages in use, or withheld there, is not found: they put what is empty into their stashes in
+  /// free on other CPUs' pages in use, or withheld there, is not found: they put what is empty into their frame caches in
   /// their next slow paths, or when drain_this_cpu() is called there. Nor is a frame that another CPU is just getting
   /// from the pager or giving back to it.
   /// Cost: constant, calls of the pager apart. Where that has nothing, MayWait searches: O(queued pages + size classes +
-  /// frames in stashes), in sections of constant length. MayNotWait takes one step of such a search, each call the next.
+  /// frames in frame caches), in sections of constant length. MayNotWait takes one step of such a search, each call the next.
   [[gnu::always_inline]] Result<void*> allocate(Layout layout,
                                                 Context context = Context::MayWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
@@ -270,7 +270,7 @@ class CpuZones {
   // ---- memory pressure ------------------------------------------------------------------------------
 
   /// Takes in all that others freed of this CPU's objects, delivers what it gathered of theirs, and puts empty pages
-  /// into its stash. False if the CPU's part was occupied: then its next slow paths do it.
+  /// into its frame cache. False if the CPU's part was occupied: then its next slow paths do it.
   /// Thread: any context that stays on this CPU, as an inter-processor interrupt.
   /// Cost: O(queued pages + size classes), in sections of a constant length each.
   bool drain_this_cpu() noexcept;
@@ -282,13 +282,13 @@ class CpuZones {
     }
   }
 
-  /// Gives runs that wait for it back to the pager, and empty frames of all CPUs' stashes but for `keep` of each page
+  /// Gives runs that wait for it back to the pager, and empty frames of all CPUs' frame caches but for `keep` of each page
   /// kind and CPU; returns their bytes, which is 0 from a handler that interrupted a section.
   /// Context: any from which the pager may be called.
   std::size_t give_back(std::uint32_t keep = 0) noexcept;
 
   /// Does for the caller's CPU what waits for slow paths of allocations that may call the pager: fills its reserve,
-  /// drains it where that was asked for, gives frames beyond Config::stash_frames back. For idle loops.
+  /// drains it where that was asked for, gives frames beyond Config::cached_frames back. For idle loops.
   /// Context: any from which the pager may be called.
   void catch_up() noexcept;
 
@@ -349,7 +349,7 @@ class CpuZones {
  private:
   using Section = CpuSection<Hooks, Config>;
   using PartPointer = typename CpuPartPointers<Hooks, Config>::PartPointer;
-  using Stashes = typename Part::Stashes;
+  using Caches = typename Part::Caches;
   using DeferredRuns = slabmalloc::DeferredRuns<Hooks, Atomics>;
   template <class T>
   using Cell = typename Atomics::template Cell<T>;
@@ -416,8 +416,8 @@ class CpuZones {
   bool restock_kept(void* frame, std::size_t bytes) noexcept;
   /// How many frames of `bytes` are to be kept.
   Cell<std::uint32_t>& kept_wanted(std::size_t bytes) noexcept {
-    const std::uint32_t index = Stashes::sizes.index_of(bytes);
-    require<Hooks>(index < Stashes::sizes.count, Stashes::known_bytes);
+    const std::uint32_t index = Caches::sizes.index_of(bytes);
+    require<Hooks>(index < Caches::sizes.count, Caches::known_bytes);
     return kept_wanted_[index];
   }
   bool unkeep(std::size_t bytes) noexcept;
@@ -426,9 +426,9 @@ class CpuZones {
   Part parts_[Hooks::maximum_cpus];
   PagerT& pager_;
   [[no_unique_address]] Life life_;
-  Stashes kept_;
+  Caches kept_;
   DeferredRuns deferred_runs_;
-  Cell<std::uint32_t> kept_wanted_[Stashes::sizes.count];
+  Cell<std::uint32_t> kept_wanted_[Caches::sizes.count];
   Cell<std::size_t> frame_bytes_;
   Cell<std::size_t> frame_bytes_high_water_;
   Cell<std::size_t> limit_bytes_{~std::size_t{0}};

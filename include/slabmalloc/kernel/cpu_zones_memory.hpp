@@ -107,7 +107,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   constexpr std::uint32_t most = Config::growth_frames;
   std::uint32_t charged = 0;
   for (bool was_told = false;;) {
-    charged = charge(bytes, bytes == Stashes::base_bytes ? most : 1);
+    charged = charge(bytes, bytes == Caches::base_bytes ? most : 1);
     if (charged != 0 || was_told || limit_callback_ == nullptr) {
       break;
     }
@@ -127,7 +127,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 }
 
 /// Gets frames for class `index`, and calls use(part) in a section of the CPU on which the caller then is, whose zone
-/// has one of them for certain: others could take whatever lies in a stash, again and again. False if there are none.
+/// has one of them for certain: others could take whatever lies in a frame cache, again and again. False if there are none.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 template <class Use>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::grow(std::uint32_t index, Context context,
@@ -141,12 +141,12 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::grow(std::uint32_t index, Context 
   const Section part(part_pointers_, parts_);
   require_own(part);
   if constexpr (Config::growth_frames > 1) {
-    part->stash.push(frames + 1, count - 1, bytes);
+    part->frame_cache.push(frames + 1, count - 1, bytes);
   }
   part->pager.hand(frames[0]);
   use(*part.part());
   if (void* const frame = part->pager.take_back()) {
-    part->stash.push(frame, bytes);
+    part->frame_cache.push(frame, bytes);
   }
   return true;
 }
@@ -171,13 +171,13 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_frame(void* frame,
   discharge(bytes);
 }
 
-/// Moves a frame out of `other`'s stash, to the kept ones if any is missing there, else to the pager, and adds its bytes
+/// Moves a frame out of `other`'s frame cache, to the kept ones if any is missing there, else to the pager, and adds its bytes
 /// to `given` then. False if there are no more than `keep`.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_one(Part& other, std::size_t bytes,
                                                             std::uint32_t keep,
                                                             std::size_t& given) noexcept {
-  if (other.stash.size(bytes) <= keep) {
+  if (other.frame_cache.size(bytes) <= keep) {
     return false;
   }
   void* frame = nullptr;
@@ -185,7 +185,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_one(Part& other, std::si
   {
     const Section part(part_pointers_, parts_);
     is_surplus =
-        part && kept_.move_or_take(other.stash, bytes, kept_wanted(bytes), frame);
+        part && kept_.move_or_take(other.frame_cache, bytes, kept_wanted(bytes), frame);
   }
   if (frame != nullptr) {
     give_back_frame(frame, bytes);
@@ -206,8 +206,8 @@ std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t kee
     given += bytes;
   }
   for (Part& other : parts_) {
-    for (const std::size_t bytes : Stashes::sizes) {
-      for (std::uint32_t count = other.stash.size(bytes); count > keep; --count) {
+    for (const std::size_t bytes : Caches::sizes) {
+      for (std::uint32_t count = other.frame_cache.size(bytes); count > keep; --count) {
         if (!give_back_one(other, bytes, keep, given)) {
           break;
         }
@@ -217,7 +217,7 @@ std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t kee
   return given;
 }
 
-/// Gives a few frames back that the caller's CPU has beyond Config::stash_frames. False if there were none.
+/// Gives a few frames back that the caller's CPU has beyond Config::cached_frames. False if there were none.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_surplus() noexcept {
   Part* own = nullptr;
@@ -227,8 +227,8 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_surplus() noexcept {
   }
   std::uint32_t count = 0;
   std::size_t given = 0;
-  for (const std::size_t bytes : Stashes::sizes) {
-    while (count < surplus_at_once && give_back_one(*own, bytes, Config::stash_frames, given)) {
+  for (const std::size_t bytes : Caches::sizes) {
+    while (count < surplus_at_once && give_back_one(*own, bytes, Config::cached_frames, given)) {
       ++count;
     }
   }
@@ -239,8 +239,8 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_surplus() noexcept {
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_other(std::size_t bytes) noexcept {
   std::size_t given = give_back_run();
-  for (std::uint32_t index = Stashes::sizes.count; index-- > 0;) {
-    const std::size_t others = Stashes::sizes.at[index];
+  for (std::uint32_t index = Caches::sizes.count; index-- > 0;) {
+    const std::size_t others = Caches::sizes.at[index];
     for (std::uint32_t cpu = 0; given == 0 && others != bytes && cpu < Hooks::maximum_cpus; ++cpu) {
       give_back_one(parts_[cpu], others, 0, given);
     }
@@ -251,7 +251,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_other(std::size_t bytes)
 // ---- empty pages ---------------------------------------------------------------------------------------
 
 /// Goes on with draining, or begins with it: takes in up to `pages` queued pages, or puts the empty pages of the next
-/// class that has any into the stash; looks at a few. What others freed meanwhile makes it go round again. False if that was a round's end. In a section of `part`'s.
+/// class that has any into the frame cache; looks at a few. What others freed meanwhile makes it go round again. False if that was a round's end. In a section of `part`'s.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_some(Part& part, std::uint32_t pages) noexcept {
   if (part.next_to_drain == Zone::class_count) {
@@ -320,7 +320,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::release_all() noexcept {
     wanted.store(0, Order::relaxed);
   }
   give_back();
-  for (const std::size_t bytes : Stashes::sizes) {
+  for (const std::size_t bytes : Caches::sizes) {
     while (void* const frame = kept_.pop(bytes)) {
       give_back_frame(frame, bytes);
     }
@@ -354,13 +354,13 @@ CpuZonesStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::statistics() const n
   CpuZonesStatistics result;
   for (const Part& part : parts_) {
     result.zones += part.zone.statistics();
-    for (const std::size_t bytes : Stashes::sizes) {
-      result.stash_bytes += part.stash.size(bytes) * bytes;
+    for (const std::size_t bytes : Caches::sizes) {
+      result.cached_frame_bytes += part.frame_cache.size(bytes) * bytes;
     }
     result.nested_allocations += part.nested_allocations.load(Order::relaxed);
     result.nested_frees += part.frees.nested();
   }
-  for (const std::size_t bytes : Stashes::sizes) {
+  for (const std::size_t bytes : Caches::sizes) {
     result.kept_bytes += kept_.size(bytes) * bytes;
   }
   result.deferred_bytes = deferred_runs_.bytes();
@@ -410,9 +410,9 @@ const char* CpuZones<HooksT, PagerT, ConfigT, Life>::validate() const noexcept {
   }
   const CpuZonesStatistics now = statistics();
   const std::size_t bytes =
-      now.zones.page_bytes + now.zones.depot_bytes + now.stash_bytes + now.kept_bytes;
+      now.zones.page_bytes + now.zones.depot_bytes + now.cached_frame_bytes + now.kept_bytes;
   return bytes == now.frame_bytes ? nullptr
-                                  : "K1: frame bytes = those of all zones + stashes + kept frames";
+                                  : "K1: frame bytes = those of all zones + frame caches + kept frames";
 }
 
 }  // namespace slabmalloc

@@ -19,7 +19,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::restock_kept(void* frame,
   return part && kept_.push_below(wanted, frame, bytes);
 }
 
-/// Moves a kept frame, of more than are wanted, to the stash of the caller's CPU. False if there is
+/// Moves a kept frame, of more than are wanted, to the frame cache of the caller's CPU. False if there is
 /// none, or the CPU's part is occupied.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::unkeep(std::size_t bytes) noexcept {
@@ -31,7 +31,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::unkeep(std::size_t bytes) noexcept
   if (frame == nullptr) {
     return false;
   }
-  part->stash.push(frame, bytes);
+  part->frame_cache.push(frame, bytes);
   return true;
 }
 

@@ -86,7 +86,7 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::search(std::uint32_t index) noexc
   bool is_nested = false;
   drain_this_cpu();
   void* object = allocate_in_zone(index, is_nested);
-  // What lies in stashes now is of other sizes: the pager can make frames of this one of it, of a larger one at once.
+  // What lies in frame caches now is of other sizes: the pager can make frames of this one of it, of a larger one at once.
   if (object == nullptr && give_back_other(bytes_of_class(index))) {
     object = allocate_from_pager(index, Context::MayWait);
   }

@@ -22,8 +22,8 @@
 //
 // Every call holds one lock for O(log frames): there are at most 32 orders, and in each of them a
 // set's levels are touched, 5 for 2^30 numbers. So a free that merges up to the top touches 81 words
-// of the sets of 1 TiB of 4 KiB frames, and 11 of those of 1 MiB. There are no stashes per CPU here:
-// the zones above keep frames of their own, and what lies in a stash would be known as neither free
+// of the sets of 1 TiB of 4 KiB frames, and 11 of those of 1 MiB. There are no frame caches per CPU here:
+// the zones above keep frames of their own, and what lies in a frame cache would be known as neither free
 // nor allocated, so that double frees were found late.
 //
 // Frames are taken at low addresses first. Where devices can reach but some of the memory, give

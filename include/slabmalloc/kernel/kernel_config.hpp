@@ -15,7 +15,7 @@ namespace slabmalloc {
 
 /// What every configuration of CpuZones has beside CommonConfig; page kinds are added below.
 struct CommonKernelConfig : CommonConfig {
-  /// What empty pages a CPU has lie in its stash, where others find them.
+  /// What empty pages a CPU has lie in its frame cache, where others find them.
   static constexpr std::uint32_t depot_pages = 0;
   static constexpr std::uint32_t idle_pages_per_class = 0;
   /// CpuZones looks further by itself, with interrupts restored in between.
@@ -28,7 +28,7 @@ struct CommonKernelConfig : CommonConfig {
   static constexpr std::uint32_t growth_frames = 4;
   /// Empty frames of each page kind that a CPU keeps; more go back to the pager when it may be
   /// called.
-  static constexpr std::uint32_t stash_frames = 8;
+  static constexpr std::uint32_t cached_frames = 8;
   /// Objects of each size class that a CPU can keep for handlers; see
   /// CpuZones::keep_for_interrupts().
   static constexpr std::uint32_t reserve_objects = 4;
@@ -70,7 +70,7 @@ struct SmallArenaKernelConfig : CommonKernelConfig {
   using BasePage = typename SmallArenaPages<AtomicsT>::Page4;
   using Pages = typename SmallArenaPages<AtomicsT>::Pages;
   static constexpr std::uint32_t growth_frames = 1;
-  static constexpr std::uint32_t stash_frames = 0;
+  static constexpr std::uint32_t cached_frames = 0;
 };
 
 /// A configuration of CpuZones: what inherits from CommonKernelConfig and names its page kinds.

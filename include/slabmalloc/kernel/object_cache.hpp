@@ -7,7 +7,7 @@
 //   Inode* inode = inodes.allocate(Context::MayWait);   // constructed, as the last user left it
 //   inodes.deallocate(inode);                           // Pre: in its constructed state again
 //
-//   pager ──frame──► all slots constructed ──► stash ──► pages of each CPU ──► client
+//   pager ──frame──► all slots constructed ──► frame cache ──► pages of each CPU ──► client
 //     ▲                                          │ ▲          │        ▲          │
 //     └──── all slots destroyed ◄────frame───────┘ └──empty───┘        └──free────┘
 //
@@ -17,7 +17,7 @@
 // destructors run where the pager is called: with nothing held, so they may use other caches.
 //
 // All else is that of CpuZones (cpu_zones.hpp), of one size class: a zone for each CPU, contexts,
-// stashes, limits. Invariant, with its line in validate():
+// frame caches, limits. Invariant, with its line in validate():
 //   O1  objects in use <= objects in all frames
 #pragma once
 
@@ -168,8 +168,8 @@ class ObjectCache {
   /// got is kept; TooMany if the pages are more than 32 bits can count.
   ///
   /// Frames are kept for it, pages_for() of them. That they suffice, with s objects a page: a CPU
-  /// takes a frame when no slot of its pages is free and its own stash is empty. So when its pages
-  /// and stash have grown by g frames, it has made more than (g - 1) s allocations since, and at
+  /// takes a frame when no slot of its pages is free and its own frame cache is empty. So when its pages
+  /// and frame cache have grown by g frames, it has made more than (g - 1) s allocations since, and at
   /// least g s if it needs yet another. No frame goes to the pager while fewer are kept than
   /// wanted, so what the CPUs have grown by is what was kept. An allocation that fails would be the
   /// last of m, of which CPU i made m(i), with at most sum ceil(m(i) / s) - 1 frames used up. That

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// FrameStash: empty frames between zones and their pager. Each CPU has one for each page kind, others take from it
+// FrameCache: empty frames between zones and their pager. Each CPU has one for each page kind, others take from it
 // before new frames are asked for.
 //
-//   zone ──page is empty──► stash ──surplus──► pager
+//   zone ──page is empty──► frame cache ──surplus──► pager
 //     ▲                     │   ▲
 //     └─────────────────────┘   └── other CPUs take, one frame at a time
 //
@@ -19,9 +19,9 @@
 namespace slabmalloc {
 
 /// Frames for pages of one kind, last in first out. Thread: any, inside a section of its CPU's (see
-/// CpuPart): a handler that interrupts whoever holds the lock then keeps away from all stashes.
+/// CpuPart): a handler that interrupts whoever holds the lock then keeps away from all frame caches.
 template <KernelHooks Hooks, class Kind>
-class FrameStash {
+class FrameCache {
  public:
   using Page = typename Kind::Page;
   using Header = typename Page::Header;
@@ -61,11 +61,11 @@ class FrameStash {
     return Page::frame_of(header);
   }
 
-  /// Takes a frame out of `source` for `frame`, but for this stash itself while that has fewer than
+  /// Takes a frame out of `source` for `frame`, but for this frame cache itself while that has fewer than
   /// `least`: then `frame` stays as it is. False if `source` has none. Whoever finds nothing there
   /// finds it by take() here. `least` is read meanwhile.
   template <class Least>
-  bool move_or_take(FrameStash& source, const Least& least, void*& frame) noexcept {
+  bool move_or_take(FrameCache& source, const Least& least, void*& frame) noexcept {
     const Guard guard(lock_);
     void* const found = source.pop();
     if (found == nullptr) {
@@ -102,13 +102,13 @@ class FrameStash {
   typename Atomics::template Cell<std::uint32_t> size_;
 };
 
-/// A stash for each page kind of `Pages`, told apart by the bytes of their frames.
+/// A frame cache for each page kind of `Pages`, told apart by the bytes of their frames.
 template <KernelHooks Hooks, class Pages>
-class FrameStashes;
+class FrameCaches;
 template <KernelHooks Hooks, class... Kinds>
-class FrameStashes<Hooks, PageKinds<Kinds...>> : FrameStash<Hooks, Kinds>... {
+class FrameCaches<Hooks, PageKinds<Kinds...>> : FrameCache<Hooks, Kinds>... {
  public:
-  /// The bytes of frames, each size once: several kinds may have the same, and share a stash then.
+  /// The bytes of frames, each size once: several kinds may have the same, and share a frame cache then.
   struct Sizes {
     std::size_t at[sizeof...(Kinds)] = {};
     std::uint32_t count = 0;
@@ -125,7 +125,7 @@ class FrameStashes<Hooks, PageKinds<Kinds...>> : FrameStash<Hooks, Kinds>... {
     }
   };
   static constexpr Sizes sizes = [] {
-    constexpr std::size_t of_kinds[] = {FrameStash<Hooks, Kinds>::frame_bytes...};
+    constexpr std::size_t of_kinds[] = {FrameCache<Hooks, Kinds>::frame_bytes...};
     Sizes result;
     for (const std::size_t bytes : of_kinds) {
       if (result.index_of(bytes) == result.count) {
@@ -141,49 +141,49 @@ class FrameStashes<Hooks, PageKinds<Kinds...>> : FrameStash<Hooks, Kinds>... {
 
   /// Pre: `bytes` is one of sizes.
   void push(void* const* frames, std::uint32_t count, std::size_t bytes) noexcept {
-    with(bytes, [=](auto& stash) { stash.push(frames, count); });
+    with(bytes, [=](auto& cache) { cache.push(frames, count); });
   }
   void push(void* frame, std::size_t bytes) noexcept { push(&frame, 1, bytes); }
   void* pop(std::size_t bytes) noexcept {
     void* frame = nullptr;
-    with(bytes, [&frame](auto& stash) { frame = stash.pop(); });
+    with(bytes, [&frame](auto& cache) { frame = cache.pop(); });
     return frame;
   }
   bool push_below(std::uint32_t most, void* frame, std::size_t bytes) noexcept {
     bool has_room = false;
-    with(bytes, [&](auto& stash) { has_room = stash.push_below(most, frame); });
+    with(bytes, [&](auto& cache) { has_room = cache.push_below(most, frame); });
     return has_room;
   }
   void* take(std::size_t bytes, std::uint32_t least = 0) noexcept {
     void* frame = nullptr;
-    with(bytes, [&](auto& stash) { frame = stash.take(least); });
+    with(bytes, [&](auto& cache) { frame = cache.take(least); });
     return frame;
   }
   template <class Least>
-  bool move_or_take(FrameStashes& source, std::size_t bytes, const Least& least,
+  bool move_or_take(FrameCaches& source, std::size_t bytes, const Least& least,
                     void*& frame) noexcept {
     bool found = false;
-    with(bytes, [&]<class Kind>(FrameStash<Hooks, Kind>& stash) {
-      found = stash.move_or_take(static_cast<FrameStash<Hooks, Kind>&>(source), least, frame);
+    with(bytes, [&]<class Kind>(FrameCache<Hooks, Kind>& cache) {
+      found = cache.move_or_take(static_cast<FrameCache<Hooks, Kind>&>(source), least, frame);
     });
     return found;
   }
   std::uint32_t exact_size(std::size_t bytes) noexcept {
     std::uint32_t result = 0;
-    with(bytes, [&result](auto& stash) { result = stash.exact_size(); });
+    with(bytes, [&result](auto& cache) { result = cache.exact_size(); });
     return result;
   }
   std::uint32_t size(std::size_t bytes) const noexcept {
     std::uint32_t result = 0;
-    const_cast<FrameStashes*>(this)->with(bytes, [&result](auto& stash) { result = stash.size(); });
+    const_cast<FrameCaches*>(this)->with(bytes, [&result](auto& cache) { result = cache.size(); });
     return result;
   }
 
  private:
   template <class F>
   void with(std::size_t bytes, F&& f) noexcept {
-    const bool is_known = ((bytes == FrameStash<Hooks, Kinds>::frame_bytes &&
-                            (f(static_cast<FrameStash<Hooks, Kinds>&>(*this)), true)) ||
+    const bool is_known = ((bytes == FrameCache<Hooks, Kinds>::frame_bytes &&
+                            (f(static_cast<FrameCache<Hooks, Kinds>&>(*this)), true)) ||
                            ...);
     require<Hooks>(is_known, known_bytes);
   }
