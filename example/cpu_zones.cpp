@@ -73,7 +73,7 @@ slabmalloc::HardwareAtomics::Cell<Packet*> waiting[Kernel::maximum_cpus];
 
 /// Once, as soon as the memory map is known.
 bool start_heap(const slabmalloc::MemoryRegion* regions, std::size_t count) noexcept {
-  return frames.add(regions, count) && heap.keep_for_interrupts(packet_layout, 4);
+  return frames.add(regions, count) && heap.reserve_for_interrupts(packet_layout, 4);
 }
 Packet* make_packet(Context context) noexcept {
   void* const memory = heap.allocate(packet_layout, context).value_or(nullptr);
@@ -86,7 +86,7 @@ void receive() noexcept {
   drop_packet(waiting[Kernel::cpu()].exchange(packet, slabmalloc::Order::acq_rel));
 }
 /// When a CPU has nothing else to do: what slow paths have left over.
-void idle() noexcept { heap.catch_up(); }
+void idle() noexcept { heap.run_deferred(); }
 /// Before a CPU is taken away, on that CPU: the others then have what it does not use.
 bool leave() noexcept { return heap.drain_this_cpu(); }
 
@@ -160,7 +160,7 @@ int main() {
   std::printf("%u interrupts; %zu KiB of frames at most, %zu frees by other CPUs\n",
               received.load(), now.frame_bytes_high_water / 1024, now.zones.remote_frees);
   // All goes back: the reserves, then what each CPU delivers, then what the others take in of that.
-  bool is_sound = static_cast<bool>(heap.keep_for_interrupts(packet_layout, 0));
+  bool is_sound = static_cast<bool>(heap.reserve_for_interrupts(packet_layout, 0));
   for (std::uint32_t turn = 0; turn < 2 * machine::cpus; ++turn) {
     machine::number_of_cpu = turn % machine::cpus;
     idle();

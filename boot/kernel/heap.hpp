@@ -85,7 +85,7 @@ void expect_all_is_back(KernelMemory<Heap>& memory) noexcept {
   // Once to deliver what each CPU gathered of others' objects, once to take it in.
   for (int round = 0; round < 2; ++round) {
     run_on_all_cpus([](std::uint32_t) noexcept {
-      heap->catch_up();
+      heap->run_deferred();
       expect(heap->drain_this_cpu(), "no CPU is in the middle of a section");
     });
   }

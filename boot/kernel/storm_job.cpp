@@ -54,7 +54,7 @@ class Storm {
     print_line(name, ": ", turns_, " turns on each CPU, seed=", seed_);
 
     const auto kept = slabmalloc::Layout::from_size_align(handler_bytes, 8).value();
-    expect(static_cast<bool>(heap_->keep_for_interrupts(kept, 4)), "handlers get a reserve");
+    expect(static_cast<bool>(heap_->reserve_for_interrupts(kept, 4)), "handlers get a reserve");
     set_timer_handler([]() noexcept { handle(turns_per_tick); });
     set_signal_handler([]() noexcept { handle(turns_per_signal); });
     run_on_all_cpus([](std::uint32_t number) noexcept { work(number); });
@@ -66,7 +66,7 @@ class Storm {
     tell(memory);
     exchange_->clear();
     expect(exchange_->overwritten() == 0, "no object was written into by anyone else");
-    expect(static_cast<bool>(heap_->keep_for_interrupts(kept, 0)), "the reserves are given up");
+    expect(static_cast<bool>(heap_->reserve_for_interrupts(kept, 0)), "the reserves are given up");
     expect_all_is_back(memory);
   }
 

@@ -40,7 +40,7 @@ constinit Reclaimer<Kernel, Atomics> reclaimer;
 /// Keeps all of the above: called by nobody, and external.
 const char* run_one_cpu(const MemoryRegion* regions, std::size_t count, Layout layout) {
   set_misuse_handler([](const Misuse& misuse) noexcept { Kernel::saved += misuse.slot; });
-  if (!frames.add(regions, count) || !heap.keep_for_interrupts(layout, 2) || !things.reserve(count)) {
+  if (!frames.add(regions, count) || !heap.reserve_for_interrupts(layout, 2) || !things.reserve(count)) {
     return "refused";
   }
   reclaimer.add(heap_entry);

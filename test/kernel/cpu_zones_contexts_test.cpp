@@ -33,7 +33,7 @@ TEST_F(CpuZonesTest, handlers_do_not_call_the_pager) {
 }
 
 TEST_F(CpuZonesTest, handlers_have_a_reserve_that_is_refilled_later) {
-  ASSERT_TRUE(heap.keep_for_interrupts(small, 3));
+  ASSERT_TRUE(heap.reserve_for_interrupts(small, 3));
   const std::vector<void*> rest = allocate_all(small, Context::Interrupt);
   frames.set_exhausted(true);
   EXPECT_EQ(allocate(small, Context::Interrupt), nullptr);
@@ -42,18 +42,18 @@ TEST_F(CpuZonesTest, handlers_have_a_reserve_that_is_refilled_later) {
   EXPECT_EQ(objects.size(), rest.size() - 3) << "slow paths filled the reserve";
   EXPECT_EQ(allocate_all(small, Context::Interrupt).size(), 3u);
   free_all({objects.end() - 3, objects.end()});
-  heap.catch_up();
+  heap.run_deferred();
   EXPECT_EQ(allocate_all(small, Context::Interrupt).size(), 3u);
 }
 
 TEST_F(CpuZonesTest, a_reserve_is_given_up_when_nothing_is_to_be_kept) {
-  ASSERT_TRUE(heap.keep_for_interrupts(small, 4));
+  ASSERT_TRUE(heap.reserve_for_interrupts(small, 4));
   EXPECT_EQ(heap.statistics().zones.used_bytes, 4 * small.size());
-  ASSERT_TRUE(heap.keep_for_interrupts(small, 0));
+  ASSERT_TRUE(heap.reserve_for_interrupts(small, 0));
   EXPECT_EQ(heap.statistics().zones.used_bytes, 0u);
-  EXPECT_EQ(heap.keep_for_interrupts(small, KernelConfig::reserve_objects + 1).error(),
+  EXPECT_EQ(heap.reserve_for_interrupts(small, KernelConfig::reserve_objects + 1).error(),
             AllocationError::TooMany);
-  EXPECT_EQ(heap.keep_for_interrupts(layout_of(1 * mebibyte), 1).error(),
+  EXPECT_EQ(heap.reserve_for_interrupts(layout_of(1 * mebibyte), 1).error(),
             AllocationError::InvalidLayout);
 }
 
@@ -81,7 +81,7 @@ TEST_F(CpuZonesTest, in_the_middle_of_a_free_handlers_free_by_the_remote_path) {
 }
 
 TEST_F(CpuZonesTest, in_the_middle_of_a_free_handlers_allocate_from_the_reserve_alone) {
-  ASSERT_TRUE(heap.keep_for_interrupts(small, 2));
+  ASSERT_TRUE(heap.reserve_for_interrupts(small, 2));
   std::vector<void*> objects;
   in_a_section(heap, [&] {
     for (int call = 0; call < 3; ++call) {
@@ -99,7 +99,7 @@ TEST_F(CpuZonesTest, in_the_middle_of_a_free_handlers_allocate_from_the_reserve_
 
 TEST_F(CpuZonesTest, in_the_middle_of_a_free_an_emergency_takes_other_cpus_reserves) {
   on_cpu(2);
-  ASSERT_TRUE(heap.keep_for_interrupts(small, 1));
+  ASSERT_TRUE(heap.reserve_for_interrupts(small, 1));
   on_cpu(0);
   void* object = nullptr;
   in_a_section(heap, [&] {
@@ -123,9 +123,9 @@ TEST_F(CpuZonesTest, a_drain_that_found_the_part_occupied_is_done_by_the_next_sl
   EXPECT_EQ(heap.statistics().zones.used_bytes, 256u);
 }
 
-TEST_F(CpuZonesTest, kept_frames_are_for_emergencies_and_refilled_before_frames_go_back) {
-  ASSERT_TRUE(heap.keep_frames(small, 2));
-  EXPECT_EQ(heap.statistics().kept_bytes, 2 * base_bytes);
+TEST_F(CpuZonesTest, reserved_frames_are_for_emergencies_and_refilled_before_frames_go_back) {
+  ASSERT_TRUE(heap.reserve_frames(small, 2));
+  EXPECT_EQ(heap.statistics().reserved_frame_bytes, 2 * base_bytes);
   frames.set_limit(6 * base_bytes);
   std::vector<void*> objects = allocate_all();
   const std::size_t slots = ObjectPage::geometry(small.size()).slots;
@@ -133,19 +133,19 @@ TEST_F(CpuZonesTest, kept_frames_are_for_emergencies_and_refilled_before_frames_
   EXPECT_EQ(allocate(small, Context::MayWait), nullptr);
   const std::vector<void*> saved = allocate_all(small, Context::Emergency);
   EXPECT_EQ(saved.size(), 2 * slots);
-  EXPECT_EQ(heap.statistics().kept_bytes, 0u);
+  EXPECT_EQ(heap.statistics().reserved_frame_bytes, 0u);
   free_all(objects);
   free_all(saved);
   heap.trim();
-  EXPECT_EQ(heap.statistics().kept_bytes, 2 * base_bytes);
+  EXPECT_EQ(heap.statistics().reserved_frame_bytes, 2 * base_bytes);
   EXPECT_EQ(frames.live_bytes(), 2 * base_bytes);
-  ASSERT_TRUE(heap.keep_frames(small, 0));
+  ASSERT_TRUE(heap.reserve_frames(small, 0));
   heap.trim();
   EXPECT_EQ(frames.live_bytes(), 0u);
 }
 
 TEST_F(CpuZonesTest, an_emergency_calls_no_pager_which_panic_may_have_interrupted) {
-  ASSERT_TRUE(heap.keep_frames(small, 1));
+  ASSERT_TRUE(heap.reserve_frames(small, 1));
   const std::size_t calls = frames.calls();
   const std::vector<void*> objects = allocate_all(small, Context::Emergency);
   EXPECT_EQ(objects.size(), ObjectPage::geometry(small.size()).slots);
@@ -154,16 +154,16 @@ TEST_F(CpuZonesTest, an_emergency_calls_no_pager_which_panic_may_have_interrupte
   EXPECT_EQ(frames.calls(), calls);
   // An allocation that may call it makes good what was used.
   const std::vector<void*> others = {allocate(layout_of(128))};
-  EXPECT_EQ(heap.statistics().kept_bytes, base_bytes);
+  EXPECT_EQ(heap.statistics().reserved_frame_bytes, base_bytes);
   free_all(objects);
   free_all(others, layout_of(128));
 }
 
-TEST_F(CpuZonesTest, frames_that_cannot_be_kept_are_told) {
+TEST_F(CpuZonesTest, frames_that_cannot_be_reserved_are_told) {
   frames.set_limit(3 * base_bytes);
-  EXPECT_EQ(heap.keep_frames(small, 4).error(), AllocationError::OutOfMemory);
-  EXPECT_EQ(heap.keep_frames(layout_of(1 * mebibyte), 1).error(), AllocationError::InvalidLayout);
-  EXPECT_EQ(heap.statistics().kept_bytes, 3 * base_bytes);
+  EXPECT_EQ(heap.reserve_frames(small, 4).error(), AllocationError::OutOfMemory);
+  EXPECT_EQ(heap.reserve_frames(layout_of(1 * mebibyte), 1).error(), AllocationError::InvalidLayout);
+  EXPECT_EQ(heap.statistics().reserved_frame_bytes, 3 * base_bytes);
 }
 
 // ---- what must not wait ------------------------------------------------------------------------------

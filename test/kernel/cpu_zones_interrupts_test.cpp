@@ -44,9 +44,9 @@ struct LonelyKernel : test::OpenKernel {
   }
 };
 
-template <class AtomicsT, bool KeptForAll>
+template <class AtomicsT, bool ReservedForAll>
 struct InterruptedConfig : GranuleKernelConfig<4 * kibibyte, AtomicsT> {
-  static constexpr bool kept_frames_are_for_all = KeptForAll;
+  static constexpr bool reserved_frames_are_for_all = ReservedForAll;
   static constexpr bool counts_frees = true;
 };
 
@@ -118,14 +118,14 @@ class Interrupted {
       ASSERT_TRUE(place.handlers.add(run, Context::MayWait));
     }
     HostedCpu::number = 0;
-    ASSERT_TRUE(place.heap.keep_for_interrupts(small, 4, Context::MayWait));
+    ASSERT_TRUE(place.heap.reserve_for_interrupts(small, 4, Context::MayWait));
   }
   /// Nothing is in use, in whatever order all is taken in.
   static void finish(Place& place) {
     place.own.clear();
     place.handlers.clear();
-    ASSERT_TRUE(place.heap.keep_for_interrupts(small, 0));
-    ASSERT_TRUE(place.heap.keep_frames(small, 0));
+    ASSERT_TRUE(place.heap.reserve_for_interrupts(small, 0));
+    ASSERT_TRUE(place.heap.reserve_frames(small, 0));
     place.heap.drain_and_leave_current();
     EXPECT_EQ(place.heap.validate(), nullptr);
     EXPECT_EQ(place.heap.statistics().zones.used_bytes, 0u);
@@ -213,18 +213,18 @@ class Interrupted {
            [](Place& place) {
              free_some(place.own, 200);
              place.heap.drain_later();
-             place.heap.catch_up();
+             place.heap.run_deferred();
            }},
       Step{"keep for interrupts",
            [](Place& place) {
-             EXPECT_TRUE(place.heap.keep_for_interrupts(small, 2));
-             EXPECT_TRUE(place.heap.keep_for_interrupts(large, 3, Context::MayWait));
-             EXPECT_TRUE(place.heap.keep_for_interrupts(small, 4));
+             EXPECT_TRUE(place.heap.reserve_for_interrupts(small, 2));
+             EXPECT_TRUE(place.heap.reserve_for_interrupts(large, 3, Context::MayWait));
+             EXPECT_TRUE(place.heap.reserve_for_interrupts(small, 4));
            }},
       Step{"keep frames",
            [](Place& place) {
-             EXPECT_TRUE(place.heap.keep_frames(small, 3, Context::MayWait));
-             EXPECT_TRUE(place.heap.keep_frames(small, 1, Context::MayWait));
+             EXPECT_TRUE(place.heap.reserve_frames(small, 3, Context::MayWait));
+             EXPECT_TRUE(place.heap.reserve_frames(small, 1, Context::MayWait));
            }},
       Step{"find no memory",
            [](Place& place) {
@@ -276,9 +276,9 @@ class Interrupted {
       Step{"trim", [](Place& place) { place.heap.trim(); }},
       Step{"keep and trim",
            [](Place& place) {
-             (void)place.heap.keep_for_interrupts(small, 1);
-             (void)place.heap.keep_frames(small, 2);
-             place.heap.catch_up();
+             (void)place.heap.reserve_for_interrupts(small, 1);
+             (void)place.heap.reserve_frames(small, 2);
+             place.heap.run_deferred();
              place.heap.trim();
            }},
   };
@@ -295,7 +295,7 @@ TEST(CpuZonesInterrupts, come_at_any_access) {
   Interrupted<InterruptedConfig<Hardware, false>>::run_all();
 }
 
-TEST(CpuZonesInterrupts, come_at_any_access_where_all_may_use_kept_frames) {
+TEST(CpuZonesInterrupts, come_at_any_access_where_all_may_use_reserved_frames) {
   Interrupted<InterruptedConfig<Hardware, true>>::run_all();
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuZones: limits, reclaim, kept frames while others are busy, and how the pager is called.
+// CpuZones: limits, reclaim, reserved frames while others are busy, and how the pager is called.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -72,14 +72,14 @@ TEST_F(CpuZonesTest, who_may_wait_has_memory_reclaimed_elsewhere) {
   EXPECT_EQ(calls, 1);
 }
 
-/// A heap with one kept frame, and nothing else to be had.
-class CpuZonesKeptFrames : public testing::Test {
+/// A heap with one reserved frame, and nothing else to be had.
+class CpuZonesReservedFrames : public testing::Test {
  protected:
   using Heap = CpuZones<BusyKernel, FrameSource>;
 
   void SetUp() override {
     HostedCpu::number = 0;
-    ASSERT_TRUE(heap.keep_frames(small, 1));
+    ASSERT_TRUE(heap.reserve_frames(small, 1));
     frames.set_exhausted(true);
   }
   void TearDown() override { heap.release_all(); }
@@ -89,7 +89,7 @@ class CpuZonesKeptFrames : public testing::Test {
   Heap heap{frames};
 };
 
-TEST_F(CpuZonesKeptFrames, are_not_taken_by_others_on_their_way) {
+TEST_F(CpuZonesReservedFrames, are_not_taken_by_others_on_their_way) {
   std::size_t attempts = 0;
   std::size_t taken = 0;
   BusyKernel::elsewhere = [&] {
@@ -102,7 +102,7 @@ TEST_F(CpuZonesKeptFrames, are_not_taken_by_others_on_their_way) {
   EXPECT_EQ(taken, 0u);
 }
 
-TEST_F(CpuZonesKeptFrames, are_found_while_they_go_back) {
+TEST_F(CpuZonesReservedFrames, are_found_while_they_go_back) {
   // Where empty frames lie whose return is under way.
   void* const object = heap.allocate(small, Context::Emergency).value();
   heap.deallocate(object, small);
@@ -122,7 +122,7 @@ TEST_F(CpuZonesKeptFrames, are_found_while_they_go_back) {
   EXPECT_GT(attempts, 1u);
   EXPECT_EQ(failures, 0u);
   EXPECT_EQ(heap.give_back(), 0u) << "it is kept again";
-  EXPECT_EQ(heap.statistics().kept_bytes, base_bytes);
+  EXPECT_EQ(heap.statistics().reserved_frame_bytes, base_bytes);
 }
 
 /// A pager that needs memory for each frame it gives, and sees how it is called.
@@ -162,7 +162,7 @@ TEST(CpuZonesPager, may_itself_allocate_and_free) {
   CpuZones<OpenKernel, AllocatingPager> heap(pager);
   pager.allocate_note = [&] { return heap.allocate(small, Context::Interrupt).value_or(nullptr); };
   pager.free_note = [&](void* note) { heap.deallocate(note, small); };
-  ASSERT_TRUE(heap.keep_for_interrupts(small, KernelConfig::reserve_objects));
+  ASSERT_TRUE(heap.reserve_for_interrupts(small, KernelConfig::reserve_objects));
   std::vector<void*> objects;
   for (int count = 0; count < 2000; ++count) {
     objects.push_back(
@@ -182,7 +182,7 @@ TEST(CpuZonesPager, may_itself_allocate_and_free) {
   }
   heap.trim();
   EXPECT_EQ(heap.validate(), nullptr);
-  ASSERT_TRUE(heap.keep_for_interrupts(small, 0));
+  ASSERT_TRUE(heap.reserve_for_interrupts(small, 0));
   heap.trim();
   EXPECT_EQ(pager.frames.live_bytes(), 0u);
 }

@@ -66,18 +66,18 @@ struct LonelyKernel : test::OpenKernel {
 };
 
 struct Config : GranuleKernelConfig<4 * kibibyte, InterruptedAtomics> {
-  static constexpr bool kept_frames_are_for_all = true;
+  static constexpr bool reserved_frames_are_for_all = true;
 };
 using Heap = CpuZones<LonelyKernel, test::FrameSource, Config>;
 
 constexpr Layout layout = Layout::of<std::uint64_t[8]>();
 constexpr Layout run_layout = Layout::of<std::uint64_t[4096]>();
 
-/// What a call finds: pages and frame caches of two CPUs, frees by others, kept frames and reserves.
+/// What a call finds: pages and frame caches of two CPUs, frees by others, reserved frames and reserves.
 struct Machine {
   Machine() {
-    EXPECT_TRUE(heap.keep_for_interrupts(layout, 2));
-    EXPECT_TRUE(heap.keep_frames(layout, 1));
+    EXPECT_TRUE(heap.reserve_for_interrupts(layout, 2));
+    EXPECT_TRUE(heap.reserve_frames(layout, 1));
     for (std::uint32_t cpu : {0u, 1u}) {
       test::HostedCpu::number = cpu;
       for (int count = 0; count < 100; ++count) {
@@ -175,14 +175,14 @@ TEST(CpuZonesNmi, may_come_while_a_handler_frees_runs) {
 
 TEST(CpuZonesNmi, may_come_while_memory_is_kept) {
   interrupt_everywhere([](Machine& machine) {
-    EXPECT_TRUE(machine.heap.keep_frames(layout, 3));
-    EXPECT_TRUE(machine.heap.keep_for_interrupts(layout, 4));
+    EXPECT_TRUE(machine.heap.reserve_frames(layout, 3));
+    EXPECT_TRUE(machine.heap.reserve_for_interrupts(layout, 4));
   });
 }
 
 TEST(CpuZonesNmi, may_come_while_memory_goes_back) {
   interrupt_everywhere([](Machine& machine) {
-    machine.heap.catch_up();
+    machine.heap.run_deferred();
     machine.heap.trim();
   });
 }

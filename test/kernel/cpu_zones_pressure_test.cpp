@@ -47,7 +47,7 @@ TEST(CpuZonesUnderPressure, a_cpu_that_is_told_to_drain_takes_in_what_others_fre
   heap.trim();
   EXPECT_GT(frames.live_bytes(), 0u);
   HostedCpu::number = 1;
-  heap.catch_up();
+  heap.run_deferred();
   HostedCpu::number = 0;
   heap.give_back();
   EXPECT_EQ(frames.live_bytes(), 0u);
@@ -59,14 +59,14 @@ TEST(CpuZonesUnderPressure, a_reserve_that_cannot_be_filled_keeps_no_cpu_from_dr
   HostedCpu::number = 1;
   const std::vector<void*> objects = allocate_some(heap, 10);
   frames.set_exhausted(true);
-  EXPECT_FALSE(heap.keep_for_interrupts(large, 1));
+  EXPECT_FALSE(heap.reserve_for_interrupts(large, 1));
   for (void* const object : objects) {
     heap.deallocate(object, small);
   }
   HostedCpu::number = 0;
   heap.trim();
   HostedCpu::number = 1;
-  heap.catch_up();
+  heap.run_deferred();
   HostedCpu::number = 0;
   EXPECT_TRUE(heap.allocate(small)) << "CPU 1 has an empty page";
   heap.release_all();
@@ -76,8 +76,8 @@ TEST(CpuZonesUnderPressure, nothing_is_kept_in_a_context_that_may_not_call_the_p
   FrameSource frames;
   Heap heap(frames);
   HostedCpu::number = 0;
-  EXPECT_FALSE(heap.keep_for_interrupts(small, 1, Context::Interrupt));
-  EXPECT_FALSE(heap.keep_frames(small, 1, Context::Interrupt));
+  EXPECT_FALSE(heap.reserve_for_interrupts(small, 1, Context::Interrupt));
+  EXPECT_FALSE(heap.reserve_frames(small, 1, Context::Interrupt));
   EXPECT_EQ(frames.calls(), 0u);
 }
 
@@ -116,11 +116,11 @@ TEST(CpuZonesUnderPressure, two_cpus_that_keep_different_numbers_of_frames_end) 
     FrameSource frames;
     CpuZones<OpenKernel, FrameSource, InterruptedConfig> heap(frames);
     HostedCpu::number = 0;
-    meanwhile(access, [&] { EXPECT_TRUE(heap.keep_frames(small, 1)); });
-    EXPECT_TRUE(heap.keep_frames(small, 3));
+    meanwhile(access, [&] { EXPECT_TRUE(heap.reserve_frames(small, 1)); });
+    EXPECT_TRUE(heap.reserve_frames(small, 3));
     came = Interruption::disarm();
     // Whoever said so last.
-    const std::size_t kept = heap.statistics().kept_bytes / (4 * kibibyte);
+    const std::size_t kept = heap.statistics().reserved_frame_bytes / (4 * kibibyte);
     EXPECT_TRUE(kept == 3 || (kept == 1 && came)) << kept << " at access " << access;
     heap.release_all();
   }

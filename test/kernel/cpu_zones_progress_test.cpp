@@ -131,7 +131,7 @@ TEST_F(CpuZonesProgress, a_limit_below_what_there_is_gives_nothing) {
     EXPECT_EQ(allocate(large, context), nullptr);
   }
   EXPECT_LE(heap.frame_bytes(), before);
-  EXPECT_FALSE(heap.keep_frames(large, 1));
+  EXPECT_FALSE(heap.reserve_frames(large, 1));
   heap.deallocate(object, small);
 }
 
@@ -164,7 +164,7 @@ TEST_F(CpuZonesProgress, a_search_that_must_not_wait_asks_other_cpus_to_drain) {
       EXPECT_EQ(allocate(wanted, Context::MayNotWait), nullptr);
     }
     HostedCpu::number = 1;
-    heap.catch_up();
+    heap.run_deferred();
     HostedCpu::number = 0;
     void* found = nullptr;
     for (int call = 0; call < 50 && found == nullptr; ++call) {
@@ -254,7 +254,7 @@ TEST_F(CpuZonesProgress, a_reserve_with_work_all_the_time_keeps_nothing_else_fro
   for (std::uint32_t call = 0; call < 10'000; ++call) {
     EXPECT_NE(allocate(small, Context::MayNotWait), nullptr);
     HostedCpu::number = 1;
-    ASSERT_TRUE(heap.keep_for_interrupts(small, 1 + call % 2));
+    ASSERT_TRUE(heap.reserve_for_interrupts(small, 1 + call % 2));
     HostedCpu::number = 0;
   }
   EXPECT_EQ(pager.runs_back, 1u);
@@ -274,7 +274,7 @@ TEST_F(CpuZonesProgress, runs_that_are_freed_all_the_time_keep_nothing_else_from
   }
   EXPECT_GE(heap.statistics().cached_frame_bytes, 16 * 64 * kibibyte);
   HostedCpu::number = 1;
-  ASSERT_TRUE(heap.keep_for_interrupts(other, 4));
+  ASSERT_TRUE(heap.reserve_for_interrupts(other, 4));
   HostedCpu::number = 0;
   for (int call = 0; call < 10'000; ++call) {
     defer_run();
@@ -291,8 +291,8 @@ TEST_F(CpuZonesProgress, the_high_water_is_what_was_had_not_what_was_asked_for) 
   EXPECT_EQ(heap.frame_bytes(), 6 * base_bytes);
   EXPECT_EQ(heap.statistics().frame_bytes_high_water, 6 * base_bytes);
   pager.set_limit(7 * base_bytes);
-  EXPECT_TRUE(heap.keep_frames(small, 1));
-  EXPECT_FALSE(heap.keep_frames(small, 2));
+  EXPECT_TRUE(heap.reserve_frames(small, 1));
+  EXPECT_FALSE(heap.reserve_frames(small, 2));
   EXPECT_EQ(heap.statistics().frame_bytes_high_water, 7 * base_bytes);
 }
 
@@ -307,7 +307,7 @@ TEST_F(CpuZonesProgress, a_waiting_run_that_a_thread_frees_again_is_reported) {
 
 TEST_F(CpuZonesProgress, a_reserve_is_filled_whatever_others_take) {
   steal_frames();
-  EXPECT_TRUE(heap.keep_for_interrupts(small, 4, Context::MayNotWait));
+  EXPECT_TRUE(heap.reserve_for_interrupts(small, 4, Context::MayNotWait));
   BusyKernel::elsewhere = nullptr;
   EXPECT_LE(pager.calls(), KernelConfig::growth_frames);
 }
@@ -341,7 +341,7 @@ TEST_F(CpuZonesProgress, a_run_in_memory_that_outlived_a_restart_waits_like_any_
     EXPECT_EQ(again.statistics().deferred_bytes, run_layout.size());
     // The kernel ends here, and the memory stays as it is.
     const auto waiting = restarted->memory;
-    again.catch_up();
+    again.run_deferred();
     EXPECT_EQ(restarted->runs_back, runs);
     restarted->memory = waiting;
   }
@@ -364,7 +364,7 @@ TEST_F(CpuZonesProgress, the_pager_may_use_the_heap_when_it_takes_a_run_back) {
   };
   heap.deallocate(runs.front(), run_layout, Context::Interrupt);
   runs.erase(runs.begin());
-  heap.catch_up();
+  heap.run_deferred();
   EXPECT_EQ(pager.runs_back, 10u);
   EXPECT_EQ(heap.statistics().deferred_bytes, 0u);
   for (void* const note : notes) {

@@ -46,7 +46,7 @@ TEST_F(CpuZonesTest, a_small_block_of_large_alignment_is_a_run_too) {
   ASSERT_NE(run, nullptr);
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(run) % (64 * kibibyte), 0u);
   heap.deallocate(run, aligned, Context::Interrupt);
-  heap.catch_up();
+  heap.run_deferred();
   EXPECT_EQ(frames.live_bytes(), 0u);
   // As large as it was asked for.
   heap.deallocate(allocate(aligned), aligned);
@@ -60,7 +60,7 @@ TEST_F(CpuZonesTest, a_run_that_a_handler_frees_waits_for_who_may_call_the_pager
   EXPECT_EQ(heap.statistics().deferred_bytes, 3 * mebibyte);
   EXPECT_EQ(allocate(small, Context::Interrupt), nullptr);
   EXPECT_EQ(heap.statistics().deferred_bytes, 3 * mebibyte) << "a handler does not call it";
-  heap.catch_up();
+  heap.run_deferred();
   EXPECT_EQ(heap.statistics().deferred_bytes, 0u);
   EXPECT_EQ(frames.live_bytes(), 0u);
 }
@@ -137,7 +137,7 @@ TEST_F(CpuZonesTest, a_waiting_run_that_is_freed_again_is_reported) {
   heap.deallocate(run, run_layout, Context::Interrupt);
   heap.deallocate(run, run_layout, Context::Interrupt);
   EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
-  heap.catch_up();
+  heap.run_deferred();
   EXPECT_EQ(frames.live_bytes(), 0u);
 }
 

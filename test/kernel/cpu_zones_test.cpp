@@ -130,7 +130,7 @@ TEST_F(CpuZonesTest, surplus_goes_back_to_the_pager_when_it_may_be_called) {
   EXPECT_EQ(frames.live_bytes(), most) << "a free calls no pager";
   (void)allocate(layout_of(128));
   EXPECT_EQ(frames.live_bytes(), most - 2 * base_bytes) << "two at once";
-  heap.catch_up();
+  heap.run_deferred();
   EXPECT_EQ(frames.live_bytes(), (KernelConfig::cached_frames + 2) * base_bytes);
 }
 
@@ -163,7 +163,7 @@ void expect_too_large_numbers_to_be_refused() {
     EXPECT_DEATH((void)heap.allocate(small), line) << number;
     EXPECT_DEATH(heap.deallocate(object, small), line) << number;
     EXPECT_DEATH((void)heap.drain_this_cpu(), line) << number;
-    EXPECT_DEATH(heap.catch_up(), line) << number;
+    EXPECT_DEATH(heap.run_deferred(), line) << number;
   }
   HostedCpu::number = 0;
   heap.deallocate(object, small);
@@ -199,11 +199,11 @@ TEST(CpuZonesOfASmallArena, count_frames_of_one_size_once_whatever_kinds_have_it
   HostedCpu::number = 0;
   FrameSource frames;
   CpuZones<OpenKernel, FrameSource, SmallArenaKernelConfig<>> heap(frames);
-  ASSERT_TRUE(heap.keep_frames(layout_of(16), 2));
+  ASSERT_TRUE(heap.reserve_frames(layout_of(16), 2));
   for (const std::size_t size : {16u, 800u, 1000u, 1600u, 2048u}) {
     heap.deallocate(heap.allocate(layout_of(size)).value(), layout_of(size));
   }
-  EXPECT_EQ(heap.statistics().kept_bytes, 2 * base_bytes);
+  EXPECT_EQ(heap.statistics().reserved_frame_bytes, 2 * base_bytes);
   EXPECT_EQ(heap.validate(), nullptr);
   ASSERT_TRUE(heap.drain_this_cpu());
   EXPECT_EQ(heap.validate(), nullptr);
@@ -217,7 +217,7 @@ TEST(CpuZonesOfOneCpu, need_no_atomics) {
   FrameSource frames;
   using Config = GranuleKernelConfig<4 * kibibyte, SingleCpuAtomics>;
   CpuZones<test::SingleKernel, FrameSource, Config> heap(frames);
-  ASSERT_TRUE(heap.keep_for_interrupts(small, 2));
+  ASSERT_TRUE(heap.reserve_for_interrupts(small, 2));
   std::vector<void*> objects(1000);
   ASSERT_EQ(heap.allocate_many(small, objects.data(), objects.size()), objects.size());
   heap.deallocate_many(objects.data(), objects.size(), small);

@@ -211,7 +211,7 @@ struct Interrupted {
     heap = &here;
     const Layout small = Layout::from_size_align(64, 8).value();
     HostedCpu::number = 0;
-    ASSERT_TRUE(heap->keep_for_interrupts(small, 4));
+    ASSERT_TRUE(heap->reserve_for_interrupts(small, 4));
     frames.set_limit(2 * mebibyte);
     Exchange<Heap> places(*heap);
     exchange = &places;
@@ -242,10 +242,10 @@ struct Interrupted {
         "%zu interrupts, %zu allocations and %zu frees of theirs in the middle of a section\n",
         handled.load(), heap->statistics().nested_allocations, heap->statistics().nested_frees);
     HostedCpu::number = 0;
-    ASSERT_TRUE(heap->keep_for_interrupts(small, 0));
+    ASSERT_TRUE(heap->reserve_for_interrupts(small, 0));
     for (std::uint32_t cpu = 0; cpu < Kernel::maximum_cpus; ++cpu) {
       HostedCpu::number = cpu;
-      heap->catch_up();
+      heap->run_deferred();
     }
     expect_nothing_lost(*heap, places, frames);
   }

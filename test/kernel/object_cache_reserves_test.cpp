@@ -148,12 +148,12 @@ TEST_F(ObjectCacheTest, a_reserve_of_more_pages_than_can_be_counted_is_refused) 
 }
 
 TEST_F(ObjectCacheTest, more_objects_for_interrupts_than_a_cpu_can_keep_are_refused) {
-  EXPECT_EQ(cache.keep_for_interrupts(40).error(), AllocationError::TooMany);
+  EXPECT_EQ(cache.reserve_for_interrupts(40).error(), AllocationError::TooMany);
   EXPECT_EQ(frames.live_frames(), 0u);
 }
 
 TEST_F(ObjectCacheTest, handlers_have_constructed_objects_in_reserve) {
-  ASSERT_TRUE(cache.keep_for_interrupts(2));
+  ASSERT_TRUE(cache.reserve_for_interrupts(2));
   std::vector<Inode*> objects = allocate(9 * slots, Context::Interrupt);
   EXPECT_EQ(objects.size(), 4 * slots) << "what there was, and no new frames";
   for (Inode* object : objects) {

@@ -61,7 +61,7 @@ TEST_F(ObjectCacheTest, objects_keep_their_state_while_they_are_free) {
   free_all(objects);
 }
 
-TEST_F(ObjectCacheTest, objects_of_kept_frames_are_constructed_too) {
+TEST_F(ObjectCacheTest, objects_of_reserved_frames_are_constructed_too) {
   ASSERT_TRUE(cache.reserve(1));
   EXPECT_EQ(Inode::constructed, slots);
   frames.set_exhausted(true);
@@ -108,7 +108,7 @@ TEST_F(ObjectCacheTest, statistics_tell_what_there_is) {
   cache.deallocate(nullptr);
   ASSERT_TRUE(cache.zones().drain_this_cpu());
   on_cpu(0);
-  ASSERT_TRUE(cache.keep_for_interrupts(2));
+  ASSERT_TRUE(cache.reserve_for_interrupts(2));
   const CacheStatistics now = cache.statistics();
   EXPECT_STREQ(now.name, "inode");
   EXPECT_EQ(now.objects_in_use, 9 * slots);
@@ -144,7 +144,7 @@ TEST_F(ObjectCacheTest, the_end_waits_for_the_last_object) {
 }
 
 TEST_F(ObjectCacheTest, the_end_finds_what_is_under_way_between_cpus) {
-  ASSERT_TRUE(cache.keep_for_interrupts(3));
+  ASSERT_TRUE(cache.reserve_for_interrupts(3));
   const std::vector<Inode*> objects = allocate(5 * slots);
   on_cpu(2);
   free_all(objects);

@@ -185,7 +185,7 @@ void handle(int) {
 }
 
 TEST_F(ObjectCacheThreads, objects_stay_constructed_in_handlers_in_the_middle_of_everything) {
-  ASSERT_TRUE(cache.keep_for_interrupts(4));
+  ASSERT_TRUE(cache.reserve_for_interrupts(4));
   struct sigaction action {};
   action.sa_handler = &handle;
   action.sa_flags = SA_RESTART;

@@ -306,7 +306,7 @@ TEST_F(ReclaimerTest, drain_later_is_done_by_the_next_slow_path) {
   ASSERT_TRUE(first.cache.zones().drain_this_cpu());
   reclaimer.drain_later();
   HostedCpu::number = 0;
-  first.cache.zones().catch_up();
+  first.cache.zones().run_deferred();
   EXPECT_EQ(first.cache.zones().statistics().zones.used_bytes, 0u);
 }
 

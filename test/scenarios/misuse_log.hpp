@@ -28,14 +28,14 @@ class MisuseLog {
   }
 
   /// How many reports there were since the last call of take(); forgets them, and leaves the first
-  /// `kept` in the log until the next.
+  /// `reserved` in the log until the next.
   std::size_t take() noexcept {
     const std::size_t count = count_;
     forget();
     return count;
   }
   static constexpr std::size_t kept = 16;
-  /// One of the first `kept` reports that take() counted.
+  /// One of the first `reserved` reports that take() counted.
   const Misuse& operator[](std::size_t index) const noexcept { return reports_[index]; }
 
   /// Takes all reports; true if there were so many, and all of them of `kind`.

@@ -28,7 +28,7 @@ struct CommonCacheOptions : CommonKernelConfig {
   /// Bitmap words whose remote frees are gathered, by each CPU in each cache.
   static constexpr std::size_t remote_buffer_entries = 4;
   /// Any context may use what is reserved.
-  static constexpr bool kept_frames_are_for_all = true;
+  static constexpr bool reserved_frames_are_for_all = true;
   /// How many objects are in use is known at any time.
   static constexpr bool counts_frees = true;
 };

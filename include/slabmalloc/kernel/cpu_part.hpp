@@ -66,7 +66,7 @@ struct CpuPart;
 template <KernelHooks Hooks, class Config>
 class CpuPartPointers;
 
-/// The pager of a CPU's zone: its own frame cache, then those of the others, then kept frames if the
+/// The pager of a CPU's zone: its own frame cache, then those of the others, then reserved frames if the
 /// allocation may have them. Thread: its CPU, inside a section.
 template <KernelHooks Hooks, class Config>
 class FrameCachePager {
@@ -93,11 +93,11 @@ class FrameCachePager {
       }
       number = number + 1 < Hooks::maximum_cpus ? number + 1 : 0;
     } while (number != own_);
-    return kept_ != nullptr ? kept_->take(bytes) : nullptr;
+    return reserved_frames_ != nullptr ? reserved_frames_->take(bytes) : nullptr;
   }
-  /// Takes from `kept` what the frame caches do not have, until the next call, with null. A kept frame
+  /// Takes from `reserved` what the frame caches do not have, until the next call, with null. A reserved frame
   /// thus becomes a page of the zone in one step: no other CPU takes it on the way.
-  void use_kept(Caches* kept) noexcept { kept_ = kept; }
+  void use_reserved(Caches* kept) noexcept { reserved_frames_ = kept; }
   /// The next frame that is asked for is `frame`, unless it is taken back before. Nobody else takes it on the way either.
   void hand(void* frame) noexcept { handed_ = frame; }
   void* take_back() noexcept {
@@ -112,7 +112,7 @@ class FrameCachePager {
 
  private:
   Part* parts_ = nullptr;
-  Caches* kept_ = nullptr;
+  Caches* reserved_frames_ = nullptr;
   void* handed_ = nullptr;
   std::uint32_t own_ = 0;
 };

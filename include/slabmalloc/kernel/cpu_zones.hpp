@@ -8,7 +8,7 @@
 //   heap.deallocate(thing, Layout::of<Thing>());
 //
 //   allocate ─► this CPU's zone ─► its empty pages, of whatever class ─► its frame cache ─► other CPUs'      │ in a section
-//        ─► pager, several frames at once ─► all that was freed to this CPU ─► reclaim ─► kept frames  │ nothing held
+//        ─► pager, several frames at once ─► all that was freed to this CPU ─► reclaim ─► reserved frames  │ nothing held
 //
 //   deallocate ─► this CPU's zone                        │ in a section
 //              ─► the lock-free remote path of the page  │ in the middle of a section: in a handler, in an NMI
@@ -19,7 +19,7 @@
 // may allocate and free here, with Context::Interrupt or Emergency, lest they be called again from within.
 //
 // Whose frames where are, with its line in validate():
-//   K1  frame bytes = those of all CPUs' zones + frame caches + kept frames
+//   K1  frame bytes = those of all CPUs' zones + frame caches + reserved frames
 #pragma once
 
 #include <concepts>
@@ -57,7 +57,7 @@ struct PlainFrames {
 struct CpuZonesStatistics {
   ZoneStatistics zones;
   std::size_t cached_frame_bytes = 0;             ///< In empty frames of the CPUs' frame caches.
-  std::size_t kept_bytes = 0;              ///< In kept frames.
+  std::size_t reserved_frame_bytes = 0;              ///< In reserved frames.
   std::size_t deferred_bytes = 0;          ///< In freed runs that wait for a caller of the pager.
   std::size_t frame_bytes = 0;             ///< In all frames of the pager.
   std::size_t frame_bytes_high_water = 0;  ///< The most that ever was.
@@ -227,7 +227,7 @@ class CpuZones {
   /// Context: as an allocation with `context`.
   /// Fails: InvalidLayout if no size class serves it; TooMany above Config::reserve_objects, and then nothing is
   /// changed; OutOfMemory if this CPU's could not be filled, which is tried again later.
-  Result<void> keep_for_interrupts(Layout layout, std::uint32_t objects,
+  Result<void> reserve_for_interrupts(Layout layout, std::uint32_t objects,
                                    Context context = Context::MayWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
     if (index == SizeClasses::no_class) {
@@ -244,11 +244,11 @@ class CpuZones {
   }
 
   /// Keeps `frames` frames of `layout`'s page kind, for Context::Emergency alone or for all
-  /// (Config::kept_frames_are_for_all), and refills them before frames go back to the pager.
+  /// (Config::reserved_frames_are_for_all), and refills them before frames go back to the pager.
   /// Context: as an allocation with `context`. Fails: InvalidLayout if no size class serves it;
   /// OutOfMemory if not all were to be had now, and then what was got is kept, or from inside of a
   /// handler that interrupted a section.
-  Result<void> keep_frames(Layout layout, std::uint32_t frames,
+  Result<void> reserve_frames(Layout layout, std::uint32_t frames,
                            Context context = Context::MayWait) noexcept;
 
   /// Bounds the bytes of all frames. Before an allocation fails for that, `callback` may free something.
@@ -290,7 +290,7 @@ class CpuZones {
   /// Does for the caller's CPU what waits for slow paths of allocations that may call the pager: fills its reserve,
   /// drains it where that was asked for, gives frames beyond Config::cached_frames back. For idle loops.
   /// Context: any from which the pager may be called.
-  void catch_up() noexcept;
+  void run_deferred() noexcept;
 
   /// drain_this_cpu(), drain_later() for the others, give_back(); returns the bytes given back.
   std::size_t trim() noexcept {
@@ -299,7 +299,7 @@ class CpuZones {
     return give_back();
   }
 
-  /// Takes in all frees that are under way between CPUs and frees what is kept for interrupts: then all that is free
+  /// Takes in all frees that are under way between CPUs and frees what is reserved for interrupts: then all that is free
   /// is found free, and class_statistics() tells what is not.
   /// Pre: nobody else uses it. Cost: O(pages).
   void drain_and_leave_current() noexcept;
@@ -366,8 +366,8 @@ class CpuZones {
   static constexpr bool may_call_pager(Context context) noexcept {
     return context == Context::MayWait || context == Context::MayNotWait;
   }
-  static constexpr bool may_use_kept(Context context) noexcept {
-    return Config::kept_frames_are_for_all || context == Context::Emergency;
+  static constexpr bool may_use_reserved(Context context) noexcept {
+    return Config::reserved_frames_are_for_all || context == Context::Emergency;
   }
 
   Result<void*> allocate_run(Layout layout, Context context) noexcept;
@@ -376,7 +376,7 @@ class CpuZones {
   void deallocate_run(void* run, Layout layout, Context context) noexcept;
   Result<void*> allocate_slow(std::uint32_t index, Context context) noexcept;
   Result<void*> allocate_from_reserves(std::uint32_t index, Context context) noexcept;
-  void* allocate_from_kept(std::uint32_t index, Context context) noexcept;
+  void* allocate_from_reserved(std::uint32_t index, Context context) noexcept;
   Result<void*> out_of_memory() noexcept;
   Result<void*> allocate_from_rest(std::uint32_t index, Context context) noexcept;
   void* search(std::uint32_t index) noexcept;
@@ -387,8 +387,8 @@ class CpuZones {
 
   /// An object of the CPU's zone by its slow path, or null; `is_nested` if its part is occupied.
   void* allocate_in_zone(std::uint32_t index, bool& is_nested) noexcept;
-  bool catch_up_some(std::uint32_t pages) noexcept;
-  static bool catch_up_in_zone(Part& part, std::uint32_t pages) noexcept;
+  bool run_some_deferred(std::uint32_t pages) noexcept;
+  static bool run_deferred_in_zone(Part& part, std::uint32_t pages) noexcept;
   Result<void> fill_own_reserve(std::uint32_t index, Context context) noexcept;
   static bool drain_some(Part& part, std::uint32_t pages) noexcept;
   static bool drain_in_search(Part& part) noexcept;
@@ -413,22 +413,22 @@ class CpuZones {
   bool give_back_surplus() noexcept;
   bool give_back_other(std::size_t bytes) noexcept;
   std::size_t give_back_run() noexcept;
-  bool restock_kept(void* frame, std::size_t bytes) noexcept;
+  bool refill_reserved(void* frame, std::size_t bytes) noexcept;
   /// How many frames of `bytes` are to be kept.
-  Cell<std::uint32_t>& kept_wanted(std::size_t bytes) noexcept {
+  Cell<std::uint32_t>& reserved_frames_wanted(std::size_t bytes) noexcept {
     const std::uint32_t index = Caches::sizes.index_of(bytes);
     require<Hooks>(index < Caches::sizes.count, Caches::known_bytes);
-    return kept_wanted_[index];
+    return reserved_frames_wanted_[index];
   }
-  bool unkeep(std::size_t bytes) noexcept;
+  bool release_reserved(std::size_t bytes) noexcept;
 
   CpuPartPointers<Hooks, Config> part_pointers_;
   Part parts_[Hooks::maximum_cpus];
   PagerT& pager_;
   [[no_unique_address]] Life life_;
-  Caches kept_;
+  Caches reserved_frames_;
   DeferredRuns deferred_runs_;
-  Cell<std::uint32_t> kept_wanted_[Caches::sizes.count];
+  Cell<std::uint32_t> reserved_frames_wanted_[Caches::sizes.count];
   Cell<std::size_t> frame_bytes_;
   Cell<std::size_t> frame_bytes_high_water_;
   Cell<std::size_t> limit_bytes_{~std::size_t{0}};

@@ -99,7 +99,7 @@ std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::get_frames(std::size_t by
   return kept;
 }
 
-/// Gets frames of `bytes`, at most Config::growth_frames, for use and for those that are kept; returns how many there
+/// Gets frames of `bytes`, at most Config::growth_frames, for use and for those that are reserved; returns how many there
 /// are for use.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 [[gnu::noinline]] std::uint32_t CpuZones<HooksT, PagerT, ConfigT, Life>::get_more(
@@ -122,8 +122,8 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   note_high_water();
   growths_.fetch_add(1, Order::relaxed);
   // The first is for the caller.
-  const bool is_one_kept = most > 1 && got > 1 && restock_kept(frames[got - 1], bytes);
-  return is_one_kept ? got - 1 : got;
+  const bool is_one_reserved = most > 1 && got > 1 && refill_reserved(frames[got - 1], bytes);
+  return is_one_reserved ? got - 1 : got;
 }
 
 /// Gets frames for class `index`, and calls use(part) in a section of the CPU on which the caller then is, whose zone
@@ -171,7 +171,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_frame(void* frame,
   discharge(bytes);
 }
 
-/// Moves a frame out of `other`'s frame cache, to the kept ones if any is missing there, else to the pager, and adds its bytes
+/// Moves a frame out of `other`'s frame cache, to the reserved ones if any is missing there, else to the pager, and adds its bytes
 /// to `given` then. False if there are no more than `keep`.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_one(Part& other, std::size_t bytes,
@@ -185,7 +185,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_one(Part& other, std::si
   {
     const Section part(part_pointers_, parts_);
     is_surplus =
-        part && kept_.move_or_take(other.frame_cache, bytes, kept_wanted(bytes), frame);
+        part && reserved_frames_.move_or_take(other.frame_cache, bytes, reserved_frames_wanted(bytes), frame);
   }
   if (frame != nullptr) {
     give_back_frame(frame, bytes);
@@ -316,12 +316,12 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::release_all() noexcept {
       part.reserve.want(index, 0);
     }
   }
-  for (auto& wanted : kept_wanted_) {
+  for (auto& wanted : reserved_frames_wanted_) {
     wanted.store(0, Order::relaxed);
   }
   give_back();
   for (const std::size_t bytes : Caches::sizes) {
-    while (void* const frame = kept_.pop(bytes)) {
+    while (void* const frame = reserved_frames_.pop(bytes)) {
       give_back_frame(frame, bytes);
     }
   }
@@ -361,7 +361,7 @@ CpuZonesStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::statistics() const n
     result.nested_frees += part.frees.nested();
   }
   for (const std::size_t bytes : Caches::sizes) {
-    result.kept_bytes += kept_.size(bytes) * bytes;
+    result.reserved_frame_bytes += reserved_frames_.size(bytes) * bytes;
   }
   result.deferred_bytes = deferred_runs_.bytes();
   result.frame_bytes = frame_bytes();
@@ -410,9 +410,9 @@ const char* CpuZones<HooksT, PagerT, ConfigT, Life>::validate() const noexcept {
   }
   const CpuZonesStatistics now = statistics();
   const std::size_t bytes =
-      now.zones.page_bytes + now.zones.depot_bytes + now.cached_frame_bytes + now.kept_bytes;
+      now.zones.page_bytes + now.zones.depot_bytes + now.cached_frame_bytes + now.reserved_frame_bytes;
   return bytes == now.frame_bytes ? nullptr
-                                  : "K1: frame bytes = those of all zones + frame caches + kept frames";
+                                  : "K1: frame bytes = those of all zones + frame caches + reserved frames";
 }
 
 }  // namespace slabmalloc

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuZones: the frames and the objects that are kept for those who get none elsewhere. Part of cpu_zones.hpp.
+// CpuZones: the frames and the objects that are reserved for those who get none elsewhere. Part of cpu_zones.hpp.
 #pragma once
 
 #include "slabmalloc/kernel/cpu_zones.hpp"
@@ -9,25 +9,25 @@ namespace slabmalloc {
 
 /// Puts a frame that lies nowhere to those that are kept if one is missing there.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-bool CpuZones<HooksT, PagerT, ConfigT, Life>::restock_kept(void* frame,
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::refill_reserved(void* frame,
                                                            std::size_t bytes) noexcept {
-  const std::uint32_t wanted = kept_wanted(bytes).load(Order::relaxed);
-  if (kept_.size(bytes) >= wanted) {
+  const std::uint32_t wanted = reserved_frames_wanted(bytes).load(Order::relaxed);
+  if (reserved_frames_.size(bytes) >= wanted) {
     return false;
   }
   const Section part(part_pointers_, parts_);
-  return part && kept_.push_below(wanted, frame, bytes);
+  return part && reserved_frames_.push_below(wanted, frame, bytes);
 }
 
-/// Moves a kept frame, of more than are wanted, to the frame cache of the caller's CPU. False if there is
+/// Moves a reserved frame, of more than are wanted, to the frame cache of the caller's CPU. False if there is
 /// none, or the CPU's part is occupied.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-bool CpuZones<HooksT, PagerT, ConfigT, Life>::unkeep(std::size_t bytes) noexcept {
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::release_reserved(std::size_t bytes) noexcept {
   const Section part(part_pointers_, parts_);
   if (!part) {
     return false;
   }
-  void* const frame = kept_.take(bytes, kept_wanted(bytes).load(Order::relaxed));
+  void* const frame = reserved_frames_.take(bytes, reserved_frames_wanted(bytes).load(Order::relaxed));
   if (frame == nullptr) {
     return false;
   }
@@ -53,7 +53,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::fill_own_reserve(std::uint
 }
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
+Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::reserve_frames(Layout layout,
                                                                   std::uint32_t frames,
                                                                   Context context) noexcept {
   const std::uint32_t index = Zone::class_for(layout);
@@ -61,7 +61,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
     return AllocationError::InvalidLayout;
   }
   const std::size_t bytes = bytes_of_class(index);
-  Cell<std::uint32_t>& wanted = kept_wanted(bytes);
+  Cell<std::uint32_t>& wanted = reserved_frames_wanted(bytes);
   wanted.store(frames, Order::relaxed);
   for (;;) {
     {
@@ -70,7 +70,7 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
         return AllocationError::OutOfMemory;
       }
       // Others may want more or fewer meanwhile.
-      if (kept_.exact_size(bytes) >= wanted.load(Order::relaxed)) {
+      if (reserved_frames_.exact_size(bytes) >= wanted.load(Order::relaxed)) {
         break;
       }
     }
@@ -83,11 +83,11 @@ Result<void> CpuZones<HooksT, PagerT, ConfigT, Life>::keep_frames(Layout layout,
       return AllocationError::OutOfMemory;
     }
     note_high_water();
-    if (!restock_kept(frame, bytes)) {
+    if (!refill_reserved(frame, bytes)) {
       give_back_frame(frame, bytes);
     }
   }
-  while (unkeep(bytes)) {
+  while (release_reserved(bytes)) {
   }
   return {};
 }

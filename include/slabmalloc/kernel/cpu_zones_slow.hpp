@@ -13,7 +13,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   bool is_nested = false;
   if (void* const object = allocate_in_zone(index, is_nested)) {
     if (!is_nested && may_call_pager(context)) {
-      catch_up_some(0);
+      run_some_deferred(0);
     }
     return object;
   }
@@ -48,7 +48,7 @@ Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::out_of_memory() noexcept 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_reserves(
     std::uint32_t index, Context context) noexcept {
-  if (void* const object = allocate_from_kept(index, context)) {
+  if (void* const object = allocate_from_reserved(index, context)) {
     return object;
   }
   {
@@ -75,7 +75,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   searches_.fetch_add(1, Order::relaxed);
   void* object = context == Context::MayWait ? search(index) : search_some(index);
   if (object == nullptr) {
-    object = allocate_from_kept(index, context);
+    object = allocate_from_reserved(index, context);
   }
   return object != nullptr ? object : out_of_memory();
 }
@@ -129,20 +129,20 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::search_some(std::uint32_t index) 
   return object;
 }
 
-/// An object, from a kept frame if need be, or null.
+/// An object, from a reserved frame if need be, or null.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_kept(std::uint32_t index,
+void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_reserved(std::uint32_t index,
                                                                   Context context) noexcept {
-  if (!may_use_kept(context)) {
+  if (!may_use_reserved(context)) {
     return nullptr;
   }
   const Section part(part_pointers_, parts_);
   if (!part) {
     return nullptr;
   }
-  part->pager.use_kept(&kept_);
+  part->pager.use_reserved(&reserved_frames_);
   void* const object = part->zone.allocate_again(index);
-  part->pager.use_kept(nullptr);
+  part->pager.use_reserved(nullptr);
   return object;
 }
 
@@ -171,16 +171,16 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 }
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-void CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up() noexcept {
+void CpuZones<HooksT, PagerT, ConfigT, Life>::run_deferred() noexcept {
   // Every second one leaves the zone alone.
-  while (catch_up_some(Config::drain_pages) || catch_up_some(Config::drain_pages)) {
+  while (run_some_deferred(Config::drain_pages) || run_some_deferred(Config::drain_pages)) {
   }
 }
 
-/// A part of what catch_up() does, of constant length, a drain taking in `pages` queued pages; with 0 it waits with the
+/// A part of what run_deferred() does, of constant length, a drain taking in `pages` queued pages; with 0 it waits with the
 /// rest for the allocations to take in what others freed. False if nothing was left to do, or could be done, in this turn.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some(std::uint32_t pages) noexcept {
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::run_some_deferred(std::uint32_t pages) noexcept {
   bool pager_is_first = false;
   bool surplus_is_first = false;
   {
@@ -192,7 +192,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some(std::uint32_t pages)
     const std::uint32_t turn = part->turns++;
     pager_is_first = turn % 2 != 0;
     surplus_is_first = turn % 4 == 3;
-    if (!pager_is_first && catch_up_in_zone(*part.part(), pages)) {
+    if (!pager_is_first && run_deferred_in_zone(*part.part(), pages)) {
       return true;
     }
   }
@@ -205,7 +205,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_some(std::uint32_t pages)
 
 /// The same of a CPU's zone and reserve. In a section of `part`'s.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-bool CpuZones<HooksT, PagerT, ConfigT, Life>::catch_up_in_zone(Part& part,
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::run_deferred_in_zone(Part& part,
                                                                std::uint32_t pages) noexcept {
   const bool drains = part.is_draining();
   const bool drain_is_first = part.turns % 4 >= 2;

@@ -58,7 +58,7 @@ enum class Context : std::uint8_t {
   MayWait,     ///< The pager may wait, all memory is searched, and it is reclaimed from others.
   MayNotWait,  ///< The pager may be called but must not wait; the time is bounded, that of the pager apart.
   Interrupt,   ///< The pager is not called: interrupt handlers, NMIs, the pager itself.
-  Emergency,   ///< As Interrupt, and from what is kept: panic, and who is about to give memory back.
+  Emergency,   ///< As Interrupt, and from what is reserved: panic, and who is about to give memory back.
 };
 
 /// That `Atomics` do for the CPUs of `Hooks`: several need atomic instructions.

@@ -30,14 +30,14 @@ struct CommonKernelConfig : CommonConfig {
   /// called.
   static constexpr std::uint32_t cached_frames = 8;
   /// Objects of each size class that a CPU can keep for handlers; see
-  /// CpuZones::keep_for_interrupts().
+  /// CpuZones::reserve_for_interrupts().
   static constexpr std::uint32_t reserve_objects = 4;
   /// The slot of each CPU's own memory (LocalHooks) where a heap finds its part. No two heaps have
   /// the same.
   static constexpr std::uint32_t no_local_slot = ~std::uint32_t{0};
   static constexpr std::uint32_t local_slot = no_local_slot;
-  /// Who may use the frames that are kept (keep_frames()): every context, or Emergency alone.
-  static constexpr bool kept_frames_are_for_all = false;
+  /// Who may use the frames that are reserved (reserve_frames()): every context, or Emergency alone.
+  static constexpr bool reserved_frames_are_for_all = false;
   /// Each CPU counts the frees of each size class, so that CpuZones::class_counts() knows how many
   /// objects are in use, at the price of a few instructions a free.
   static constexpr bool counts_frees = false;

@@ -161,8 +161,8 @@ class ObjectCache {
   // ---- reserves and limits ---------------------------------------------------------------------
 
   /// From now on so many further allocations cannot fail, whatever the pager says, of every context
-  /// that may enter a section (of Emergency alone if Options::kept_frames_are_for_all is false).
-  /// Whoever interrupts a section has keep_for_interrupts(); each object that refills such a
+  /// that may enter a section (of Emergency alone if Options::reserved_frames_are_for_all is false).
+  /// Whoever interrupts a section has reserve_for_interrupts(); each object that refills such a
   /// reserve counts as an allocation. What was used is made good before frames go back to the
   /// pager. 0 ends it. Context: as an allocation with `context`. Fails: OutOfMemory, and what was
   /// got is kept; TooMany if the pages are more than 32 bits can count.
@@ -180,7 +180,7 @@ class ObjectCache {
     if (pages != pages_for(objects)) {
       return AllocationError::TooMany;
     }
-    return zones_.keep_frames(layout, pages, context);
+    return zones_.reserve_frames(layout, pages, context);
   }
   /// The pages that reserve(objects) keeps.
   static constexpr std::size_t pages_for(std::size_t objects) noexcept {
@@ -190,9 +190,9 @@ class ObjectCache {
 
   /// From now on each CPU keeps so many objects for calls that can get them nowhere else; see
   /// CpuZones.
-  Result<void> keep_for_interrupts(std::uint32_t objects,
+  Result<void> reserve_for_interrupts(std::uint32_t objects,
                                    Context context = Context::MayWait) noexcept {
-    return zones_.keep_for_interrupts(layout, objects, context);
+    return zones_.reserve_for_interrupts(layout, objects, context);
   }
 
   /// Bounds the pages to those that `objects` need, rounded up to a whole one. CPUs do not share
