@@ -121,7 +121,7 @@ enum class SlowCall : std::uint32_t { Free = 1, Allocation = 16 };
 
 /// Looks after the calling thread's zone, then after others'. What is found may be reported, to a handler that allocates.
 [[gnu::cold, gnu::noinline]] void look_after_zones() noexcept {
-  if (thread_heap.zone != &empty_zone && thread_heap.zone->has_mail()) {
+  if (thread_heap.zone != &empty_zone && thread_heap.zone->has_remote_frees()) {
     thread_heap.zone->drain_some();
   }
   thread_zones.scavenge_if_due();

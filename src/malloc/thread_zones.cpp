@@ -165,7 +165,7 @@ std::size_t ThreadZones::drain_one() noexcept {
   if (one == nullptr) {
     return 0;
   }
-  const std::size_t freed_bytes = one->zone.has_mail() ? one->zone.trim() : 0;
+  const std::size_t freed_bytes = one->zone.has_remote_frees() ? one->zone.trim() : 0;
   const os::Lock lock(mutex_);
   push_parked(*one);
   return freed_bytes;
@@ -204,20 +204,20 @@ void ThreadZones::for_each_other(Work&& work) noexcept {
 /// Delivery comes after the mutex of scavenging, since a client's handler may have to hear of misuse. A fork in between
 /// loses those frees to the child.
 void ThreadZones::deliver_for(ThreadZone& one) noexcept {
-  if (!options.scavenging || !one.zone.withholds()) {
+  if (!options.scavenging || !one.zone.has_buffered_frees()) {
     return;
   }
-  ArenaZone::Withheld withheld;
+  ArenaZone::BufferedFrees buffered;
   {
     const os::Lock lock(scavenger_mutex_);
-    withheld = one.zone.take_withheld(os::interface().fence_all_threads);
+    buffered = one.zone.take_buffered(os::interface().fence_all_threads);
   }
-  withheld.deliver();
+  buffered.deliver();
 }
 
 /// Looks at a bounded number of queued pages, since the owner may be waiting; true if none is left to look at.
 bool ThreadZones::purge_some_for(ThreadZone& one) noexcept {
-  if (!options.scavenging || !one.zone.has_new_mail()) {
+  if (!options.scavenging || !one.zone.has_queued_pages()) {
     return true;
   }
   const os::Lock lock(scavenger_mutex_);
@@ -246,12 +246,12 @@ void ThreadZones::scavenge_if_due() noexcept {
   process_arena.decay();
   for_each_other([this](ThreadZone& one) noexcept {
     deliver_for(one);
-    const bool has_mail = one.zone.has_new_mail();
+    const bool has_remote_frees = one.zone.has_queued_pages();
     bool is_unanswered = false;
     {
       const os::Lock lock(scavenger_mutex_);
-      is_unanswered = !one.zone.has_drained_since() && one.had_mail && has_mail;
-      one.had_mail = has_mail;
+      is_unanswered = !one.zone.has_drained_since() && one.had_remote_frees && has_remote_frees;
+      one.had_remote_frees = has_remote_frees;
     }
     for (int steps = 0; is_unanswered && steps < steps_per_scavenge; ++steps) {
       is_unanswered = !purge_some_for(one);

@@ -47,7 +47,7 @@ struct ThreadZone {
   ThreadZone* next_registered = nullptr;  ///< Written once, before the zone is published.
   ThreadZone* next_parked = nullptr;      ///< Registry mutex.
   State state = State::Owned;             ///< Registry mutex.
-  bool had_mail = false;                  ///< At the last scavenge_if_due(). Scavengers' mutex.
+  bool had_remote_frees = false;                  ///< At the last scavenge_if_due(). Scavengers' mutex.
 };
 
 /// All zones of the process.

@@ -8,7 +8,7 @@
 #include <limits>
 #include <vector>
 
-#include "slabmalloc/zone/class_banks.hpp"
+#include "slabmalloc/zone/class_groups.hpp"
 #include "slabmalloc/zone/config.hpp"
 
 namespace slabmalloc {
@@ -161,20 +161,20 @@ TEST(ListedSizeClasses, the_validator_rejects_broken_lists) {
   EXPECT_FALSE((ListedSizeClasses<12, 12, 24>::validate())) << "a granule of 12";
 }
 
-/// Every class of `Banks` from the class `above` on.
-template <class Banks, class F>
+/// Every class of `Groups` from the class `above` on.
+template <class Groups, class F>
 void for_each_geometry(F&& f) {
-  Banks{}.for_each_bank([&]<class Bank>(const Bank&) {
-    for (const SlotGeometry& geometry : Bank::geometries.at) {
-      f(geometry, Bank::Page::size_bytes);
+  Groups{}.for_each_group([&]<class Group>(const Group&) {
+    for (const SlotGeometry& geometry : Group::geometries.at) {
+      f(geometry, Group::Page::size_bytes);
     }
   });
 }
 
 TEST(SmallArenaConfig, fills_its_pages) {
-  using Banks = BanksFor<SmallArenaConfig::SizeClasses, SmallArenaConfig::Pages>::Type;
+  using Groups = GroupsFor<SmallArenaConfig::SizeClasses, SmallArenaConfig::Pages>::Type;
   std::size_t classes = 0;
-  for_each_geometry<Banks>([&](const SlotGeometry& geometry, std::size_t page_bytes) {
+  for_each_geometry<Groups>([&](const SlotGeometry& geometry, std::size_t page_bytes) {
     ++classes;
     const std::size_t size = geometry.object_size;
     if (size <= 128) {

@@ -122,7 +122,7 @@ TEST_F(CpuZonesTest, many_objects_come_and_go_by_one_call) {
   heap.deallocate_many(objects.data(), count, small);
 }
 
-TEST_F(CpuZonesTest, surplus_goes_back_to_the_pager_when_it_may_be_called) {
+TEST_F(CpuZonesTest, excess_goes_back_to_the_pager_when_it_may_be_called) {
   std::vector<void*> objects(5000);
   ASSERT_EQ(heap.allocate_many(small, objects.data(), objects.size()), objects.size());
   const std::size_t most = frames.live_bytes();

@@ -113,7 +113,7 @@ void main_thread_ends_first() {
   pthread_exit(nullptr);
 }
 
-/// The sleeping thread has mail when others are to look after it.
+/// The sleeping thread has remote frees when others are to look after it.
 void trims_while_a_thread_sleeps() {
   std::vector<void*> blocks;
   std::binary_semaphore sleeps{0};

@@ -65,7 +65,7 @@ class Sleeper {
 };
 
 /// Of the blocks of a page, all but one are freed here, and the last of each page by a thread that then sleeps
-/// with what it gathered: so each block that it withholds pins a page.
+/// with what it gathered: so each block that it buffers pins a page.
 void leave_to_sleeper(std::vector<void*>& blocks, std::vector<void*>& last_of_pages) {
   allocate_many(blocks, 1024, 12 * chunk_bytes);
   std::set<std::uintptr_t> pages;
@@ -86,7 +86,7 @@ TEST(Scavenging, trim_delivers_what_a_sleeping_thread_withholds) {
   const std::size_t pages = last_of_pages.size();
   ASSERT_GE(pages, 12u);
   const Sleeper sleeper(last_of_pages);
-  ASSERT_GT(process_statistics().live_bytes, 4 * 1024u) << "the test wants them to be withheld";
+  ASSERT_GT(process_statistics().live_bytes, 4 * 1024u) << "the test wants them to be buffered";
   ASSERT_GE(in_use_bytes(), 8 * chunk_bytes);
   EXPECT_GT(heap::trim(), 0u);
   EXPECT_EQ(process_statistics().live_objects, 1u) << "the sleeper's own";

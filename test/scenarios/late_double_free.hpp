@@ -87,7 +87,7 @@ struct LateDoubleFree {
     }
     void* object = owner.allocate(layout).value();
     other.deallocate(object, layout);
-    if (!trial.equal(other.statistics().withheld_bytes, 64u)) {
+    if (!trial.equal(other.statistics().buffered_bytes, 64u)) {
       return;
     }
     owner.deallocate(object, layout);

@@ -31,7 +31,7 @@ struct OneSizeModel {
         source(trial),
         pages(trial, most_pages),
         live(trial, most_live),
-        withheld(trial, most_live) {}
+        buffered(trial, most_live) {}
 
   void small_objects_are_what_the_model_says() { run(8 + 8 * trial.random.below(4), 600); }
   void a_word_of_objects_is_what_the_model_says() { run(64 + trial.random.below(64), 800); }
@@ -86,7 +86,7 @@ struct OneSizeModel {
       const Object one{static_cast<std::byte*>(*object), ++last_key};
       trial.refute(live.contains(one), "given out twice");
       live.push_back(one);
-      withheld.remove(one.address);
+      buffered.remove(one.address);
       test::fill_pattern(*object, layout.size(), one.key);
     }
   }
@@ -99,7 +99,7 @@ struct OneSizeModel {
     } else {
       allocator->deallocate_remote(object.address, layout);
       ++remote_frees;
-      withheld.push_back(object.address);
+      buffered.push_back(object.address);
     }
   }
 
@@ -120,7 +120,7 @@ struct OneSizeModel {
       allocator->deallocate_remote(slot, layout);
     }
     allocator->drain();
-    withheld.clear();
+    buffered.clear();
     misuse.take_one(MisuseKind::DoubleFree);
     // Double frees that were taken in at the merge count as frees by others.
     remote_frees = allocator->statistics().remote_frees;
@@ -167,7 +167,7 @@ struct OneSizeModel {
 
   void drain() {
     allocator->drain();
-    withheld.clear();
+    buffered.clear();
     const ClassStatistics statistics = allocator->statistics();
     trial.equal(statistics.used, live.size());
     trial.equal(statistics.allocations, allocations);
@@ -191,7 +191,7 @@ struct OneSizeModel {
     trial.check(same_elements(visited, expected), "exactly the live objects are visited");
     const ClassStatistics statistics = allocator->statistics();
     trial.at_least(statistics.used, live.size());
-    trial.at_most(statistics.used, live.size() + withheld.size());
+    trial.at_most(statistics.used, live.size() + buffered.size());
   }
 
   void finish() {
@@ -217,7 +217,7 @@ struct OneSizeModel {
   SlotGeometry geometry;
   List<Page*> pages;
   List<Object> live;
-  Objects withheld;  ///< Freed by others, perhaps not taken in.
+  Objects buffered;  ///< Freed by others, perhaps not taken in.
   std::uint64_t last_key = 0;
   std::size_t allocations = 0;
   std::size_t remote_frees = 0;

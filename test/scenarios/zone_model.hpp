@@ -108,7 +108,7 @@ class ZoneModel {
         trial_.at_most(found.used, found.slots);
       }
       const ZoneStatistics sums = zones_[zone].statistics();
-      trial_.at_most(sums.withheld_bytes, std::size_t{Zone::Config::remote_buffer_bytes});
+      trial_.at_most(sums.buffered_bytes, std::size_t{Zone::Config::remote_buffer_bytes});
       trial_.at_most(sums.page_bytes + sums.depot_bytes, sums.frame_bytes_high_water);
     }
   }
@@ -120,7 +120,7 @@ class ZoneModel {
     }
     for (std::size_t zone = 0; zone < 2; ++zone) {
       trial_.sound(zones_[zone].validate());
-      trial_.equal(zones_[zone].statistics().withheld_bytes, 0u);
+      trial_.equal(zones_[zone].statistics().buffered_bytes, 0u);
       for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
         const ClassStatistics found = zones_[zone].class_statistics(index);
         trial_.equal(found.used, books_[zone].live[index]);

@@ -19,9 +19,9 @@ class OwnerTest : public testing::Test {};
 using Policies = testing::Types<HardwareAtomics, SingleCpuAtomics>;
 TYPED_TEST_SUITE(OwnerTest, Policies);
 
-TYPED_TEST(OwnerTest, has_no_mail_at_first) {
+TYPED_TEST(OwnerTest, has_no_remote_frees_at_first) {
   static constinit Owner<TypeParam> owner;
-  EXPECT_FALSE(owner.has_mail());
+  EXPECT_FALSE(owner.has_remote_frees());
   EXPECT_EQ(owner.take(), nullptr);
 }
 
@@ -31,7 +31,7 @@ TYPED_TEST(OwnerTest, takes_each_page_that_was_pushed_once) {
   for (auto& page : pages) {
     owner.push(&page);
   }
-  EXPECT_TRUE(owner.has_mail());
+  EXPECT_TRUE(owner.has_remote_frees());
   EXPECT_EQ(owner.take(), &pages[2]);
   EXPECT_EQ(owner.take(), &pages[1]);
   EXPECT_EQ(owner.take(), &pages[0]);
@@ -66,7 +66,7 @@ TYPED_TEST(OwnerTest, a_page_can_be_pushed_again_as_soon_as_it_was_taken) {
 
 constexpr auto fence = [] { return true; };
 
-TYPED_TEST(OwnerTest, a_scavenger_sees_each_queued_page_and_sets_aside_what_it_is_done_with) {
+TYPED_TEST(OwnerTest, a_scavenger_sees_each_queued_page_and_says_which_pages_it_purged) {
   PageHeader<TypeParam> pages[4]{};
   Owner<TypeParam> owner;
   for (auto& page : pages) {
@@ -74,7 +74,7 @@ TYPED_TEST(OwnerTest, a_scavenger_sees_each_queued_page_and_sets_aside_what_it_i
   }
   ASSERT_EQ(owner.take(), &pages[3]);
   owner.push(&pages[3]);
-  EXPECT_TRUE(owner.has_new_mail());
+  EXPECT_TRUE(owner.has_queued_pages());
   std::vector<PageHeader<TypeParam>*> seen;
   const auto see = [&](auto* page) { return seen.push_back(page), page != &pages[1]; };
   EXPECT_FALSE(owner.scavenge_queue(fence, 2, see)) << "no more than two";
@@ -84,16 +84,16 @@ TYPED_TEST(OwnerTest, a_scavenger_sees_each_queued_page_and_sets_aside_what_it_i
   EXPECT_EQ(seen, (std::vector{&pages[2], &pages[1], &pages[0], &pages[3]}));
   seen.clear();
   EXPECT_TRUE(owner.scavenge_queue(fence, 2, see));
-  EXPECT_EQ(seen, std::vector{&pages[1]}) << "what was set aside is not seen again";
-  EXPECT_EQ(owner.take(), &pages[1]) << "what was set aside comes last";
-  EXPECT_FALSE(owner.has_new_mail());
-  EXPECT_TRUE(owner.has_mail());
+  EXPECT_EQ(seen, std::vector{&pages[1]}) << "what was put with the purged ones is not seen again";
+  EXPECT_EQ(owner.take(), &pages[1]) << "what was put with the purged ones comes last";
+  EXPECT_FALSE(owner.has_queued_pages());
+  EXPECT_TRUE(owner.has_remote_frees());
   std::set<PageHeader<TypeParam>*> rest;
   while (auto* page = owner.take()) {
     EXPECT_TRUE(rest.insert(page).second);
   }
   EXPECT_EQ(rest, (std::set{&pages[0], &pages[2], &pages[3]}));
-  EXPECT_FALSE(owner.has_mail());
+  EXPECT_FALSE(owner.has_remote_frees());
 }
 
 TYPED_TEST(OwnerTest, a_scavenger_sees_nothing_while_the_owner_is_inside) {
@@ -119,11 +119,11 @@ TYPED_TEST(OwnerTest, does_not_enter_while_a_scavenger_is_there) {
   Owner<TypeParam> owner;
   owner.push(&page);
   owner.scavenge_queue(fence, 9, [&](auto*) { return owner.try_lock(); });
-  EXPECT_TRUE(owner.has_new_mail()) << "the page was not set aside, since the owner did not enter";
+  EXPECT_TRUE(owner.has_queued_pages()) << "the page was not put with the purged ones, since the owner did not enter";
   EXPECT_TRUE(owner.try_lock());
 }
 
-TYPED_TEST(OwnerTest, tells_whether_it_has_taken_mail) {
+TYPED_TEST(OwnerTest, tells_whether_it_has_drained_since) {
   PageHeader<TypeParam> page{};
   Owner<TypeParam> owner;
   EXPECT_EQ(owner.take(), nullptr);

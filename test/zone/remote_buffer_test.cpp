@@ -96,12 +96,12 @@ TEST_F(RemoteBufferTest, frees_of_one_word_become_one_announcement) {
     buffer.add(free_of(page, slot), no_limit);
     ASSERT_EQ(remote(page, 0), Word{0}) << "gathered, not delivered";
     ASSERT_EQ(announced(page), 0u);
-    ASSERT_EQ(buffer.withheld_bytes(), (slot + 1) * object_bytes);
+    ASSERT_EQ(buffer.buffered_bytes(), (slot + 1) * object_bytes);
   }
   buffer.flush_all();
   EXPECT_EQ(remote(page, 0), ~Word{0});
   EXPECT_EQ(announced(page), word_bits);
-  EXPECT_EQ(buffer.withheld_bytes(), 0u);
+  EXPECT_EQ(buffer.buffered_bytes(), 0u);
   EXPECT_EQ(owner_.take(), page);
   EXPECT_EQ(owner_.take(), nullptr);
 }
@@ -116,7 +116,7 @@ TEST_F(RemoteBufferTest, a_free_merges_with_those_of_its_word_alone) {
   EXPECT_FALSE(buffer.merge(page, 3));
   EXPECT_FALSE(buffer.merge(page, word_bits + 4));
   EXPECT_FALSE(buffer.merge(add_page(), 4));
-  EXPECT_EQ(buffer.withheld_bytes(), 2 * object_bytes);
+  EXPECT_EQ(buffer.buffered_bytes(), 2 * object_bytes);
   buffer.flush_all();
   EXPECT_FALSE(buffer.merge(page, 5)) << "what was delivered is gathered no more";
   EXPECT_EQ(remote(page, 0), Word{0b11000});
@@ -133,7 +133,7 @@ TEST_F(RemoteBufferTest, a_word_is_delivered_when_its_share_of_the_bytes_is_used
   EXPECT_EQ(announced(page), 0u);
   buffer.add(free_of(page, 3), 6 * object_bytes);
   EXPECT_EQ(announced(page), 4u);
-  EXPECT_EQ(buffer.withheld_bytes(), 0u);
+  EXPECT_EQ(buffer.buffered_bytes(), 0u);
 }
 
 TEST_F(RemoteBufferTest, flushing_twice_delivers_once) {
@@ -154,7 +154,7 @@ TEST_F(RemoteBufferTest, a_free_that_needs_the_place_of_others_delivers_them) {
   buffer.add(free_of(second, 2), no_limit);
   EXPECT_EQ(announced(first), 2u);
   EXPECT_EQ(announced(second), 0u);
-  EXPECT_EQ(buffer.withheld_bytes(), object_bytes);
+  EXPECT_EQ(buffer.buffered_bytes(), object_bytes);
   buffer.add(free_of(second, word_bits + 2), no_limit);
   EXPECT_EQ(announced(second), 1u) << "another word of the same page";
 }
@@ -169,7 +169,7 @@ TEST_F(RemoteBufferTest, a_second_free_of_a_gathered_slot_is_reported_and_forgot
   EXPECT_EQ(reports[0].kind, MisuseKind::DoubleFree);
   EXPECT_EQ(reports[0].address, Page::frame_of(page) + 3 * object_bytes);
   EXPECT_EQ(reports[0].slot, 3u);
-  EXPECT_EQ(buffer.withheld_bytes(), object_bytes);
+  EXPECT_EQ(buffer.buffered_bytes(), object_bytes);
   buffer.flush_all();
   EXPECT_EQ(announced(page), 1u);
 }
@@ -193,8 +193,8 @@ TEST_F(RemoteBufferTest, no_more_bytes_are_withheld_than_allowed) {
     const auto first = static_cast<std::uint32_t>(limit / object_bytes * 20);
     for (std::uint32_t slot = first; slot < first + 20; ++slot) {
       buffer.add(free_of(page, slot), limit);
-      ASSERT_LE(buffer.withheld_bytes(), limit);
-      ASSERT_EQ((announced(page) - before) * object_bytes + buffer.withheld_bytes(),
+      ASSERT_LE(buffer.buffered_bytes(), limit);
+      ASSERT_EQ((announced(page) - before) * object_bytes + buffer.buffered_bytes(),
                 (slot - first + 1) * object_bytes);
     }
   }
@@ -211,7 +211,7 @@ TEST_F(RemoteBufferTest, a_scavenger_takes_everything_out) {
   const std::uint32_t before = announced(page);
   buffer.take_all(fence_).deliver();
   EXPECT_FALSE(buffer.holds_some());
-  EXPECT_EQ(buffer.withheld_bytes(), 0u);
+  EXPECT_EQ(buffer.buffered_bytes(), 0u);
   EXPECT_EQ(announced(page), 4u);
   EXPECT_LT(before, 4u);
   EXPECT_FALSE(buffer.merge(page, 3)) << "its word is gathered no more";
@@ -315,7 +315,7 @@ TEST_F(RemoteBufferTest, every_free_is_delivered_exactly_once_whatever_the_order
           ASSERT_LE(announced(one), freed[one]);
           delivered += announced(one);
         }
-        ASSERT_EQ(delivered * object_bytes + buffer.withheld_bytes(), total * object_bytes);
+        ASSERT_EQ(delivered * object_bytes + buffer.buffered_bytes(), total * object_bytes);
       }
     }
     buffer.flush_all();

@@ -259,7 +259,7 @@ TEST_F(ZoneAllocatorTest, reclaim_takes_in_what_others_freed) {
 // ---- frees by others, gathered
 // ---------------------------------------------------------------------
 
-class WithheldFrees : public ZoneAllocatorTest {
+class BufferedFrees : public ZoneAllocatorTest {
  protected:
   std::vector<void*> allocate_elsewhere(std::size_t count, Layout layout) {
     std::vector<void*> objects;
@@ -268,7 +268,7 @@ class WithheldFrees : public ZoneAllocatorTest {
     }
     return objects;
   }
-  std::size_t withheld() const { return zone_.statistics().withheld_bytes; }
+  std::size_t buffered() const { return zone_.statistics().buffered_bytes; }
   /// Objects of the owner that are live as far as it can tell.
   std::size_t used(Layout layout) {
     owner_.drain();
@@ -279,64 +279,64 @@ class WithheldFrees : public ZoneAllocatorTest {
   const Layout layout_ = layout_of(64);
 };
 
-TEST_F(WithheldFrees, are_told_to_their_owner_on_demand) {
+TEST_F(BufferedFrees, are_told_to_their_owner_on_demand) {
   const std::vector<void*> objects = allocate_elsewhere(10, layout_);
   for (void* object : objects) {
     zone_.deallocate(object, layout_);
   }
-  EXPECT_EQ(withheld(), 10 * 64u);
-  EXPECT_EQ(used(layout_), 10u) << "withheld";
+  EXPECT_EQ(buffered(), 10 * 64u);
+  EXPECT_EQ(used(layout_), 10u) << "buffered";
   zone_.drain();
-  EXPECT_EQ(withheld(), 0u);
+  EXPECT_EQ(buffered(), 0u);
   EXPECT_EQ(used(layout_), 0u);
 }
 
-TEST_F(WithheldFrees, are_told_to_their_owner_by_drain_and_leave_current) {
+TEST_F(BufferedFrees, are_told_to_their_owner_by_drain_and_leave_current) {
   zone_.deallocate(allocate_elsewhere(1, layout_)[0], layout_);
   zone_.drain_and_leave_current();
-  EXPECT_EQ(withheld(), 0u);
+  EXPECT_EQ(buffered(), 0u);
   EXPECT_EQ(used(layout_), 0u);
 }
 
-TEST_F(WithheldFrees, are_told_to_their_owner_on_the_slow_path) {
+TEST_F(BufferedFrees, are_told_to_their_owner_on_the_slow_path) {
   zone_.deallocate(allocate_elsewhere(1, layout_)[0], layout_);
-  ASSERT_NE(withheld(), 0u);
+  ASSERT_NE(buffered(), 0u);
   ASSERT_TRUE(zone_.refill(layout_of(32), frames_.page<ObjectPage>()));
   ASSERT_TRUE(zone_.allocate(layout_of(32)));
-  EXPECT_EQ(withheld(), 0u);
+  EXPECT_EQ(buffered(), 0u);
   EXPECT_EQ(used(layout_), 0u);
 }
 
-TEST_F(WithheldFrees, are_bounded_in_bytes) {
+TEST_F(BufferedFrees, are_bounded_in_bytes) {
   for (const std::size_t size : {8u, 64u, 1024u}) {
     const Layout layout = layout_of(size);
     for (void* object : allocate_elsewhere(5000, layout)) {
       zone_.deallocate(object, layout);
-      ASSERT_LE(withheld(), DefaultConfig::remote_buffer_bytes);
+      ASSERT_LE(buffered(), DefaultConfig::remote_buffer_bytes);
     }
     zone_.drain();
     EXPECT_EQ(used(layout), 0u);
   }
 }
 
-TEST_F(WithheldFrees, do_not_include_large_objects) {
+TEST_F(BufferedFrees, do_not_include_large_objects) {
   const Layout layout = layout_of(1025);
   zone_.deallocate(allocate_elsewhere(1, layout)[0], layout);
-  EXPECT_EQ(withheld(), 0u);
+  EXPECT_EQ(buffered(), 0u);
   EXPECT_EQ(used(layout), 0u);
 }
 
-TEST_F(WithheldFrees, do_not_exist_when_hardened) {
+TEST_F(BufferedFrees, do_not_exist_when_hardened) {
   BasicZoneAllocator<HardenedConfig> zone;
   BasicZoneAllocator<HardenedConfig> owner;
   void* object = allocate_refilling(owner, frames_, layout_);
   zone.deallocate(object, layout_);
-  EXPECT_EQ(zone.statistics().withheld_bytes, 0u);
+  EXPECT_EQ(zone.statistics().buffered_bytes, 0u);
   owner.drain();
   EXPECT_EQ(owner.statistics().used_bytes, 0u);
 }
 
-TEST_F(WithheldFrees, keep_the_page_of_their_object) {
+TEST_F(BufferedFrees, keep_the_page_of_their_object) {
   zone_.deallocate(allocate_elsewhere(1, layout_)[0], layout_);
   const auto take = [&](ObjectPage* page) { frames_.take_page(page); };
   EXPECT_EQ(owner_.try_reclaim_base_pages(1, take), 0u);

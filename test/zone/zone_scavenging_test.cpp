@@ -41,7 +41,7 @@ TEST(ZoneScavenging, what_a_scavenger_holds_whom_nothing_stops_is_drained_anothe
   });
   zone.drain();
   EXPECT_EQ(zone.statistics().remote_frees, 4u);
-  EXPECT_FALSE(zone.has_mail());
+  EXPECT_FALSE(zone.has_remote_frees());
   EXPECT_EQ(zone.validate(), nullptr);
 }
 
@@ -72,7 +72,7 @@ TEST(ZoneScavenging, a_pager_that_can_pauses_scavenging_lets_everything_be_drain
   is_there.acquire();
   zone.drain();
   EXPECT_EQ(zone.statistics().remote_frees, 4u);
-  EXPECT_FALSE(zone.has_mail());
+  EXPECT_FALSE(zone.has_remote_frees());
   scavenger.join();
   EXPECT_TRUE(frames.scavengers.try_lock()) << "scavenging are allowed again";
   frames.scavengers.unlock();

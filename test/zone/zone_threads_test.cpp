@@ -106,7 +106,7 @@ class ZoneThreads : public testing::Test {
       EXPECT_EQ(zone.validate(), nullptr);
       const ZoneStatistics sums = zone.statistics();
       EXPECT_EQ(sums.used_bytes, 0u);
-      EXPECT_EQ(sums.withheld_bytes, 0u);
+      EXPECT_EQ(sums.buffered_bytes, 0u);
       EXPECT_EQ(sums.allocations, sums.frees);
       remote_frees += sums.remote_frees;
     }

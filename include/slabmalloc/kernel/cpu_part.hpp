@@ -158,7 +158,7 @@ struct alignas(64) CpuPart {
   /// The class with which draining goes on; Zone::class_count while it does not.
   std::uint32_t next_to_drain = Zone::class_count;
   // What the last steps of searches did.
-  bool search_took_mail = false;
+  bool search_drained = false;
   bool search_gave = false;  ///< A run or a frame back.
   bool search_ended_round = false;
   std::uint32_t turns = 0;  ///< Calls that did, or tried, some of what waits.

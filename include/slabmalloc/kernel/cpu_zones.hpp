@@ -104,7 +104,7 @@ class CpuZones {
 
   /// A block for `layout`; a size of 0 counts as 1.
   /// Fails: OutOfMemory; InvalidLayout above MAX_ALLOC_SIZE (size or alignment) unless the pager gives runs. What is
-  /// free on other CPUs' pages in use, or withheld there, is not found: they put what is empty into their frame caches in
+  /// free on other CPUs' pages in use, or buffered there, is not found: they put what is empty into their frame caches in
   /// their next slow paths, or when drain_this_cpu() is called there. Nor is a frame that another CPU is just getting
   /// from the pager or giving back to it.
   /// Cost: constant, calls of the pager apart. Where that has nothing, MayWait searches: O(queued pages + size classes +
@@ -140,7 +140,7 @@ class CpuZones {
   }
 
   /// Frees a block of whatever CPU; a null pointer is none. The pager is called for runs alone, and then only if
-  /// `context` allows it: other runs wait, as frames that become surplus do, for give_back() or for the next allocations
+  /// `context` allows it: other runs wait, as frames that become excess do, for give_back() or for the next allocations
   /// that may call it.
   /// Context: any, NMIs included; it matters for runs, to a pager that locks or waits.
   /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook. Of a run it is the pager that
@@ -357,7 +357,7 @@ class CpuZones {
   /// Bounds of what is done with interrupts saved, and by one slow path.
   static constexpr std::uint32_t objects_per_section = 16;
   static constexpr std::uint32_t looks_per_section = 4;
-  static constexpr std::uint32_t surplus_at_once = 2;
+  static constexpr std::uint32_t excess_at_once = 2;
   static constexpr std::size_t no_bytes = 0;  ///< No frame's.
 
   static constexpr std::size_t bytes_of_class(std::uint32_t index) noexcept {
@@ -410,7 +410,7 @@ class CpuZones {
   void give_back_frame(void* frame, std::size_t bytes) noexcept;
   bool give_back_one(Part& other, std::size_t bytes, std::uint32_t keep,
                      std::size_t& given) noexcept;
-  bool give_back_surplus() noexcept;
+  bool give_back_excess() noexcept;
   bool give_back_other(std::size_t bytes) noexcept;
   std::size_t give_back_run() noexcept;
   bool refill_reserved(void* frame, std::size_t bytes) noexcept;

@@ -181,17 +181,17 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_one(Part& other, std::si
     return false;
   }
   void* frame = nullptr;
-  bool is_surplus = false;
+  bool is_excess = false;
   {
     const Section part(part_pointers_, parts_);
-    is_surplus =
+    is_excess =
         part && reserved_frames_.move_or_take(other.frame_cache, bytes, reserved_frames_wanted(bytes), frame);
   }
   if (frame != nullptr) {
     give_back_frame(frame, bytes);
     given += bytes;
   }
-  return is_surplus;
+  return is_excess;
 }
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
@@ -219,7 +219,7 @@ std::size_t CpuZones<HooksT, PagerT, ConfigT, Life>::give_back(std::uint32_t kee
 
 /// Gives a few frames back that the caller's CPU has beyond Config::cached_frames. False if there were none.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
-bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_surplus() noexcept {
+bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_excess() noexcept {
   Part* own = nullptr;
   {
     const InterruptGuard<Hooks> interrupts;
@@ -228,7 +228,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::give_back_surplus() noexcept {
   std::uint32_t count = 0;
   std::size_t given = 0;
   for (const std::size_t bytes : Caches::sizes) {
-    while (count < surplus_at_once && give_back_one(*own, bytes, Config::cached_frames, given)) {
+    while (count < excess_at_once && give_back_one(*own, bytes, Config::cached_frames, given)) {
       ++count;
     }
   }
@@ -259,7 +259,7 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_some(Part& part, std::uint32
     part.drain_is_wanted.store(false, Order::relaxed);
     part.next_to_drain = 0;
   }
-  if (pages != 0 && part.zone.has_mail()) {
+  if (pages != 0 && part.zone.has_remote_frees()) {
     part.zone.drain_some(pages);
     return true;
   }
@@ -273,18 +273,18 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_some(Part& part, std::uint32
     }
   }
   const bool goes_on = part.next_to_drain != Zone::class_count;
-  if (!goes_on && part.zone.has_mail()) {
+  if (!goes_on && part.zone.has_remote_frees()) {
     part.drain_is_wanted.store(true, Order::relaxed);
   }
   return goes_on;
 }
 
-/// As drain_some(), for a step of a search: by turns with mail and without, so that frees that come as fast as they are
+/// As drain_some(), for a step of a search: by turns with remote frees and without, so that frees that come as fast as they are
 /// taken in keep none from what is empty.
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::drain_in_search(Part& part) noexcept {
-  part.search_took_mail = !part.search_took_mail;
-  return drain_some(part, part.search_took_mail ? 1 : 0);
+  part.search_drained = !part.search_drained;
+  return drain_some(part, part.search_drained ? 1 : 0);
 }
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>

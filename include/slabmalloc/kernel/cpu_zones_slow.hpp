@@ -182,7 +182,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::run_deferred() noexcept {
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 bool CpuZones<HooksT, PagerT, ConfigT, Life>::run_some_deferred(std::uint32_t pages) noexcept {
   bool pager_is_first = false;
-  bool surplus_is_first = false;
+  bool excess_is_first = false;
   {
     const Section part(part_pointers_, parts_);
     if (!part) {
@@ -191,13 +191,13 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::run_some_deferred(std::uint32_t pa
     // By turns: what always has something to do keeps nothing else from being done.
     const std::uint32_t turn = part->turns++;
     pager_is_first = turn % 2 != 0;
-    surplus_is_first = turn % 4 == 3;
+    excess_is_first = turn % 4 == 3;
     if (!pager_is_first && run_deferred_in_zone(*part.part(), pages)) {
       return true;
     }
   }
-  if (surplus_is_first ? give_back_surplus() || give_back_run() != 0
-                       : give_back_run() != 0 || give_back_surplus()) {
+  if (excess_is_first ? give_back_excess() || give_back_run() != 0
+                       : give_back_run() != 0 || give_back_excess()) {
     return true;
   }
   return false;

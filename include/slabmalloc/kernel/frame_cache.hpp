@@ -3,7 +3,7 @@
 // FrameCache: empty frames between zones and their pager. Each CPU has one for each page kind, others take from it
 // before new frames are asked for.
 //
-//   zone ──page is empty──► frame cache ──surplus──► pager
+//   zone ──page is empty──► frame cache ──excess──► pager
 //     ▲                     │   ▲
 //     └─────────────────────┘   └── other CPUs take, one frame at a time
 //

@@ -51,7 +51,7 @@ struct CommonConfig {
   static constexpr std::size_t remote_buffer_entries = 16;
   /// Of these, how many words' frees one slow path delivers at most.
   static constexpr std::size_t flush_words = 16;
-  /// Bytes that gathered frees may withhold from their owners.
+  /// Bytes that gathered frees may buffer from their owners.
   static constexpr std::size_t remote_buffer_bytes = 32 * kibibyte;
   /// Objects above this are delivered at once.
   static constexpr std::size_t remote_buffer_max_object_bytes = 1 * kibibyte;

@@ -11,9 +11,9 @@
 //
 // An owner may sleep for ever with pages on its inbox. What is free in them by others' doing cannot be issued
 // before the owner has drained it, so a scavenger may let the operating system have the memory. A lock keeps
-// the two apart, and a page that a scavenger has done with is set aside, still queued:
+// the two apart, and a page that a scavenger has done with is put with the purged ones, still queued:
 //
-//   inbox ──► taken ──scavenge_queue──► set aside
+//   inbox ──► taken ──scavenge_queue──► put with the purged ones
 //               ▲ └────────────────► kept ┐    what is kept is looked at again when all else was,
 //               └─────────────────────────┘    and the owner takes the one and the other last
 #pragma once
@@ -81,7 +81,7 @@ class alignas(64) Owner {
       if (inbox_.load(Order::relaxed) != nullptr) {
         page = inbox_.exchange(nullptr, Order::acquire);
       } else {
-        Cell<Header*>& rest = kept_.load(Order::relaxed) != nullptr ? kept_ : set_aside_;
+        Cell<Header*>& rest = unpurged_.load(Order::relaxed) != nullptr ? unpurged_ : purged_;
         page = rest.load(Order::relaxed);
         rest.store(nullptr, Order::relaxed);
       }
@@ -95,15 +95,15 @@ class alignas(64) Owner {
   }
 
   /// True if take() would find a page. Thread: any; a hint.
-  bool has_mail() const noexcept {
-    return has_new_mail() || kept_.load(Order::relaxed) != nullptr ||
-           set_aside_.load(Order::relaxed) != nullptr;
+  bool has_remote_frees() const noexcept {
+    return has_queued_pages() || unpurged_.load(Order::relaxed) != nullptr ||
+           purged_.load(Order::relaxed) != nullptr;
   }
 
   // ---- scavengers: any thread but the owner ----------------------------------------------------------
 
   /// True if scavenge_queue() would find a page. A hint.
-  bool has_new_mail() const noexcept {
+  bool has_queued_pages() const noexcept {
     return inbox_.load(Order::relaxed) != nullptr || taken_.load(Order::relaxed) != nullptr;
   }
 
@@ -114,7 +114,7 @@ class alignas(64) Owner {
     return result;
   }
 
-  /// Shows the next `most` queued pages to `done(Header*)`, and sets those aside for which it says yes; shows
+  /// Shows the next `most` queued pages to `done(Header*)`, and puts those with the purged ones for which it says yes; shows
   /// none if the owner is inside, or if there is no fence. None of them is drained meanwhile. `fence` is as in
   /// AsymmetricLock::try_lock_scavenger(). True if no page is left that was not shown; the next scavenge then begins anew.
   template <class Fence, class Done>
@@ -128,15 +128,15 @@ class alignas(64) Owner {
     }
     for (; page != nullptr && most != 0; --most) {
       Header* const next = page->inbox_next;
-      auto& list = done(page) ? set_aside_ : kept_;
+      auto& list = done(page) ? purged_ : unpurged_;
       page->inbox_next = list.load(Order::relaxed);
       list.store(page, Order::relaxed);
       page = next;
     }
     const bool is_end = page == nullptr && inbox_.load(Order::relaxed) == nullptr;
     if (is_end) {
-      page = kept_.load(Order::relaxed);
-      kept_.store(nullptr, Order::relaxed);
+      page = unpurged_.load(Order::relaxed);
+      unpurged_.store(nullptr, Order::relaxed);
     }
     taken_.store(page, Order::relaxed);
     lock_.unlock_scavenger();
@@ -149,8 +149,8 @@ class alignas(64) Owner {
 
   Cell<Header*> inbox_;
   Cell<Header*> taken_;      ///< Behind the lock.
-  Cell<Header*> kept_;       ///< Behind the lock. Shown to scavengers, and not done with.
-  Cell<Header*> set_aside_;  ///< Behind the lock.
+  Cell<Header*> unpurged_;       ///< Behind the lock. Shown to scavengers, and not done with.
+  Cell<Header*> purged_;  ///< Behind the lock.
   Cell<bool> has_drained_{false};
   std::uint32_t depth_ = 0;  ///< How often the owner is inside.
   AsymmetricLock<Atomics> lock_;

@@ -3,7 +3,7 @@
 // RemoteBuffer: a zone's frees of other owners' objects, gathered by bitmap word before they are told.
 //
 // A small direct-mapped table of {page, word, mask}: frees that fall into the same word become one
-// atomic operation. What is gathered is withheld from its owner, so it is bounded: in bytes, by what a
+// atomic operation. What is gathered is buffered from its owner, so it is bounded: in bytes, by what a
 // configuration allows, and in time: by every 64th claim of the zone that holds it at the latest and, since that
 // zone's thread may sleep for ever, by scavengers. A buffered object still counts as used, which pins its page.
 #pragma once
@@ -86,7 +86,7 @@ class RemoteBuffer {
   using Header = PageHeader<Atomics>;
 
   /// What a scavenger took out, to be delivered.
-  struct Withheld {
+  struct BufferedFrees {
     RemoteFree<Atomics> frees[Entries];
     std::size_t count = 0;
 
@@ -100,7 +100,7 @@ class RemoteBuffer {
   constexpr RemoteBuffer() noexcept = default;
 
   /// The bytes of what is gathered; 0 while a scavenger is taking it.
-  std::size_t withheld_bytes() const noexcept {
+  std::size_t buffered_bytes() const noexcept {
     std::size_t bytes = 0;
     if (lock_.try_lock_owner()) {
       for (const Entry& entry : entries_) {
@@ -129,7 +129,7 @@ class RemoteBuffer {
   }
 
   /// Gathers `free`, of one slot; delivers what was in its place, or all of its word if there is no more
-  /// room. Never withholds more than `limit_bytes`. A second free of a slot that is still gathered here is
+  /// room. Never buffers more than `limit_bytes`. A second free of a slot that is still gathered here is
   /// reported. While a scavenger is there, `free` is delivered at once.
   void add(const RemoteFree<Atomics>& free, std::size_t limit_bytes) noexcept {
     if (!lock_.try_lock_owner()) [[unlikely]] {
@@ -197,8 +197,8 @@ class RemoteBuffer {
   /// Takes everything out, for the scavenger to deliver; nothing if the owner is at it right now, or if there is
   /// no fence. Thread: any but the owner. `fence` is as in AsymmetricLock::try_lock_scavenger().
   template <class Fence>
-  Withheld take_all(Fence&& fence) noexcept {
-    Withheld result;
+  BufferedFrees take_all(Fence&& fence) noexcept {
+    BufferedFrees result;
     const auto is_merging = [this]() noexcept {
       bool some = false;
       for (const Entry& entry : entries_) {
@@ -281,7 +281,7 @@ class RemoteBuffer {
     }
   }
 
-  /// Slots of one word that may be withheld: an equal share of the bytes for every entry.
+  /// Slots of one word that may be buffered: an equal share of the bytes for every entry.
   static std::uint32_t slots_allowed(std::size_t limit_bytes, std::uint32_t object_size) noexcept {
     const std::size_t slots = limit_bytes / Entries / object_size;
     return slots < word_bits ? static_cast<std::uint32_t>(slots) : word_bits;

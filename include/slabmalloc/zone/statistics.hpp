@@ -58,7 +58,7 @@ struct ClassStatistics : Turnover {
   std::size_t pages = 0;             ///< Pages in the class, empty ones included.
   std::size_t pages_high_water = 0;  ///< The most pages it ever had.
   std::size_t slots = 0;             ///< Slots in these pages.
-  std::size_t used = 0;              ///< Live objects, including frees withheld by other zones.
+  std::size_t used = 0;              ///< Live objects, including frees buffered by other zones.
 
   /// Adds another owner's figures of the same class. The sum of high waters is no less than that of the sum.
   constexpr ClassStatistics& operator+=(const ClassStatistics& other) noexcept {
@@ -79,7 +79,7 @@ struct ZoneStatistics : Turnover {
   std::size_t page_bytes = 0;   ///< In size classes.
   std::size_t depot_bytes = 0;  ///< In empty pages that belong to no class.
   std::size_t frame_bytes_high_water = 0;  ///< The most of both that the zone ever held.
-  std::size_t withheld_bytes = 0;  ///< Other zones' objects whose frees wait to be delivered.
+  std::size_t buffered_bytes = 0;  ///< Other zones' objects whose frees wait to be delivered.
 
   /// Adds one class's figures.
   constexpr ZoneStatistics& operator+=(const ClassStatistics& one) noexcept {
@@ -94,7 +94,7 @@ struct ZoneStatistics : Turnover {
     page_bytes += other.page_bytes;
     depot_bytes += other.depot_bytes;
     frame_bytes_high_water += other.frame_bytes_high_water;
-    withheld_bytes += other.withheld_bytes;
+    buffered_bytes += other.buffered_bytes;
     Turnover::operator+=(other);
     return *this;
   }

@@ -33,7 +33,7 @@ namespace slabmalloc {
 template <class ConfigT, Pager PagerT = NoPager>
 class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   using Engine = ZoneEngine<ConfigT, PagerT>;
-  using typename Engine::Banks;
+  using typename Engine::Groups;
   using typename Engine::Header;
   using Runs = PagerRuns<PagerT>;
 
@@ -49,7 +49,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   /// The largest size in bytes that comes from a size class.
   static constexpr std::size_t MAX_ALLOC_SIZE = SizeClasses::max_size;
   /// The largest size in bytes that lives on base pages.
-  static constexpr std::size_t MAX_BASE_ALLOC_SIZE = SizeClasses::size_of(Banks::Bank::count - 1);
+  static constexpr std::size_t MAX_BASE_ALLOC_SIZE = SizeClasses::size_of(Groups::Group::count - 1);
 
   constexpr BasicZoneAllocator() noexcept
     requires(!is_paged)
@@ -80,11 +80,11 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   /// As allocate(), of size class `index`; takes in up to `pages` queued pages on its slow path. Pre: index < class_count.
   [[gnu::always_inline]] Result<void*> allocate_class(
       std::uint32_t index, std::uint32_t pages = Config::drain_pages) noexcept {
-    return this->banks_.with_class(index, [&](auto& bank, auto& size_class) -> Result<void*> {
-      if (void* object = Engine::issue(bank, size_class, index)) [[likely]] {
+    return this->groups_.with_class(index, [&](auto& group, auto& size_class) -> Result<void*> {
+      if (void* object = Engine::issue(group, size_class, index)) [[likely]] {
         return object;
       }
-      return this->allocate_slow(bank, size_class, pages);
+      return this->allocate_slow(group, size_class, pages);
     });
   }
 
@@ -124,8 +124,8 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
 
   /// As deallocate(), of size class `index`. Pre: index < class_count.
   [[gnu::always_inline]] void deallocate_class(void* object, std::uint32_t index) noexcept {
-    this->banks_.with_class(index, [&](auto& bank, auto& size_class) {
-      this->deallocate_in(bank, size_class, index, object);
+    this->groups_.with_class(index, [&](auto& group, auto& size_class) {
+      this->deallocate_in(group, size_class, index, object);
     });
   }
 
@@ -143,8 +143,8 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
 
   /// As deallocate_remote(), of size class `index`. Pre: index < class_count.
   static void deallocate_remote_class(void* object, std::uint32_t index) noexcept {
-    Banks::with_bank(index, [object]<class Bank>(std::uint32_t position) {
-      const RemoteFree<Atomics> free = Engine::template find<Bank>(object, position);
+    Groups::with_group(index, [object]<class Group>(std::uint32_t position) {
+      const RemoteFree<Atomics> free = Engine::template find<Group>(object, position);
       if (free.page != nullptr) {
         free.deliver();
       }
@@ -210,15 +210,15 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     return index == SizeClasses::no_class ? 0 : frame_bytes_of_class(index);
   }
   static constexpr std::size_t frame_bytes_of_class(std::uint32_t index) noexcept {
-    return Banks::with_bank(index, [index]<class Bank>(std::uint32_t) {
-      return Bank::Page::frame_bytes(SizeClasses::size_of(index));
+    return Groups::with_group(index, [index]<class Group>(std::uint32_t) {
+      return Group::Page::frame_bytes(SizeClasses::size_of(index));
     });
   }
 
   /// The objects of class `index` that fit a page.
   static constexpr std::size_t slots_per_page(std::uint32_t index) noexcept {
-    return Banks::with_bank(index, []<class Bank>(std::uint32_t position) {
-      return std::size_t{Bank::geometries.at[position].slots};
+    return Groups::with_group(index, []<class Group>(std::uint32_t position) {
+      return std::size_t{Group::geometries.at[position].slots};
     });
   }
 
@@ -232,9 +232,9 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     if (index == SizeClasses::no_class) {
       return AllocationError::InvalidLayout;
     }
-    return this->banks_.with_class(index, [&](auto& bank, auto& size_class) -> Result<void> {
-      using Bank = typename std::remove_reference_t<decltype(bank)>;
-      if constexpr (std::same_as<typename Bank::Page, Page>) {
+    return this->groups_.with_class(index, [&](auto& group, auto& size_class) -> Result<void> {
+      using Group = typename std::remove_reference_t<decltype(group)>;
+      if constexpr (std::same_as<typename Group::Page, Page>) {
         if (this->refill_class(size_class, page)) {
           return {};
         }
@@ -298,31 +298,31 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
 
   /// A snapshot of size class `index`. Thread: owner. Cost: O(pages of the class).
   ClassStatistics class_statistics(std::uint32_t index) const noexcept {
-    return this->banks_.with_class(
+    return this->groups_.with_class(
         index, [](const auto&, const auto& size_class) { return size_class.statistics(); });
   }
 
   /// What is counted of size class `index`, without `used` and `frees`. Thread: any; others than the owner may
   /// see it lag.
   ClassStatistics class_counts(std::uint32_t index) const noexcept {
-    return this->banks_.with_class(
+    return this->groups_.with_class(
         index, [](const auto&, const auto& size_class) { return size_class.counts(); });
   }
 
   /// The sums over all classes. Thread: owner. Cost: O(pages).
   ZoneStatistics statistics() const noexcept {
     ZoneStatistics result = this->page_statistics();
-    result.withheld_bytes = this->withheld_bytes();
+    result.buffered_bytes = this->buffered_bytes();
     return result;
   }
 
   /// Objects of class `index` given out, and frees by others taken in. Thread: any; see SizeClass.
   std::size_t allocations(std::uint32_t index) const noexcept {
-    return this->banks_.with_class(
+    return this->groups_.with_class(
         index, [](const auto&, const auto& size_class) { return size_class.allocations(); });
   }
   std::size_t remote_frees(std::uint32_t index) const noexcept {
-    return this->banks_.with_class(
+    return this->groups_.with_class(
         index, [](const auto&, const auto& size_class) { return size_class.remote_frees(); });
   }
 
@@ -330,8 +330,8 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   /// Thread: owner; the visitor must not call into the zone.
   template <class Visitor>
   void visit_live(Visitor&& visitor) const noexcept {
-    this->banks_.for_each_bank([&](const auto& bank) noexcept {
-      for (const auto& size_class : bank.classes) {
+    this->groups_.for_each_group([&](const auto& group) noexcept {
+      for (const auto& size_class : group.classes) {
         size_class.visit_live(visitor);
       }
     });
@@ -343,9 +343,9 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
  private:
   /// True if `object` is a live object of class `index`. Fails: misuse is reported; then false.
   bool is_live(void* object, std::uint32_t index) noexcept {
-    return this->banks_.with_class(index, [&](auto& bank, auto& size_class) {
-      using Bank = typename std::remove_reference_t<decltype(bank)>;
-      const RemoteFree<Atomics> place = Engine::template find<Bank>(object, index - Bank::first);
+    return this->groups_.with_class(index, [&](auto& group, auto& size_class) {
+      using Group = typename std::remove_reference_t<decltype(group)>;
+      const RemoteFree<Atomics> place = Engine::template find<Group>(object, index - Group::first);
       if (place.page == nullptr) {
         return false;
       }

@@ -10,7 +10,7 @@
 //
 // Without a pager pages come by refill alone, and the depot keeps whatever it gets. It knows nothing of objects:
 // what is allocated and freed on the pages is zone_engine.hpp's business, and pages that others' frees have emptied
-// are found by zone_mail.hpp.
+// are found by remote_frees.hpp.
 //
 // Invariant, with its line in validate_pages():
 //   Z1  frame bytes = bytes of the pages of all classes and of the depots
@@ -20,7 +20,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "slabmalloc/zone/class_banks.hpp"
+#include "slabmalloc/zone/class_groups.hpp"
 #include "slabmalloc/zone/empty_zone.hpp"
 #include "slabmalloc/zone/lookup.hpp"
 #include "slabmalloc/zone/pager.hpp"
@@ -44,7 +44,7 @@ class ZonePages {
   ZonePages& operator=(const ZonePages&) = delete;
 
  protected:
-  using Banks = typename BanksFor<SizeClasses, typename Config::Pages>::Type;
+  using Groups = typename GroupsFor<SizeClasses, typename Config::Pages>::Type;
   static_assert(class_count <= 256, "a page header has 8 bits for the class");
   static_assert(SizeClasses::validate(), "the table of size classes is not sound");
 
@@ -53,10 +53,10 @@ class ZonePages {
 
   constexpr explicit ZonePages(PagerT* pager) noexcept : pager_(pager) {
     std::uint32_t index = 0;
-    banks_.for_each_bank([&](auto& bank) noexcept {
+    groups_.for_each_group([&](auto& group) noexcept {
       std::uint32_t position = 0;
-      for (auto& size_class : bank.classes) {
-        size_class.configure(bank.geometries.at[position++], index++, owner_);
+      for (auto& size_class : group.classes) {
+        size_class.configure(group.geometries.at[position++], index++, owner_);
       }
     });
   }
@@ -64,25 +64,25 @@ class ZonePages {
   // ---- in --------------------------------------------------------------------------------------
 
   /// Gives the class a page from wherever there is one.
-  template <class Bank, class Class>
-  bool add_page(Bank& bank, Class& size_class) noexcept {
-    if (Header* page = take_spare(bank, size_class.frame_bytes())) {
+  template <class Group, class Class>
+  bool add_page(Group& group, Class& size_class) noexcept {
+    if (Header* page = take_spare(group, size_class.frame_bytes())) {
       size_class.add_page(page, false);
       return true;
     }
-    return add_frame(bank, size_class);
+    return add_frame(group, size_class);
   }
 
   /// Takes an empty page from the depot or from a class whose frames are of `bytes`, or null.
-  template <class Bank>
-  static Header* take_spare(Bank& bank, std::size_t bytes) noexcept {
-    Header* page = has_depot<Bank> ? bank.depot.pop() : nullptr;
-    return page != nullptr ? page : borrow_idle(bank, bytes);
+  template <class Group>
+  static Header* take_spare(Group& group, std::size_t bytes) noexcept {
+    Header* page = has_depot<Group> ? group.depot.pop() : nullptr;
+    return page != nullptr ? page : borrow_idle(group, bytes);
   }
 
   /// Gives the class a page on a frame of the pager's.
-  template <class Bank, class Class>
-  bool add_frame([[maybe_unused]] Bank& bank, [[maybe_unused]] Class& size_class) noexcept {
+  template <class Group, class Class>
+  bool add_frame([[maybe_unused]] Group& group, [[maybe_unused]] Class& size_class) noexcept {
     if constexpr (is_paged) {
       const std::size_t bytes = size_class.frame_bytes();
       // The pager may allocate from this zone: nothing read before this call is used after it.
@@ -93,7 +93,7 @@ class ZonePages {
           pager_->deallocate_frame(frame.address, bytes);
           return false;
         }
-        take_in(size_class, Bank::Page::header_of(frame.address), frame.zeroed);
+        take_in(size_class, Group::Page::header_of(frame.address), frame.zeroed);
         return true;
       }
     }
@@ -118,12 +118,12 @@ class ZonePages {
   // ---- out -------------------------------------------------------------------------------------
 
   /// Lets go of the idle pages that a class has beyond what it may keep, if there is a place for them.
-  template <class Bank, class Class>
-  [[gnu::always_inline]] void retire_excess([[maybe_unused]] Bank& bank,
+  template <class Group, class Class>
+  [[gnu::always_inline]] void retire_excess([[maybe_unused]] Group& group,
                                             [[maybe_unused]] Class& size_class) noexcept {
-    if constexpr (is_paged || has_depot<Bank>) {
+    if constexpr (is_paged || has_depot<Group>) {
       while (size_class.idle_pages() > Config::idle_pages_per_class) [[unlikely]] {
-        retire_one(bank, size_class);
+        retire_one(group, size_class);
       }
     }
   }
@@ -131,9 +131,9 @@ class ZonePages {
   /// Gives the empty pages of class `index` back to the pager. Not constrained: clang 14 instantiates trim() for
   /// zones without a pager too.
   void give_back_class(std::uint32_t index) noexcept {
-    banks_.with_class(index, [this](auto& bank, auto& size_class) {
+    groups_.with_class(index, [this](auto& group, auto& size_class) {
       size_class.remove_empty_pages(size_class.pages(), [&](Header* page) noexcept {
-        give_back(bank, size_class.frame_bytes(), page);
+        give_back(group, size_class.frame_bytes(), page);
       });
     });
   }
@@ -144,9 +144,9 @@ class ZonePages {
     for (std::uint32_t index = 0; index < class_count; ++index) {
       give_back_class(index);
     }
-    banks_.for_each_bank([&](auto& bank) noexcept {
-      while (Header* page = bank.depot.pop()) {
-        give_back(bank, uniform_frame_bytes(bank), page);
+    groups_.for_each_group([&](auto& group) noexcept {
+      while (Header* page = group.depot.pop()) {
+        give_back(group, uniform_frame_bytes(group), page);
       }
     });
     return before - frame_bytes_.get();
@@ -156,17 +156,17 @@ class ZonePages {
   template <class Page, class Give>
   std::size_t remove_empty_pages(std::size_t limit, Give&& give) noexcept {
     std::size_t count = 0;
-    banks_.for_each_bank([&](auto& bank) noexcept {
-      using Bank = typename std::remove_reference_t<decltype(bank)>;
-      if constexpr (std::same_as<typename Bank::Page, Page>) {
+    groups_.for_each_group([&](auto& group) noexcept {
+      using Group = typename std::remove_reference_t<decltype(group)>;
+      if constexpr (std::same_as<typename Group::Page, Page>) {
         const auto hand_over = [&](Header* page, std::size_t bytes) noexcept {
           frame_bytes_.subtract(bytes);
           give(reinterpret_cast<Page*>(Page::frame_of(page)));
         };
-        for (; count < limit && bank.depot.size() != 0; ++count) {
-          hand_over(bank.depot.pop(), uniform_frame_bytes(bank));
+        for (; count < limit && group.depot.size() != 0; ++count) {
+          hand_over(group.depot.pop(), uniform_frame_bytes(group));
         }
-        for (auto& size_class : bank.classes) {
+        for (auto& size_class : group.classes) {
           count += size_class.remove_empty_pages(limit - count, [&](Header* page) noexcept {
             hand_over(page, size_class.frame_bytes());
           });
@@ -179,15 +179,15 @@ class ZonePages {
   /// Hands every page to `give(void* frame, std::size_t bytes)`, whatever lives in it, and forgets them all.
   template <class Give>
   void remove_all_pages(Give&& give) noexcept {
-    banks_.for_each_bank([&](auto& bank) noexcept {
-      using Page = typename std::remove_reference_t<decltype(bank)>::Page;
-      for (auto& size_class : bank.classes) {
+    groups_.for_each_group([&](auto& group) noexcept {
+      using Page = typename std::remove_reference_t<decltype(group)>::Page;
+      for (auto& size_class : group.classes) {
         size_class.remove_all_pages([&](Header* page) noexcept {
           give(static_cast<void*>(Page::frame_of(page)), size_class.frame_bytes());
         });
       }
-      while (Header* page = bank.depot.pop()) {
-        give(static_cast<void*>(Page::frame_of(page)), uniform_frame_bytes(bank));
+      while (Header* page = group.depot.pop()) {
+        give(static_cast<void*>(Page::frame_of(page)), uniform_frame_bytes(group));
       }
     });
     frame_bytes_.set(0);
@@ -212,8 +212,8 @@ class ZonePages {
   /// The sums over all classes and depots. Cost: O(pages).
   ZoneStatistics page_statistics() const noexcept {
     ZoneStatistics result;
-    banks_.for_each_bank([&](const auto& bank) noexcept {
-      for (const auto& size_class : bank.classes) {
+    groups_.for_each_group([&](const auto& group) noexcept {
+      for (const auto& size_class : group.classes) {
         result += size_class.statistics();
       }
     });
@@ -226,14 +226,14 @@ class ZonePages {
   const char* validate_pages() const noexcept {
     const char* broken = nullptr;
     std::size_t bytes = 0;
-    banks_.for_each_bank([&](const auto& bank) noexcept {
-      for (const auto& size_class : bank.classes) {
+    groups_.for_each_group([&](const auto& group) noexcept {
+      for (const auto& size_class : group.classes) {
         if (broken == nullptr) {
           broken = size_class.validate();
         }
         bytes += size_class.pages() * size_class.frame_bytes();
       }
-      bytes += bank.depot.size() * uniform_frame_bytes(bank);
+      bytes += group.depot.size() * uniform_frame_bytes(group);
     });
     if (broken == nullptr && bytes != frame_bytes_.get()) {
       broken = "Z1: frame bytes = pages of all classes + depots";
@@ -243,27 +243,27 @@ class ZonePages {
 
   Owner<Atomics> owner_;  ///< Its address is the tag of all pages.
   PagerT* pager_;
-  Banks banks_;
+  Groups groups_;
 
  private:
   /// A depot holds frames of one size.
-  template <class Bank>
+  template <class Group>
   static constexpr bool has_depot =
-      Bank::Page::frame_bytes(SizeClasses::size_of(Bank::first)) ==
-      Bank::Page::frame_bytes(SizeClasses::size_of(Bank::first + Bank::count - 1));
+      Group::Page::frame_bytes(SizeClasses::size_of(Group::first)) ==
+      Group::Page::frame_bytes(SizeClasses::size_of(Group::first + Group::count - 1));
 
-  template <class Bank>
-  static constexpr std::size_t uniform_frame_bytes(const Bank&) noexcept {
-    return Bank::Page::frame_bytes(SizeClasses::size_of(Bank::first));
+  template <class Group>
+  static constexpr std::size_t uniform_frame_bytes(const Group&) noexcept {
+    return Group::Page::frame_bytes(SizeClasses::size_of(Group::first));
   }
 
-  /// Takes an idle page from a class of the bank whose frames are of `bytes`, or null.
-  template <class Bank>
-  static Header* borrow_idle(Bank& bank, std::size_t bytes) noexcept {
+  /// Takes an idle page from a class of the group whose frames are of `bytes`, or null.
+  template <class Group>
+  static Header* borrow_idle(Group& group, std::size_t bytes) noexcept {
     if constexpr (is_paged && Config::idle_pages_per_class == 0) {
       return nullptr;
     }
-    for (auto& size_class : bank.classes) {
+    for (auto& size_class : group.classes) {
       if (size_class.idle_pages() != 0 && size_class.frame_bytes() == bytes) {
         if (Header* page = size_class.remove_idle_page()) {
           return page;
@@ -280,23 +280,23 @@ class ZonePages {
     size_class.add_page(page, zeroed);
   }
 
-  template <class Bank, class Class>
-  [[gnu::noinline]] void retire_one(Bank& bank, Class& size_class) noexcept {
+  template <class Group, class Class>
+  [[gnu::noinline]] void retire_one(Group& group, Class& size_class) noexcept {
     Header* page = size_class.remove_idle_page();
     if (page == nullptr) {
       return;
     }
-    if (has_depot<Bank> && (!is_paged || bank.depot.size() < Config::depot_pages)) {
-      bank.depot.push(page, owner_.tag());
+    if (has_depot<Group> && (!is_paged || group.depot.size() < Config::depot_pages)) {
+      group.depot.push(page, owner_.tag());
     } else {
-      give_back(bank, size_class.frame_bytes(), page);
+      give_back(group, size_class.frame_bytes(), page);
     }
   }
 
-  template <class Bank>
-  void give_back(Bank&, std::size_t bytes, Header* page) noexcept {
+  template <class Group>
+  void give_back(Group&, std::size_t bytes, Header* page) noexcept {
     frame_bytes_.subtract(bytes);
-    pager_->deallocate_frame(Bank::Page::frame_of(page), bytes);
+    pager_->deallocate_frame(Group::Page::frame_of(page), bytes);
   }
 
   Counter<Atomics> frame_bytes_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// ZoneMail: the frees that pass between a zone and the owners of other pages.
+// RemoteFrees: the frees that pass between a zone and the owners of other pages.
 //
 //   out   gather ──► remote buffer ──► a page's remote bitmap, its owner's inbox
 //                          └── by the zone's slow paths, or by a scavenger
@@ -21,7 +21,7 @@ namespace slabmalloc {
 
 /// The inbox and the remote buffer of a zone. Thread: the owner, where nothing else is said.
 template <class ConfigT, Pager PagerT>
-class ZoneMail : public ZonePages<ConfigT, PagerT> {
+class RemoteFrees : public ZonePages<ConfigT, PagerT> {
   using Base = ZonePages<ConfigT, PagerT>;
 
  public:
@@ -50,7 +50,7 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
 
   /// True if frees wait here: others' of this zone's objects, announced, or this zone's of others' objects,
   /// gathered. Thread: any; a hint.
-  bool has_mail() const noexcept { return owner_.has_mail() || remote_.holds_some(); }
+  bool has_remote_frees() const noexcept { return owner_.has_remote_frees() || remote_.holds_some(); }
 
   /// Frees slot `slot` of another owner's page along with others of its word; false if there are none,
   /// and then nothing is done. Thread: owner. Cost: constant, no call.
@@ -61,7 +61,7 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
   // ---- for scavengers: threads that look after a zone whose owner may sleep for ever ------------------
 
   /// See Owner. Thread: any but the owner.
-  bool has_new_mail() const noexcept { return owner_.has_new_mail(); }
+  bool has_queued_pages() const noexcept { return owner_.has_queued_pages(); }
   bool has_drained_since() noexcept { return owner_.has_drained_since(); }
   template <class Fence, class Done>
   bool scavenge_queue(Fence&& fence, std::uint32_t most, Done&& done) noexcept {
@@ -69,19 +69,19 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
   }
 
   /// True if frees of others' objects are gathered here. Thread: any; a hint.
-  bool withholds() const noexcept { return remote_.holds_some(); }
+  bool has_buffered_frees() const noexcept { return remote_.holds_some(); }
 
-  using Withheld = typename RemoteBuffer<Atomics, Config::remote_buffer_entries>::Withheld;
+  using BufferedFrees = typename RemoteBuffer<Atomics, Config::remote_buffer_entries>::BufferedFrees;
 
   /// Takes out the frees that this zone gathered, for the caller to deliver: their owners wait for them. Nothing
   /// if there are none, the owner is at it or there is no fence. Thread: any. `fence` is as in AsymmetricLock::try_lock_scavenger().
   template <class Fence>
-  Withheld take_withheld(Fence&& fence) noexcept {
+  BufferedFrees take_buffered(Fence&& fence) noexcept {
     return remote_.take_all(fence);
   }
 
  protected:
-  using Base::banks_;
+  using Base::groups_;
   using Base::owner_;
   using Base::pager_;
 
@@ -105,7 +105,7 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
   }
 
   /// Bytes of others' objects whose frees are gathered here.
-  std::size_t withheld_bytes() const noexcept { return remote_.withheld_bytes(); }
+  std::size_t buffered_bytes() const noexcept { return remote_.buffered_bytes(); }
 
  private:
   /// As Owner::try_lock(), after a scavenge that goes on if the pager can have it end.
@@ -124,14 +124,14 @@ class ZoneMail : public ZonePages<ConfigT, PagerT> {
 
   /// False if no page is queued, or if a scavenger is at them.
   bool drain_queued_page() noexcept {
-    if (!owner_.has_mail() || !owner_.try_lock()) {
+    if (!owner_.has_remote_frees() || !owner_.try_lock()) {
       return false;
     }
     Header* page = owner_.take();
     if (page != nullptr) {
-      banks_.with_class(page->class_index, [&](auto& bank, auto& size_class) {
+      groups_.with_class(page->class_index, [&](auto& group, auto& size_class) {
         size_class.drain_page(page);
-        this->retire_excess(bank, size_class);
+        this->retire_excess(group, size_class);
       });
     }
     owner_.unlock();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// ClassBanks: the size classes of a zone, grouped by page kind, each group with its depot of empty
+// ClassGroups: the size classes of a zone, grouped by page kind, each group with its depot of empty
 // pages that any of its classes may take.
 //
-//   bank 0 (base pages):  class 0 … class k-1    depot
-//   bank 1 (large pages): class k … class n-1    depot
+//   group 0 (base pages):  class 0 … class k-1    depot
+//   group 1 (large pages): class k … class n-1    depot
 #pragma once
 
 #include <cstddef>
@@ -52,7 +52,7 @@ class Depot {
 
 /// The size classes on pages of one kind, and their depot.
 template <class SizeClasses, std::uint32_t First, class Kind, bool Last>
-struct ClassBank {
+struct ClassGroup {
   using Page = typename Kind::Page;
   using Header = typename Page::Header;
 
@@ -94,19 +94,19 @@ struct ClassBank {
   Depot<Header> depot;
 };
 
-/// The banks from class `First` on.
+/// The groups from class `First` on.
 template <class SizeClasses, std::uint32_t First, class... Kinds>
-struct ClassBanks;
+struct ClassGroups;
 
 template <class SizeClasses, std::uint32_t First, class Kind, class... Rest>
-struct ClassBanks<SizeClasses, First, Kind, Rest...> {
-  using Bank = ClassBank<SizeClasses, First, Kind, sizeof...(Rest) == 0>;
-  using Next = ClassBanks<SizeClasses, First + Bank::count, Rest...>;
+struct ClassGroups<SizeClasses, First, Kind, Rest...> {
+  using Group = ClassGroup<SizeClasses, First, Kind, sizeof...(Rest) == 0>;
+  using Next = ClassGroups<SizeClasses, First + Group::count, Rest...>;
 
-  Bank bank;
+  Group group;
   [[no_unique_address]] Next next;
 
-  /// Calls f(bank, class) for the class numbered `index`. Pre: index < SizeClasses::count.
+  /// Calls f(group, class) for the class numbered `index`. Pre: index < SizeClasses::count.
   template <class F>
   [[gnu::always_inline]] constexpr decltype(auto) with_class(std::uint32_t index, F&& f) noexcept {
     return with_class_of(*this, index, f);
@@ -117,30 +117,30 @@ struct ClassBanks<SizeClasses, First, Kind, Rest...> {
     return with_class_of(*this, index, f);
   }
 
-  /// Calls f.template operator()<Bank>(position in the bank) for the class numbered `index`.
+  /// Calls f.template operator()<Group>(position in the group) for the class numbered `index`.
   template <class F>
-  [[gnu::always_inline]] static constexpr decltype(auto) with_bank(std::uint32_t index,
+  [[gnu::always_inline]] static constexpr decltype(auto) with_group(std::uint32_t index,
                                                                    F&& f) noexcept {
     if constexpr (sizeof...(Rest) == 0) {
-      return f.template operator()<Bank>(index - First);
+      return f.template operator()<Group>(index - First);
     } else {
-      if (index < First + Bank::count) {
-        return f.template operator()<Bank>(index - First);
+      if (index < First + Group::count) {
+        return f.template operator()<Group>(index - First);
       }
-      return Next::with_bank(index, f);
+      return Next::with_group(index, f);
     }
   }
 
-  /// Calls f(bank) for every bank.
+  /// Calls f(group) for every group.
   template <class F>
-  constexpr void for_each_bank(F&& f) noexcept {
-    f(bank);
-    next.for_each_bank(f);
+  constexpr void for_each_group(F&& f) noexcept {
+    f(group);
+    next.for_each_group(f);
   }
   template <class F>
-  constexpr void for_each_bank(F&& f) const noexcept {
-    f(bank);
-    next.for_each_bank(f);
+  constexpr void for_each_group(F&& f) const noexcept {
+    f(group);
+    next.for_each_group(f);
   }
 
  private:
@@ -149,10 +149,10 @@ struct ClassBanks<SizeClasses, First, Kind, Rest...> {
                                                                        std::uint32_t index,
                                                                        F& f) noexcept {
     if constexpr (sizeof...(Rest) == 0) {
-      return f(self.bank, self.bank.classes[index - First]);
+      return f(self.group, self.group.classes[index - First]);
     } else {
-      if (index < First + Bank::count) {
-        return f(self.bank, self.bank.classes[index - First]);
+      if (index < First + Group::count) {
+        return f(self.group, self.group.classes[index - First]);
       }
       return self.next.with_class(index, f);
     }
@@ -160,18 +160,18 @@ struct ClassBanks<SizeClasses, First, Kind, Rest...> {
 };
 
 template <class SizeClasses, std::uint32_t First>
-struct ClassBanks<SizeClasses, First> {
+struct ClassGroups<SizeClasses, First> {
   static_assert(First == SizeClasses::count, "every size class has a page kind");
   template <class F>
-  constexpr void for_each_bank(F&&) const noexcept {}
+  constexpr void for_each_group(F&&) const noexcept {}
 };
 
-/// The banks for a configuration's `SizeClasses` and `Pages`.
+/// The groups for a configuration's `SizeClasses` and `Pages`.
 template <class SizeClasses, class Pages>
-struct BanksFor;
+struct GroupsFor;
 template <class SizeClasses, class... Kinds>
-struct BanksFor<SizeClasses, PageKinds<Kinds...>> {
-  using Type = ClassBanks<SizeClasses, 0, Kinds...>;
+struct GroupsFor<SizeClasses, PageKinds<Kinds...>> {
+  using Type = ClassGroups<SizeClasses, 0, Kinds...>;
 };
 
 }  // namespace slabmalloc
