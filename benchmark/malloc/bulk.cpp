@@ -66,7 +66,7 @@ Result run_lifo(unsigned thread, std::size_t batches) {
 }
 
 /// Where a thread finds the batches that others made. One batch waits in it at most.
-struct Inbox {
+struct Queue {
   std::mutex mutex;
   Batch batch;
 
@@ -77,13 +77,13 @@ struct Inbox {
   }
 };
 
-Result run_reversed(unsigned thread, std::size_t batches, std::vector<Inbox>& inboxes) {
+Result run_reversed(unsigned thread, std::size_t batches, std::vector<Queue>& queues) {
   Random random(thread);
   Result result;
   std::uint64_t serial = first_serial(thread);
-  Inbox& neighbour = inboxes[(thread + 1) % inboxes.size()];
+  Queue& neighbour = queues[(thread + 1) % queues.size()];
   for (std::size_t number = 0; number < batches; ++number) {
-    Batch batch = inboxes[thread].exchange({});
+    Batch batch = queues[thread].exchange({});
     result += drop_oldest_first(batch);
     fill(batch, random, serial);
     // What still waits there, this thread frees itself.
@@ -101,11 +101,11 @@ Result run_bulk_lifo(const Job& job) {
 }
 
 Result run_bulk_reversed(const Job& job) {
-  std::vector<Inbox> inboxes(job.threads);
+  std::vector<Queue> queues(job.threads);
   Result result = run_threads(job.threads, [&](unsigned thread) {
-    return run_reversed(thread, job.share(total_batches), inboxes);
+    return run_reversed(thread, job.share(total_batches), queues);
   });
-  for (Inbox& inbox : inboxes) result += drop_oldest_first(inbox.batch);
+  for (Queue& queue : queues) result += drop_oldest_first(queue.batch);
   return result;
 }
 

@@ -52,8 +52,4 @@ Frame ArenaPager::allocate_frame(std::size_t bytes) noexcept {
   return {extent.address, extent.zeroed};
 }
 
-void ArenaPager::pause_scavenging() noexcept { thread_zones.pause_scavenging(); }
-
-void ArenaPager::resume_scavenging() noexcept { thread_zones.resume_scavenging(); }
-
 }  // namespace slabmalloc

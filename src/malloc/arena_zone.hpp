@@ -15,8 +15,9 @@
 #include <cstdint>
 
 #include "arena/arena.hpp"
+#include "malloc/scavenged_queue.hpp"
 #include "slabmalloc/page/beside_page.hpp"
-#include "slabmalloc/zone/zone_allocator.hpp"
+#include "slabmalloc/zone/zone.hpp"
 
 namespace slabmalloc {
 
@@ -55,7 +56,7 @@ struct ArenaTable {
   }
   static void open(Header* header, const SlotGeometry& geometry) noexcept;
   /// If others' frees leave no live object in a page: lets the operating system have the memory of what they
-  /// freed; else false. Pre: the page is queued on its owner's inbox, and nobody drains it meanwhile. What its owner
+  /// freed; else false. Pre: the page is queued on its owner's queue, and nobody drains it meanwhile. What its owner
   /// has not drained it cannot issue; what it has freed itself it may issue at any moment, and keeps.
   static bool purge_if_empty(Header* header) noexcept;
   /// The arena clears the records when it takes the chunks back, so there is nothing to do.
@@ -86,6 +87,9 @@ struct MallocSpec {
 struct MallocConfig : CommonConfig {
   using SizeClasses = SizeClassTable<MallocSpec>;
   using Pages = PageKinds<PageKind<ArenaPage, SizeClasses::max_size>>;
+  /// Threads that sleep are looked after by others.
+  template <class>
+  using Queue = ScavengedQueue;
   /// The arena keeps what was freed a moment ago, for all threads and classes.
   static constexpr std::uint32_t idle_pages_per_class = 0;
   /// A free by the owner sees whether the address is that of a live block. Without that nothing but a
@@ -106,13 +110,10 @@ struct ArenaPager {
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
     process_arena.deallocate(frame, bytes / chunk_bytes);
   }
-  /// By the scavengers' mutex, which is held throughout each scavenge.
-  void pause_scavenging() noexcept;
-  void resume_scavenging() noexcept;
 };
 
 /// The zone of a thread, and the type of all its classes.
-using ArenaZone = PagedZone<ArenaPager, MallocConfig>;
-using ArenaClass = SizeClass<ArenaPage>;
+using ArenaZone = Zone<MallocConfig, ArenaPager>;
+using ArenaClass = SizeClass<ArenaPage, ScavengedQueue>;
 
 }  // namespace slabmalloc

@@ -4,6 +4,7 @@
 #include "malloc/heap.hpp"
 
 #include "malloc/fork.hpp"
+#include "malloc/thread_zones.hpp"
 
 namespace slabmalloc::heap {
 

@@ -12,9 +12,42 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "malloc/thread_zones.hpp"
+#include "malloc/arena_zone.hpp"
 
-namespace slabmalloc::heap {
+namespace slabmalloc {
+
+/// The zone of threads that have none. It owns nothing and never will.
+[[gnu::visibility("hidden")]] extern constinit ArenaZone empty_zone;
+
+/// What the fast paths read, as the calling thread knows it: in one place, and written by no other thread.
+struct ThreadHeap {
+  /// Sizes up to here lead to their class by a look-up, the others by arithmetic.
+  static constexpr std::size_t direct_bytes = 1024;
+  static constexpr std::size_t direct_step = 16;
+
+  ArenaZone* zone;    ///< Never null.
+  WindowView window;  ///< As far as it reached when this thread last met a block outside of it.
+  /// The class of every multiple of direct_step bytes.
+  ArenaClass* classes[direct_bytes / direct_step + 1] = {};
+
+  constexpr explicit ThreadHeap(ArenaZone& empty) noexcept : zone(&empty) { serve_from(empty); }
+
+  /// The class of blocks of `bytes`. Pre: bytes <= direct_bytes.
+  [[gnu::always_inline]] ArenaClass* class_for(std::size_t bytes) const noexcept {
+    return classes[(bytes + direct_step - 1) / direct_step];
+  }
+
+  constexpr void serve_from(ArenaZone& one) noexcept {
+    zone = &one;
+    for (std::size_t step = 0; step * direct_step <= direct_bytes; ++step) {
+      classes[step] = &one.class_at(MallocConfig::SizeClasses::index_for(step * direct_step));
+    }
+  }
+};
+
+[[gnu::visibility("hidden")]] extern constinit thread_local ThreadHeap thread_heap;
+
+namespace heap {
 
 using SizeClasses = MallocConfig::SizeClasses;
 
@@ -83,7 +116,7 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
     const std::uint32_t slot = MallocConfig::checked ? chunk->info.slot_or_end_at(offset)
                                                      : chunk->info.slot_around(offset);
     if (slot != ChunkInfo::no_slot || !MallocConfig::checked) [[likely]] {
-      const FreeOutcome outcome = ArenaClass::free_slot<false, MallocConfig::checked>(&chunk->header, 0, slot);
+      const FreeOutcome outcome = chunk->header.free_slot<false, MallocConfig::checked>(0, slot);
       if (outcome != FreeOutcome::Freed) [[unlikely]] {
         finish_deallocate(block, outcome);
       }
@@ -105,4 +138,5 @@ std::size_t usable_bytes(const void* block) noexcept;
 /// given back, what other threads gave back meanwhile included.
 std::size_t trim() noexcept;
 
-}  // namespace slabmalloc::heap
+}  // namespace heap
+}  // namespace slabmalloc

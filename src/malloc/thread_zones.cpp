@@ -8,6 +8,7 @@
 #include <new>
 
 #include "malloc/fork.hpp"
+#include "malloc/heap.hpp"
 #include "malloc/options.hpp"
 
 namespace slabmalloc {
@@ -36,6 +37,7 @@ class LateLock {
 
 }  // namespace
 
+constinit os::Mutex scavenger_mutex;
 constinit ThreadZones thread_zones;
 constinit ArenaZone empty_zone{EmptyZone{}};
 constinit thread_local ThreadHeap thread_heap{empty_zone};
@@ -204,24 +206,24 @@ void ThreadZones::for_each_other(Work&& work) noexcept {
 /// Delivery comes after the mutex of scavenging, since a client's handler may have to hear of misuse. A fork in between
 /// loses those frees to the child.
 void ThreadZones::deliver_for(ThreadZone& one) noexcept {
-  if (!options.scavenging || !one.zone.has_buffered_frees()) {
+  if (!options.scavenging || !one.zone.buffered_frees().holds_some()) {
     return;
   }
-  ArenaZone::BufferedFrees buffered;
+  ArenaZone::Buffer::BufferedFrees buffered;
   {
-    const os::Lock lock(scavenger_mutex_);
-    buffered = one.zone.take_buffered(os::interface().fence_all_threads);
+    const os::Lock lock(scavenger_mutex);
+    buffered = one.zone.buffered_frees().take_all(os::interface().fence_all_threads);
   }
   buffered.deliver();
 }
 
 /// Looks at a bounded number of queued pages, since the owner may be waiting; true if none is left to look at.
 bool ThreadZones::purge_some_for(ThreadZone& one) noexcept {
-  if (!options.scavenging || !one.zone.has_queued_pages()) {
+  if (!options.scavenging || !one.zone.queue().has_unscavenged()) {
     return true;
   }
-  const os::Lock lock(scavenger_mutex_);
-  return one.zone.scavenge_queue(
+  const os::Lock lock(scavenger_mutex);
+  return one.zone.queue().scavenge(
       os::interface().fence_all_threads, pages_per_step,
       [](ArenaTable::Header* page) noexcept { return ArenaTable::purge_if_empty(page); });
 }
@@ -246,11 +248,11 @@ void ThreadZones::scavenge_if_due() noexcept {
   process_arena.decay();
   for_each_other([this](ThreadZone& one) noexcept {
     deliver_for(one);
-    const bool has_remote_frees = one.zone.has_queued_pages();
+    const bool has_remote_frees = one.zone.queue().has_unscavenged();
     bool is_unanswered = false;
     {
-      const os::Lock lock(scavenger_mutex_);
-      is_unanswered = !one.zone.has_drained_since() && one.had_remote_frees && has_remote_frees;
+      const os::Lock lock(scavenger_mutex);
+      is_unanswered = !one.zone.queue().has_taken_since() && one.had_remote_frees && has_remote_frees;
       one.had_remote_frees = has_remote_frees;
     }
     for (int steps = 0; is_unanswered && steps < steps_per_scavenge; ++steps) {
@@ -272,13 +274,13 @@ void ThreadZones::prepare_fork() noexcept {
   if (!holds_late_mutex) {
     late_mutex_.lock();
   }
-  scavenger_mutex_.lock();
+  scavenger_mutex.lock();
   mutex_.lock();
 }
 
 void ThreadZones::parent_after_fork() noexcept {
   mutex_.unlock();
-  scavenger_mutex_.unlock();
+  scavenger_mutex.unlock();
   if (!holds_late_mutex) {
     late_mutex_.unlock();
   }
@@ -292,7 +294,7 @@ void ThreadZones::child_after_fork() noexcept {
     }
   }
   mutex_.reinitialise_after_fork();
-  scavenger_mutex_.reinitialise_after_fork();
+  scavenger_mutex.reinitialise_after_fork();
   late_mutex_.reinitialise_after_fork();
   if (holds_late_mutex) {
     late_mutex_.lock();

@@ -18,7 +18,7 @@
 // Zones are never destroyed: pages and remote frees lead to their owners by address.
 //
 // A thread may sleep for ever with frees of others' objects in its zone, and with others' frees of its own on its
-// inbox. So others scavenge its zone, deliver the former, and let the operating system have the memory of pages
+// queue. So others scavenge its zone, deliver the former, and let the operating system have the memory of pages
 // of which the latter left nothing: on trim(), before memory is declared exhausted (the former alone), and every
 // scavenge_milliseconds by whoever asks for pages, claims slots or frees others' blocks.
 //
@@ -41,7 +41,7 @@ namespace slabmalloc {
 struct ThreadZone {
   enum class State : std::uint8_t { Owned, Parked, Abandoned };
 
-  constexpr explicit ThreadZone(ArenaPager& pager) noexcept : zone(pager) {}
+  constexpr explicit ThreadZone(ArenaPager& pager) noexcept : zone(&pager) {}
 
   ArenaZone zone;
   ThreadZone* next_registered = nullptr;  ///< Written once, before the zone is published.
@@ -79,14 +79,10 @@ class ThreadZones {
   /// Purges the pages of other threads' zones that others' frees have emptied.
   void purge_all() noexcept;
   /// If nobody has done so for scavenge_milliseconds: deliver_all(), purge_all() for the zones that have not
-  /// looked at their inbox since, and the arena's decay(). Cost: that of reading a clock, else.
+  /// looked at their queue since, and the arena's decay(). Cost: that of reading a clock, else.
   void scavenge_if_due() noexcept;
 
   static constexpr std::uint32_t scavenge_milliseconds = 250;
-
-  /// Sleeps until no zone's queue is scavenged, and keeps it so until resume_scavenging(). Thread: any but a scavenger.
-  void pause_scavenging() noexcept { scavenger_mutex_.lock(); }
-  void resume_scavenging() noexcept { scavenger_mutex_.unlock(); }
 
   /// Gives the empty pages of the late zone back to the arena.
   void trim_late() noexcept;
@@ -134,7 +130,6 @@ class ThreadZones {
   static constexpr int steps_per_scavenge = 16;
 
   os::Mutex late_mutex_;
-  os::Mutex scavenger_mutex_;
   os::Mutex mutex_;
   ThreadZone* first_parked_ = nullptr;
   ThreadZone* last_parked_ = nullptr;
@@ -151,37 +146,6 @@ class ThreadZones {
 };
 
 [[gnu::visibility("hidden")]] extern constinit ThreadZones thread_zones;
-
-/// The zone of threads that have none. It owns nothing and never will.
-[[gnu::visibility("hidden")]] extern constinit ArenaZone empty_zone;
-
-/// What the fast paths read, as the calling thread knows it: in one place, and written by no other thread.
-struct ThreadHeap {
-  /// Sizes up to here lead to their class by a look-up, the others by arithmetic.
-  static constexpr std::size_t direct_bytes = 1024;
-  static constexpr std::size_t direct_step = 16;
-
-  ArenaZone* zone;    ///< Never null.
-  WindowView window;  ///< As far as it reached when this thread last met a block outside of it.
-  /// The class of every multiple of direct_step bytes.
-  ArenaClass* classes[direct_bytes / direct_step + 1] = {};
-
-  constexpr explicit ThreadHeap(ArenaZone& empty) noexcept : zone(&empty) { serve_from(empty); }
-
-  /// The class of blocks of `bytes`. Pre: bytes <= direct_bytes.
-  [[gnu::always_inline]] ArenaClass* class_for(std::size_t bytes) const noexcept {
-    return classes[(bytes + direct_step - 1) / direct_step];
-  }
-
-  constexpr void serve_from(ArenaZone& one) noexcept {
-    zone = &one;
-    for (std::size_t step = 0; step * direct_step <= direct_bytes; ++step) {
-      classes[step] = &one.class_at(MallocConfig::SizeClasses::index_for(step * direct_step));
-    }
-  }
-};
-
-[[gnu::visibility("hidden")]] extern constinit thread_local ThreadHeap thread_heap;
 
 /// For as long as it lives the calling thread has another zone: whatever it does is apart from what it was about in its
 /// own, or in the late one. For calls of handlers, which may come in the middle of either.

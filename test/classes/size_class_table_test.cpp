@@ -8,7 +8,7 @@
 #include <limits>
 #include <vector>
 
-#include "slabmalloc/zone/class_groups.hpp"
+#include "slabmalloc/zone/class_table.hpp"
 #include "slabmalloc/zone/config.hpp"
 
 namespace slabmalloc {
@@ -172,7 +172,7 @@ void for_each_geometry(F&& f) {
 }
 
 TEST(SmallArenaConfig, fills_its_pages) {
-  using Groups = GroupsFor<SmallArenaConfig::SizeClasses, SmallArenaConfig::Pages>::Type;
+  using Groups = ClassTable<SmallArenaConfig>;
   std::size_t classes = 0;
   for_each_geometry<Groups>([&](const SlotGeometry& geometry, std::size_t page_bytes) {
     ++classes;

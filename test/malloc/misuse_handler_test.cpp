@@ -13,6 +13,7 @@
 
 #include "malloc/blocks.hpp"
 #include "malloc/report.hpp"
+#include "malloc/thread_zones.hpp"
 #include "slabmalloc/slabmalloc.h"
 
 namespace slabmalloc {

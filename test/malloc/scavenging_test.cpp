@@ -19,6 +19,7 @@
 
 #include "malloc/blocks.hpp"
 #include "malloc/report.hpp"
+#include "malloc/thread_zones.hpp"
 #include "os/os.hpp"
 #include "slabmalloc/base/bits.hpp"
 #include "support/misuse_recorder.hpp"
@@ -253,7 +254,7 @@ TEST(Scavenging, nothing_that_others_freed_is_issued_during_one) {
   };
   std::vector<void*> issued;
   int seen = 0;
-  thread_heap.zone->scavenge_queue([] { return true; }, 1000, [&](ArenaTable::Header*) {
+  thread_heap.zone->queue().scavenge([] { return true; }, 1000, [&](ArenaTable::Header*) {
     if (++seen == 8) {  // Seven are queued again by now.
       allocate_many(issued, 1000, 2 * mebibyte);
     }

@@ -16,6 +16,7 @@
 
 #include "malloc/blocks.hpp"
 #include "malloc/report.hpp"
+#include "malloc/thread_zones.hpp"
 #include "support/misuse_recorder.hpp"
 #include "support/pattern.hpp"
 

@@ -18,7 +18,7 @@
  *
  * What is asserted, by the names that a failed assertion shows:
  *   knows_object      a slot's next use happens after the last use by who freed it
- *   knows_link        inbox_next is read after it was written, and written again after it was read
+ *   knows_link        queue_next is read after it was written, and written again after it was read
  *   knows_accesses    the page's next user formats it after every access of the freeing threads
  *   knows_format      a freeing thread reads the header after it was formatted
  *   knows_zone        a zone's next thread sees what the one before did to it
@@ -40,10 +40,10 @@
 #define DELIVER_FETCH_ADD ACQ_REL      /* RemoteFree::deliver, on announced */
 #endif
 #ifndef PUSH
-#define PUSH RELEASE                   /* Owner::push, on inbox */
+#define PUSH RELEASE                   /* Owner::push, on queue */
 #endif
 #ifndef TAKE
-#define TAKE ACQUIRE                   /* Owner::take, on inbox */
+#define TAKE ACQUIRE                   /* Owner::take, on queue */
 #endif
 #ifndef DRAIN_PAGE
 #define DRAIN_PAGE ACQ_REL                 /* SizeClass::drain_page, on announced */
@@ -77,8 +77,8 @@
 #define OR(t) (32 << (t))
 #define TAG(t) (128 << (t))
 #define ADD(t) (512 << (t))
-#define LINK(t) (2048 << (t)) /* inbox_next written */
-#define READ 8192             /* inbox_next read by the owner, the first time */
+#define LINK(t) (2048 << (t)) /* queue_next written */
+#define READ 8192             /* queue_next read by the owner, the first time */
 #define READ_AGAIN 16384      /* and the second */
 
 int done;                     /* every event so far */
@@ -97,7 +97,7 @@ int remote_carries[2];
 /* What the code has. Bit t of a remote word is the slot of thread t's object. */
 byte remote_word[2];
 byte announced;
-bool inbox;                   /* there is one page: queued or not */
+bool queue;                   /* there is one page: queued or not */
 byte used = 2;
 byte pending;
 bool page_is_ours = true;
@@ -174,13 +174,13 @@ proctype Owner() {
   bool knows_zone, knows_object, knows_link, knows_accesses;
   bool adopted;
   do
-  :: inbox ->
+  :: queue ->
      /* Owner::take */
      atomic {
        own_step();
-       printf("owner: takes the inbox\n");
+       printf("owner: takes the queue\n");
        synchronize(owner_knows, inbox_carries, TAKE);
-       inbox = false
+       queue = false
      };
      atomic {
        printf("owner: reads the link\n");
@@ -269,7 +269,7 @@ proctype Freer(byte me) {
   };
   if
   :: first ->
-     /* Owner::push; its relaxed load of the inbox may be stale, then the compare fails and repeats */
+     /* Owner::push; its relaxed load of the queue may be stale, then the compare fails and repeats */
      atomic {
        printf("thread %d: writes the link\n", me);
        knows_link = knows_all(freer_knows[me], links | link_reads);
@@ -278,9 +278,9 @@ proctype Freer(byte me) {
      };
      atomic {
        printf("thread %d: pushes the page\n", me);
-       assert(!inbox);
+       assert(!queue);
        synchronize(freer_knows[me], inbox_carries, PUSH);
-       inbox = true
+       queue = true
      }
   :: else
   fi

@@ -6,11 +6,11 @@
  * sequentially consistent: memory_order.pml is about weaker memory.
  *
  *   Freer (RemoteFree::deliver, Owner::push)     Owner (Owner::take, SizeClass::drain_page)
- *   before = remote[w], remote[w] |= mask          taken = inbox, inbox = 0
- *   previous = announced, announced += n           taken = page.inbox_next
+ *   before = remote[w], remote[w] |= mask          taken = queue, queue = 0
+ *   previous = announced, announced += n           taken = page.queue_next
  *   previous == 0:                                 n = announced, announced = 0
- *     inbox_next = inbox                           each word: local |= remote[w], remote[w] = 0
- *     CAS inbox: inbox_next -> page                used -= n; used == 0: the page is idle
+ *     queue_next = queue                           each word: local |= remote[w], remote[w] = 0
+ *     CAS queue: queue_next -> page                used -= n; used == 0: the page is idle
  *
  * What the program asks the bitmap is a number here: used = slots - ones(local) + pending.
  * A page of the owner is current (allocated from; its `used` is not kept), partial, full or idle; an
@@ -20,7 +20,7 @@
  *                     which the page is reused before the late access has a sibling in which the access
  *                     comes first, so pages need no generation number here.
  *   handed_out        no slot is handed to two clients
- *   on_inbox          no page is on the inbox twice
+ *   on_queue          no page is on the queue twice
  *   used, pending     not current: used = slots - ones(local) + pending; pending >= 0
  *   place             a page is taken off the list that it is on
  *   reports           a slot that is freed twice is reported exactly once
@@ -28,7 +28,7 @@
  *   all_free          no free is lost: when everyone is done every slot is free and every page idle
  *
  * Switches, apart from those of the mutants (MUTANT_..., each at the place that it breaks):
- *   PAGES=n             pages (1); it takes two for inbox_next to matter
+ *   PAGES=n             pages (1); it takes two for queue_next to matter
  *   GRANTS=n            objects allocated during a run (3)
  *   EARLY_DRAIN=false
  *                       the owner drains the words of a page only when it has a reason, as the code
@@ -84,7 +84,7 @@
 #define QUEUED_AGAIN 3    /* a page is pushed again before the owner has settled it */
 #define MERGE_REPORT 4    /* a double free is found when words are merged */
 #define CALL_REPORT 5     /* a double free is found by the thread that makes it */
-#define CAS_RETRY 6       /* a push finds the inbox changed */
+#define CAS_RETRY 6       /* a push finds the queue changed */
 #define COALESCED 7       /* one OR frees two objects */
 #define IDLE_DRAINED 8   /* a queued page turns out to be idle */
 #define IDLE_PINNED 9     /* the last look keeps an idle page from being given back */
@@ -114,11 +114,11 @@
 byte local_word[PAGES * WORDS];    /* 1 = free; owner only */
 byte remote_word[PAGES * WORDS];   /* 1 = freed by others, not drained */
 byte announced[PAGES];
-byte inbox_next[PAGES];            /* a page's number + 1; 0 = null */
+byte queue_next[PAGES];            /* a page's number + 1; 0 = null */
 byte used[PAGES];                  /* owner only; 0 while the page is current */
 byte pending[PAGES];               /* owner only */
 byte place[PAGES];                 /* owner only */
-byte inbox;
+byte queue;
 #ifdef MUTANT_SUMMARY_BIT
 byte summary[PAGES];               /* a bit for each remote word that was freed into */
 #endif
@@ -128,7 +128,7 @@ byte handed_out[PAGES * WORDS];    /* slots a client has, until its free takes e
 byte held[FREERS * PAGES * WORDS]; /* slots a thread is to free */
 byte kept[PAGES * WORDS];          /* slots the owner is to free */
 bool page_is_ours[PAGES];
-bool on_inbox[PAGES];              /* from the push until the owner has taken the announcement */
+bool on_queue[PAGES];              /* from the push until the owner has taken the announcement */
 bool pinned;                       /* one object of page 0 lives until the end */
 byte grants;
 byte freers_done;
@@ -155,7 +155,7 @@ inline format(page) {
   remote_word[at(page, 0)] = 0;
   remote_word[at(page, 1)] = 0;
   announced[page] = 0;
-  inbox_next[page] = 0;
+  queue_next[page] = 0;
   used[page] = 0;
   pending[page] = 0;
   page_is_ours[page] = true;
@@ -254,13 +254,13 @@ inline take_announcement(page) {
   count = announced[page]; announced[page] = 0;
 #endif
   printf("owner: takes announced = %d of page %d\n", count, page);
-  on_inbox[page] = false
+  on_queue[page] = false
 }
 
 /* What SizeClass::drain_page does after the last word. */
 inline settle(page) {
   if
-  :: on_inbox[page] -> witness(QUEUED_AGAIN)
+  :: on_queue[page] -> witness(QUEUED_AGAIN)
   :: else
   fi;
 #if defined(MUTANT_SUMMARY_BIT) || defined(MUTANT_COUNT_DRAINED_BITS)
@@ -293,19 +293,19 @@ inline settle(page) {
 #define to_drain(word) true
 #endif
 
-/* Takes one page off the inbox and drains it. */
+/* Takes one page off the queue and drains it. */
 inline drain_queued_page() {
   if
-  :: taken == 0 -> atomic { taken = inbox; inbox = 0; printf("owner: takes the inbox\n") }
+  :: taken == 0 -> atomic { taken = queue; queue = 0; printf("owner: takes the queue\n") }
   :: else
   fi;
   atomic { p = taken - 1; assert(page_is_ours[p]) };
 #ifndef MUTANT_LINK_AFTER_ANNOUNCED
-  taken = inbox_next[p];
+  taken = queue_next[p];
   atomic { take_announcement(p) };
 #else
   atomic { take_announcement(p) };
-  taken = inbox_next[p];
+  taken = queue_next[p];
 #endif
 #ifdef MUTANT_DRAIN_BY_STORE
   bits = remote_word[at(p, 0)];
@@ -409,12 +409,12 @@ proctype Owner() {
   bool found_some, all_free, has_current, good_free_is_reported;
   do
 #if SCAVENGES == 0
-  :: inbox != 0 || taken != 0 -> drain_queued_page()
+  :: queue != 0 || taken != 0 -> drain_queued_page()
 #else
 #ifdef MUTANT_DRAIN_DURING_SCAVENGING
-  :: atomic { inbox != 0 || taken != 0 -> owner_drains = true };
+  :: atomic { queue != 0 || taken != 0 -> owner_drains = true };
 #else
-  :: atomic { (inbox != 0 || taken != 0) && may_drain -> owner_drains = true };
+  :: atomic { (queue != 0 || taken != 0) && may_drain -> owner_drains = true };
 #endif
      drain_queued_page();
      owner_drains = false
@@ -486,10 +486,10 @@ proctype Owner() {
        p = 0; found_some = false
      }
 #endif
-  :: freers_done == FREERS && inbox == 0 && taken == 0 -> break
+  :: freers_done == FREERS && queue == 0 && taken == 0 -> break
   od;
 
-  /* Everyone else is done and the inbox is empty: the owner frees its last objects. */
+  /* Everyone else is done and the queue is empty: the owner frees its last objects. */
   atomic {
     if
     :: pinned -> kept[at(0, 1)] = kept[at(0, 1)] | 2; pinned = false
@@ -610,15 +610,15 @@ proctype Freer(byte me) {
 #endif
      do
      :: first ->
-        expected = inbox;
-        atomic { assert(page_is_ours[p]); inbox_next[p] = expected };
+        expected = queue;
+        atomic { assert(page_is_ours[p]); queue_next[p] = expected };
         atomic {
           if
-          :: inbox == expected ->
+          :: queue == expected ->
              printf("thread %d: pushes page %d\n", me, p);
-             assert(!on_inbox[p]);
-             on_inbox[p] = true;
-             inbox = p + 1;
+             assert(!on_queue[p]);
+             on_queue[p] = true;
+             queue = p + 1;
              first = false
           :: else -> witness(CAS_RETRY)
           fi
@@ -653,7 +653,7 @@ proctype Scavenger() {
      atomic {
        any_page();
        if
-       :: on_inbox[p] && !owner_drains ->
+       :: on_queue[p] && !owner_drains ->
           scavenger_is_there = true;
           assert(page_is_ours[p]);
           printf("scavenger: purges page %d\n", p);

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "slabmalloc/classes/size_class_table.hpp"
-#include "slabmalloc/zone/owner.hpp"
+#include "slabmalloc/zone/remote_free_queue.hpp"
 
 namespace slabmalloc {
 namespace {
@@ -70,17 +70,17 @@ TEST(PageHeader, a_seal_copied_from_another_page_is_not_valid_here) {
 }
 
 TEST(PageState, states_are_apart_and_leave_the_owner_readable) {
-  Owner<HardwareAtomics> owner;
+  RemoteFreeQueue<HardwareAtomics> owner;
   EXPECT_EQ(owner.tag() & PageState::mask, 0u);
   std::set<std::uintptr_t> tags;
   for (const std::uintptr_t state : {PageState::open, PageState::full, PageState::idle}) {
     const std::uintptr_t tag = owner.tag() | state;
     tags.insert(tag);
-    EXPECT_EQ(Owner<HardwareAtomics>::of(tag), &owner);
+    EXPECT_EQ(RemoteFreeQueue<HardwareAtomics>::of(tag), &owner);
     EXPECT_EQ(tag & PageState::mask, state);
   }
   EXPECT_EQ(tags.size(), 3u);
-  EXPECT_EQ(Owner<HardwareAtomics>::of(0), nullptr);
+  EXPECT_EQ(RemoteFreeQueue<HardwareAtomics>::of(0), nullptr);
 }
 
 }  // namespace

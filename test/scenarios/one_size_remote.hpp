@@ -35,7 +35,7 @@ struct OneSizeRemote {
     }
     void announce() const {
       if (page->announced.fetch_add(1, Order::acq_rel) == 0) {
-        Owner<typename Page::Atomics>::of(page->tag.load(Order::relaxed))->push(page);
+        RemoteFreeQueue<typename Page::Atomics>::of(page->tag.load(Order::relaxed))->push(page);
       }
     }
 

@@ -65,7 +65,7 @@ TEST(LateDoubleFree, under_way_when_its_page_becomes_idle_keeps_the_page) {
   for (std::size_t index = 0; index < slots; ++index) {
     allocator.deallocate_remote(objects[index], layout);
   }
-  // The owner's exchanges: the inbox, the announcement, the page's first word. After that one another
+  // The owner's exchanges: the queue, the announcement, the page's first word. After that one another
   // thread sets a bit there, and gets no further.
   std::thread other;
   const auto free_again = [&] {

@@ -10,48 +10,11 @@
 #include <utility>
 #include <vector>
 
-#include "slabmalloc/page/embedded_page.hpp"
-#include "support/frames.hpp"
-#include "support/misuse_recorder.hpp"
 #include "support/random.hpp"
+#include "zone/remote_buffer_fixture.hpp"
 
 namespace slabmalloc {
 namespace {
-
-constexpr std::size_t no_limit = std::size_t{1} << 40;
-
-/// Open pages of small objects, all of them live, and their owner.
-class RemoteBufferTest : public testing::Test {
- protected:
-  using Page = ObjectPage;
-  using Header = Page::Header;
-  static constexpr std::size_t object_bytes = 16;
-  static inline const SlotGeometry geometry = Page::geometry(object_bytes);
-
-  Header* add_page() {
-    Header* page = Page::header_of(frames_.page<Page>());
-    page->tag.store(owner_.tag(), Order::relaxed);
-    page->seal.store(page->seal_for(object_bytes), Order::relaxed);
-    page->announced.store(0, Order::relaxed);
-    for (std::uint32_t word = 0; word < geometry.words; ++word) {
-      page->remote(word, geometry.words).store(0, Order::relaxed);
-    }
-    return page;
-  }
-  static RemoteFree<HardwareAtomics> free_of(Header* page, std::uint32_t slot) {
-    return {page, Page::frame_of(page), &geometry, slot / word_bits, Word{1} << (slot % word_bits)};
-  }
-  static Word remote(Header* page, std::uint32_t word) {
-    return page->remote(word, geometry.words).load(Order::relaxed);
-  }
-  static std::uint32_t announced(Header* page) { return page->announced.load(Order::relaxed); }
-
-  static constexpr auto fence_ = [] { return true; };
-
-  test::FrameSource frames_;
-  test::MisuseRecorder misuse_;
-  Owner<HardwareAtomics> owner_;
-};
 
 TEST_F(RemoteBufferTest, a_delivered_free_is_marked_and_announced_once) {
   Header* page = add_page();
@@ -60,8 +23,8 @@ TEST_F(RemoteBufferTest, a_delivered_free_is_marked_and_announced_once) {
   EXPECT_EQ(announced(page), 1u);
   free_of(page, 71).deliver();
   EXPECT_EQ(announced(page), 2u);
-  EXPECT_EQ(owner_.take(), page);
-  EXPECT_EQ(owner_.take(), nullptr) << "the second free found the page queued";
+  EXPECT_EQ(queue_.take(), page);
+  EXPECT_EQ(queue_.take(), nullptr) << "the second free found the page queued";
 }
 
 TEST_F(RemoteBufferTest, a_slot_that_is_delivered_twice_is_reported_and_announced_once) {
@@ -81,12 +44,12 @@ TEST_F(RemoteBufferTest, a_slot_that_is_delivered_twice_is_reported_and_announce
 
 TEST_F(RemoteBufferTest, a_free_on_a_page_without_live_objects_is_reported_and_not_marked) {
   Header* page = add_page();
-  page->tag.store(owner_.tag() | PageState::idle, Order::relaxed);
+  page->tag.store(queue_.tag() | PageState::idle, Order::relaxed);
   free_of(page, 5).deliver();
   EXPECT_EQ(misuse_.take_count(MisuseKind::DoubleFree), 1u);
   EXPECT_EQ(remote(page, 0), Word{0});
   EXPECT_EQ(announced(page), 0u);
-  EXPECT_EQ(owner_.take(), nullptr);
+  EXPECT_EQ(queue_.take(), nullptr);
 }
 
 TEST_F(RemoteBufferTest, frees_of_one_word_become_one_announcement) {
@@ -102,8 +65,8 @@ TEST_F(RemoteBufferTest, frees_of_one_word_become_one_announcement) {
   EXPECT_EQ(remote(page, 0), ~Word{0});
   EXPECT_EQ(announced(page), word_bits);
   EXPECT_EQ(buffer.buffered_bytes(), 0u);
-  EXPECT_EQ(owner_.take(), page);
-  EXPECT_EQ(owner_.take(), nullptr);
+  EXPECT_EQ(queue_.take(), page);
+  EXPECT_EQ(queue_.take(), nullptr);
 }
 
 TEST_F(RemoteBufferTest, a_free_merges_with_those_of_its_word_alone) {
@@ -200,91 +163,6 @@ TEST_F(RemoteBufferTest, no_more_bytes_are_withheld_than_allowed) {
   }
 }
 
-TEST_F(RemoteBufferTest, a_scavenger_takes_everything_out) {
-  Header* page = add_page();
-  RemoteBuffer<HardwareAtomics, 4> buffer;
-  EXPECT_FALSE(buffer.holds_some());
-  for (const std::uint32_t slot : {1u, 2u, word_bits, 3 * word_bits + 5}) {
-    buffer.add(free_of(page, slot), no_limit);
-  }
-  EXPECT_TRUE(buffer.holds_some());
-  const std::uint32_t before = announced(page);
-  buffer.take_all(fence_).deliver();
-  EXPECT_FALSE(buffer.holds_some());
-  EXPECT_EQ(buffer.buffered_bytes(), 0u);
-  EXPECT_EQ(announced(page), 4u);
-  EXPECT_LT(before, 4u);
-  EXPECT_FALSE(buffer.merge(page, 3)) << "its word is gathered no more";
-  buffer.add(free_of(page, 3), no_limit);
-  EXPECT_TRUE(buffer.merge(page, 4)) << "and again, after the scavenge";
-  buffer.flush_all();
-  EXPECT_EQ(announced(page), 6u);
-  EXPECT_EQ(misuse_.take_count(MisuseKind::DoubleFree), 0u);
-}
-
-TEST_F(RemoteBufferTest, while_a_scavenger_is_there_frees_are_delivered_at_once) {
-  Header* page = add_page();
-  RemoteBuffer<HardwareAtomics, 4> buffer;
-  buffer.add(free_of(page, 1), no_limit);
-  int fences = 0;
-  const auto taken = buffer.take_all([&] {
-    if (++fences == 1) {
-      buffer.add(free_of(page, 2), no_limit);
-      EXPECT_EQ(announced(page), 1u);
-      EXPECT_TRUE(buffer.merge(page, 3)) << "that is still to be seen by the scavenger";
-    } else {
-      EXPECT_FALSE(buffer.merge(page, 4)) << "the word's key was taken away";
-      buffer.add(free_of(page, 4), no_limit);
-    }
-    buffer.flush_all();
-    EXPECT_EQ(announced(page), static_cast<std::uint32_t>(fences)) << "the scavenger takes the rest";
-    return true;
-  });
-  EXPECT_EQ(fences, 2);
-  EXPECT_EQ(taken.count, 1u);
-  taken.deliver();
-  EXPECT_EQ(announced(page), 4u);
-  buffer.flush_all();
-  EXPECT_EQ(announced(page), 4u);
-}
-
-TEST_F(RemoteBufferTest, what_a_scavenger_leaves_is_delivered_all_the_same) {
-  Header* page = add_page();
-  for (const bool by_owner : {false, true}) {
-    RemoteBuffer<HardwareAtomics, 4> buffer;
-    const std::uint32_t before = announced(page);
-    const std::uint32_t first = by_owner ? 10 : 20;
-    buffer.add(free_of(page, first), no_limit);
-    int fences = 0;
-    EXPECT_EQ(buffer.take_all([&] { return ++fences == 1; }).count, 0u) << "without a second fence";
-    EXPECT_EQ(buffer.take_all([] { return false; }).count, 0u) << "without a fence";
-    EXPECT_TRUE(buffer.holds_some());
-    EXPECT_EQ(announced(page), before);
-    if (by_owner) {
-      buffer.flush_all();
-    } else {
-      buffer.add(free_of(page, first + 1), no_limit);
-      buffer.take_all(fence_).deliver();
-    }
-    EXPECT_EQ(announced(page) - before, by_owner ? 1u : 2u);
-  }
-}
-
-TEST_F(RemoteBufferTest, a_flush_that_meets_a_scavenger_who_gives_up_is_made_up_for) {
-  Header* page = add_page();
-  RemoteBuffer<HardwareAtomics, 4> buffer;
-  buffer.add(free_of(page, 1), no_limit);
-  const auto taken = buffer.take_all([&] {
-    buffer.flush_all();
-    return false;
-  });
-  EXPECT_EQ(taken.count, 0u);
-  EXPECT_EQ(announced(page), 0u);
-  EXPECT_TRUE(buffer.holds_some()) << "so that the next scavenger, or flush, finds it";
-  buffer.flush_all();
-  EXPECT_EQ(announced(page), 1u);
-}
-
 TEST_F(RemoteBufferTest, every_free_is_delivered_exactly_once_whatever_the_order) {
   test::Random random;
   for (int round = 0; round < 20; ++round) {
@@ -320,7 +198,7 @@ TEST_F(RemoteBufferTest, every_free_is_delivered_exactly_once_whatever_the_order
     }
     buffer.flush_all();
     std::set<Header*> queued;
-    while (Header* page = owner_.take()) {
+    while (Header* page = queue_.take()) {
       ASSERT_TRUE(queued.insert(page).second);
     }
     ASSERT_EQ(queued.size(), pages.size());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "slabmalloc/zone/selected_word.hpp"
+#include "slabmalloc/zone/current_page.hpp"
 
 #include <gtest/gtest.h>
 

@@ -2,7 +2,7 @@
 //
 // CpuPart: what one CPU has of a CpuZones, and the section in which it is used.
 //
-//   part pointer ──► | zone: classes, inbox, remote buffer | frame cache of empty frames | reserve of objects |
+//   part pointer ──► | zone: classes, queue, remote buffer | frame cache of empty frames | reserve of objects |
 //     ▲        ▲                                     ▲                       ▲
 //     │        └── in a section only ────────────────┘                       └── anyone takes, in any context
 //     └── a pointer of the CPU's; null for as long as a section lasts

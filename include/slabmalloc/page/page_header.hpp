@@ -1,29 +1,34 @@
 // SPDX-License-Identifier: MIT
 //
-// PageHeader: the meta-data of one page and the protocol of remote frees on it.
+// PageHeader: the meta-data of one page, and what its bitmaps tell.
 //
-// The header lies at a fixed place per page type; the bitmaps lie directly below it, going down:
+// The header lies at a fixed place for each page type. The bitmaps lie directly below it:
 //
 //        remote[w-1] … remote[0] | local[w-1] … local[0] | PageHeader
 //                                                         ^ header address
 //
-// Bit 1 means free. `local` is written by the owner alone with plain stores. `remote` is written by
-// everyone else: a set bit is a free that the owner has not drained yet. A slot is live if and only
-// if neither bit is set. Bits of `local` beyond the last slot are always set, so that a word whose slots
-// are all free has all bits set.
+// Bit 1 means free. The owner alone writes `local`, with plain stores. Everyone else writes `remote`:
+// a set bit is a free that the owner has not drained yet. A slot is live if and only if neither bit is
+// set. The bits of `local` beyond the last slot are always set, so a word whose slots are all free has
+// all bits set.
 //
-// On 64-bit targets the header has 48 bytes, so that with one word of each bitmap it fills a cache
-// line of 64: 63 objects of 64 B in a page of 4 KiB.
+// On 64-bit targets the header has 48 bytes. With one word of each bitmap it fills a cache line of
+// 64 bytes: a page of 4 KiB holds 63 objects of 64 bytes.
 //
-// Remote free, by any thread:              Draining, by the owner:
-//   remote[w] |= mask          (release)     take a page off the inbox
+// Remote free, by any thread:              Drain, by the owner:
+//   remote[w] |= mask          (release)     take a page off the queue
 //   old = announced += n       (acq_rel)     n = announced.exchange(0)          (acq_rel)
-//   old == 0: push on the inbox (release)    bits = remote[w].exchange(0)       (acquire)
+//   old == 0: push on the queue (release)    bits = remote[w].exchange(0)       (acquire)
 //                                            local |= bits, pending += |bits| - n
 //
-// The announcement, with the push if it was the first, is the freeing thread's last access to the page.
-// So if all slots are free in `local` and pending is 0, no access is outstanding and the page may be
-// given back. Nothing counts how many slots are in use; the bitmap tells.
+// The announcement, with the push if it was the first, is the freeing thread's last access to the
+// page. If all slots are free in `local` and `pending` is 0, then no access is outstanding and the
+// page may go back to its pager. Nothing counts the slots in use; the bitmap tells.
+//
+// Invariants of a page in a size class, each with its line in validate():
+//   P1  tag = owner's address | state of the list that the page is in
+//   P2  seal and class are those of the size class
+//   P3  at or above `slots` every bit of local is set and none of remote
 #pragma once
 
 #include <cstddef>
@@ -31,11 +36,12 @@
 
 #include "slabmalloc/base/atomics.hpp"
 #include "slabmalloc/base/bits.hpp"
+#include "slabmalloc/classes/slot_geometry.hpp"
 
 namespace slabmalloc {
 
-/// The states of a page, kept in the low bits of its owner tag so that one compare with the plain
-/// tag covers "mine, and an ordinary free will do".
+/// The states of a page, kept in the low bits of its owner tag. One compare with the plain tag then
+/// covers "mine, and an ordinary free will do".
 struct PageState {
   static constexpr std::uintptr_t open = 0;  ///< Current or partial.
   static constexpr std::uintptr_t full = 1;  ///< No free slot: the first free must relist it.
@@ -43,21 +49,28 @@ struct PageState {
   static constexpr std::uintptr_t mask = 63;
 };
 
-/// The meta-data of a page. See the picture above for where the bitmaps are.
+/// The result of a free by the owner.
+enum class FreeOutcome : std::uint8_t {
+  Freed,        ///< The slot is free.
+  WordEmptied,  ///< The slot is free, and so are all of its word: the page may be empty.
+  Rejected,     ///< The slot was free already; nothing changed.
+};
+
+/// The meta-data of a page. See the picture above for the place of the bitmaps.
 template <class AtomicsT>
 struct PageHeader {
   using Atomics = AtomicsT;
   template <class T>
   using Cell = typename Atomics::template Cell<T>;
 
-  Cell<std::uintptr_t> tag;       ///< Owner's address | PageState; 0: in no size class.
-  PageHeader* next = nullptr;     ///< Owner's lists.
-  PageHeader* previous = nullptr;       ///< The page itself while it is current, and in no list.
-  PageHeader* inbox_next = nullptr;     ///< Written by whoever pushes the page on an inbox.
-  Cell<std::uint32_t> announced;        ///< Remote frees told to the owner, not yet taken.
-  std::uint32_t pending : 24;           ///< Bits drained whose announcement was not yet taken.
-  std::uint32_t class_index : 8;        ///< Size class within the owner.
-  Cell<std::uint32_t> seal;             ///< Proves that this is a page of slots of a given size.
+  Cell<std::uintptr_t> tag;          ///< Owner's address | PageState; 0: in no size class.
+  PageHeader* next = nullptr;        ///< The owner's lists.
+  PageHeader* previous = nullptr;    ///< The page itself while it is current, and in no list.
+  PageHeader* queue_next = nullptr;  ///< Written by the thread that pushes the page on a queue.
+  Cell<std::uint32_t> announced;     ///< Remote frees told to the owner, not yet taken.
+  std::uint32_t pending : 24;        ///< Bits drained whose announcement was not yet taken.
+  std::uint32_t class_index : 8;     ///< Size class within the owner.
+  Cell<std::uint32_t> seal;          ///< Proves that this is a page of slots of a given size.
 
   /// True of the page that its size class allocates from. Thread: owner.
   bool is_current() const noexcept { return previous == this; }
@@ -69,6 +82,26 @@ struct PageHeader {
     return bitmap()[-1 - static_cast<std::ptrdiff_t>(words + word)];
   }
 
+  /// Frees slot `slot` of an open page of `words` words. Thread: owner. Cost: constant, no call.
+  /// Fails: Rejected if the slot is free. Without `Checked` it does not fail: a benchmark measures
+  /// the cost of the check by that.
+  template <bool Hardened, bool Checked = true>
+  [[gnu::always_inline]] FreeOutcome free_slot(std::uint32_t words, std::uint32_t slot) noexcept {
+    Cell<Word>& word = local(slot / word_bits);
+    Word free = word.load(Order::relaxed);
+    if (test_and_set(free, slot) && Checked) [[unlikely]] {
+      return FreeOutcome::Rejected;
+    }
+    if constexpr (Hardened) {
+      // A bit here that the owner has not drained: another thread freed the slot first.
+      if (is_set(remote(slot / word_bits, words).load(Order::relaxed), slot)) [[unlikely]] {
+        return FreeOutcome::Rejected;
+      }
+    }
+    word.store(free, Order::relaxed);
+    return free == ~Word{0} && !is_current() ? FreeOutcome::WordEmptied : FreeOutcome::Freed;
+  }
+
   /// True if slot `slot` of a page of `words` words is free as far as can be seen. Thread: any.
   bool is_free(std::uint32_t slot, std::uint32_t words) noexcept {
     const std::uint32_t word = slot / word_bits;
@@ -78,12 +111,85 @@ struct PageHeader {
             is_set(remote(word, words).load(Order::relaxed), slot));
   }
 
+  /// True if no slot is live and no free of one is under way. Thread: owner. Cost: O(words).
+  bool is_empty(std::uint32_t words) noexcept {
+    // Frees in the order of addresses, up or down, leave one end last. So look at that end first.
+    if (local(words - 1).load(Order::relaxed) != ~Word{0}) {
+      return false;
+    }
+    for (std::uint32_t word = 0; word + 1 < words; ++word) {
+      if (local(word).load(Order::relaxed) != ~Word{0}) {
+        return false;
+      }
+    }
+    return pending == 0;
+  }
+
+  /// The slots that are free for the owner. Thread: owner. Cost: O(words).
+  std::uint32_t count_free(const SlotGeometry& geometry) noexcept {
+    std::uint32_t free = 0;
+    for (std::uint32_t word = 0; word < geometry.words; ++word) {
+      // Most words of a page that its class leaves are 0.
+      const Word bits = local(word).load(Order::relaxed) & geometry.word_mask(word);
+      free += bits != 0 ? count_ones(bits) : 0;
+    }
+    return free;
+  }
+
+  /// Makes the header one of an empty page of class `index`, in no list, without an owner.
+  void format(const SlotGeometry& geometry, std::uint32_t index) noexcept {
+    next = previous = queue_next = nullptr;
+    announced.store(0, Order::relaxed);
+    pending = 0;
+    class_index = index & 0xFFu;
+    for (std::uint32_t word = 0; word < geometry.words; ++word) {
+      local(word).store(~Word{0}, Order::relaxed);
+      remote(word, geometry.words).store(0, Order::relaxed);
+    }
+    seal.store(seal_for(geometry.object_size), Order::relaxed);
+  }
+
+  /// Calls `visitor(slot)` for each slot that is in neither bitmap. Thread: owner. Cost: O(slots).
+  template <class Visitor>
+  void for_each_live(const SlotGeometry& geometry, Visitor&& visitor) noexcept {
+    for (std::uint32_t word = 0; word < geometry.words; ++word) {
+      Word live = geometry.word_mask(word) & ~local(word).load(Order::relaxed) &
+                  ~remote(word, geometry.words).load(Order::relaxed);
+      for (; live != 0; live &= live - 1) {
+        visitor(word * word_bits + lowest_bit(live));
+      }
+    }
+  }
+
   /// The value of `seal` for a header here over slots of `object_size` bytes. Never 0.
   std::uint32_t seal_for(std::size_t object_size) const noexcept {
     const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(this));
     const std::uint64_t mixed =
         (address ^ (std::uint64_t{object_size} << 40)) * std::uint64_t{0x9E3779B97F4A7C15};
     return static_cast<std::uint32_t>(mixed >> 32) | 1;
+  }
+  /// True if the header is sealed for slots of `object_size` bytes. Thread: any.
+  bool has_seal_for(std::size_t object_size) const noexcept {
+    return seal.load(Order::relaxed) == seal_for(object_size);
+  }
+
+  /// The broken invariant of a page of class `index` that is tagged `expected_tag`, or null.
+  const char* validate(const SlotGeometry& geometry, std::uint32_t index,
+                       std::uintptr_t expected_tag) noexcept {
+    if (tag.load(Order::relaxed) != expected_tag) {
+      return "P1: a page's tag is its owner's and shows its list";
+    }
+    if (!has_seal_for(geometry.object_size) || class_index != (index & 0xFFu)) {
+      return "P2: a page's seal and class are those of its size class";
+    }
+    for (std::uint32_t word = 0; word < geometry.words; ++word) {
+      const Word beyond = ~geometry.word_mask(word);
+      if ((local(word).load(Order::relaxed) & beyond) != beyond ||
+          (remote(word, geometry.words).load(Order::relaxed) & beyond) != 0) {
+        return "P3: at or above `slots` every bit of local is set and none of remote";
+      }
+    }
+    return nullptr;
   }
 
  private:

@@ -15,6 +15,7 @@
 #include "slabmalloc/classes/listed_size_classes.hpp"
 #include "slabmalloc/classes/size_class_table.hpp"
 #include "slabmalloc/page/embedded_page.hpp"
+#include "slabmalloc/zone/remote_free_queue.hpp"
 
 namespace slabmalloc {
 
@@ -35,6 +36,9 @@ struct CommonConfig {
   using Atomics = HardwareAtomics;
   /// The table of object sizes.
   using SizeClasses = FineSizeClasses;
+  /// How remote frees reach the owner of a page: RemoteFreeQueue, or a type with the same members.
+  template <class AtomicsT>
+  using Queue = RemoteFreeQueue<AtomicsT>;
   /// Empty pages that a class of a paged zone keeps for its next use.
   static constexpr std::uint32_t idle_pages_per_class = 1;
   /// Empty pages of each kind that a paged zone keeps for any of its classes, so that a pair of calls

@@ -6,6 +6,10 @@
 #include <concepts>
 #include <cstddef>
 
+#include "slabmalloc/base/layout.hpp"
+#include "slabmalloc/base/misuse.hpp"
+#include "slabmalloc/base/result.hpp"
+
 namespace slabmalloc {
 
 /// A page frame, or the lack of one. A pager may simply return a pointer.
@@ -39,22 +43,53 @@ concept RunPager =
       { pager.deallocate_run(run, bytes, alignment) } noexcept;
     };
 
-/// The pager of a client that has scavengers (see Owner). An owner that must take in all that others freed lets a scavenge
-/// end first. It cannot spin meanwhile: a scavenger on the processor of a more urgent owner does not run before that one
-/// sleeps, and how to sleep the client knows.
-///   pause_scavenging()     returns when no scavenge goes on, and lets none begin
-///   resume_scavenging()   lets them begin again, soon afterwards
-/// With any other pager, what a scavenger looks at is left for another time.
-template <class P>
-concept ScavengingPauser = requires(P& pager) {
-  { pager.pause_scavenging() } noexcept;
-  { pager.resume_scavenging() } noexcept;
-};
-
 /// Stands for a pager where the client refills by hand.
 struct NoPager {
   static constexpr Frame allocate_frame(std::size_t) noexcept { return {}; }
   static constexpr void deallocate_frame(void*, std::size_t) noexcept {}
+};
+
+/// Runs of a pager that has them, and the answer of one that has not. Thread: the zone's owner.
+template <class PagerT>
+struct PagerRuns {
+  struct Run {
+    Result<void*> address_or_error;
+    bool zeroed;
+  };
+
+  static constexpr bool exist = RunPager<PagerT>;
+
+  /// A size of 0 counts as 1. Fails: OutOfMemory; InvalidLayout if the pager has no runs.
+  [[gnu::noinline]] static Run allocate([[maybe_unused]] PagerT* pager,
+                                        [[maybe_unused]] Layout layout) noexcept {
+    if constexpr (exist) {
+      const Frame run = pager->allocate_run(bytes_of(layout), layout.align());
+      if (run.address != nullptr) {
+        return {run.address, run.zeroed};
+      }
+      return {AllocationError::OutOfMemory, false};
+    } else {
+      return {AllocationError::InvalidLayout, false};
+    }
+  }
+
+  /// A null pointer is none. Fails: SizeMismatch to the misuse hook if the pager has no runs.
+  [[gnu::noinline]] static void deallocate([[maybe_unused]] PagerT* pager, void* object,
+                                           [[maybe_unused]] Layout layout) noexcept {
+    if (object == nullptr) {
+      return;
+    }
+    if constexpr (exist) {
+      pager->deallocate_run(object, bytes_of(layout), layout.align());
+    } else {
+      report_misuse({MisuseKind::SizeMismatch, object, 0, 0});
+    }
+  }
+
+ private:
+  static constexpr std::size_t bytes_of(Layout layout) noexcept {
+    return layout.size() != 0 ? layout.size() : 1;
+  }
 };
 
 }  // namespace slabmalloc

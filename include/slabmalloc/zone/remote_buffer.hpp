@@ -1,11 +1,25 @@
 // SPDX-License-Identifier: MIT
 //
-// RemoteBuffer: a zone's frees of other owners' objects, gathered by bitmap word before they are told.
+// RemoteBuffer: a zone's frees of other owners' objects, gathered by bitmap word before they are
+// delivered.
 //
-// A small direct-mapped table of {page, word, mask}: frees that fall into the same word become one
-// atomic operation. What is gathered is buffered from its owner, so it is bounded: in bytes, by what a
-// configuration allows, and in time: by every 64th claim of the zone that holds it at the latest and, since that
-// zone's thread may sleep for ever, by scavengers. A buffered object still counts as used, which pins its page.
+//   free ──► merge: same word ──► mask |= bit                      up to 64 frees, then one
+//        └─► add:   new word  ──► replaces the entry, delivers it  atomic operation for all
+//
+// The buffer is a small direct-mapped table of {page, word, mask}. Buffered frees are missing at their
+// owners, so the buffer is bounded in bytes by its configuration and in time by its zone, which
+// delivers at the latest every claims_per_drain claims. A buffered object still counts as used, which
+// pins its page.
+//
+// A zone whose thread sleeps delivers nothing. If the queue policy has a shared `Lock`, another thread
+// may take everything out (take_all). The lock keeps the two apart. merge(), which serves most frees,
+// does not take that lock; it sets the entry's own mark, and learns from the entry's missing key that
+// a scavenger is there. The owner must not write the word that tells it so: it could put back what the
+// scavenger took away. Therefore keys are written under the lock, and merge() writes none.
+//
+// Invariants, by entry:
+//   mask = 0, or free.page and free.word are those of the mask's slots
+//   key = 0, or key = key_of(free.page, free.word) and ones(mask) + room = slots_allowed()
 #pragma once
 
 #include <cstddef>
@@ -13,79 +27,20 @@
 
 #include "slabmalloc/base/misuse.hpp"
 #include "slabmalloc/classes/slot_geometry.hpp"
-#include "slabmalloc/zone/asymmetric_lock.hpp"
-#include "slabmalloc/zone/owner.hpp"
+#include "slabmalloc/zone/remote_free_queue.hpp"
 
 namespace slabmalloc {
 
-/// Slots of one bitmap word of one page, freed by a thread that does not own it.
-template <class Atomics>
-struct RemoteFree {
-  PageHeader<Atomics>* page = nullptr;
-  std::byte* first_slot = nullptr;
-  const SlotGeometry* geometry = nullptr;
-  std::uint32_t word = 0;
-  Word mask = 0;
-
-  /// The slot, where it is one. Pre: mask is not 0.
-  std::uint32_t slot() const noexcept { return word * word_bits + lowest_bit(mask); }
-
-  /// Reports each slot of `slots` in this word as freed twice.
-  void report_double_frees(Word slots) const noexcept {
-    for (; slots != 0; slots &= slots - 1) {
-      const std::size_t slot = std::size_t{word} * word_bits + lowest_bit(slots);
-      report_misuse({MisuseKind::DoubleFree, first_slot + slot * geometry->object_size,
-                     geometry->object_size, slot});
-    }
-  }
-
-  /// Frees the slots: marks them and tells the owner. Thread: any; lock-free and without a wait, so
-  /// callable in interrupt handlers on any processor.
-  /// Order: the fetch_or's release is paired with the acquire in SizeClass::drain_remote_bits(): what this
-  /// thread did with the objects happens before their next use. The fetch_add's release makes the bits
-  /// visible to who takes the announcement; its acquire, with the release half of the exchange in
-  /// SizeClass::drain_page(), lets the link be written after the owner read it.
-  /// Post: the announcement, with the push if it was the first, was the last access to the page.
-  void deliver() const noexcept {
-    // A live object pins its page: there is one, of this class, with an owner, and not idle. Otherwise the
-    // object was freed by someone else while this free was gathered or under way.
-    const std::uintptr_t tag = page->tag.load(Order::relaxed);
-    if (tag == 0 || (tag & PageState::mask) == PageState::idle ||
-        page->seal.load(Order::relaxed) != page->seal_for(geometry->object_size)) [[unlikely]] {
-      report_double_frees(mask);
-      return;
-    }
-    const Word before = page->remote(word, geometry->words).fetch_or(mask, Order::release);
-    if ((before & mask) != 0) [[unlikely]] {
-      report_double_frees(before & mask);
-    }
-    const std::uint32_t freed = count_ones(mask & ~before);
-    if (freed == 0) [[unlikely]] {
-      return;
-    }
-    if (page->announced.fetch_add(freed, Order::acq_rel) == 0) {
-      Owner<Atomics>::of(tag)->push(page);
-    }
-  }
-};
-
-/// A direct-mapped table of `Entries` words' frees. Thread: the zone's owner, but for what scavengers may call.
-///
-/// All of it is behind a lock. merge(), which is most frees, has a second one, the same with other words: its mark
-/// is the entry's, and what tells it of a scavenger is that the key is gone. The owner must not write that word while
-/// a scavenger does: it could put back what the scavenger took away. So a scavenger passes the first lock, behind which
-/// keys are written, and takes them away then; and merge() writes none.
-///
-/// Invariants, by entry: mask = 0, or free.page and free.word are those of the mask's slots; key = 0, or
-/// key = key_of(free.page, free.word) and ones(mask) + room = slots_allowed().
-template <class Atomics, std::size_t Entries>
+/// A direct-mapped table of the frees of `Entries` words. Thread: the zone's owner, where nothing else
+/// is said.
+template <class Atomics, std::size_t Entries, class Lock = OwnerOnlyLock>
 class RemoteBuffer {
   static_assert(is_power_of_two(Entries), "entries are selected by a hash");
 
  public:
   using Header = PageHeader<Atomics>;
 
-  /// What a scavenger took out, to be delivered.
+  /// Frees that a scavenger took out, to be delivered.
   struct BufferedFrees {
     RemoteFree<Atomics> frees[Entries];
     std::size_t count = 0;
@@ -99,7 +54,7 @@ class RemoteBuffer {
 
   constexpr RemoteBuffer() noexcept = default;
 
-  /// The bytes of what is gathered; 0 while a scavenger is taking it.
+  /// The bytes of all buffered objects; 0 while a scavenger takes them.
   std::size_t buffered_bytes() const noexcept {
     std::size_t bytes = 0;
     if (lock_.try_lock_owner()) {
@@ -113,24 +68,25 @@ class RemoteBuffer {
     return bytes;
   }
 
-  /// Gathers the free of slot `slot` of `page` if frees of its word are being gathered and there is room
-  /// for more; false if not, or if the slot is among them: then nothing is done. Cost: constant, no call.
+  /// Buffers the free of slot `slot` of `page` if frees of its word are buffered and there is room.
+  /// False, and nothing done, if not, or if the slot is among them. Cost: constant, no call.
   [[gnu::always_inline]] bool merge(const Header* page, std::uint32_t slot) noexcept {
     const std::uintptr_t key = key_of(page, slot / word_bits);
     Entry* place = &entry_of(key);
-    // Else GCC keeps base and offset in registers of their own, which are then too few: 8 more instructions.
+    // Else GCC keeps base and offset in registers of their own, which are then too few: 8 more
+    // instructions.
     __asm__("" : "+r"(place));
     Entry& entry = *place;
-    // Threads without a zone share an empty buffer, which they must not write to: this is where they leave.
+    // Threads without a zone share an empty buffer, which they must not write: they leave here.
     if (entry.key.load(Order::relaxed) != key) [[unlikely]] {
       return false;
     }
     return entry.merge(key, slot);
   }
 
-  /// Gathers `free`, of one slot; delivers what was in its place, or all of its word if there is no more
-  /// room. Never buffers more than `limit_bytes`. A second free of a slot that is still gathered here is
-  /// reported. While a scavenger is there, `free` is delivered at once.
+  /// Buffers `free`, of one slot. Delivers the entry that it replaces, or all of its word if the room
+  /// is used up. Never buffers more than `limit_bytes`. Reports a second free of a buffered slot.
+  /// While a scavenger holds the lock, delivers `free` at once.
   void add(const RemoteFree<Atomics>& free, std::size_t limit_bytes) noexcept {
     if (!lock_.try_lock_owner()) [[unlikely]] {
       free.deliver();
@@ -142,7 +98,7 @@ class RemoteBuffer {
       replace(entry, key, free, limit_bytes);
       return;
     }
-    // Reports and deliveries come after leaving: what a handler does may take long, and scavengers wait.
+    // Reports and deliveries come after unlocking: a misuse handler may take long.
     if ((entry.free.mask & free.mask) != 0) [[unlikely]] {
       lock_.unlock_owner();
       free.report_double_frees(free.mask);
@@ -159,10 +115,10 @@ class RemoteBuffer {
     due.deliver();
   }
 
-  /// Delivers everything, or leaves the rest to a scavenger that is there.
+  /// Delivers everything, or leaves the rest to a scavenger that holds the lock.
   void flush_all() noexcept { flush_some(Entries); }
 
-  /// Delivers what is gathered of at most `words` words, in turn.
+  /// Delivers the frees of at most `words` words, in turn.
   void flush_some(std::size_t words) noexcept {
     if (!holds_some()) {
       return;
@@ -191,18 +147,19 @@ class RemoteBuffer {
     }
   }
 
-  /// False if nothing is gathered. Thread: any; a hint.
+  /// False if nothing is buffered. Thread: any; a hint.
   bool holds_some() const noexcept { return holds_some_.load(Order::relaxed); }
 
-  /// Takes everything out, for the scavenger to deliver; nothing if the owner is at it right now, or if there is
-  /// no fence. Thread: any but the owner. `fence` is as in AsymmetricLock::try_lock_scavenger().
+  /// Takes everything out, for the scavenger to deliver. Nothing if the owner holds the lock or sets a
+  /// mark right now, or if `fence()` fails, which is as in Lock::try_lock_scavenger().
+  /// Thread: any but the owner.
   template <class Fence>
   BufferedFrees take_all(Fence&& fence) noexcept {
     BufferedFrees result;
     const auto is_merging = [this]() noexcept {
       bool some = false;
       for (const Entry& entry : entries_) {
-        some = some || entry.merging.load(Order::acquire);
+        some = some || entry.mark.is_set();
       }
       return some;
     };
@@ -226,33 +183,28 @@ class RemoteBuffer {
 
  private:
   struct alignas(64) Entry {
-    template <class T>
-    using Cell = typename Atomics::template Cell<T>;
-
-    Cell<std::uintptr_t> key;   ///< 0: not to be merged with. Scavengers clear it before they are inside.
-    Cell<bool> merging{false};  ///< The owner is in merge().
-    std::uint32_t room = 0;     ///< Slots that may be added.
+    typename Atomics::template Cell<std::uintptr_t> key;  ///< 0: not to be merged with.
+    [[no_unique_address]] typename Lock::Mark mark;       ///< The owner is in merge().
+    std::uint32_t room = 0;                               ///< Slots that may be added.
     RemoteFree<Atomics> free;
 
     /// Adds a slot if there is room, it is not there already, and the key was not taken away.
-    /// Order: leaving releases, with the acquire in take_all(): the slot is seen.
     [[gnu::always_inline]] bool merge(std::uintptr_t expected, std::uint32_t slot) noexcept {
-      merging.store(true, Order::relaxed);
-      compiler_fence();
+      mark.set();
       if (key.load(Order::relaxed) == expected && room != 0) [[likely]] {
         Word mask = free.mask;
         if (!test_and_set(mask, slot)) [[likely]] {
           free.mask = mask;
           --room;
-          merging.store(false, Order::release);
+          mark.clear();
           return true;
         }
       }
-      merging.store(false, Order::release);
+      mark.clear();
       return false;
     }
 
-    /// Empties the entry; what was in it. Inside the lock.
+    /// Empties the entry; returns what was in it. Under the lock.
     RemoteFree<Atomics> take() noexcept {
       const RemoteFree<Atomics> taken = free;
       key.store(0, Order::relaxed);
@@ -261,7 +213,7 @@ class RemoteBuffer {
     }
   };
 
-  /// The part of add() for a word that is not gathered yet. It leaves the lock.
+  /// The part of add() for a word that is not buffered yet. It unlocks.
   void replace(Entry& entry, std::uintptr_t key, const RemoteFree<Atomics>& free,
                std::size_t limit_bytes) noexcept {
     const RemoteFree<Atomics> due = entry.take();
@@ -287,7 +239,7 @@ class RemoteBuffer {
     return slots < word_bits ? static_cast<std::uint32_t>(slots) : word_bits;
   }
 
-  /// Unlike for every word of every page: the bitmaps of two pages do not overlap.
+  /// Different for every word of every page: the bitmaps of two pages do not overlap.
   static std::uintptr_t key_of(const Header* page, std::uint32_t word) noexcept {
     return reinterpret_cast<std::uintptr_t>(page) - word * sizeof(Word);
   }
@@ -303,7 +255,7 @@ class RemoteBuffer {
   }
 
   Entry entries_[Entries] = {};
-  mutable AsymmetricLock<Atomics> lock_;
+  [[no_unique_address]] mutable Lock lock_;
   typename Atomics::template Cell<bool> holds_some_{false};
   std::size_t next_to_flush_ = 0;
 };

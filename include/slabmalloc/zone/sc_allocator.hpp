@@ -13,9 +13,9 @@
 #include <cstdint>
 
 #include "slabmalloc/base/layout.hpp"
+#include "slabmalloc/base/layout_allocator.hpp"
+#include "slabmalloc/page/lookup.hpp"
 #include "slabmalloc/zone/config.hpp"
-#include "slabmalloc/zone/layout_allocator.hpp"
-#include "slabmalloc/zone/lookup.hpp"
 #include "slabmalloc/zone/size_class.hpp"
 
 namespace slabmalloc {
@@ -39,7 +39,7 @@ class SCAllocator {
     class_.configure(
         sound ? Page::geometry(static_cast<std::size_t>(align_up(wanted, alignment)))
               : SlotGeometry{},
-        0, owner_);
+        0, queue_);
   }
 
   /// The size in bytes it was made for.
@@ -73,23 +73,23 @@ class SCAllocator {
   /// Frees an object of this allocator; a null pointer is none. Thread: owner.
   /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook.
   void deallocate(void* object, Layout layout) noexcept {
-    const RemoteFree<Atomics> free = find(object, layout);
-    if (free.page == nullptr) {
+    const auto [page, slot] = find(object, layout);
+    if (page == nullptr) {
       return;
     }
-    if (Owner<Atomics>::of(free.page->tag.load(Order::relaxed)) == &owner_) {
-      class_.template free_in_any_state<false>(free.page, free.slot(), object);
+    if ((page->tag.load(Order::relaxed) & ~PageState::mask) == queue_.tag()) {
+      class_.template free_in_any_state<false>(page, slot, object);
     } else {
-      free.deliver();
+      free_of_slot<Page>(page, class_.geometry(), slot).deliver();
     }
   }
 
   /// Frees an object of this or any other SCAllocator of the same page type and slot size.
   /// Thread: any; lock-free and without a wait, callable in interrupt handlers.
   void deallocate_remote(void* object, Layout layout) noexcept {
-    const RemoteFree<Atomics> free = find(object, layout);
-    if (free.page != nullptr) {
-      free.deliver();
+    const auto [page, slot] = find(object, layout);
+    if (page != nullptr) {
+      free_of_slot<Page>(page, class_.geometry(), slot).deliver();
     }
   }
 
@@ -100,10 +100,10 @@ class SCAllocator {
   Result<void> refill(Page* page) noexcept {
     const std::size_t object_size = class_.geometry().object_size;
     const auto is_held = [object_size](const Header* header) {
-      return header->seal.load(Order::relaxed) == header->seal_for(object_size);
+      return header->has_seal_for(object_size);
     };
     if (class_.geometry().slots == 0 ||
-        !accept_frame(page, class_.frame_bytes(), object_size, owner_, is_held)) {
+        !accept_frame(page, class_.frame_bytes(), object_size, queue_.tag(), is_held)) {
       return AllocationError::InvalidLayout;
     }
     class_.add_page(Page::header_of(page), false);
@@ -149,7 +149,7 @@ class SCAllocator {
     if (void* object = class_.allocate_from_pages()) {
       return object;
     }
-    // The inbox may hold more than one slow path drains.
+    // The queue may hold more than one slow path drains.
     drain();
     if (void* object = class_.allocate_from_pages()) {
       return object;
@@ -164,7 +164,7 @@ class SCAllocator {
   }
 
   bool drain_queued_page() noexcept {
-    Header* page = owner_.take();
+    Header* page = queue_.take();
     if (page == nullptr) {
       return false;
     }
@@ -172,17 +172,17 @@ class SCAllocator {
     return true;
   }
 
-  /// The free of `object`; without a page for a null pointer and after a report.
-  RemoteFree<Atomics> find(void* object, Layout layout) const noexcept {
+  /// The slot that begins at `object`; none for a null pointer and after a report.
+  FoundSlot<Header> find(void* object, Layout layout) const noexcept {
     const SlotGeometry& geometry = class_.geometry();
     if (object != nullptr && !serves(layout)) {
       report_misuse({MisuseKind::SizeMismatch, object, geometry.object_size, 0});
       return {};
     }
-    return find_object<Page>(object, geometry, [](const Header*) { return false; });
+    return find_slot<Page>(object, geometry, [](const Header*) { return false; });
   }
 
-  Owner<Atomics> owner_;
+  RemoteFreeQueue<Atomics> queue_;
   SizeClass<Page> class_;
   std::size_t size_;
   std::uint32_t claims_since_drain_ = 0;

@@ -1,16 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// ZoneAllocator: all sizes of one owner (a CPU, a thread), one SizeClass for each.
+// ZoneAllocator: blocks of any size and alignment from the zone of one owner (a CPU, a thread).
 //
-//   client ──► zone ──► size class ──► page ──► pager          a free walks back only as far as
-//                │                      ▲                      the page
-//                └── remote buffer ─────┘ (another zone's)
-//
-// allocate():   the class's current word; else its next word; else the inbox is drained, then a
-//               partial or idle page of the class; else a page of the depot, an idle page of another
-//               class, a frame of the pager; else everything announced is taken in and the current
-//               pages of other classes may serve, if they are empty; else OutOfMemory.
-// deallocate(): own page: set a bit. Another owner's: gather in the remote buffer, deliver by word.
+//   client ──► layout ──► zone ──► size class ──► page ──► pager      a free walks back only as far as
+//                          │                       ▲                  the page
+//                          └──── remote buffer ────┘ (another zone's)
 //
 // Two forms: ZoneAllocator is refilled and reclaimed by hand; PagedZone does both through its pager.
 #pragma once
@@ -20,47 +14,44 @@
 #include <cstdint>
 
 #include "slabmalloc/base/layout.hpp"
-#include "slabmalloc/zone/layout_allocator.hpp"
+#include "slabmalloc/base/layout_allocator.hpp"
 #include "slabmalloc/zone/pager.hpp"
-#include "slabmalloc/zone/pager_runs.hpp"
-#include "slabmalloc/zone/zone_engine.hpp"
+#include "slabmalloc/zone/zone.hpp"
 
 namespace slabmalloc {
 
-/// Allocates objects of any size up to MAX_ALLOC_SIZE, and beyond where the pager gives runs.
-/// It must not move, and outlives its objects; its destructor does nothing (release_all()).
+/// Allocates blocks up to MAX_ALLOC_SIZE, and beyond where the pager gives runs: a zone that takes
+/// layouts. It must not move, and outlives its objects; its destructor does nothing (release_all()).
 /// Thread: one owner at a time, but for the static functions.
 template <class ConfigT, Pager PagerT = NoPager>
-class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
-  using Engine = ZoneEngine<ConfigT, PagerT>;
-  using typename Engine::Groups;
-  using typename Engine::Header;
+class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
+  using Base = Zone<ConfigT, PagerT>;
+  using typename Base::Header;
+  using typename Base::Table;
   using Runs = PagerRuns<PagerT>;
 
  public:
-  using typename Engine::Atomics;
-  using typename Engine::Config;
-  using typename Engine::SizeClasses;
-  using Engine::class_count;
-  using Engine::is_paged;
+  using typename Base::Config;
+  using typename Base::SizeClasses;
+  using Base::is_paged;
 
   static constexpr bool has_runs = Runs::exist;
 
   /// The largest size in bytes that comes from a size class.
   static constexpr std::size_t MAX_ALLOC_SIZE = SizeClasses::max_size;
   /// The largest size in bytes that lives on base pages.
-  static constexpr std::size_t MAX_BASE_ALLOC_SIZE = SizeClasses::size_of(Groups::Group::count - 1);
+  static constexpr std::size_t MAX_BASE_ALLOC_SIZE = SizeClasses::size_of(Table::Group::count - 1);
 
   constexpr BasicZoneAllocator() noexcept
     requires(!is_paged)
-      : Engine(nullptr) {}
+      : Base(nullptr) {}
 
   /// Pre: `pager` outlives the zone.
   constexpr explicit BasicZoneAllocator(PagerT& pager) noexcept
     requires is_paged
-      : Engine(&pager) {}
+      : Base(&pager) {}
 
-  constexpr explicit BasicZoneAllocator(EmptyZone empty) noexcept : Engine(empty) {}
+  constexpr explicit BasicZoneAllocator(EmptyZone empty) noexcept : Base(empty) {}
 
   // ---- objects ---------------------------------------------------------------------------------
 
@@ -72,20 +63,9 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   [[gnu::always_inline]] Result<void*> allocate(Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) [[unlikely]] {
-      return Runs::allocate(this->pager_, layout).address_or_error;
+      return Runs::allocate(this->supply_.pager(), layout).address_or_error;
     }
-    return allocate_class(index);
-  }
-
-  /// As allocate(), of size class `index`; takes in up to `pages` queued pages on its slow path. Pre: index < class_count.
-  [[gnu::always_inline]] Result<void*> allocate_class(
-      std::uint32_t index, std::uint32_t pages = Config::drain_pages) noexcept {
-    return this->groups_.with_class(index, [&](auto& group, auto& size_class) -> Result<void*> {
-      if (void* object = Engine::issue(group, size_class, index)) [[likely]] {
-        return object;
-      }
-      return this->allocate_slow(group, size_class, pages);
-    });
+    return this->allocate_class(index);
   }
 
   /// As allocate(), every byte of `layout.size()` being 0. Memory that is known to be zero is not
@@ -93,13 +73,13 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   Result<void*> allocate_zeroed(Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) {
-      const typename Runs::Run run = Runs::allocate(this->pager_, layout);
+      const typename Runs::Run run = Runs::allocate(this->supply_.pager(), layout);
       if (run.address_or_error && !run.zeroed) {
         __builtin_memset(run.address_or_error.value(), 0, layout.size());
       }
       return run.address_or_error;
     }
-    const Result<void*> object = allocate_class(index);
+    const Result<void*> object = this->allocate_class(index);
     if (object) {
       if (!this->is_zero(index, object.value())) {
         __builtin_memset(object.value(), 0, layout.size());
@@ -116,17 +96,10 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   [[gnu::always_inline]] void deallocate(void* object, Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) [[unlikely]] {
-      Runs::deallocate(this->pager_, object, layout);
+      Runs::deallocate(this->supply_.pager(), object, layout);
       return;
     }
-    deallocate_class(object, index);
-  }
-
-  /// As deallocate(), of size class `index`. Pre: index < class_count.
-  [[gnu::always_inline]] void deallocate_class(void* object, std::uint32_t index) noexcept {
-    this->groups_.with_class(index, [&](auto& group, auto& size_class) {
-      this->deallocate_in(group, size_class, index, object);
-    });
+    this->deallocate_class(object, index);
   }
 
   /// Frees a block of any zone of this configuration. Thread: any, also one without a zone, and
@@ -138,17 +111,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
       report_misuse({MisuseKind::SizeMismatch, object, 0, 0});
       return;
     }
-    deallocate_remote_class(object, index);
-  }
-
-  /// As deallocate_remote(), of size class `index`. Pre: index < class_count.
-  static void deallocate_remote_class(void* object, std::uint32_t index) noexcept {
-    Groups::with_group(index, [object]<class Group>(std::uint32_t position) {
-      const RemoteFree<Atomics> free = Engine::template find<Group>(object, position);
-      if (free.page != nullptr) {
-        free.deliver();
-      }
-    });
+    Base::deallocate_remote_class(object, index);
   }
 
   /// Makes a block of `old_layout` one of `new_layout`, moved where the slot does not allow it. The
@@ -207,21 +170,8 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   /// Bytes of the frames that serve `layout`, or 0 if no size class does.
   static constexpr std::size_t frame_bytes(Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
-    return index == SizeClasses::no_class ? 0 : frame_bytes_of_class(index);
+    return index == SizeClasses::no_class ? 0 : Base::frame_bytes_of_class(index);
   }
-  static constexpr std::size_t frame_bytes_of_class(std::uint32_t index) noexcept {
-    return Groups::with_group(index, [index]<class Group>(std::uint32_t) {
-      return Group::Page::frame_bytes(SizeClasses::size_of(index));
-    });
-  }
-
-  /// The objects of class `index` that fit a page.
-  static constexpr std::size_t slots_per_page(std::uint32_t index) noexcept {
-    return Groups::with_group(index, []<class Group>(std::uint32_t position) {
-      return std::size_t{Group::geometries.at[position].slots};
-    });
-  }
-
   /// Gives an empty frame to the class of `layout`. Thread: owner. Cost: the words of one page.
   /// Pre: a frame that this very zone used before a warm restart was cleared.
   /// Fails: InvalidLayout where the class lives on pages of another size; the same, with InvalidPage
@@ -232,10 +182,10 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     if (index == SizeClasses::no_class) {
       return AllocationError::InvalidLayout;
     }
-    return this->groups_.with_class(index, [&](auto& group, auto& size_class) -> Result<void> {
+    return this->table_.with_class(index, [&](auto& group, auto& size_class) -> Result<void> {
       using Group = typename std::remove_reference_t<decltype(group)>;
       if constexpr (std::same_as<typename Group::Page, Page>) {
-        if (this->refill_class(size_class, page)) {
+        if (this->supply_.refill(size_class, page)) {
           return {};
         }
       }
@@ -259,7 +209,7 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
   template <class Page, class Reclaim>
   std::size_t try_reclaim_pages(std::size_t limit, Reclaim&& reclaim) noexcept {
     this->drain();
-    return this->template remove_empty_pages<Page>(limit, reclaim);
+    return this->supply_.template remove_empty_pages<Page>(this->table_, limit, reclaim);
   }
   template <class Reclaim, class C = Config>
   std::size_t try_reclaim_base_pages(std::size_t limit, Reclaim&& reclaim) noexcept {
@@ -270,87 +220,16 @@ class BasicZoneAllocator : public ZoneEngine<ConfigT, PagerT> {
     return try_reclaim_pages<typename C::LargePage>(limit, reclaim);
   }
 
-  /// Gives every empty page back to the pager; returns their bytes. Thread: owner.
-  std::size_t trim() noexcept
-    requires is_paged
-  {
-    this->drain();
-    return this->give_back_all();
-  }
-
-  /// Gives the empty pages of class `index` back to the pager. Thread: owner.
-  /// Cost: O(its idle pages + the words of one page); a class of a paged zone has few idle pages.
-  void trim_class(std::uint32_t index) noexcept
-    requires is_paged
-  {
-    this->give_back_class(index);
-  }
-
-  /// Hands every page to `give(void* frame, std::size_t bytes)`, whatever lives in it, and starts anew.
-  /// Thread: owner. Pre: no other thread has or will free an object of this zone.
-  template <class Give>
-  void release_all(Give&& give) noexcept {
-    this->drain();
-    this->remove_all_pages(give);
-  }
-
-  // ---- looking ---------------------------------------------------------------------------------
-
-  /// A snapshot of size class `index`. Thread: owner. Cost: O(pages of the class).
-  ClassStatistics class_statistics(std::uint32_t index) const noexcept {
-    return this->groups_.with_class(
-        index, [](const auto&, const auto& size_class) { return size_class.statistics(); });
-  }
-
-  /// What is counted of size class `index`, without `used` and `frees`. Thread: any; others than the owner may
-  /// see it lag.
-  ClassStatistics class_counts(std::uint32_t index) const noexcept {
-    return this->groups_.with_class(
-        index, [](const auto&, const auto& size_class) { return size_class.counts(); });
-  }
-
-  /// The sums over all classes. Thread: owner. Cost: O(pages).
-  ZoneStatistics statistics() const noexcept {
-    ZoneStatistics result = this->page_statistics();
-    result.buffered_bytes = this->buffered_bytes();
-    return result;
-  }
-
-  /// Objects of class `index` given out, and frees by others taken in. Thread: any; see SizeClass.
-  std::size_t allocations(std::uint32_t index) const noexcept {
-    return this->groups_.with_class(
-        index, [](const auto&, const auto& size_class) { return size_class.allocations(); });
-  }
-  std::size_t remote_frees(std::uint32_t index) const noexcept {
-    return this->groups_.with_class(
-        index, [](const auto&, const auto& size_class) { return size_class.remote_frees(); });
-  }
-
-  /// Calls `visitor(void* object, std::size_t bytes)` for every live object of the size classes.
-  /// Thread: owner; the visitor must not call into the zone.
-  template <class Visitor>
-  void visit_live(Visitor&& visitor) const noexcept {
-    this->groups_.for_each_group([&](const auto& group) noexcept {
-      for (const auto& size_class : group.classes) {
-        size_class.visit_live(visitor);
-      }
-    });
-  }
-
-  /// The first broken invariant, as an equation, or null. Thread: owner. Cost: O(pages).
-  const char* validate() const noexcept { return this->validate_pages(); }
-
  private:
   /// True if `object` is a live object of class `index`. Fails: misuse is reported; then false.
   bool is_live(void* object, std::uint32_t index) noexcept {
-    return this->groups_.with_class(index, [&](auto& group, auto& size_class) {
+    return this->table_.with_class(index, [&](auto& group, auto& size_class) {
       using Group = typename std::remove_reference_t<decltype(group)>;
-      const RemoteFree<Atomics> place = Engine::template find<Group>(object, index - Group::first);
-      if (place.page == nullptr) {
+      const auto [page, slot] = Base::template find<Group>(object, index - Group::first);
+      if (page == nullptr) {
         return false;
       }
-      const std::uint32_t slot = place.slot();
-      if (size_class.is_free(place.page, slot)) {
+      if (size_class.is_free(page, slot)) {
         report_misuse({MisuseKind::DoubleFree, object, size_class.geometry().object_size, slot});
         return false;
       }

@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: MIT
 //
 // The order of steps at a lock. What the fence itself is for is in the model (test/model/asymmetric_lock.pml).
-#include "slabmalloc/zone/asymmetric_lock.hpp"
+#include "malloc/asymmetric_lock.hpp"
 
 #include <gtest/gtest.h>
 
 namespace slabmalloc {
 namespace {
 
-using TestLock = AsymmetricLock<HardwareAtomics>;
-
-bool scavenge(TestLock& lock) {
+bool scavenge(AsymmetricLock& lock) {
   return lock.try_lock_scavenger([] { return true; });
 }
 
 TEST(AsymmetricLock, admits_the_owner_and_a_scavenger_one_after_the_other) {
-  TestLock lock;
+  AsymmetricLock lock;
   ASSERT_TRUE(lock.try_lock_owner());
   lock.unlock_owner();
   ASSERT_TRUE(scavenge(lock));
@@ -24,7 +22,7 @@ TEST(AsymmetricLock, admits_the_owner_and_a_scavenger_one_after_the_other) {
 }
 
 TEST(AsymmetricLock, a_scavenger_goes_away_while_the_owner_is_inside) {
-  TestLock lock;
+  AsymmetricLock lock;
   ASSERT_TRUE(lock.try_lock_owner());
   EXPECT_FALSE(scavenge(lock));
   lock.unlock_owner();
@@ -34,7 +32,7 @@ TEST(AsymmetricLock, a_scavenger_goes_away_while_the_owner_is_inside) {
 }
 
 TEST(AsymmetricLock, the_owner_does_without_while_a_scavenger_is_inside) {
-  TestLock lock;
+  AsymmetricLock lock;
   ASSERT_TRUE(scavenge(lock));
   EXPECT_FALSE(lock.try_lock_owner());
   lock.unlock_scavenger();
@@ -42,7 +40,7 @@ TEST(AsymmetricLock, the_owner_does_without_while_a_scavenger_is_inside) {
 }
 
 TEST(AsymmetricLock, an_owner_that_was_not_admitted_does_not_keep_scavengers_out) {
-  TestLock lock;
+  AsymmetricLock lock;
   ASSERT_TRUE(scavenge(lock));
   ASSERT_FALSE(lock.try_lock_owner());
   lock.unlock_scavenger();
@@ -50,20 +48,20 @@ TEST(AsymmetricLock, an_owner_that_was_not_admitted_does_not_keep_scavengers_out
 }
 
 TEST(AsymmetricLock, of_two_scavengers_one_is_admitted) {
-  TestLock lock;
+  AsymmetricLock lock;
   ASSERT_TRUE(scavenge(lock));
   EXPECT_FALSE(scavenge(lock));
   EXPECT_FALSE(lock.try_lock_owner()) << "the second has not ended the first one's scavenge";
 }
 
 TEST(AsymmetricLock, a_scavenger_that_gets_no_fence_is_not_admitted) {
-  TestLock lock;
+  AsymmetricLock lock;
   EXPECT_FALSE(lock.try_lock_scavenger([] { return false; }));
   EXPECT_TRUE(lock.try_lock_owner());
 }
 
 TEST(AsymmetricLock, an_owner_that_comes_during_the_fence_is_turned_away) {
-  TestLock lock;
+  AsymmetricLock lock;
   bool entered = true;
   EXPECT_TRUE(lock.try_lock_scavenger([&] {
     entered = lock.try_lock_owner();

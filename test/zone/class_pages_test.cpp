@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "slabmalloc/zone/page_list.hpp"
+#include "slabmalloc/zone/class_pages.hpp"
 
 #include <gtest/gtest.h>
 

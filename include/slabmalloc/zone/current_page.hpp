@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: MIT
+//
+// CurrentPage: the page that a size class allocates from. SelectedWord: the word of its local bitmap
+// whose slots are issued next.
+//
+//   page      | word 0 | word 1 | … | word n-1 |      swept in order; in the first sweep a mostly free
+//                         │                           word comes before an untouched one
+//   word      … 1 0 1 1 0 1 1 0    1 = free: a free sets its slot's bit, issuing a slot clears it
+//   claimed   … 0 0 0 0 0 1 1 0    a copy of the lowest of them: these slots are issued next
+//                             ▲
+//                             └─── bit 0: the slot at base
+//
+// A claim takes all free slots of the word as it finds it, or of large objects a few. A bit leaves the
+// page's word when its slot is issued, so the word always tells what is free. The copy chooses the
+// slot: this keeps the word, which frees write, off the path from one allocation to the next.
+//
+// Slot hand-off. Where all pages are full, each free would make its page partial, and the next
+// allocation would leave the current page for it. Instead, such a free may hand its slot to the next
+// allocation: the slot alone becomes claimed, and its page stays full and keeps its place in the list.
+//
+//   free into a full page ─► something is claimed or claimable? ─ yes ─► the page becomes partial
+//                                  │ no
+//                                  ▼
+//                            the slot alone is claimed ─ allocation ─► issued; the page stays full
+//                                  └─ a second free in that page, or a look for empty ones ─► ended
+//
+// While slots are handed off, no word of the current page is selected. The next allocation that finds
+// nothing claimed selects one.
+//
+// Invariants, each with its line in validate(), besides those of FirstSweep:
+//   W1  claimed & ~word = 0
+//   C1  page: state = open, previous = itself
+//   C2  the selected word is of the page, or of a full page one of whose slots was handed off
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/atomics.hpp"
+#include "slabmalloc/base/bits.hpp"
+#include "slabmalloc/page/allocable_page.hpp"
+#include "slabmalloc/zone/first_sweep.hpp"
+#include "slabmalloc/zone/statistics.hpp"
+
+namespace slabmalloc {
+
+/// Slots of one word of one page, or none. Thread: the page's owner, but for claimed().
+template <class Atomics>
+class SelectedWord {
+ public:
+  using Cell = typename Atomics::template Cell<Word>;
+
+  /// Nothing is claimed, all zero. Of it only issue() may be called before configure().
+  constexpr SelectedWord() noexcept = default;
+
+  /// Prepares for slots of `object_size` bytes; selects no word.
+  constexpr void configure(std::uint32_t object_size) noexcept {
+    most_ = most_of(object_size);
+    deselect();
+  }
+
+  /// Selects `word`, of which the bits of `mask` may be claimed; bit 0 is for the slot at `base`.
+  /// Pre: nothing is claimed.
+  void select(Cell& word, std::byte* base, Word mask) noexcept {
+    word_ = &word;
+    base_ = base;
+    mask_ = mask;
+  }
+
+  /// Selects no word. Pre: nothing is claimed.
+  constexpr void deselect() noexcept {
+    word_ = &no_free_slots;
+    mask_ = 0;
+  }
+  bool is_selected() const noexcept { return word_ != &no_free_slots; }
+
+  /// The free slots of the word, claimed ones too.
+  Word free() const noexcept { return word_->load(Order::relaxed); }
+
+  /// The slots that are issued next. Thread: any.
+  Word claimed() const noexcept { return claimed_.load(Order::relaxed); }
+
+  /// The slots that can be claimed; 0 if there are none.
+  Word claimable() const noexcept { return free() & mask_; }
+
+  /// The lowest of `slots`, of which there is one, as many as one claim takes.
+  Word one_claim_of(Word slots) const noexcept { return slots & most_ << lowest_bit(slots); }
+
+  /// Issues the lowest slot that is claimed, or null. Cost: constant, no call.
+  [[gnu::always_inline]] void* issue(std::uint32_t object_size) noexcept {
+    const Word claimed = claimed_.load(Order::relaxed);
+    return claimed != 0 ? claim(claimed, object_size) : nullptr;
+  }
+
+  /// Claims `slots`, which are one_claim_of() those that can be, and issues the lowest. Pre: there is one.
+  [[gnu::always_inline]] void* claim(Word slots, std::uint32_t object_size) noexcept {
+    const Word rest = slots & (slots - 1);
+    claimed_.store(rest, Order::relaxed);
+    word_->toggle(slots ^ rest);
+    std::byte* const object = base_ + lowest_bit(slots) * object_size;
+    if (object == nullptr) {
+      __builtin_unreachable();  // The compiler need not test what it was not told.
+    }
+    return object;
+  }
+
+  /// Selects `word`, frees the slot of its bit `bit`, at `object`, and claims that one, which must be live. No other
+  /// slot of the word can be claimed. Pre: no word is selected, and nothing claimed. Cost: constant, no call.
+  [[gnu::always_inline]] void claim_freed(Cell& word, std::uint32_t bit, void* object,
+                                          std::uint32_t object_size) noexcept {
+    word_ = &word;
+    word_->store(word_->load(Order::relaxed) | Word{1} << bit, Order::relaxed);
+    base_ = static_cast<std::byte*>(object) - std::size_t{bit} * object_size;
+    claimed_.store(Word{1} << bit, Order::relaxed);
+  }
+
+  /// Claims nothing any more; returns how many slots were claimed, which stay free.
+  std::uint32_t give_up() noexcept {
+    const Word slots = claimed();
+    if (slots == 0) {
+      return 0;
+    }
+    claimed_.store(0, Order::relaxed);
+    return count_ones(slots);
+  }
+
+  /// Where the highest of `slots`, of which there is one, ends.
+  std::byte* end_of(Word slots, std::uint32_t object_size) const noexcept {
+    return base_ + (highest_bit(slots) + 1) * object_size;
+  }
+
+  /// The broken invariant, as an equation, or null.
+  const char* validate() const noexcept {
+    return (claimed() & ~free()) != 0 ? "W1: what is claimed is free in the selected word"
+                                      : nullptr;
+  }
+
+ private:
+  /// A claim takes slots of about so many bytes, so that large objects are issued again from what was
+  /// freed a moment ago, which is in a cache, before fresh memory is touched.
+  static constexpr std::uint32_t claim_bytes = 32 * 1024;
+
+  /// A mask of the slots that make up claim_bytes: at least one, at most a word.
+  static constexpr Word most_of(std::uint32_t object_size) noexcept {
+    const std::uint32_t size = object_size != 0 ? object_size : 1;
+    const std::uint32_t slots = claim_bytes > size ? claim_bytes / size : 1;
+    return slots < word_bits ? (Word{1} << slots) - 1 : ~Word{0};
+  }
+
+  /// What `word_` points to while no word is selected. Never written.
+  static inline constinit Cell no_free_slots{};
+
+  Cell claimed_{};  ///< Bits of *word_ that are to be issued next.
+  Cell* word_ = nullptr;
+  std::byte* base_ = nullptr;  ///< The slot of bit 0 of *word_.
+  Word most_ = 0;              ///< What one claim may take, from the lowest free slot on.
+  Word mask_ = 0;              ///< The bits of *word_ that may be claimed.
+};
+
+/// A page of type `Page` with slots of one size, or none. Thread: the owner, but for allocations().
+template <AllocablePage Page>
+class CurrentPage {
+ public:
+  using Header = typename Page::Header;
+  using Atomics = typename Page::Atomics;
+
+  /// No page, all zero. Of it only issue() may be called before configure().
+  constexpr CurrentPage() noexcept = default;
+
+  constexpr void configure(const SlotGeometry& geometry) noexcept {
+    selected_.configure(geometry.object_size);
+    geometry_ = geometry;
+  }
+  constexpr const SlotGeometry& geometry() const noexcept { return geometry_; }
+
+  /// The page, or null.
+  Header* page() const noexcept { return page_.load(Order::relaxed); }
+
+  // ---- allocation ----------------------------------------------------------------------------------
+
+  /// A slot that is claimed, or null. Pre: `object_size` is that of the geometry. Cost: constant.
+  [[gnu::always_inline]] void* issue(std::uint32_t object_size) noexcept {
+    return selected_.issue(object_size);
+  }
+
+  /// Claims from the selected word and issues a slot; null if the word has none.
+  /// Pre: nothing is claimed.
+  void* claim() noexcept {
+    const Word claimable = selected_.claimable();
+    if (claimable == 0) {
+      return nullptr;
+    }
+    const Word slots = selected_.one_claim_of(claimable);
+    allocations_.add(count_ones(slots));
+    if (first_sweep_.is_fresh()) {
+      first_sweep_.claim_to(selected_.end_of(slots, geometry_.object_size));
+    }
+    return selected_.claim(slots, geometry_.object_size);
+  }
+
+  /// Selects the next word of the sweep that has free slots; false if there is none.
+  /// Pre: nothing is claimed. Cost: O(words).
+  bool select_next() noexcept {
+    Header* const page = this->page();
+    if (page == nullptr) {
+      return false;
+    }
+    if (first_sweep_.has_untouched(geometry_.words)) {
+      select(page, first_sweep_.next_word(page));
+      return true;
+    }
+    // A word that was deselected for hand-offs may have gained bits since.
+    const bool is_deselected = hand_off_page_ != nullptr || !selected_.is_selected();
+    std::uint32_t index = is_deselected ? word_index_ : word_index_ + 1;
+    for (; index < geometry_.words; ++index) {
+      if ((page->local(index).load(Order::relaxed) & geometry_.word_mask(index)) != 0) {
+        select(page, index);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /// True if another thread freed a slot of the selected word that is free already: a double free,
+  /// whose slot could be issued next.
+  bool has_freed_twice() const noexcept {
+    Header* const page = this->page();
+    return page != nullptr &&
+           (selected_.free() &
+            page->remote(word_index_, geometry_.words).load(Order::relaxed)) != 0;
+  }
+
+  /// True if `object` was never in use since the pager gave its frame zeroed. Pre: it was issued just
+  /// now.
+  bool is_zero(const void* object) const noexcept { return first_sweep_.is_zero(object); }
+
+  // ---- the page --------------------------------------------------------------------------------------
+
+  /// Makes `page` the current one of the owner with tag `owner`. Pre: there is none. A page that
+  /// `was_idle` begins its first sweep; its slots are all zero if it is `zeroed`.
+  void enter(Header* page, std::uintptr_t owner, bool was_idle, bool zeroed) noexcept {
+    page->tag.store(owner, Order::relaxed);
+    page->previous = page;
+    word_index_ = 0;
+    if (was_idle) {
+      first_sweep_.begin(Page::slots_of(page), zeroed);
+    } else {
+      first_sweep_.skip(geometry_.words);
+    }
+    page_.store(page, Order::relaxed);
+  }
+
+  /// Makes it no page; returns the one that it was. Pre: no slot is handed off.
+  Header* leave() noexcept {
+    allocations_.subtract(selected_.give_up());
+    selected_.deselect();
+    hand_off_page_ = nullptr;
+    first_sweep_.end();
+    Header* const page = this->page();
+    page_.store(nullptr, Order::relaxed);
+    return page;
+  }
+
+  // ---- slot hand-off -------------------------------------------------------------------------------
+
+  /// Frees slot `slot`, at `object`, of the full page `page` by claiming it for the next allocation.
+  /// False, and nothing done, unless slots are handed off and none waits, or if the page has an
+  /// announced free, which may be of this slot. Cost: constant, no call.
+  [[gnu::always_inline]] bool hand_off(Header* page, std::uint32_t slot, void* object) noexcept {
+    if (hand_off_page_ == nullptr || selected_.claimed() != 0 ||
+        page->announced.load(Order::relaxed) != 0) {
+      return false;
+    }
+    hand_off_page_ = page;
+    selected_.claim_freed(page->local(slot / word_bits), slot % word_bits, object,
+                          geometry_.object_size);
+    allocations_.add(1);
+    return true;
+  }
+
+  /// Deselects the current page's word, if it is empty, so that slots are handed off from now on: the
+  /// first may be of `page`. Not in a page's first sweep, whose zeroed slots are worth more, nor where
+  /// a free empties a page.
+  void start_hand_offs(Header* page) noexcept {
+    const Word free = selected_.claimed() | selected_.claimable();
+    if (free == 0 && !first_sweep_.is_fresh() && geometry_.slots != 1) {
+      selected_.deselect();
+      hand_off_page_ = page;
+    }
+  }
+
+  /// The page of a slot that was handed off and is not issued yet, or null.
+  Header* handed_off_page() const noexcept {
+    return selected_.claimed() != 0 ? hand_off_page_ : nullptr;
+  }
+
+  /// Gives up a slot of `page` that was handed off: it stays free. Its word is not looked at any more,
+  /// since the page may be given back before another word is selected.
+  void end_hand_off(const Header* page) noexcept {
+    if (page != hand_off_page_) {
+      return;
+    }
+    if (selected_.claimed() != 0) {
+      selected_.give_up();
+      allocations_.subtract(1);
+    }
+    selected_.deselect();
+  }
+
+  // ---- looking -----------------------------------------------------------------------------------
+
+  /// Objects issued so far. Thread: any; others than the owner may see it a claim off.
+  std::size_t allocations() const noexcept {
+    const std::size_t claimed = count_ones(selected_.claimed());
+    const std::size_t all = allocations_.get();
+    return all > claimed ? all - claimed : 0;
+  }
+
+  /// The first broken invariant, as an equation, or null; the class is number `index` of the owner
+  /// with tag `owner`.
+  const char* validate(std::uint32_t index, std::uintptr_t owner) const noexcept {
+    if (Header* const page = this->page(); page != nullptr) {
+      if (const char* broken = page->validate(geometry_, index, owner)) {
+        return broken;
+      }
+      if (!page->is_current()) {
+        return "C1: the current page shows that it is";
+      }
+      if (const char* broken = first_sweep_.validate(page, geometry_.words)) {
+        return broken;
+      }
+    }
+    if (hand_off_page_ != nullptr && selected_.is_selected() &&
+        hand_off_page_->tag.load(Order::relaxed) != (owner | PageState::full)) {
+      return "C2: the word of a slot that was handed off is of a full page";
+    }
+    return selected_.validate();
+  }
+
+ private:
+  void select(Header* page, std::uint32_t index) noexcept {
+    selected_.select(page->local(index),
+                     Page::slots_of(page) + std::size_t{index} * word_bits * geometry_.object_size,
+                     geometry_.word_mask(index));
+    word_index_ = index;
+    hand_off_page_ = nullptr;
+  }
+
+  // The allocation's cache line.
+  SelectedWord<Atomics> selected_;  ///< Of the page, or a handed-off slot's.
+  SlotGeometry geometry_{};
+  Header* hand_off_page_ = nullptr;  ///< While slots are handed off: the page of the last one.
+
+  FirstSweep first_sweep_;
+  std::uint32_t word_index_ = 0;  ///< The word of the page that was selected last.
+  typename Atomics::template Cell<Header*> page_{nullptr};
+  Counter<Atomics> allocations_;  ///< Slots ever claimed, but those that were given up.
+};
+
+}  // namespace slabmalloc

@@ -1,0 +1,508 @@
+// SPDX-License-Identifier: MIT
+//
+// Zone: all size classes of one owner (a CPU, a thread). Objects are named by class and address here;
+// zone_allocator.hpp adds layouts.
+//
+//   Zone
+//   ├── RemoteFreeQueue   frees of its objects by others, on their way in; its address is the owner tag
+//   ├── ClassTable        one SizeClass for each object size
+//   ├── PageSupply        pages from the pager and back
+//   └── RemoteBuffer      its frees of others' objects, on their way out
+//
+//   allocate   the class's claimed slots ► its next word ► drain some remote frees ► its other pages
+//              ► a page of the depot or of another class ► a frame of the pager
+//              ► drain all, and empty pages of all classes ► OutOfMemory
+//   free       own page: set a bit       another owner's page: remote buffer
+//
+// Slow paths drain a few queued pages at a time, at the latest every claims_per_drain claims: a class
+// whose words become free again in time would need nothing further, for ever. drain() drains all.
+//
+// Its invariants are those of its parts.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/result.hpp"
+#include "slabmalloc/page/lookup.hpp"
+#include "slabmalloc/zone/class_table.hpp"
+#include "slabmalloc/zone/page_supply.hpp"
+#include "slabmalloc/zone/pager.hpp"
+#include "slabmalloc/zone/remote_buffer.hpp"
+
+namespace slabmalloc {
+
+/// Given to a zone's constructor: makes the zone of threads that have none. All its bytes are zero, so
+/// it takes no room in a program's file and no start-up. Only functions that find nothing to do may be
+/// called: tag(), merge_remote(), and allocate_fast() of its classes.
+struct EmptyZone {};
+
+/// Objects of all size classes, for one owner. Thread: the owner, where nothing else is said. Its
+/// address must not change.
+template <class ConfigT, Pager PagerT>
+class Zone {
+ protected:
+  using Supply = PageSupply<ConfigT, PagerT>;
+  using Table = ClassTable<ConfigT>;
+
+ public:
+  using Config = ConfigT;
+  using Atomics = typename Config::Atomics;
+  using SizeClasses = typename Config::SizeClasses;
+  using Queue = typename Table::Queue;
+  using Header = PageHeader<Atomics>;
+  using Buffer = RemoteBuffer<Atomics, Config::remote_buffer_entries, typename Queue::Lock>;
+
+  static constexpr bool is_paged = Supply::is_paged;
+  static constexpr std::uint32_t class_count = SizeClasses::count;
+
+  constexpr explicit Zone(EmptyZone) noexcept : supply_(nullptr) {}
+  constexpr explicit Zone(PagerT* pager) noexcept : table_(queue_), supply_(pager) {}
+  Zone(const Zone&) = delete;
+  Zone& operator=(const Zone&) = delete;
+
+  /// The tag of this zone's open pages.
+  [[gnu::always_inline]] std::uintptr_t tag() const noexcept { return queue_.tag(); }
+
+  /// The class numbered `index`.
+  [[gnu::always_inline]] constexpr auto& class_at(std::uint32_t index) noexcept {
+    return table_.with_class(index, [](auto&, auto& one) -> auto& { return one; });
+  }
+
+  // ---- allocation --------------------------------------------------------------------------------
+
+  /// An object of class `index`. Its slow path drains up to `pages` queued pages.
+  /// Pre: index < class_count. Fails: OutOfMemory.
+  [[gnu::always_inline]] Result<void*> allocate_class(
+      std::uint32_t index, std::uint32_t pages = Config::drain_pages) noexcept {
+    return table_.with_class(index, [&](auto& group, auto& size_class) -> Result<void*> {
+      if (void* object = issue(group, size_class, index)) [[likely]] {
+        return object;
+      }
+      return allocate_slow(group, size_class, pages);
+    });
+  }
+
+  /// An object of class `index` that is claimed already, or null: allocate_class() then does more.
+  /// Cost: constant, no call.
+  [[gnu::always_inline]] void* allocate_fast(std::uint32_t index) noexcept {
+    return table_.with_class(index, [index](auto& group, auto& size_class) {
+      return issue(group, size_class, index);
+    });
+  }
+
+  /// An object of class `index` from its pages or a frame of the pager's, or null.
+  /// Pre: allocate_class() found none; pages or frames came in since.
+  void* allocate_again(std::uint32_t index) noexcept {
+    return table_.with_class(index, [this](auto& group, auto& size_class) -> void* {
+      void* const object = size_class.allocate_from_pages();
+      return object == nullptr && supply_.add_frame(group, size_class)
+                 ? size_class.allocate_from_pages()
+                 : object;
+    });
+  }
+
+  /// True if `object`, of class `index` and just allocated, is known to be all zero.
+  bool is_zero(std::uint32_t index, const void* object) noexcept {
+    return table_.with_class(
+        index, [object](auto&, auto& size_class) { return size_class.is_zero(object); });
+  }
+
+  // ---- free ----------------------------------------------------------------------------------------
+
+  /// Frees an object of class `index` of this zone or of any other zone of the same configuration; a
+  /// null pointer is none. Pre: index < class_count. Fails: misuse to the hook.
+  [[gnu::always_inline]] void deallocate_class(void* object, std::uint32_t index) noexcept {
+    table_.with_class(index, [&](auto& group, auto& size_class) {
+      const FreeOutcome outcome = free_if_open(group, size_class, index, object);
+      if (outcome != FreeOutcome::Freed) [[unlikely]] {
+        finish_deallocate_in(group, size_class, outcome, object);
+      }
+    });
+  }
+
+  /// Frees an object of class `index` of any zone of this configuration. Pre: index < class_count.
+  /// Thread: any; lock-free and never waits.
+  static void deallocate_remote_class(void* object, std::uint32_t index) noexcept {
+    Table::with_group(index, [object]<class Group>(std::uint32_t position) {
+      const auto [page, slot] = find<Group>(object, position);
+      if (page != nullptr) {
+        remote_free<Group>(page, position, slot).deliver();
+      }
+    });
+  }
+
+  /// The part of deallocate_class() without a call. An outcome other than Freed is for
+  /// finish_deallocate(). Cost: constant.
+  [[gnu::always_inline]] FreeOutcome deallocate_fast(std::uint32_t index, void* object) noexcept {
+    return table_.with_class(index, [&](auto& group, auto& size_class) {
+      return free_if_open(group, size_class, index, object);
+    });
+  }
+  void finish_deallocate(std::uint32_t index, FreeOutcome outcome, void* object) noexcept {
+    table_.with_class(index, [&](auto& group, auto& size_class) {
+      finish_deallocate_in(group, size_class, outcome, object);
+    });
+  }
+
+  // ---- free, for allocators that find page and slot themselves -------------------------------------
+
+  /// Frees slot `slot`, at `object`, of a page of class `index` of any zone.
+  [[gnu::noinline]] void deallocate_slot(Header* page, std::uint32_t index, std::uint32_t slot,
+                                         void* object) noexcept {
+    table_.with_class(index, [&](auto& group, auto& size_class) {
+      using Group = typename std::remove_reference_t<decltype(group)>;
+      if (is_own(page)) {
+        free_own(group, size_class, page, slot, object);
+      } else {
+        buffer(remote_free<Group>(page, index - Group::first, slot));
+      }
+    });
+  }
+
+  /// The same for any thread; lock-free and never waits.
+  static void deallocate_slot_remote(Header* page, std::uint32_t index,
+                                     std::uint32_t slot) noexcept {
+    Table::with_group(index, [&]<class Group>(std::uint32_t position) {
+      remote_free<Group>(page, position, slot).deliver();
+    });
+  }
+
+  /// Does the rest after PageHeader::free_slot() of slot `slot`, at `object`, was not simply Freed.
+  [[gnu::noinline]] void finish_free(FreeOutcome outcome, Header* page, std::uint32_t index,
+                                     std::uint32_t slot, void* object) noexcept {
+    if (outcome == FreeOutcome::Rejected) {
+      deallocate_slot(page, index, slot, object);
+      return;
+    }
+    table_.with_class(index, [&](auto& group, auto& size_class) {
+      size_class.word_emptied(page);
+      supply_.retire_excess(group, size_class);
+    });
+  }
+
+  /// Buffers the free of slot `slot` of another owner's page if frees of its word are buffered; false,
+  /// and nothing done, if none are. Cost: constant, no call.
+  [[gnu::always_inline]] bool merge_remote(const Header* page, std::uint32_t slot) noexcept {
+    return buffer_.merge(page, slot);
+  }
+
+  // ---- remote frees --------------------------------------------------------------------------------
+
+  /// Delivers all buffered frees and drains every announced free by others. Cost: O(queued pages).
+  [[gnu::noinline]] void drain() noexcept {
+    buffer_.flush_all();
+    queue_.lock();
+    while (drain_queued_page()) {
+    }
+    queue_.unlock();
+  }
+
+  /// Delivers some of the buffered frees and drains up to `pages` queued pages.
+  void drain_some(std::uint32_t pages = Config::drain_pages) noexcept {
+    claims_since_drain_ = 0;
+    buffer_.flush_some(Config::flush_words);
+    for (; pages != 0 && drain_queued_page(); --pages) {
+    }
+  }
+
+  /// As drain(), and makes every current page one of the others, so that the empty ones are idle.
+  /// Cost: O(queued pages + size classes).
+  void drain_and_leave_current() noexcept {
+    drain();
+    table_.for_each_group([&](auto& group) noexcept {
+      for (auto& size_class : group.classes) {
+        size_class.leave_current();
+        supply_.retire_excess(group, size_class);
+      }
+    });
+  }
+
+  /// True if frees wait here: announced frees of this zone's objects, or buffered frees of others'.
+  /// Thread: any; a hint.
+  bool has_remote_frees() const noexcept { return !queue_.is_empty() || buffer_.holds_some(); }
+
+  /// For threads that look after the zone of an owner that sleeps, with the calls that the queue's
+  /// policy and the buffer have for them.
+  Queue& queue() noexcept { return queue_; }
+  Buffer& buffered_frees() noexcept { return buffer_; }
+
+  // ---- pages -----------------------------------------------------------------------------------------
+
+  /// True if class `index` has a page for trim_class() to give back.
+  bool has_empty_page(std::uint32_t index) noexcept {
+    return table_.with_class(
+        index, [](auto&, auto& size_class) { return size_class.has_empty_page(); });
+  }
+
+  /// Gives every empty page back to the pager; returns their bytes.
+  std::size_t trim() noexcept
+    requires is_paged
+  {
+    drain();
+    return supply_.give_back_all(table_);
+  }
+
+  /// Gives the empty pages of class `index` back to the pager.
+  /// Cost: O(its idle pages + the words of one page); a class of a paged zone has few idle pages.
+  void trim_class(std::uint32_t index) noexcept
+    requires is_paged
+  {
+    supply_.give_back_class(table_, index);
+  }
+
+  /// Hands every page to `give(void* frame, std::size_t bytes)`, whatever lives in it, and starts anew.
+  /// Pre: no other thread has or will free an object of this zone.
+  template <class Give>
+  void release_all(Give&& give) noexcept {
+    drain();
+    supply_.remove_all_pages(table_, give);
+  }
+
+  /// Bytes of the frames that serve class `index`.
+  static constexpr std::size_t frame_bytes_of_class(std::uint32_t index) noexcept {
+    return Table::with_group(index, [index]<class Group>(std::uint32_t) {
+      return Group::Page::frame_bytes(SizeClasses::size_of(index));
+    });
+  }
+
+  /// The objects of class `index` that fit a page.
+  static constexpr std::size_t slots_per_page(std::uint32_t index) noexcept {
+    return Table::with_group(index, []<class Group>(std::uint32_t position) {
+      return std::size_t{Group::geometries.at[position].slots};
+    });
+  }
+
+  // ---- looking ---------------------------------------------------------------------------------------
+
+  /// A snapshot of size class `index`. Cost: O(pages of the class).
+  ClassStatistics class_statistics(std::uint32_t index) const noexcept {
+    return table_.with_class(
+        index, [](const auto&, const auto& size_class) { return size_class.statistics(); });
+  }
+
+  /// The counters of size class `index`, without `used` and `frees`. Thread: any; others than the
+  /// owner may see it lag.
+  ClassStatistics class_counts(std::uint32_t index) const noexcept {
+    return table_.with_class(
+        index, [](const auto&, const auto& size_class) { return size_class.counts(); });
+  }
+
+  /// The sums over all classes. Cost: O(pages).
+  ZoneStatistics statistics() const noexcept {
+    ZoneStatistics result = supply_.statistics(table_);
+    result.buffered_bytes = buffer_.buffered_bytes();
+    return result;
+  }
+
+  /// Objects of class `index` given out, and frees by others drained. Thread: any; see SizeClass.
+  std::size_t allocations(std::uint32_t index) const noexcept {
+    return table_.with_class(
+        index, [](const auto&, const auto& size_class) { return size_class.allocations(); });
+  }
+  std::size_t remote_frees(std::uint32_t index) const noexcept {
+    return table_.with_class(
+        index, [](const auto&, const auto& size_class) { return size_class.remote_frees(); });
+  }
+
+  /// Calls `visitor(void* object, std::size_t bytes)` for every live object of the size classes. The
+  /// visitor must not call into the zone.
+  template <class Visitor>
+  void visit_live(Visitor&& visitor) const noexcept {
+    table_.for_each_class([&](const auto& size_class) noexcept { size_class.visit_live(visitor); });
+  }
+
+  /// The first broken invariant, as an equation, or null. Cost: O(pages).
+  const char* validate() const noexcept { return supply_.validate(table_); }
+
+ protected:
+  /// The slot of class `position` of a group that begins at `object`; none for a null pointer and
+  /// after a report.
+  template <class Group>
+  static FoundSlot<Header> find(void* object, std::uint32_t position) noexcept {
+    using Page = typename Group::Page;
+    return find_slot<Page>(object, Group::geometries.at[position],
+                           Table::template has_seal_of_any_class<Page>);
+  }
+
+  Queue queue_;
+  Table table_;
+  Supply supply_;
+
+ private:
+  bool is_own(const Header* page) const noexcept {
+    return (page->tag.load(Order::relaxed) & ~PageState::mask) == queue_.tag();
+  }
+
+  /// The geometry of class `index`, as a constant where the index is one.
+  template <class Group, class Class>
+  [[gnu::always_inline]] static const SlotGeometry& geometry_of(Group&, const Class& size_class,
+                                                                std::uint32_t index) noexcept {
+    return __builtin_constant_p(index) ? Group::geometries.at[index - Group::first]
+                                       : size_class.geometry();
+  }
+
+  /// A slot of class `index` from the selected word, or null.
+  template <class Group, class Class>
+  [[gnu::always_inline]] static void* issue(Group& group, Class& size_class,
+                                            std::uint32_t index) noexcept {
+    if constexpr (Config::hardened) {
+      size_class.check_selected_word();
+    }
+    return size_class.allocate_fast(geometry_of(group, size_class, index).object_size);
+  }
+
+  /// Allocation's slow path. Drains up to `pages` queued pages on the way.
+  template <class Group, class Class>
+  [[gnu::noinline]] Result<void*> allocate_slow(Group& group, Class& size_class,
+                                                std::uint32_t pages) noexcept {
+    if (void* object = size_class.allocate_from_current()) {
+      if (++claims_since_drain_ == Config::claims_per_drain) [[unlikely]] {
+        drain_some(pages);
+      }
+      return object;
+    }
+    drain_some(pages);
+    if (void* object = size_class.allocate_from_pages()) {
+      supply_.retire_excess(group, size_class);
+      return object;
+    }
+    if (supply_.add_page(group, size_class)) {
+      return size_class.allocate_from_pages();
+    }
+    if constexpr (Config::last_resort) {
+      return allocate_from_rest(group, size_class);
+    }
+    return AllocationError::OutOfMemory;
+  }
+
+  /// The last resort: drains all of the queue, of which the slow path drained a part, and makes empty
+  /// pages of other classes serve this one, current pages too. The pager is asked once more only if
+  /// that gave it frames.
+  template <class Group, class Class>
+  [[gnu::cold, gnu::noinline]] Result<void*> allocate_from_rest(Group& group,
+                                                                Class& size_class) noexcept {
+    const std::size_t held_bytes = supply_.frame_bytes();
+    drain_and_leave_current();
+    if (void* object = size_class.allocate_from_pages()) {
+      return object;
+    }
+    if (Header* page = supply_.take_spare(group, size_class.frame_bytes())) {
+      size_class.add_page(page, false);
+      return size_class.allocate_from_pages();
+    }
+    if (supply_.frame_bytes() < held_bytes && supply_.add_page(group, size_class)) {
+      return size_class.allocate_from_pages();
+    }
+    return AllocationError::OutOfMemory;
+  }
+
+  /// Frees `object` if its page is an open one of this owner and of class `index`; else Rejected.
+  template <class Group, class Class>
+  [[gnu::always_inline]] FreeOutcome free_if_open(Group& group, Class& size_class,
+                                                  std::uint32_t index, void* object) noexcept {
+    using Page = typename Group::Page;
+    if (object == nullptr) [[unlikely]] {
+      return FreeOutcome::Rejected;
+    }
+    Header* page = Page::header_of(object);
+    if (page->tag.load(Order::relaxed) != queue_.tag() || page->class_index != index) [[unlikely]] {
+      return FreeOutcome::Rejected;
+    }
+    const SlotGeometry& geometry = geometry_of(group, size_class, index);
+    const std::uint32_t slot = geometry.slot_at(Page::offset_of(object, page));
+    if (slot == SlotGeometry::no_slot) [[unlikely]] {
+      return FreeOutcome::Rejected;
+    }
+    return page->template free_slot<Config::hardened>(geometry.words, slot);
+  }
+
+  /// Does the rest of a free that was not simply Freed.
+  template <class Group, class Class>
+  [[gnu::noinline]] void finish_deallocate_in(Group& group, Class& size_class, FreeOutcome outcome,
+                                              void* object) noexcept {
+    if (outcome == FreeOutcome::WordEmptied) {
+      size_class.word_emptied(Group::Page::header_of(object));
+      supply_.retire_excess(group, size_class);
+    } else if (object != nullptr) {
+      deallocate_slow(group, size_class, object);
+    }
+  }
+
+  /// Frees an object whose page is not an open one of this owner: most often a full one.
+  template <class Group, class Class>
+  [[gnu::noinline]] void deallocate_slow(Group& group, Class& size_class, void* object) noexcept {
+    using Page = typename Group::Page;
+    Header* page = Page::header_of(object);
+    if (!Config::hardened && page->tag.load(Order::relaxed) == (queue_.tag() | PageState::full) &&
+        page->class_index == size_class.index()) [[likely]] {
+      const std::uint32_t slot = size_class.geometry().slot_at(Page::offset_of(object, page));
+      if (slot != SlotGeometry::no_slot) [[likely]] {
+        if (!size_class.hand_off(page, slot, object)) {
+          free_own(group, size_class, page, slot, object);
+        }
+        return;
+      }
+    }
+    deallocate_anywhere(group, size_class, object);
+  }
+
+  /// Frees slot `slot`, at `object`, of a page of this owner in whatever state.
+  template <class Group, class Class>
+  [[gnu::noinline]] void free_own(Group& group, Class& size_class, Header* page, std::uint32_t slot,
+                                  void* object) noexcept {
+    size_class.template free_in_any_state<Config::hardened>(page, slot, object);
+    supply_.retire_excess(group, size_class);
+  }
+
+  template <class Group, class Class>
+  [[gnu::noinline]] void deallocate_anywhere(Group& group, Class& size_class,
+                                             void* object) noexcept {
+    const std::uint32_t position = size_class.index() - Group::first;
+    const auto [page, slot] = find<Group>(object, position);
+    if (page == nullptr) {
+      return;
+    }
+    if (is_own(page)) {
+      free_own(group, size_class, page, slot, object);
+    } else {
+      buffer(remote_free<Group>(page, position, slot));
+    }
+  }
+
+  /// Buffers a free of another owner's object, where that is allowed; else delivers it.
+  void buffer(const RemoteFree<Atomics>& free) noexcept {
+    if (Config::hardened || free.geometry->object_size > Config::remote_buffer_max_object_bytes) {
+      free.deliver();
+    } else {
+      buffer_.add(free, Config::remote_buffer_bytes);
+    }
+  }
+
+  /// Drains one queued page; false if none is queued, or if a scavenger is at them.
+  bool drain_queued_page() noexcept {
+    if (queue_.is_empty() || !queue_.try_lock()) {
+      return false;
+    }
+    Header* page = queue_.take();
+    if (page != nullptr) {
+      table_.with_class(page->class_index, [&](auto& group, auto& size_class) {
+        size_class.drain_page(page);
+        supply_.retire_excess(group, size_class);
+      });
+    }
+    queue_.unlock();
+    return page != nullptr;
+  }
+
+  template <class Group>
+  static RemoteFree<Atomics> remote_free(Header* page, std::uint32_t position,
+                                         std::uint32_t slot) noexcept {
+    return free_of_slot<typename Group::Page>(page, Group::geometries.at[position], slot);
+  }
+
+  std::uint32_t claims_since_drain_ = 0;
+  Buffer buffer_;
+};
+
+}  // namespace slabmalloc
