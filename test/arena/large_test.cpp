@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 constexpr std::size_t gibibyte = std::size_t{1} << 30;
-constexpr std::size_t threshold = Arena::direct_threshold_bytes;
+constexpr std::size_t threshold = Tunables{}.direct_threshold_bytes;
 
 class LargeTest : public testing::Test {
  protected:

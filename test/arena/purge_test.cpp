@@ -68,7 +68,7 @@ TEST_F(PurgeTest, freed_memory_stays_for_reuse_until_it_has_decayed) {
   allocate_written(1);
   void* const other = allocate_written(1);
   arena_->deallocate(run, 4);
-  os_.advance_clock(Arena::decay_milliseconds - 1);
+  os_.advance_clock(tunables.decay_milliseconds - 1);
   arena_->decay();
   EXPECT_EQ(dirty(), 4 * chunk_bytes);
   os_.advance_clock(1);
