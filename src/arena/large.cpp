@@ -108,7 +108,9 @@ LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, LargeCache* c
     return classify_in_window(address);
   }
   CachedRun run{reinterpret_cast<std::uintptr_t>(address), info.large_chunks()};
-  if (cache != nullptr && run.chunks <= Tunables::large_cache_chunks) {
+  // A decay time of 0 means that nothing is kept.
+  if (cache != nullptr && run.chunks <= Tunables::large_cache_chunks &&
+      tunables.decay_milliseconds != 0) {
     run = cache->put(run);
   }
   if (run.chunks != 0) {

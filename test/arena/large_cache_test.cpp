@@ -168,6 +168,14 @@ TEST_F(LargeCacheTest, objects_that_nobody_wants_go_back_in_time) {
   EXPECT_EQ(arena_->statistics().dirty_bytes, 0u);
 }
 
+TEST_F(LargeCacheTest, nothing_is_kept_where_memory_decays_at_once) {
+  tunables.decay_milliseconds = 0;
+  ASSERT_EQ(deallocate(allocate(1)), LargeFree::Freed);
+  tunables = Tunables{};
+  EXPECT_EQ(cache_->runs(), 0u);
+  EXPECT_EQ(arena_->statistics().dirty_bytes, 0u);
+}
+
 TEST_F(LargeCacheTest, objects_are_handed_out_to_others_before_memory_is_exhausted) {
   void* const object = allocate(most_bytes);
   std::vector<void*> others;
