@@ -144,7 +144,8 @@ Growth Window::grow_by(std::uint32_t chunks) noexcept {
   const std::size_t bytes = std::size_t{chunks} * chunk_bytes;
   const std::uint32_t last_gap = is_bounded_ ? Tunables::largest_bounded_gap_chunks
                                              : Tunables::largest_gap_chunks;
-  for (std::uint32_t gap = 0; gap <= last_gap; gap = gap == 0 ? Tunables::first_gap_chunks : gap * 2) {
+  for (std::uint32_t gap = 0; gap <= last_gap;
+       gap = gap == 0 ? Tunables::first_gap_chunks : gap * 2) {
     const std::uint64_t new_end = std::uint64_t{end_} + gap + chunks;
     if (new_end > limit_) {
       return {};

@@ -79,8 +79,9 @@ class ThreadZones {
   void deliver_all() noexcept;
   /// Purges the pages of other threads' zones that others' frees have emptied.
   void purge_all() noexcept;
-  /// If nobody has done so for tunables.scavenge_milliseconds: deliver_all(), purge_all() for the zones that have not
-  /// looked at their inbox since, and the arena's decay(). Cost: that of reading a clock, else.
+  /// If nobody has done so for tunables.scavenge_milliseconds: deliver_all(), purge_all() for the
+  /// zones that have not looked at their inbox since, and the arena's decay(). Cost: that of reading
+  /// a clock, else.
   void scavenge_if_due() noexcept;
 
   /// Sleeps until no zone's queue is scavenged, and keeps it so until resume_scavenging(). Thread: any but a scavenger.
