@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# What `cmake --install` puts where: headers, libraries, the CMake package and the pkg-config files. All of
-# them find each other by relative paths, so an installed tree can be moved.
+# What `cmake --install` puts where: headers, libraries, the CMake package, the pkg-config files and
+# the manual page. All of them find each other by relative paths, so an installed tree can be moved.
 
 include(CMakePackageConfigHelpers)
 
@@ -11,6 +11,7 @@ set(installed_targets slabmalloc_core)
 if(SLABMALLOC_BUILD_MALLOC)
   list(APPEND installed_targets slabmalloc_malloc slabmalloc_malloc_static slabmalloc_override)
   install(FILES ${PROJECT_BINARY_DIR}/slabmalloc_override.o DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(FILES ${PROJECT_SOURCE_DIR}/docs/slabmalloc.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
 endif()
 install(TARGETS ${installed_targets} EXPORT slabmallocTargets)
 

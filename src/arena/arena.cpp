@@ -10,8 +10,8 @@
 namespace slabmalloc {
 namespace {
 
-/// More than any window has.
-constexpr std::uint32_t most_chunks = std::uint32_t{1} << 24;
+/// As many as the largest window has.
+constexpr std::size_t most_chunks = Tunables::largest_window_bytes / chunk_bytes;
 
 }  // namespace
 
@@ -84,7 +84,7 @@ void Arena::child_after_fork() noexcept {
 }
 
 Extent Arena::take_run(std::size_t chunks, std::size_t alignment) noexcept {
-  if (chunks == 0 || chunks > most_chunks || alignment > run_alignment_bytes) {
+  if (chunks == 0 || chunks > most_chunks || alignment > Tunables::run_alignment_bytes) {
     return {};
   }
   RunRequest request{
@@ -151,9 +151,7 @@ void Arena::adopt(const Growth& growth) noexcept {
   runs_.append(growth.added, RunState::Clean);
   data_base_.store(reinterpret_cast<std::uintptr_t>(window_.data()), Order::relaxed);
   records_.store(window_.records(), Order::relaxed);
-  direct_threshold_.store(
-      window_.is_bounded() ? bounded_direct_threshold_bytes : direct_threshold_bytes,
-      Order::relaxed);
+  is_bounded_.store(window_.is_bounded(), Order::relaxed);
   // Release, with the acquire in view(): who sees the size sees base and records, too.
   window_bytes_.store(std::size_t{runs_.end()} * chunk_bytes, Order::release);
 }

@@ -3,18 +3,18 @@
 // Arena: where the process heap's memory comes from and goes back to.
 //
 //     page of slots   --allocate(chunks)------->  a run of 64 KiB chunks in one window of space
-//     large object    --allocate_large(bytes)-->  such a run; from 32 MiB on its own mapping, and
-//                                                 from 1 MiB on where address space is bounded;
+//     large object    --allocate_large(bytes)-->  such a run; from direct_threshold() on its own
+//                                                 mapping;
 //                                                 to 128 KiB first what lies in a cache (large_cache.hpp)
 //
 //     process_arena
 //     | mutex | Window: place and growth | RunMap: who has which chunks | DirectMap: own mappings |
 //
 // A freed run is dirty: backed by memory, contents unknown. It is purged, which makes it clean,
-// when it has been free for decay_milliseconds (looked at by whoever calls the arena next), at once
-// when there is more dirty memory than the dirty limit (dirty_limit.hpp), and on trim(). Allocation
-// prefers dirty runs, then those with their clean neighbours, then clean ones; then the window
-// grows. Where address space is scarce every free run is looked at before that.
+// when it has been free for tunables.decay_milliseconds (looked at by whoever calls the arena
+// next), at once when there is more dirty memory than the dirty limit (dirty_limit.hpp), and on
+// trim(). Allocation prefers dirty runs, then those with their clean neighbours, then clean ones;
+// then the window grows. Where address space is scarce every free run is looked at before that.
 //
 // What an address is, without a lock:
 //
@@ -47,6 +47,7 @@
 #include "arena/window.hpp"
 #include "os/mutex.hpp"
 #include "slabmalloc/base/atomics.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc {
 
@@ -120,15 +121,6 @@ class WindowView {
 /// Thread: every function from any thread, except the fork functions as said there.
 class Arena {
  public:
-  /// From here on a large object gets a mapping of its own.
-  static constexpr std::size_t direct_threshold_bytes = std::size_t{32} << 20;
-  /// The same where address space is bounded: the window keeps its share of that, mappings do not.
-  static constexpr std::size_t bounded_direct_threshold_bytes = std::size_t{1} << 20;
-  /// From an alignment above this too, since a run would leave as much unused before it.
-  static constexpr std::size_t run_alignment_bytes = std::size_t{4} << 20;
-  static constexpr std::uint32_t decay_milliseconds = 250;
-  static constexpr std::size_t large_cache_count = 8;
-
   constexpr Arena() noexcept = default;
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -166,7 +158,7 @@ class Arena {
 
   /// Hands out `chunks` chunks in a row at a multiple of `alignment`, a power of two. Their records
   /// are clear (chunk.hpp); the rest of them may hold anything. Null if memory is exhausted.
-  /// Pre: alignment <= run_alignment_bytes.
+  /// Pre: alignment <= Tunables::run_alignment_bytes.
   Extent allocate(std::size_t chunks, std::size_t alignment = chunk_bytes) noexcept;
 
   /// Takes back what allocate() handed out and clears the records.
@@ -181,7 +173,9 @@ class Arena {
   LargeFree deallocate_large(void* address, LargeCache* cache = nullptr) noexcept;
 
   /// A cache for one of many threads. Threads whose numbers differ seldom share one.
-  LargeCache& large_cache_of(std::size_t number) noexcept { return large_caches_[number % large_cache_count]; }
+  LargeCache& large_cache_of(std::size_t number) noexcept {
+    return large_caches_[number % Tunables::large_caches];
+  }
 
   /// Takes back what lies in `cache`.
   void clear(LargeCache& cache) noexcept;
@@ -278,6 +272,7 @@ class Arena {
   std::size_t purge_everything() noexcept;
   bool begin_oldest_purge(Purge& purge, std::size_t most) noexcept;
   LargeFree classify_outside(const void* address) noexcept;
+  std::size_t direct_threshold() const noexcept;
   Extent allocate_large_run(std::size_t bytes, std::size_t alignment) noexcept;
   Extent allocate_direct(std::size_t bytes, std::size_t alignment) noexcept;
   LargeFree deallocate_direct(void* address) noexcept;
@@ -291,7 +286,7 @@ class Arena {
   alignas(64) HardwareAtomics::Cell<std::size_t> window_bytes_;
   HardwareAtomics::Cell<std::uintptr_t> data_base_;
   HardwareAtomics::Cell<Chunk*> records_;
-  HardwareAtomics::Cell<std::size_t> direct_threshold_{direct_threshold_bytes};
+  HardwareAtomics::Cell<bool> is_bounded_;
 
   alignas(64) os::Mutex mutex_;
   os::Mutex purger_mutex_;
@@ -300,7 +295,7 @@ class Arena {
   DirtyLimit dirty_limit_;
   std::size_t window_committed_ = 0;  ///< The window's share of committed_.
   std::uint32_t caches_checked_at_ = 0;  ///< Milliseconds.
-  LargeCache large_caches_[large_cache_count];
+  LargeCache large_caches_[Tunables::large_caches];
 
   Gauge committed_;
   Gauge in_use_;

@@ -288,7 +288,7 @@ bool DirectMap::take(const void* address, Record& record) noexcept {
 }
 
 void DirectMap::remember_end(std::uintptr_t address) noexcept {
-  ended_[ends_ % remembered_ends] = address;
+  ended_[ends_ % Tunables::remembered_ends] = address;
   ++ends_;
 }
 

@@ -34,6 +34,7 @@
 #include "arena/gauge.hpp"
 #include "os/mutex.hpp"
 #include "slabmalloc/base/atomics.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc {
 
@@ -59,7 +60,7 @@ class DirectMap {
   bool is_inside(const void* address) noexcept;
 
   /// True if an object at that very address was one of the last to end, by deallocate() or by
-  /// moving away. It may be an object again. Cost: O(remembered_ends); for diagnosis.
+  /// moving away. It may be an object again. For diagnosis.
   bool has_ended(const void* address) noexcept;
 
   /// Resizes the object at `address`, moving it if it must; its new address, or null if refused,
@@ -73,9 +74,6 @@ class DirectMap {
   /// The objects now, and their bytes.
   std::size_t count() const noexcept { return live_count_.load(Order::relaxed); }
   std::size_t bytes() const noexcept { return live_bytes_.load(Order::relaxed); }
-
-  /// How many ends of objects has_ended() knows of.
-  static constexpr std::size_t remembered_ends = 64;
 
   /// Holds the mutex across a fork. In the child what other threads had under way is forgotten.
   void prepare_fork() noexcept { mutex_.lock(); }
@@ -124,7 +122,7 @@ class DirectMap {
   HardwareAtomics::Cell<std::size_t> live_count_;
   HardwareAtomics::Cell<std::size_t> live_bytes_;
   HardwareAtomics::Cell<std::size_t> mapped_bytes_;
-  std::uintptr_t ended_[remembered_ends] = {};  ///< 0 where fewer have ended.
+  std::uintptr_t ended_[Tunables::remembered_ends] = {};  ///< 0 where fewer have ended.
   std::size_t ends_ = 0;                        ///< So many in all; the next goes to this place.
 };
 

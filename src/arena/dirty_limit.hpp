@@ -2,7 +2,7 @@
 //
 // DirtyLimit: how much dirty memory the arena keeps for reuse; what is more is purged at once.
 //
-//     kept at most = the largest of
+//     kept at most = the largest of      (the figures are in tunables.hpp)
 //       1 MiB + 1/32 of the peak    whatever happens
 //       1/2 of what is in use       for the ordinary come and go
 //       the reserve                 by experience; at most 4 MiB or 4 times what is in use,
@@ -13,29 +13,31 @@
 // And they go down with what is in use: little is kept once everything is freed.
 //
 // The reserve grows by refault, which is memory that was purged as excess and is faulted in again
-// within refault_milliseconds. It shrinks by memory that nobody wanted while it was kept, and by a
+// within the refault time. It shrinks by memory that nobody wanted while it was kept, and by a
 // quarter of each excess: a program that winds down purges and does not come back.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "tunables.hpp"
+
 namespace slabmalloc {
 
 /// Amounts are in bytes, times in milliseconds, wrapping. Thread: every call under one mutex.
 class DirtyLimit {
  public:
-  static constexpr std::uint32_t refault_milliseconds = 250;
-
   constexpr DirtyLimit() noexcept = default;
 
   /// Dirty memory that may be kept while `in_use` is in use.
   constexpr std::size_t amount(std::size_t in_use) const noexcept {
-    const std::size_t room = peak_ + peak_ / 8 - in_use;
-    const std::size_t least = mebibyte + peak_ / 32;
-    const std::size_t usual = lesser(in_use / 2, room);
-    const std::size_t learned =
-        lesser(learned_, greater(4 * mebibyte, 4 * lesser(in_use, room / 4)));
+    const std::size_t room = peak_ + peak_ / Tunables::dirty_part_beyond_peak - in_use;
+    const std::size_t least =
+        Tunables::dirty_least_bytes + peak_ / Tunables::dirty_least_part_of_peak;
+    const std::size_t usual = lesser(in_use / Tunables::dirty_usual_part_of_use, room);
+    constexpr std::size_t times = Tunables::dirty_learned_times_use;
+    const std::size_t learned = lesser(
+        learned_, greater(Tunables::dirty_learned_bytes, times * lesser(in_use, room / times)));
     return greater(least, greater(usual, learned));
   }
 
@@ -45,7 +47,7 @@ class DirtyLimit {
     if (faulted == 0 || refaultable_ == 0) {
       return;
     }
-    if (now - purged_at_ >= refault_milliseconds) {
+    if (now - purged_at_ >= Tunables::refault_milliseconds) {
       refaultable_ = 0;
       return;
     }
@@ -56,17 +58,16 @@ class DirtyLimit {
 
   /// Memory was purged since it was beyond the dirty limit.
   constexpr void note_excess(std::size_t purged, std::uint32_t now) noexcept {
-    refaultable_ = now - purged_at_ < refault_milliseconds ? refaultable_ + purged : purged;
+    const bool is_lately = now - purged_at_ < Tunables::refault_milliseconds;
+    refaultable_ = is_lately ? refaultable_ + purged : purged;
     purged_at_ = now;
-    learned_ -= lesser(learned_, purged / 4);
+    learned_ -= lesser(learned_, purged / Tunables::dirty_part_forgotten);
   }
 
   /// Memory was purged since it had been dirty for long.
   constexpr void note_expired(std::size_t purged) noexcept { learned_ -= lesser(learned_, purged); }
 
  private:
-  static constexpr std::size_t mebibyte = std::size_t{1} << 20;
-
   static constexpr std::size_t lesser(std::size_t one, std::size_t other) noexcept {
     return one < other ? one : other;
   }

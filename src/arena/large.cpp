@@ -11,15 +11,11 @@ constexpr std::size_t chunks_for(std::size_t bytes) noexcept {
   return bytes == 0 ? 1 : (bytes - 1) / chunk_bytes + 1;
 }
 
-/// A mapping above this that the kernel refuses is refused: growing the window by as much would
-/// only ask the same again.
-constexpr std::size_t largest_run_bytes = std::size_t{1} << 30;
-
 }  // namespace
 
 Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, LargeCache* cache) noexcept {
   const std::size_t chunks = chunks_for(bytes);
-  if (cache != nullptr && chunks <= LargeCache::most_chunks && alignment <= chunk_bytes) {
+  if (cache != nullptr && chunks <= Tunables::large_cache_chunks && alignment <= chunk_bytes) {
     if (const CachedRun run = cache->take(static_cast<std::uint32_t>(chunks)); run.chunks != 0) {
       void* const address = reinterpret_cast<void*>(run.address);
       chunk_of(address)->publish(ChunkInfo::large_head(run.chunks));
@@ -27,13 +23,13 @@ Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, LargeCach
     }
   }
   const bool by_run =
-      bytes < direct_threshold_.load(Order::relaxed) && alignment <= run_alignment_bytes;
+      bytes < direct_threshold() && alignment <= Tunables::run_alignment_bytes;
   Extent extent = by_run ? allocate_large_run(bytes, alignment) : allocate_direct(bytes, alignment);
   if (!extent) {
     // One may be refused what the other still has: free runs, or the address space of the window's next step.
     if (by_run) {
       extent = allocate_direct(bytes, alignment);
-    } else if (bytes <= largest_run_bytes) {
+    } else if (bytes <= Tunables::largest_run_bytes) {
       extent = allocate_large_run(bytes, alignment);
     }
   }
@@ -74,6 +70,13 @@ LargeFree Arena::classify(const void* address) noexcept {
   return starts_here ? LargeFree::Freed : classify_in_window(address);
 }
 
+/// From here on a large object gets a mapping of its own.
+std::size_t Arena::direct_threshold() const noexcept {
+  constexpr std::size_t most = Tunables::bounded_direct_threshold_bytes;
+  const std::size_t threshold = tunables.direct_threshold_bytes;
+  return is_bounded_.load(Order::relaxed) && threshold > most ? most : threshold;
+}
+
 Extent Arena::allocate_large_run(std::size_t bytes, std::size_t alignment) noexcept {
   const std::size_t chunks = chunks_for(bytes);
   const Extent extent = allocate(chunks, alignment);
@@ -105,7 +108,9 @@ LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, LargeCache* c
     return classify_in_window(address);
   }
   CachedRun run{reinterpret_cast<std::uintptr_t>(address), info.large_chunks()};
-  if (cache != nullptr && run.chunks <= LargeCache::most_chunks) {
+  // A decay time of 0 means that nothing is kept.
+  if (cache != nullptr && run.chunks <= Tunables::large_cache_chunks &&
+      tunables.decay_milliseconds != 0) {
     run = cache->put(run);
   }
   if (run.chunks != 0) {
@@ -128,8 +133,8 @@ void Arena::clear(LargeCache& cache) noexcept {
 
 /// Takes back what lies in `cache`; with `only_old`, what this found there the last time too.
 void Arena::clear_large_cache(LargeCache& cache, bool only_old) noexcept {
-  const std::uint32_t free_since = only_old ? now() - decay_milliseconds : now();
-  for (std::uint32_t place = 0; place < LargeCache::places; ++place) {
+  const std::uint32_t free_since = only_old ? now() - tunables.decay_milliseconds : now();
+  for (std::uint32_t place = 0; place < Tunables::large_cache_places; ++place) {
     if (const CachedRun run = cache.clear(place, only_old); run.chunks != 0) {
       end_large_run(chunk_of(reinterpret_cast<void*>(run.address)), free_since);
     }
@@ -157,7 +162,7 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
   const std::size_t wanted = chunks_for(bytes);
   const ChunkInfo info = head->snapshot();
   const std::uint32_t had = info.large_chunks();
-  if (wanted > had && bytes >= direct_threshold_.load(Order::relaxed)) {
+  if (wanted > had && bytes >= direct_threshold()) {
     // Moved once to a mapping of its own it can grow further without copying.
     return false;
   }

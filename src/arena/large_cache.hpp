@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "slabmalloc/base/atomics.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc {
 
@@ -22,13 +23,10 @@ struct CachedRun {
   std::uint32_t chunks = 0;
 };
 
-/// Room for `places` runs of up to `most_chunks` chunks.
+/// Room for a few short runs (tunables.hpp).
 /// Thread: any; lock-free.
 class alignas(64) LargeCache {
  public:
-  static constexpr std::uint32_t places = 2;
-  static constexpr std::uint32_t most_chunks = 2;
-
   constexpr LargeCache() noexcept = default;
 
   /// A run of `chunks` chunks that lay here, or none.
@@ -44,7 +42,8 @@ class alignas(64) LargeCache {
     return {};
   }
 
-  /// Puts a run of at most most_chunks chunks here. What had to make room for it is returned.
+  /// Puts a run of at most Tunables::large_cache_chunks chunks here. The run that had to make room
+  /// for it is returned.
   CachedRun put(CachedRun run) noexcept {
     for (auto& place : runs_) {
       std::uintptr_t none = 0;
@@ -52,7 +51,7 @@ class alignas(64) LargeCache {
         return {};
       }
     }
-    auto& place = runs_[turn_.fetch_add(1, Order::relaxed) % places];
+    auto& place = runs_[turn_.fetch_add(1, Order::relaxed) % Tunables::large_cache_places];
     // Both: what is put here and what lay here pass from one client to the next.
     return unpack(place.exchange(pack(run), Order::acq_rel));
   }
@@ -80,7 +79,7 @@ class alignas(64) LargeCache {
   // A run's address is a multiple of 64 KiB, which leaves room below.
   static constexpr std::uintptr_t chunks_mask = 0xFF;
   static constexpr std::uintptr_t old = 0x100;
-  static_assert(most_chunks <= chunks_mask);
+  static_assert(Tunables::large_cache_chunks <= chunks_mask);
 
   static std::uintptr_t pack(CachedRun run) noexcept { return run.address | run.chunks; }
   static CachedRun unpack(std::uintptr_t run) noexcept {
@@ -96,7 +95,7 @@ class alignas(64) LargeCache {
     return all;
   }
 
-  HardwareAtomics::Cell<std::uintptr_t> runs_[places];
+  HardwareAtomics::Cell<std::uintptr_t> runs_[Tunables::large_cache_places];
   HardwareAtomics::Cell<std::size_t> takes_;
   HardwareAtomics::Cell<std::uint32_t> turn_;
 };

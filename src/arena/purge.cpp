@@ -11,14 +11,6 @@
 namespace slabmalloc {
 namespace {
 
-/// Chunks purged in one go, and goes per operation, so that no operation is long: 8 MiB in all of
-/// what has expired.
-constexpr std::uint32_t purge_step_chunks = 64;
-constexpr std::uint32_t purge_steps = 2;
-/// Runs that one operation purges for others, who free them while it purges. Without a bound it would go on for
-/// as long as they do.
-constexpr std::uint32_t purge_steps_for_others = 16;
-
 /// True if a step may be taken, and there is one less left then.
 bool take_step(std::uint32_t& steps_left) noexcept {
   if (steps_left == 0) {
@@ -55,13 +47,13 @@ std::size_t Arena::excess_chunks() const noexcept {
 /// Ends an operation: if something is to be purged, and no other thread is purging, makes this one
 /// the purger. What is returned is to be carried out once the mutex is free.
 Arena::Purge Arena::begin_due_purge() noexcept {
-  if (const std::uint32_t time = now(); time - caches_checked_at_ >= decay_milliseconds) {
+  if (const std::uint32_t time = now(); time - caches_checked_at_ >= tunables.decay_milliseconds) {
     caches_checked_at_ = time;
     clear_large_caches(true);
   }
   Purge purge{.own_chunks_left = excess_chunks(),
-              .others_steps_left = purge_steps_for_others,
-              .expired_steps_left = purge_steps};
+              .others_steps_left = Tunables::purge_steps_for_others,
+              .expired_steps_left = Tunables::purge_steps};
   if (choose_due(purge)) {
     if (purger_mutex_.try_lock()) {
       runs_.begin_purge(purge.run, purge.chunks);
@@ -98,13 +90,13 @@ bool Arena::choose_due(Purge& purge) const noexcept {
     return false;
   }
   const std::size_t excess = excess_chunks();
-  std::size_t most = purge_step_chunks;
+  std::size_t most = Tunables::purge_step_chunks;
   bool is_due = false;
   if (excess != 0) {
     purge.reason = Purge::Reason::Excess;
     most = excess > most ? excess : most;
     is_due = purge.own_chunks_left != 0 || take_step(purge.others_steps_left);
-  } else if (now() - runs_.stamp_of(purge.run) >= decay_milliseconds) {
+  } else if (now() - runs_.stamp_of(purge.run) >= tunables.decay_milliseconds) {
     purge.reason = Purge::Reason::Expired;
     is_due = take_step(purge.expired_steps_left);
   }

@@ -18,6 +18,7 @@
 
 #include "arena/run_tag.hpp"
 #include "slabmalloc/base/bits.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc {
 
@@ -110,7 +111,7 @@ class RunBins {
     std::uint32_t seen = 0;
     for (std::uint32_t bin = last_occupied(bins); bin < bins; bin = last_occupied(bin)) {
       for (std::uint32_t run = heads_[bin]; run != no_chunk; run = tags[run].bin_next) {
-        if (seen++ == bounded_depth) {
+        if (seen++ == Tunables::search_depth) {
           return;
         }
         visit(run);
@@ -149,7 +150,6 @@ class RunBins {
   static constexpr std::uint32_t bins =
       first_ranged - 1 + (last_exponent - first_exponent + 1) * parts;
   static constexpr std::uint32_t words = (bins + 63) / 64;
-  static constexpr std::uint32_t bounded_depth = 8;
 
   static constexpr std::uint32_t lowest(std::uint64_t bits) noexcept {
     return static_cast<std::uint32_t>(__builtin_ctzll(bits));
@@ -193,7 +193,7 @@ class RunBins {
     Placement best;
     std::uint32_t seen = 0;
     for (std::uint32_t run = heads_[bin];
-         run != no_chunk && (effort == SearchEffort::Exhaustive || seen < bounded_depth);
+         run != no_chunk && (effort == SearchEffort::Exhaustive || seen < Tunables::search_depth);
          run = tags[run].bin_next, ++seen) {
       const std::uint64_t first = request.first_from(run);
       const std::uint64_t end = std::uint64_t{run} + tags[run].chunks;

@@ -32,12 +32,11 @@ Placement RunMap::find(const RunRequest& request, SearchEffort effort) const noe
 /// A placement over one of the longest dirty runs and free neighbours of it, clean ones too: the
 /// one that uses most of the dirty run. Cost: constant.
 Placement RunMap::find_around_dirty(const RunRequest& request) const noexcept {
-  constexpr std::uint32_t reach = 8;
   Placement best;
   std::uint64_t most = 0;
   dirty_.visit_longest(tags_, [&](std::uint32_t run) {
-    const std::uint32_t start = free_from(run, reach);
-    const std::uint32_t end = free_until(run, reach);
+    const std::uint32_t start = free_from(run, Tunables::search_reach);
+    const std::uint32_t end = free_until(run, Tunables::search_reach);
     const std::uint32_t run_end = run + tags_[run].chunks;
     // The run's end and as much before it as is asked for.
     const std::uint32_t wanted =

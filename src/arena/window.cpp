@@ -4,6 +4,7 @@
 #include "arena/window.hpp"
 
 #include "slabmalloc/base/bits.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc {
 namespace {
@@ -11,22 +12,8 @@ namespace {
 constexpr bool wide = sizeof(void*) == 8;
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
-/// Data that a window has room for: sizes tried, largest first, each a quarter of the one before.
-/// Size costs nothing; the picture must only fit between what is mapped.
-constexpr std::size_t largest_window = std::size_t{1} << (wide ? 40 : 30);
-constexpr std::size_t smallest_window = std::size_t{1} << (wide ? 30 : 28);
-/// Of the space that the system proposes, this share of the data's size is left empty before the
-/// picture. It is for others' mappings where the system fills a space from its low end: in its
-/// legacy layout, and on most processors where the stack may grow without bound. Records and tags
-/// could not grow past them.
-constexpr std::size_t room_share = 4;
 /// The data starts where a huge OS page could.
 constexpr std::size_t data_alignment = 2 * mebibyte;
-
-/// Room for data at the known places. The large one is for programs whose bound says that they are
-/// large.
-constexpr std::size_t large_known_window = largest_window;
-constexpr std::size_t small_known_window = std::size_t{1} << (wide ? 36 : 29);
 
 /// Places that programs leave empty. The first lies in the lowest 2^38 bytes, all that the smallest
 /// 64-bit address spaces have, between a fixed-address program's heap and a relocatable program; it
@@ -40,17 +27,6 @@ constexpr std::uintptr_t known_bases[] = {
 /// give addresses away.
 constexpr std::uint64_t known_distances = wide ? 1024 : 1;
 constexpr std::size_t known_distance_step = 8 * mebibyte;
-
-/// Growth steps in chunks.
-constexpr std::uint32_t smallest_step = 64;
-constexpr std::uint32_t largest_step = 1024;
-constexpr std::uint32_t smallest_bounded_step = 16;
-constexpr std::uint32_t largest_bounded_step = 64;
-/// Foreign mappings are stepped over by gaps of this many chunks, doubling. The records of what is
-/// skipped are mapped, so that large gaps are for where address space is free.
-constexpr std::uint32_t first_gap = 16;
-constexpr std::uint32_t largest_gap = std::uint32_t{1} << (wide ? 18 : 12);
-constexpr std::uint32_t largest_bounded_gap = 4096;
 
 constexpr const char* data_label = "slabmalloc data";
 constexpr const char* records_label = "slabmalloc records";
@@ -81,8 +57,9 @@ Growth Window::grow(std::uint32_t minimum) noexcept {
 }
 
 Growth Window::open(std::uint32_t minimum) noexcept {
-  for (std::size_t size = largest_window; size >= smallest_window && !is_bounded_; size /= 4) {
-    const std::size_t room = size / room_share;
+  for (std::size_t size = Tunables::largest_window_bytes;
+       size >= Tunables::smallest_window_bytes && !is_bounded_; size /= 4) {
+    const std::size_t room = size / Tunables::window_part_left_empty;
     const std::size_t total = room + place(0, size);
     if (const std::uintptr_t base = os::interface().find_space(total); base != 0) {
       const Growth growth = open_at(base + room, size, minimum);
@@ -100,9 +77,10 @@ Growth Window::open_at_known_place(std::uint32_t minimum) noexcept {
   const std::size_t distance = static_cast<std::size_t>(os::interface().random_bits() %
                                                         known_distances) *
                                known_distance_step;
-  constexpr std::size_t sizes[] = {large_known_window, small_known_window};
+  constexpr std::size_t sizes[] = {Tunables::largest_window_bytes,
+                                   Tunables::bounded_window_bytes};
   for (const std::size_t size : sizes) {
-    if (size == large_known_window && bound <= small_known_window) {
+    if (size == Tunables::largest_window_bytes && bound <= Tunables::bounded_window_bytes) {
       continue;
     }
     for (const std::uintptr_t base : known_bases) {
@@ -154,16 +132,20 @@ Growth Window::grow_by_step(std::uint32_t minimum) noexcept {
   return grow_by(minimum);
 }
 
-/// Steps grow with the window, so that their number stays logarithmic until they are large.
 std::uint32_t Window::preferred_step() const noexcept {
-  return is_bounded_ ? clamp(end_ / 16, smallest_bounded_step, largest_bounded_step)
-                     : clamp(end_ / 8, smallest_step, largest_step);
+  return is_bounded_ ? clamp(end_ / Tunables::bounded_growth_part,
+                             Tunables::smallest_bounded_growth_chunks,
+                             Tunables::largest_bounded_growth_chunks)
+                     : clamp(end_ / Tunables::growth_part, Tunables::smallest_growth_chunks,
+                             Tunables::largest_growth_chunks);
 }
 
 Growth Window::grow_by(std::uint32_t chunks) noexcept {
   const std::size_t bytes = std::size_t{chunks} * chunk_bytes;
-  const std::uint32_t last_gap = is_bounded_ ? largest_bounded_gap : largest_gap;
-  for (std::uint32_t gap = 0; gap <= last_gap; gap = gap == 0 ? first_gap : gap * 2) {
+  const std::uint32_t last_gap = is_bounded_ ? Tunables::largest_bounded_gap_chunks
+                                             : Tunables::largest_gap_chunks;
+  for (std::uint32_t gap = 0; gap <= last_gap;
+       gap = gap == 0 ? Tunables::first_gap_chunks : gap * 2) {
     const std::uint64_t new_end = std::uint64_t{end_} + gap + chunks;
     if (new_end > limit_) {
       return {};

@@ -18,6 +18,7 @@
 #include "malloc/scavenged_queue.hpp"
 #include "slabmalloc/page/beside_page.hpp"
 #include "slabmalloc/zone/zone.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc {
 
@@ -27,11 +28,11 @@ struct ArenaTable {
   using Header = PageHeader<Atomics>;
 
   static constexpr std::size_t maximum_words = Chunk::maximum_words;
-  static constexpr std::size_t small_object_bytes = 8 * kibibyte;
-  static constexpr std::size_t medium_page_bytes = 8 * chunk_bytes;
 
   static constexpr std::size_t frame_bytes(std::size_t object_size) noexcept {
-    return object_size <= small_object_bytes ? chunk_bytes : medium_page_bytes;
+    return object_size <= Tunables::one_chunk_object_bytes
+               ? chunk_bytes
+               : Tunables::chunks_per_large_page * chunk_bytes;
   }
   /// Pre: `address` lies in the arena's window.
   static Header* header_of(const void* address) noexcept {

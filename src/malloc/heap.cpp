@@ -5,6 +5,7 @@
 
 #include "malloc/fork.hpp"
 #include "malloc/thread_zones.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc::heap {
 
@@ -106,14 +107,13 @@ bool drain_everything() noexcept {
 
 /// The slow calls that come often though a thread asks the arena for nothing, and how often what they stand for is:
 /// an allocation that claims slots for up to 64, a free that may be of another thread's block and was not merged.
-enum class SlowCall : std::uint32_t { Free = 1, Allocation = 16 };
+enum class SlowCall : std::uint32_t { Free = 1, Allocation = Tunables::calls_per_claim };
 
 /// True every so many calls: then zones and dirty memory are to be looked after, if nobody has done so for a while.
 [[gnu::always_inline]] inline bool is_time_to_look(SlowCall call) noexcept {
-  constexpr std::uint32_t calls_per_look = 1024;
   static constinit thread_local std::uint32_t calls = 0;
   calls += static_cast<std::uint32_t>(call);
-  if (calls < calls_per_look) [[likely]] {
+  if (calls < Tunables::calls_per_look) [[likely]] {
     return false;
   }
   calls = 0;
@@ -171,15 +171,12 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
   return block;
 }
 
-/// Zeroed blocks above this may be meant to be sparse: their pages stay untouched.
-constexpr std::size_t most_mapped_bytes = std::size_t{1} << 20;
-
 /// Makes the first `bytes` of `block` zero.
 [[gnu::always_inline]] inline void* zero(void* block, std::size_t bytes, bool is_zero) noexcept {
   if (!is_zero) {
     return __builtin_memset(block, 0, bytes);
   }
-  return bytes <= most_mapped_bytes ? map_for_writing(block, bytes) : block;
+  return bytes <= Tunables::touched_zeroed_bytes ? map_for_writing(block, bytes) : block;
 }
 
 /// Begins anew afterwards, for the zone may have changed.

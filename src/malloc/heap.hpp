@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "malloc/arena_zone.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc {
 
@@ -21,8 +22,7 @@ namespace slabmalloc {
 
 /// What the fast paths read, as the calling thread knows it: in one place, and written by no other thread.
 struct ThreadHeap {
-  /// Sizes up to here lead to their class by a look-up, the others by arithmetic.
-  static constexpr std::size_t direct_bytes = 1024;
+  static constexpr std::size_t direct_bytes = Tunables::class_lookup_bytes;
   static constexpr std::size_t direct_step = 16;
 
   ArenaZone* zone;    ///< Never null.

@@ -185,7 +185,7 @@ struct mallinfo mallinfo() noexcept {
   return info;
 }
 
-void malloc_stats() noexcept { slabmalloc::print_summary(STDERR_FILENO); }
+void malloc_stats() noexcept { slabmalloc::print_statistics(STDERR_FILENO); }
 
 int malloc_info(int options, FILE* stream) noexcept {
   if (options != 0) {

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
-// Reading SLABMALLOC_OPTIONS, and telling what was not understood.
+// Reading SLABMALLOC_OPTIONS by the option table, and telling what is wrong in it.
 #include "malloc/options.hpp"
 
 #include <string.h>
 #include <unistd.h>
 
+#include <initializer_list>
+
+#include "malloc/option_table.hpp"
+#include "malloc/option_text.hpp"
 #include "malloc/text.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc {
 
@@ -20,47 +25,155 @@ struct Span {
   std::size_t bytes;
 
   /// The bytes that a message shows: what comes after them must fit its line, too.
-  int shown_bytes() const noexcept { return static_cast<int>(bytes < 256 ? bytes : 256); }
-  bool is(const char* word) const noexcept {
-    return strlen(word) == bytes && memcmp(begin, word, bytes) == 0;
+  int shown_bytes() const noexcept {
+    return static_cast<int>(bytes < most_shown ? bytes : most_shown);
   }
+  const char* after_shown() const noexcept { return bytes > most_shown ? "..." : ""; }
+
+  bool is(const char* word) const noexcept {
+    return word != nullptr && strlen(word) == bytes && memcmp(begin, word, bytes) == 0;
+  }
+  /// Takes off the part before the first `separator`, and that; all of it if there is none.
+  Span take_until(char separator) noexcept {
+    const auto* const end = static_cast<const char*>(memchr(begin, separator, bytes));
+    const Span part{begin, end != nullptr ? static_cast<std::size_t>(end - begin) : bytes};
+    const std::size_t taken = part.bytes + (end != nullptr ? 1 : 0);
+    begin += taken;
+    bytes -= taken;
+    return part;
+  }
+
+  static constexpr std::size_t most_shown = 256;
 };
 
-struct Key {
-  const char* name;
-  const char* value;  ///< What stands behind the colon; null: nothing.
-  const char* meaning;
-  void (*apply)(Span value);
+/// One entry of the list.
+struct Entry {
+  Span whole;
+  Span name;
+  Span value;
+  bool has_value;
 };
 
-void print_help(Span) noexcept;
+/// A line on stderr about what stands in SLABMALLOC_OPTIONS.
+using Line = Text<1024>;
 
-/// Every key, its meaning and its effect: the one list.
-constexpr Key keys[] = {
-    {"stats", nullptr, "print a summary of the heap on stderr at exit",
-     [](Span) { options.stats = true; }},
-    {"stats_file", "PATH", "append the summary to PATH at exit, as one line of JSON per process",
-     [](Span value) {
-       memcpy(options.stats_file, value.begin, value.bytes);
-       options.stats_file[value.bytes] = '\0';
-     }},
-    {"huge_pages", nullptr,
-     "let the system use huge pages where the heap grows by 2 MiB or more: fewer page faults, more memory for scattered blocks",
-     [](Span) { options.huge_pages = true; }},
-    {"no_scavenging", nullptr,
-     "let memory wait that threads hold while they sleep; else others look after it, which calls membarrier",
-     [](Span) { options.scavenging = false; }},
-    {"help", nullptr, "print this list on stderr", print_help},
-};
+void print(const Line& line) noexcept { line.write(STDERR_FILENO); }
 
-void print_help(Span) noexcept {
-  Text<1024> text;
+void print_help() noexcept {
+  Text<4096> text;
   text.append("slabmalloc: SLABMALLOC_OPTIONS is a list of these, separated by commas:\n");
-  for (const Key& key : keys) {
-    text.append("  %s%s%s: %s\n", key.name, key.value != nullptr ? ":" : "",
-                key.value != nullptr ? key.value : "", key.meaning);
+  for (const Option& option : option_table) {
+    text.append("  %s\n      %s\n", form_of(option).data(), option.meaning);
+    if (const Phrase allowed = allowed_by(option); allowed.size() != 0) {
+      text.append("      %s; default %s\n", allowed.data(), default_of(option).data());
+    }
+    if (option.old_name != nullptr) {
+      text.append("      old name: %s\n", option.old_name);
+    }
   }
   text.write(STDERR_FILENO);
+}
+
+/// Reads decimal digits at the start of `text` and takes them off. False if there are none, or if
+/// the number is too large for its type.
+bool take_number(Span& text, std::uint64_t& number) noexcept {
+  std::size_t digits = 0;
+  number = 0;
+  for (; digits < text.bytes && text.begin[digits] >= '0' && text.begin[digits] <= '9'; ++digits) {
+    const auto digit = static_cast<unsigned>(text.begin[digits] - '0');
+    if (__builtin_mul_overflow(number, 10u, &number) ||
+        __builtin_add_overflow(number, digit, &number)) {
+      return false;
+    }
+  }
+  text.begin += digits;
+  text.bytes -= digits;
+  return digits != 0;
+}
+
+/// The factor that a unit stands for, in either case; 0 if it is none.
+std::uint64_t factor_of(Span unit) noexcept {
+  constexpr const char* units[] = {"", "kK", "mM", "gG"};
+  if (unit.bytes == 0) {
+    return 1;
+  }
+  for (unsigned power = 1; power < 4 && unit.bytes == 1; ++power) {
+    if (strchr(units[power], *unit.begin) != nullptr) {
+      return std::uint64_t{1} << (10 * power);
+    }
+  }
+  return 0;
+}
+
+// Each of these sets the member of a kind of option; false if the value is not allowed.
+
+bool set(const Flag& flag, const Entry& entry) noexcept {
+  if (entry.has_value) {
+    return false;
+  }
+  options.*flag.member = flag.value;
+  return true;
+}
+
+bool set(const Number& number, const Entry& entry) noexcept {
+  Span text = entry.value;
+  std::uint64_t value = 0;
+  if (!take_number(text, value) || text.bytes != 0 || value < number.least ||
+      value > number.most) {
+    return false;
+  }
+  tunables.*number.member = static_cast<std::uint32_t>(value);
+  return true;
+}
+
+bool set(const Size& size, const Entry& entry) noexcept {
+  Span text = entry.value;
+  std::uint64_t value = 0;
+  const bool is_number = take_number(text, value);
+  const std::uint64_t factor = factor_of(text);
+  if (!is_number || factor == 0 || __builtin_mul_overflow(value, factor, &value) ||
+      value < size.least || value > size.most) {
+    return false;
+  }
+  tunables.*size.member = static_cast<std::size_t>(value);
+  return true;
+}
+
+bool set(const Path& path, const Entry& entry) noexcept {
+  if (entry.value.bytes == 0 || entry.value.bytes >= Options::path_bytes) {
+    return false;
+  }
+  char* const member = options.*path.member;
+  memcpy(member, entry.value.begin, entry.value.bytes);
+  member[entry.value.bytes] = '\0';
+  return true;
+}
+
+bool set(const List& list, const Entry& entry) noexcept {
+  std::uint32_t bits = entry.has_value ? 0 : list.without_value;
+  Span rest = entry.value;
+  for (bool is_more = entry.has_value; is_more;) {
+    const std::size_t bytes = rest.bytes;
+    const Span part = rest.take_until('+');
+    is_more = bytes != part.bytes;
+    std::uint32_t bit = 0;
+    for (std::size_t number = 0; number < list.count; ++number) {
+      bit |= part.is(list.words[number].name) ? list.words[number].bit : 0;
+    }
+    if (bit == 0) {
+      return false;
+    }
+    bits |= bit;
+  }
+  options.*list.member = bits;
+  return true;
+}
+
+bool set(const Help&, const Entry& entry) noexcept {
+  if (!entry.has_value) {
+    print_help();
+  }
+  return !entry.has_value;
 }
 
 /// Insertions, deletions and replacements from `from` to `to` (Wagner and Fischer, JACM 1974).
@@ -80,67 +193,105 @@ std::size_t edit_distance(Span from, const char* to) noexcept {
     for (std::size_t column = 1; column <= columns; ++column) {
       const std::size_t replaced = diagonal + (from.begin[line - 1] != to[column - 1] ? 1 : 0);
       diagonal = row[column];
-      const std::size_t shifted = (row[column] < row[column - 1] ? row[column] : row[column - 1]) + 1;
+      const std::size_t shifted =
+          (row[column] < row[column - 1] ? row[column] : row[column - 1]) + 1;
       row[column] = replaced < shifted ? replaced : shifted;
     }
   }
   return row[columns];
 }
 
-void complain(Span entry, Span name) noexcept {
-  Text<512> text;
-  text.append("slabmalloc: SLABMALLOC_OPTIONS: '%.*s' is not known", entry.shown_bytes(), entry.begin);
-  const Key* nearest = nullptr;
-  std::size_t distance = 4;
-  for (const Key& key : keys) {
-    if (const std::size_t one = edit_distance(name, key.name); one < distance) {
-      nearest = &key;
-      distance = one;
+/// The option whose name, or old name, is nearest to `name`; null if none is near.
+const Option* nearest_to(Span name) noexcept {
+  constexpr std::size_t too_far = 4;
+  const Option* nearest = nullptr;
+  std::size_t distance = too_far;
+  for (const Option& option : option_table) {
+    for (const char* const candidate : {option.name, option.old_name}) {
+      const std::size_t one = candidate != nullptr ? edit_distance(name, candidate) : too_far;
+      if (one < distance) {
+        nearest = &option;
+        distance = one;
+      }
     }
   }
-  if (nearest != nullptr) {
-    text.append("; did you mean '%s'?\n", nearest->name);
-  } else {
-    text.append("; 'help' lists what is\n");
-  }
-  text.write(STDERR_FILENO);
+  return nearest;
 }
 
-void read_entry(Span entry) noexcept {
-  const auto* colon = static_cast<const char*>(memchr(entry.begin, ':', entry.bytes));
-  const Span name{entry.begin,
-                  colon != nullptr ? static_cast<std::size_t>(colon - entry.begin) : entry.bytes};
-  const Span value =
-      colon != nullptr ? Span{colon + 1, entry.bytes - name.bytes - 1} : Span{entry.begin, 0};
-  for (const Key& key : keys) {
-    if (name.is(key.name)) {
-      const bool sound = key.value != nullptr
-                             ? value.bytes != 0 && value.bytes < Options::path_bytes
-                             : colon == nullptr;
-      if (sound) {
-        key.apply(value);
+void tell_unknown(const Entry& entry) noexcept {
+  Line line;
+  line.append("slabmalloc: SLABMALLOC_OPTIONS: '%.*s%s' is not known; ", entry.whole.shown_bytes(),
+              entry.whole.begin, entry.whole.after_shown());
+  if (const Option* const nearest = nearest_to(entry.name); nearest != nullptr) {
+    line.append("did you mean '%s'?\n", nearest->name);
+  } else {
+    line.append("'help' lists what is\n");
+  }
+  print(line);
+}
+
+/// Ends a line with the value that the option has now.
+void print_with_value(Line& line, const Option& option) noexcept {
+  const Phrase value = value_in(option, options, tunables);
+  line.append("%s%s\n", value.size() != 0 ? "; using " : "", value.data());
+  print(line);
+}
+
+void tell_not_allowed(const Option& option, const Entry& entry) noexcept {
+  const Phrase allowed = allowed_by(option);
+  Line line;
+  line.append("slabmalloc: SLABMALLOC_OPTIONS: %s: '%.*s%s' is not %s", option.name,
+              entry.value.shown_bytes(), entry.value.begin, entry.value.after_shown(),
+              allowed.size() != 0 ? allowed.data() : "allowed, it takes no value");
+  print_with_value(line, option);
+}
+
+void tell_repeated(const Option& option) noexcept {
+  Line line;
+  line.append("slabmalloc: SLABMALLOC_OPTIONS: %s is given more than once", option.name);
+  print_with_value(line, option);
+}
+
+/// Reads SLABMALLOC_OPTIONS entry by entry.
+class Reader {
+ public:
+  void read(Span text) noexcept {
+    Span rest = text;
+    Entry entry{text, rest.take_until(':'), rest, false};
+    entry.has_value = entry.name.bytes != text.bytes;
+    for (std::size_t number = 0; number < option_count; ++number) {
+      const Option& option = option_table[number];
+      if (entry.name.is(option.name) || entry.name.is(option.old_name)) {
+        set_option(option, entry, is_set_[number]);
         return;
       }
-      Text<512> text;
-      text.append("slabmalloc: SLABMALLOC_OPTIONS: '%s' takes %s%s\n", key.name,
-                  key.value != nullptr ? "a value: a " : "no value",
-                  key.value != nullptr ? key.value : "");
-      text.write(STDERR_FILENO);
-      return;
+    }
+    tell_unknown(entry);
+  }
+
+ private:
+  void set_option(const Option& option, const Entry& entry, bool& is_set) noexcept {
+    if (!option.kind.visit([&](const auto& kind) { return set(kind, entry); })) {
+      tell_not_allowed(option, entry);
+    } else if (is_set) {
+      tell_repeated(option);
+    } else {
+      is_set = true;
     }
   }
-  complain(entry, name);
-}
+
+  bool is_set_[option_count] = {};
+};
 
 }  // namespace
 
 void read_options(const char* text) noexcept {
-  while (text != nullptr && *text != '\0') {
-    const std::size_t bytes = strcspn(text, ",");
-    if (bytes != 0) {
-      read_entry({text, bytes});
+  Reader reader;
+  Span rest{text, text != nullptr ? strlen(text) : 0};
+  while (rest.bytes != 0) {
+    if (const Span entry = rest.take_until(','); entry.bytes != 0) {
+      reader.read(entry);
     }
-    text += bytes + (text[bytes] == ',' ? 1 : 0);
   }
 }
 

@@ -125,6 +125,45 @@ void append_json_classes(Report& text, const ProcessStatistics& sum) noexcept {
   }
 }
 
+/// The line of JSON.
+void append_json(Report& text, const ProcessStatistics& sum) noexcept {
+  text.append("{\"version\":\"%d.%d.%d\",\"pid\":%u,\"program\":", version_major, version_minor,
+              version_patch, os::interface().process_id());
+  append_json_string(text, program_name());
+  text.append(",\"threads\":%zu,\"allocations\":%zu,\"frees\":%zu,\"remote_frees\":%zu,"
+              "\"live_bytes\":%zu,\"live_objects\":%zu,\"committed_bytes\":%zu,"
+              "\"committed_peak_bytes\":%zu,\"classes\":[",
+              sum.threads, sum.allocations, sum.frees, sum.remote_frees, sum.live_bytes,
+              sum.live_objects, sum.arena.committed_bytes, sum.arena.committed_peak_bytes);
+  append_json_classes(text, sum);
+  text.append("],\"large\":{\"count\":%zu,\"bytes\":%zu,\"allocations\":%zu,\"frees\":%zu}}\n",
+              sum.arena.large_count, sum.arena.large_bytes,
+              static_cast<std::size_t>(sum.arena.large_allocations),
+              static_cast<std::size_t>(sum.arena.large_frees));
+}
+
+void append_totals(Report& text, const ProcessStatistics& sum) noexcept {
+  text.append("  allocations %zu, frees %zu (%zu by another thread), live %zu objects, %zu bytes\n",
+              sum.allocations, sum.frees, sum.remote_frees, sum.live_objects, sum.live_bytes);
+  text.append("  memory: %zu KiB committed now, %zu KiB at most; %zu threads\n",
+              sum.arena.committed_bytes / 1024, sum.arena.committed_peak_bytes / 1024, sum.threads);
+}
+
+void append_classes(Report& text, const ProcessStatistics& sum) noexcept {
+  text.append("  %9s %8s %10s %10s %6s %12s %12s %10s\n", "size", "pages", "slots", "used", "used%",
+              "allocations", "frees", "by others");
+  for (const ProcessClass& one : sum.classes) {
+    if (one.allocations != 0 || one.pages != 0) {
+      text.append("  %9zu %8zu %10zu %10zu %5zu%% %12zu %12zu %10zu\n", one.object_size, one.pages,
+                  one.slots, one.used, one.slots != 0 ? one.used * 100 / one.slots : 0,
+                  one.allocations, one.frees, one.remote_frees);
+    }
+  }
+  text.append("  %9s %8zu %10s %10zu %6s %12zu %12zu\n", "large", sum.arena.large_count, "",
+              sum.arena.large_count, "", static_cast<std::size_t>(sum.arena.large_allocations),
+              static_cast<std::size_t>(sum.arena.large_frees));
+}
+
 }  // namespace
 
 ProcessStatistics process_statistics() noexcept {
@@ -156,46 +195,30 @@ void start_counting_anew() noexcept {
   beginning.large_frees = sum.arena.large_frees;
 }
 
-void print_summary(int descriptor) noexcept {
+void print_statistics(int descriptor, std::uint32_t parts) noexcept {
   const ProcessStatistics sum = process_statistics();
   Report text;
-  text.append("slabmalloc %d.%d.%d: %s (process %u)\n", version_major, version_minor, version_patch,
-              program_name(), os::interface().process_id());
-  text.append("  allocations %zu, frees %zu (%zu by another thread), live %zu objects, %zu bytes\n",
-              sum.allocations, sum.frees, sum.remote_frees, sum.live_objects, sum.live_bytes);
-  text.append("  memory: %zu KiB committed now, %zu KiB at most; %zu threads\n",
-              sum.arena.committed_bytes / 1024, sum.arena.committed_peak_bytes / 1024, sum.threads);
-  text.append("  %9s %8s %10s %10s %6s %12s %12s %10s\n", "size", "pages", "slots", "used", "used%",
-              "allocations", "frees", "by others");
-  for (const ProcessClass& one : sum.classes) {
-    if (one.allocations != 0 || one.pages != 0) {
-      text.append("  %9zu %8zu %10zu %10zu %5zu%% %12zu %12zu %10zu\n", one.object_size, one.pages,
-                  one.slots, one.used, one.slots != 0 ? one.used * 100 / one.slots : 0,
-                  one.allocations, one.frees, one.remote_frees);
-    }
+  if ((parts & (stats_totals | stats_classes)) != 0) {
+    text.append("slabmalloc %d.%d.%d: %s (process %u)\n", version_major, version_minor,
+                version_patch, program_name(), os::interface().process_id());
   }
-  text.append("  %9s %8zu %10s %10zu %6s %12zu %12zu\n", "large", sum.arena.large_count, "",
-              sum.arena.large_count, "", static_cast<std::size_t>(sum.arena.large_allocations),
-              static_cast<std::size_t>(sum.arena.large_frees));
+  if ((parts & stats_totals) != 0) {
+    append_totals(text, sum);
+  }
+  if ((parts & stats_classes) != 0) {
+    append_classes(text, sum);
+  }
   text.write(descriptor);
+  if ((parts & stats_json) != 0) {
+    Report json;
+    append_json(json, sum);
+    json.write(descriptor);
+  }
 }
 
 bool append_json(const char* path) noexcept {
-  const ProcessStatistics sum = process_statistics();
   Report text;
-  text.append("{\"version\":\"%d.%d.%d\",\"pid\":%u,\"program\":", version_major, version_minor,
-              version_patch, os::interface().process_id());
-  append_json_string(text, program_name());
-  text.append(",\"threads\":%zu,\"allocations\":%zu,\"frees\":%zu,\"remote_frees\":%zu,"
-              "\"live_bytes\":%zu,\"live_objects\":%zu,\"committed_bytes\":%zu,"
-              "\"committed_peak_bytes\":%zu,\"classes\":[",
-              sum.threads, sum.allocations, sum.frees, sum.remote_frees, sum.live_bytes,
-              sum.live_objects, sum.arena.committed_bytes, sum.arena.committed_peak_bytes);
-  append_json_classes(text, sum);
-  text.append("],\"large\":{\"count\":%zu,\"bytes\":%zu,\"allocations\":%zu,\"frees\":%zu}}\n",
-              sum.arena.large_count, sum.arena.large_bytes,
-              static_cast<std::size_t>(sum.arena.large_allocations),
-              static_cast<std::size_t>(sum.arena.large_frees));
+  append_json(text, process_statistics());
   const int descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor < 0) {
     return false;

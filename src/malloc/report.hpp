@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "malloc/heap.hpp"
+#include "malloc/options.hpp"
 
 namespace slabmalloc {
 
@@ -44,8 +45,9 @@ ProcessStatistics process_statistics() noexcept;
 /// Makes what was counted so far the beginning: the child of a fork reports its own calls only.
 void start_counting_anew() noexcept;
 
-/// Writes a summary for people to file descriptor `descriptor`.
-void print_summary(int descriptor) noexcept;
+/// Writes `parts` of the statistics, bits of StatsPart, to file descriptor `descriptor`.
+void print_statistics(int descriptor,
+                      std::uint32_t parts = stats_totals | stats_classes) noexcept;
 
 /// Appends the statistics to the file `path` as one line of JSON; false if it cannot be written.
 bool append_json(const char* path) noexcept;

@@ -55,15 +55,15 @@ constinit KeptStderr kept_stderr;
   if (options.huge_pages) {
     os::replace_interface(os::huge_page_interface);
   }
-  if (options.stats) {
+  if (options.stats != 0) {
     kept_stderr.keep();
   }
 }
 
 /// After the destructors of the program, as far as the loader's order goes.
 [[gnu::destructor(101)]] void finish() noexcept {
-  if (options.stats) {
-    print_summary(kept_stderr.descriptor());
+  if (options.stats != 0) {
+    print_statistics(kept_stderr.descriptor(), options.stats);
   }
   if (options.stats_file[0] != '\0' && !append_json(options.stats_file)) {
     Text<Options::path_bytes + 128> text;

@@ -174,7 +174,7 @@ std::size_t ThreadZones::drain_one() noexcept {
 }
 
 void ThreadZones::drain_some() noexcept {
-  if (requests_.fetch_add(1, Order::relaxed) % requests_per_drain != 0) {
+  if (requests_.fetch_add(1, Order::relaxed) % Tunables::requests_per_drain != 0) {
     return;
   }
   if (parked_count_.load(Order::relaxed) != 0) {
@@ -224,7 +224,7 @@ bool ThreadZones::purge_some_for(ThreadZone& one) noexcept {
   }
   const os::Lock lock(scavenger_mutex);
   return one.zone.queue().scavenge(
-      os::interface().fence_all_threads, pages_per_step,
+      os::interface().fence_all_threads, Tunables::pages_per_step,
       [](ArenaTable::Header* page) noexcept { return ArenaTable::purge_if_empty(page); });
 }
 
@@ -242,7 +242,8 @@ void ThreadZones::purge_all() noexcept {
 void ThreadZones::scavenge_if_due() noexcept {
   const auto now = static_cast<std::uint32_t>(os::interface().now_milliseconds());
   std::uint32_t last = scavenged_at_.load(Order::relaxed);
-  if (now - last < scavenge_milliseconds || !scavenged_at_.compare_exchange(last, now, Order::relaxed)) {
+  if (now - last < tunables.scavenge_milliseconds ||
+      !scavenged_at_.compare_exchange(last, now, Order::relaxed)) {
     return;
   }
   process_arena.decay();
@@ -255,7 +256,7 @@ void ThreadZones::scavenge_if_due() noexcept {
       is_unanswered = !one.zone.queue().has_taken_since() && one.had_remote_frees && has_remote_frees;
       one.had_remote_frees = has_remote_frees;
     }
-    for (int steps = 0; is_unanswered && steps < steps_per_scavenge; ++steps) {
+    for (int steps = 0; is_unanswered && steps < Tunables::steps_per_scavenge; ++steps) {
       is_unanswered = !purge_some_for(one);
     }
   });

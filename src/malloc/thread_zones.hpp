@@ -20,7 +20,7 @@
 // A thread may sleep for ever with frees of others' objects in its zone, and with others' frees of its own on its
 // queue. So others scavenge its zone, deliver the former, and let the operating system have the memory of pages
 // of which the latter left nothing: on trim(), before memory is declared exhausted (the former alone), and every
-// scavenge_milliseconds by whoever asks for pages, claims slots or frees others' blocks.
+// tunables.scavenge_milliseconds by whoever asks for pages, claims slots or frees others' blocks.
 //
 // Locks, in this order: late mutex, scavengers' mutex, registry mutex, the arena's
 // purger's, the arena's, the direct map's. A parked
@@ -34,6 +34,7 @@
 
 #include "malloc/arena_zone.hpp"
 #include "os/mutex.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc {
 
@@ -78,11 +79,10 @@ class ThreadZones {
   void deliver_all() noexcept;
   /// Purges the pages of other threads' zones that others' frees have emptied.
   void purge_all() noexcept;
-  /// If nobody has done so for scavenge_milliseconds: deliver_all(), purge_all() for the zones that have not
-  /// looked at their queue since, and the arena's decay(). Cost: that of reading a clock, else.
+  /// If nobody has done so for tunables.scavenge_milliseconds: deliver_all(), purge_all() for the
+  /// zones that have not looked at their queue since, and the arena's decay(). Cost: that of reading
+  /// a clock, else.
   void scavenge_if_due() noexcept;
-
-  static constexpr std::uint32_t scavenge_milliseconds = 250;
 
   /// Gives the empty pages of the late zone back to the arena.
   void trim_late() noexcept;
@@ -123,11 +123,6 @@ class ThreadZones {
   ThreadZone* create() noexcept;
   ThreadZone* late() noexcept;
   bool make_exit_key() noexcept;
-
-  static constexpr std::uint32_t requests_per_drain = 16;
-  static constexpr std::uint32_t pages_per_step = 64;
-  /// Scavenging of one zone at a time, so that no call takes long.
-  static constexpr int steps_per_scavenge = 16;
 
   os::Mutex late_mutex_;
   os::Mutex mutex_;

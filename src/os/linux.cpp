@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "os/os.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc::os {
 namespace {
@@ -62,12 +63,9 @@ MapOutcome map_at(void* address, std::size_t bytes) {
   return MapOutcome::Mapped;
 }
 
-/// Shorter ranges would hardly hold one of the huge pages of processors whose pages have 4 KiB.
-constexpr std::size_t least_huge_bytes = std::size_t{2} << 20;
-
 /// Lets the kernel use huge pages in a range that is long enough; that it cannot or may not changes nothing.
 void advise_huge_pages(void* address, std::size_t bytes) {
-  if (bytes >= least_huge_bytes) {
+  if (bytes >= Tunables::least_huge_bytes) {
     const ErrnoKeeper keeper;
     madvise(address, bytes, MADV_HUGEPAGE);
   }

@@ -18,6 +18,7 @@
 
 #include "os/os.hpp"
 #include "slabmalloc/base/atomics.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc::os {
 
@@ -59,11 +60,9 @@ class Mutex {
   static constexpr std::uint32_t available = 0;
   static constexpr std::uint32_t held = 1;
   static constexpr std::uint32_t contended = 2;
-  /// Sections under such a mutex are short: most waits end before a kernel entry would.
-  static constexpr int spins = 64;
 
   [[gnu::cold, gnu::noinline]] void lock_contended() noexcept {
-    for (int spin = 0; spin < spins; ++spin) {
+    for (int spin = 0; spin < Tunables::mutex_spins; ++spin) {
       pause();
       if (word_.load(Order::relaxed) == available && try_lock()) {
         return;

@@ -29,7 +29,7 @@ class Scenario {
       allocate_run(1 + step * 7 % 20);
       allocate_large(step % 5 * mebibyte + 100000, std::size_t{1} << (step % 23));
       if (step % 6 == 0) {
-        allocate_large(Arena::direct_threshold_bytes + step, std::size_t{1} << step);
+        allocate_large(tunables.direct_threshold_bytes + step, std::size_t{1} << step);
         resize();
       }
       if (step % 3 == 2) {

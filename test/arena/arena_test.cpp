@@ -147,7 +147,7 @@ TEST_F(ArenaTest, works_with_each_size_of_os_page) {
       runs.push_back(arena.allocate(1 + static_cast<std::size_t>(count) % 3).address);
       ASSERT_NE(runs.back(), nullptr);
     }
-    const Extent direct = arena.allocate_large(Arena::direct_threshold_bytes, 1 << 20);
+    const Extent direct = arena.allocate_large(tunables.direct_threshold_bytes, 1 << 20);
     EXPECT_TRUE(direct);
     for (std::size_t count = 0; count < 300; ++count) {
       arena.deallocate(runs[count], 1 + count % 3);

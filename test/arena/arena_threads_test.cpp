@@ -103,7 +103,7 @@ TEST(ArenaThreads, what_one_thread_holds_no_other_gets) {
 }
 
 TEST(ArenaThreads, of_several_that_free_one_object_exactly_one_succeeds) {
-  for (const std::size_t bytes : {mebibyte, Arena::direct_threshold_bytes}) {
+  for (const std::size_t bytes : {mebibyte, tunables.direct_threshold_bytes}) {
     test::FaultyOs os;
     const auto arena = std::make_unique<Arena>();
     for (int round = 0; round < 100; ++round) {
@@ -137,7 +137,8 @@ TEST(ArenaThreads, a_cache_passes_each_run_to_one_thread_at_a_time) {
       if (mine.chunks != 0) {
         mine = hold(cache.put(let_go(mine)));
       } else if (step % 8 == 0) {
-        mine = hold(cache.clear(static_cast<std::uint32_t>(thread) % LargeCache::places, step % 16 == 0));
+        const auto place = static_cast<std::uint32_t>(thread) % Tunables::large_cache_places;
+        mine = hold(cache.clear(place, step % 16 == 0));
       } else {
         mine = hold(cache.take(1));
       }

@@ -110,7 +110,7 @@ TEST_F(DirectMapTest, the_register_grows_with_the_number_of_objects) {
 TEST_F(DirectMapTest, the_last_objects_to_end_are_remembered_and_no_more) {
   void* const never = allocate(mebibyte);
   std::vector<void*> ended;
-  for (std::size_t number = 0; number <= DirectMap::remembered_ends; ++number) {
+  for (std::size_t number = 0; number <= Tunables::remembered_ends; ++number) {
     ended.push_back(allocate(mebibyte));
   }
   EXPECT_FALSE(map_.has_ended(ended[0]));

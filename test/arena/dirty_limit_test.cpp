@@ -69,7 +69,7 @@ TEST(DirtyLimit, what_is_faulted_in_late_is_not_refaulted) {
     // The clock wraps on the way.
     const std::uint32_t purged_at = ~std::uint32_t{0} - 10;
     limit.note_excess(4 * mebibyte, purged_at);
-    const std::uint32_t delay = DirtyLimit::refault_milliseconds - (late ? 0 : 1);
+    const std::uint32_t delay = Tunables::refault_milliseconds - (late ? 0 : 1);
     limit.note_taken(0, 4 * mebibyte, purged_at + delay);
     EXPECT_EQ(limit.amount(0), late ? 3 * mebibyte / 2 : 4 * mebibyte);
   }
@@ -79,8 +79,8 @@ TEST(DirtyLimit, what_was_purged_long_ago_is_forgotten) {
   DirtyLimit limit;
   limit.note_taken(16 * mebibyte, 0, 0);
   limit.note_excess(4 * mebibyte, 1000);
-  limit.note_excess(2 * mebibyte, 1000 + DirtyLimit::refault_milliseconds);
-  limit.note_taken(0, 8 * mebibyte, 1000 + DirtyLimit::refault_milliseconds);
+  limit.note_excess(2 * mebibyte, 1000 + Tunables::refault_milliseconds);
+  limit.note_taken(0, 8 * mebibyte, 1000 + Tunables::refault_milliseconds);
   EXPECT_EQ(limit.amount(0), 2 * mebibyte);
 }
 

@@ -38,15 +38,15 @@ TEST(LargeCache, gives_a_run_of_the_length_that_is_asked_for_once) {
 TEST(LargeCache, makes_room_for_a_run_by_giving_up_each_place_in_turn) {
   LargeCache cache;
   std::uintptr_t number = 1;
-  for (std::uint32_t place = 0; place < LargeCache::places; ++place) {
+  for (std::uint32_t place = 0; place < Tunables::large_cache_places; ++place) {
     EXPECT_EQ(cache.put(run_at(number++)).chunks, 0u);
   }
-  for (std::uintptr_t evicted = 1; evicted <= 3 * LargeCache::places; ++evicted) {
+  for (std::uintptr_t evicted = 1; evicted <= 3 * Tunables::large_cache_places; ++evicted) {
     const CachedRun gone = cache.put(run_at(number++));
     EXPECT_EQ(gone.address, evicted * chunk_bytes);
     EXPECT_EQ(gone.chunks, 1u);
   }
-  EXPECT_EQ(cache.runs(), LargeCache::places);
+  EXPECT_EQ(cache.runs(), Tunables::large_cache_places);
 }
 
 TEST(LargeCache, is_cleared_of_what_lay_there_the_last_time_too) {
@@ -68,7 +68,7 @@ TEST(LargeCache, is_cleared_of_what_lay_there_the_last_time_too) {
 
 class LargeCacheTest : public testing::Test {
  protected:
-  static constexpr std::size_t most_bytes = LargeCache::most_chunks * chunk_bytes;
+  static constexpr std::size_t most_bytes = Tunables::large_cache_chunks * chunk_bytes;
 
   void* allocate(std::size_t bytes, std::size_t alignment = 16) {
     return arena_->allocate_large(bytes, alignment, cache_).address;
@@ -149,11 +149,11 @@ TEST_F(LargeCacheTest, every_address_in_a_cached_object_is_told_to_be_free) {
 }
 
 TEST_F(LargeCacheTest, trim_takes_objects_from_all_caches) {
-  for (std::size_t number = 0; number < Arena::large_cache_count; ++number) {
+  for (std::size_t number = 0; number < Tunables::large_caches; ++number) {
     LargeCache* const cache = &arena_->large_cache_of(number);
     ASSERT_EQ(arena_->deallocate_large(arena_->allocate_large(1, 16, cache).address, cache), LargeFree::Freed);
   }
-  EXPECT_EQ(arena_->trim(), Arena::large_cache_count * chunk_bytes);
+  EXPECT_EQ(arena_->trim(), Tunables::large_caches * chunk_bytes);
   EXPECT_EQ(arena_->statistics().dirty_bytes, 0u);
   EXPECT_TRUE(arena_->validate());
 }
@@ -161,9 +161,17 @@ TEST_F(LargeCacheTest, trim_takes_objects_from_all_caches) {
 TEST_F(LargeCacheTest, objects_that_nobody_wants_go_back_in_time) {
   ASSERT_EQ(deallocate(allocate(1)), LargeFree::Freed);
   for (int look = 0; look < 4; ++look) {
-    os_.advance_clock(Arena::decay_milliseconds);
+    os_.advance_clock(tunables.decay_milliseconds);
     arena_->decay();
   }
+  EXPECT_EQ(cache_->runs(), 0u);
+  EXPECT_EQ(arena_->statistics().dirty_bytes, 0u);
+}
+
+TEST_F(LargeCacheTest, nothing_is_kept_where_memory_decays_at_once) {
+  tunables.decay_milliseconds = 0;
+  ASSERT_EQ(deallocate(allocate(1)), LargeFree::Freed);
+  tunables = Tunables{};
   EXPECT_EQ(cache_->runs(), 0u);
   EXPECT_EQ(arena_->statistics().dirty_bytes, 0u);
 }
@@ -177,7 +185,7 @@ TEST_F(LargeCacheTest, objects_are_handed_out_to_others_before_memory_is_exhaust
     others.push_back(other);
   }
   ASSERT_EQ(deallocate(object), LargeFree::Freed);
-  EXPECT_EQ(arena_->allocate(LargeCache::most_chunks).address, object);
+  EXPECT_EQ(arena_->allocate(Tunables::large_cache_chunks).address, object);
   EXPECT_FALSE(arena_->allocate(1));
 }
 
@@ -188,7 +196,7 @@ TEST_F(LargeCacheTest, objects_are_handed_out_to_others_before_bounded_address_s
   const std::size_t committed = arena_->statistics().committed_bytes;
   bool is_reused = false;
   while (arena_->statistics().committed_bytes == committed && !is_reused) {
-    is_reused = arena_->allocate(LargeCache::most_chunks).address == object;
+    is_reused = arena_->allocate(Tunables::large_cache_chunks).address == object;
   }
   EXPECT_TRUE(is_reused);
   EXPECT_EQ(arena_->statistics().committed_bytes, committed);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -19,7 +20,7 @@ namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 constexpr std::size_t gibibyte = std::size_t{1} << 30;
-constexpr std::size_t threshold = Arena::direct_threshold_bytes;
+constexpr std::size_t threshold = Tunables{}.direct_threshold_bytes;
 
 class LargeTest : public testing::Test {
  protected:
@@ -44,6 +45,24 @@ TEST_F(LargeTest, sizes_around_the_threshold_are_served) {
     EXPECT_EQ(arena_->deallocate_large(object), LargeFree::Freed);
     EXPECT_TRUE(arena_->validate());
   }
+}
+
+TEST_F(LargeTest, the_threshold_is_what_the_tunable_says_but_not_much_in_bounded_address_space) {
+  for (const bool is_bounded : {false, true}) {
+    os_.limit_address_space(is_bounded ? 16 * gibibyte : os::unlimited);
+    // The arena looks for a bound when its window grows.
+    ASSERT_TRUE(arena_->allocate(4096));
+    for (const std::size_t wanted : {chunk_bytes, mebibyte, 4 * mebibyte, 64 * mebibyte}) {
+      tunables.direct_threshold_bytes = wanted;
+      const std::size_t most =
+          is_bounded ? Tunables::bounded_direct_threshold_bytes : 64 * mebibyte;
+      const std::size_t expected = std::min(wanted, most);
+      EXPECT_TRUE(in_window(allocate(expected - 1))) << expected;
+      EXPECT_FALSE(in_window(allocate(expected))) << expected;
+    }
+  }
+  tunables = Tunables{};
+  EXPECT_TRUE(arena_->validate());
 }
 
 TEST_F(LargeTest, alignments_up_to_beyond_a_gibibyte_are_served) {

@@ -68,7 +68,7 @@ TEST_F(PurgeTest, freed_memory_stays_for_reuse_until_it_has_decayed) {
   allocate_written(1);
   void* const other = allocate_written(1);
   arena_->deallocate(run, 4);
-  os_.advance_clock(Arena::decay_milliseconds - 1);
+  os_.advance_clock(tunables.decay_milliseconds - 1);
   arena_->decay();
   EXPECT_EQ(dirty(), 4 * chunk_bytes);
   os_.advance_clock(1);
@@ -76,6 +76,24 @@ TEST_F(PurgeTest, freed_memory_stays_for_reuse_until_it_has_decayed) {
   arena_->deallocate(other, 1);
   EXPECT_EQ(dirty(), chunk_bytes);
   EXPECT_TRUE(arena_->validate());
+}
+
+TEST_F(PurgeTest, the_decay_time_is_what_the_tunable_says) {
+  for (const std::uint32_t milliseconds : {0u, 20u, 1000u}) {
+    tunables.decay_milliseconds = milliseconds;
+    void* const run = allocate_written(4);
+    allocate_written(1);
+    arena_->deallocate(run, 4);
+    if (milliseconds != 0) {
+      os_.advance_clock(milliseconds - 1);
+      arena_->decay();
+      EXPECT_EQ(dirty(), 4 * chunk_bytes);
+      os_.advance_clock(1);
+      arena_->decay();
+    }
+    EXPECT_EQ(dirty(), 0u) << milliseconds;
+  }
+  tunables = Tunables{};
 }
 
 TEST_F(PurgeTest, pieces_that_come_and_go_do_not_keep_a_run_from_decaying) {

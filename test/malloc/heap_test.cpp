@@ -50,8 +50,8 @@ std::vector<std::size_t> edge_sizes() {
     sizes.push_back(Sizes::size_of(index));
     sizes.push_back(Sizes::size_of(index) + 1);
   }
-  for (const std::size_t bytes : {std::size_t{200000}, 4 * mebibyte, Arena::direct_threshold_bytes,
-                                  Arena::direct_threshold_bytes + 1}) {
+  const std::size_t threshold = tunables.direct_threshold_bytes;
+  for (const std::size_t bytes : {std::size_t{200000}, 4 * mebibyte, threshold, threshold + 1}) {
     sizes.push_back(bytes - 1);
     sizes.push_back(bytes);
   }
@@ -339,7 +339,7 @@ TEST(Heap, trim_tells_all_that_went_back_though_most_went_while_the_zone_was_tri
   heap::deallocate(heap::allocate(mebibyte));
   static os::Interface later = os::linux_interface;
   later.now_milliseconds = [] {
-    return os::linux_interface.now_milliseconds() + Arena::decay_milliseconds;
+    return os::linux_interface.now_milliseconds() + tunables.decay_milliseconds;
   };
   const os::Interface& before = os::replace_interface(later);
   const std::size_t purged_before = process_arena.purged_bytes();

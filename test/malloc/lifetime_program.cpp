@@ -287,6 +287,38 @@ void forks() {
   waitpid(child, nullptr, 0);
 }
 
+// ---- options
+// -------------------------------------------------------------------------------------
+
+bool is_resident(void* address) {
+  const auto page_bytes = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  unsigned char flags = 0;
+  void* const page =
+      reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(address) & ~(page_bytes - 1));
+  expect(mincore(page, 1, &flags) == 0, "the address is mapped");
+  return (flags & 1) != 0;
+}
+
+/// Right after a free, and after 400 ms.
+void says_whether_freed_memory_is_resident() {
+  constexpr size_t bytes = size_t{512} << 10;
+  char* const block = static_cast<char*>(malloc(bytes));
+  char* volatile last_page = block + bytes - 1;
+  memset(block, 1, bytes);
+  free(block);
+  printf("%d ", is_resident(last_page));
+  usleep(400'000);
+  // The next call of the arena looks at the clock. It takes the first half of that memory.
+  free(malloc(bytes / 2));
+  printf("%d\n", is_resident(last_page));
+}
+
+void says_how_much_of_a_block_is_usable() {
+  void* block = malloc((size_t{1} << 20) + 1);
+  printf("%zu\n", malloc_usable_size(block));
+  free(block);
+}
+
 void closes_stderr_at_its_end() {
   atexit([] { fclose(stderr); });
 }
@@ -326,6 +358,8 @@ constexpr Program programs[] = {
      allocates_and_forks_in_its_handler_of_sigabrt},
     {"says_whether_its_caller_is_trusted", says_whether_its_caller_is_trusted},
     {"forks", forks},
+    {"says_whether_freed_memory_is_resident", says_whether_freed_memory_is_resident},
+    {"says_how_much_of_a_block_is_usable", says_how_much_of_a_block_is_usable},
     {"closes_stderr_at_its_end", closes_stderr_at_its_end},
     {"closes_all_files_at_its_end", closes_all_files_at_its_end},
 };

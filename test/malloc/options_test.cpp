@@ -1,22 +1,28 @@
 // SPDX-License-Identifier: MIT
 //
-// What SLABMALLOC_OPTIONS may say, and what is told about what it may not.
+// SLABMALLOC_OPTIONS: which entries are allowed, and what is told of the others.
 #include "malloc/options.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
 #include <string>
+#include <vector>
 
+#include "malloc/option_text.hpp"
 #include "os/os.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc {
 namespace {
 
+const std::string prefix = "slabmalloc: SLABMALLOC_OPTIONS: ";
 std::string written;
 
 /// Reads `text` from the defaults on; returns what was written to stderr.
-std::string read(const char* text) {
+std::string read(const std::string& text) {
   static os::Interface table = os::linux_interface;
   table.write = [](int descriptor, const char* bytes, std::size_t count) {
     EXPECT_EQ(descriptor, 2);
@@ -24,92 +30,235 @@ std::string read(const char* text) {
     return count;
   };
   options = Options{};
+  tunables = Tunables{};
   written.clear();
   const os::Interface& before = os::replace_interface(table);
-  read_options(text);
+  read_options(text.c_str());
   os::replace_interface(before);
   return written;
 }
 
+const Option& option_named(const std::string& name) {
+  const auto* const found = std::ranges::find_if(
+      option_table, [&](const Option& option) { return option.name == name; });
+  EXPECT_NE(found, std::end(option_table)) << name;
+  return *found;
+}
+
+/// The value in force, as the documents write it.
+std::string value_of(const std::string& name) {
+  return value_in(option_named(name), options, tunables).data();
+}
+
+/// The values of all options.
+std::map<std::string, std::string> values() {
+  std::map<std::string, std::string> result;
+  for (const Option& option : option_table) {
+    result[option.name] = value_of(option.name);
+  }
+  return result;
+}
+
 std::ptrdiff_t lines(const std::string& text) { return std::count(text.begin(), text.end(), '\n'); }
 
-TEST(Options, no_text_changes_nothing) {
-  for (const char* text : {static_cast<const char*>(nullptr), "", ",", ",,,"}) {
+class OptionsTest : public testing::Test {
+ protected:
+  ~OptionsTest() override { read(""); }
+};
+
+const std::string longest_path(Options::path_bytes - 1, 'p');
+
+struct Allowed {
+  const char* option;
+  std::string entry;
+  std::string value;
+};
+const std::vector<Allowed> allowed{
+    {"stats", "stats", "totals+classes"},
+    {"stats", "stats:totals", "totals"},
+    {"stats", "stats:classes", "classes"},
+    {"stats", "stats:json", "json"},
+    {"stats", "stats:json+totals", "totals+json"},
+    {"stats", "stats:totals+totals", "totals"},
+    {"stats", "stats:totals+classes+json", "totals+classes+json"},
+    {"stats_file", "stats_file:/tmp/a", "/tmp/a"},
+    {"stats_file", "stats_file:a:b", "a:b"},
+    {"stats_file", "stats_file:" + longest_path.substr(0, 300), longest_path.substr(0, 300)},
+    {"huge_pages", "huge_pages", "on"},
+    {"no_scavenging", "no_scavenging", "on"},
+    {"no_scavenging", "no_visits", "on"},
+    {"decay_ms", "decay_ms:0", "0"},
+    {"decay_ms", "decay_ms:007", "7"},
+    {"decay_ms", "decay_ms:60000", "60000"},
+    {"scavenge_ms", "scavenge_ms:1", "1"},
+    {"direct_threshold", "direct_threshold:65536", "64K"},
+    {"direct_threshold", "direct_threshold:64K", "64K"},
+    {"direct_threshold", "direct_threshold:64k", "64K"},
+    {"direct_threshold", "direct_threshold:100000", "100000"},
+    {"direct_threshold", "direct_threshold:3m", "3M"},
+    {"direct_threshold", "direct_threshold:3M", "3M"},
+    {"direct_threshold", "direct_threshold:1g", "1G"},
+    {"direct_threshold", "direct_threshold:1G", "1G"},
+    {"direct_threshold", "direct_threshold:1048576K", "1G"},
+    {"help", "help", ""},
+};
+
+struct Wrong {
+  const char* option;
+  std::vector<std::string> values;  ///< With the colon; empty: the option stands alone.
+  std::string message;
+};
+const std::vector<Wrong> wrong{
+    {"stats", {":", ":all", ":totals+", ":+totals", ":totals++json", ":Totals", ":totals json"},
+     "is not one or more of totals, classes, json, joined by '+'; using none"},
+    {"stats_file", {"", ":"}, "is not a path of 1 to 1023 bytes; using none"},
+    {"huge_pages", {":", ":1", ":off"}, "is not allowed, it takes no value; using off"},
+    {"no_scavenging", {":1"}, "is not allowed, it takes no value; using off"},
+    {"decay_ms",
+     {"", ":", ":abc", ":-1", ":+1", ": 1", ":1 ", ":1.5", ":1s", ":0x10", ":60001", ":4294967296",
+      ":18446744073709551616", ":18446744073709551866", ":99999999999999999999999"},
+     "is not a number from 0 to 60000 (milliseconds); using 250"},
+    {"scavenge_ms", {":0", ":60001"}, "is not a number from 1 to 60000 (milliseconds); using 250"},
+    {"direct_threshold",
+     {"", ":", ":M", ":-1M", ":65535", ":63K", ":2G", ":1073741825", ":1T", ":1MM", ":1MiB", ":1 M",
+      ":1.5M", ":17179869184G", ":18014398509481985K", ":18446744073709551616"},
+     "is not a size from 64K to 1G; using 32M"},
+    {"help", {":", ":stats"}, "is not allowed, it takes no value"},
+};
+
+TEST_F(OptionsTest, no_text_changes_nothing) {
+  read("");
+  const auto defaults = values();
+  for (const char* text : {"", ",", ",,,"}) {
     EXPECT_EQ(read(text), "");
-    EXPECT_FALSE(options.wants_statistics());
+    EXPECT_EQ(values(), defaults);
+  }
+  read_options(nullptr);
+  EXPECT_EQ(values(), defaults);
+}
+
+TEST_F(OptionsTest, each_kind_takes_what_is_allowed) {
+  read("");
+  const auto defaults = values();
+  std::set<std::string> tried;
+  for (const Allowed& one : allowed) {
+    const std::string told = read(one.entry);
+    EXPECT_EQ(told.empty(), one.entry != "help") << told;
+    auto expected = defaults;
+    expected[one.option] = one.value;
+    EXPECT_EQ(values(), expected) << one.entry;
+    tried.insert(one.option);
+  }
+  EXPECT_EQ(tried.size(), option_count) << "an option is not in the table of this test";
+}
+
+TEST_F(OptionsTest, of_each_kind_a_wrong_value_is_told_and_changes_nothing) {
+  read("");
+  const auto defaults = values();
+  std::set<std::string> tried;
+  for (const Wrong& one : wrong) {
+    for (const std::string& value : one.values) {
+      const std::string shown = value.empty() ? "" : value.substr(1);
+      EXPECT_EQ(read(one.option + value),
+                prefix + one.option + ": '" + shown + "' " + one.message + "\n");
+      EXPECT_EQ(values(), defaults) << one.option << value;
+    }
+    tried.insert(one.option);
+  }
+  EXPECT_EQ(tried.size(), option_count) << "an option is not in the table of this test";
+}
+
+TEST_F(OptionsTest, the_rest_is_read_whatever_is_wrong) {
+  for (const Wrong& one : wrong) {
+    const std::string entry = one.option + one.values.front();
+    EXPECT_EQ(lines(read("huge_pages," + entry + ",decay_ms:7,,")), 1);
+    EXPECT_TRUE(options.huge_pages);
+    EXPECT_EQ(tunables.decay_milliseconds, 7u);
   }
 }
 
-TEST(Options, keys_and_values_are_taken) {
-  EXPECT_EQ(read("stats"), "");
-  EXPECT_TRUE(options.stats);
-  EXPECT_EQ(read("stats_file:/tmp/a"), "");
-  EXPECT_FALSE(options.stats);
-  EXPECT_STREQ(options.stats_file, "/tmp/a");
-  EXPECT_EQ(read(",stats,,stats_file:a:b,"), "");
-  EXPECT_TRUE(options.stats);
-  EXPECT_STREQ(options.stats_file, "a:b");
-  EXPECT_EQ(read("stats_file:first,stats_file:2"), "");
-  EXPECT_STREQ(options.stats_file, "2");
-  EXPECT_FALSE(options.huge_pages);
-  EXPECT_EQ(read("huge_pages"), "");
-  EXPECT_TRUE(options.huge_pages);
-  EXPECT_TRUE(options.scavenging);
-  EXPECT_EQ(read("no_scavenging"), "");
-  EXPECT_FALSE(options.scavenging);
+TEST_F(OptionsTest, a_wrong_value_leaves_the_one_before) {
+  EXPECT_EQ(read("decay_ms:5,decay_ms:x"),
+            prefix + "decay_ms: 'x' is not a number from 0 to 60000 (milliseconds); using 5\n");
+  EXPECT_EQ(value_of("decay_ms"), "5");
 }
 
-TEST(Options, the_nearest_key_is_offered_for_an_unknown_one) {
-  for (const char* text : {"stat", "statz", "sttas", "Stats"}) {
-    const std::string told = read(text);
-    EXPECT_EQ(lines(told), 1);
-    EXPECT_NE(told.find("did you mean 'stats'?"), std::string::npos) << told;
-    EXPECT_NE(told.find(text), std::string::npos);
-  }
-  EXPECT_NE(read("stats-file:x").find("did you mean 'stats_file'?"), std::string::npos);
-  EXPECT_NE(read("hlep").find("did you mean 'help'?"), std::string::npos);
-}
-
-TEST(Options, help_is_offered_where_no_key_is_near) {
-  for (const std::string& text : {std::string("nothing_like_it"), std::string(100, 'x')}) {
-    const std::string told = read(text.c_str());
-    EXPECT_EQ(lines(told), 1);
-    EXPECT_EQ(told.find("did you mean"), std::string::npos) << told;
-    EXPECT_NE(told.find("'help'"), std::string::npos);
+TEST_F(OptionsTest, of_an_option_that_is_repeated_the_last_counts_and_a_line_says_so) {
+  for (const Allowed& one : allowed) {
+    for (const Allowed& other : allowed) {
+      if (one.option != std::string("help") && one.option == std::string(other.option)) {
+        EXPECT_EQ(read(one.entry + "," + other.entry), prefix + one.option +
+                                                           " is given more than once; using " +
+                                                           other.value + "\n");
+        EXPECT_EQ(value_of(one.option), other.value);
+      }
+    }
   }
 }
 
-TEST(Options, what_is_not_understood_is_skipped_and_the_rest_is_taken) {
-  const std::string told = read("nonsense,stats,more nonsense:1");
-  EXPECT_EQ(lines(told), 2);
-  EXPECT_TRUE(options.stats);
-}
-
-TEST(Options, help_prints_every_key) {
-  const std::string told = read("help");
-  for (const char* key : {"stats:", "stats_file:PATH", "huge_pages:", "no_scavenging:", "help"}) {
-    EXPECT_NE(told.find(key), std::string::npos) << told;
-  }
-}
-
-TEST(Options, a_missing_or_needless_value_is_told) {
-  for (const char* text : {"stats_file", "stats_file:", "stats:1", "stats:"}) {
-    EXPECT_EQ(lines(read(text)), 1) << text;
-    EXPECT_FALSE(options.wants_statistics()) << text;
-  }
-}
-
-TEST(Options, a_path_too_long_is_told_and_not_cut) {
-  const std::string fits(Options::path_bytes - 1, 'p');
-  EXPECT_EQ(read(("stats_file:" + fits).c_str()), "");
-  EXPECT_EQ(options.stats_file, fits);
-  EXPECT_EQ(lines(read(("stats_file:p" + fits).c_str())), 1);
+TEST_F(OptionsTest, a_path_too_long_is_told_and_not_cut) {
+  EXPECT_EQ(read("stats_file:" + longest_path), "");
+  EXPECT_EQ(options.stats_file, longest_path);
+  EXPECT_EQ(read("stats_file:p" + longest_path),
+            prefix + "stats_file: '" + longest_path.substr(0, 256) +
+                "...' is not a path of 1 to 1023 bytes; using none\n");
   EXPECT_STREQ(options.stats_file, "");
 }
 
-TEST(Options, an_unknown_key_longer_than_a_line_is_told_in_one_line) {
-  const std::string told = read(std::string(5000, 'k').c_str());
-  EXPECT_EQ(lines(told), 1) << told;
+TEST_F(OptionsTest, the_nearest_option_is_offered_for_an_unknown_one) {
+  const std::map<std::string, std::string> nearest{
+      {"stat", "stats"},           {"statz", "stats"},
+      {"sttas", "stats"},          {"Stats", "stats"},
+      {" stats", "stats"},         {"stats-file:x", "stats_file"},
+      {"hlep", "help"},            {"decay:1", "decay_ms"},
+      {"no_visit", "no_scavenging"}, {"no_scavenge", "no_scavenging"},
+  };
+  for (const auto& [entry, name] : nearest) {
+    EXPECT_EQ(read(entry), prefix + "'" + entry + "' is not known; did you mean '" + name + "'?\n");
+  }
+}
+
+TEST_F(OptionsTest, help_is_offered_where_no_option_is_near) {
+  for (const std::string& entry : {std::string("nothing_like_it"), std::string(":"),
+                                   std::string(":5"), std::string(100, 'x')}) {
+    EXPECT_EQ(read(entry), prefix + "'" + entry + "' is not known; 'help' lists what is\n");
+  }
+  EXPECT_EQ(read(std::string(5000, 'k')),
+            prefix + "'" + std::string(256, 'k') + "...' is not known; 'help' lists what is\n");
+}
+
+TEST_F(OptionsTest, help_has_every_option_whole_whatever_was_set_before) {
+  const std::string told = read("help");
+  EXPECT_EQ(read("decay_ms:7,help"), told);
+  for (const Option& option : option_table) {
+    EXPECT_NE(told.find(std::string("\n  ") + form_of(option).data() + "\n      " + option.meaning),
+              std::string::npos)
+        << told;
+    EXPECT_NE(told.find(allowed_by(option).data()), std::string::npos) << told;
+  }
+  EXPECT_NE(told.find("(milliseconds); default 250\n"), std::string::npos) << told;
+  EXPECT_NE(told.find("      old name: no_visits\n"), std::string::npos) << told;
+  EXPECT_TRUE(told.ends_with(std::string(std::end(option_table)[-1].meaning) + "\n")) << told;
+}
+
+TEST_F(OptionsTest, the_table_is_sound) {
+  std::set<std::string> names;
+  for (const Option& option : option_table) {
+    EXPECT_TRUE(names.insert(option.name).second) << option.name;
+    EXPECT_TRUE(option.old_name == nullptr || names.insert(option.old_name).second);
+    EXPECT_LE(std::string(option.name).size(), 32u) << "longer ones are offered to nobody";
+    option.kind.visit(Overloaded{
+      [](const Number& number) {
+        EXPECT_GE(Tunables{}.*number.member, number.least);
+        EXPECT_LE(Tunables{}.*number.member, number.most);
+      },
+      [](const Size& size) {
+        EXPECT_GE(Tunables{}.*size.member, size.least);
+        EXPECT_LE(Tunables{}.*size.member, size.most);
+      },
+      [](const auto&) {},
+    });
+  }
 }
 
 }  // namespace

@@ -374,7 +374,7 @@ TEST(OsFailure, freed_memory_goes_back_after_a_while) {
     void* const block = heap::allocate(mebibyte);
     heap::deallocate(block);
     EXPECT_EQ(process_arena.statistics().dirty_bytes, mebibyte);
-    os.advance_clock(Arena::decay_milliseconds + 10);
+    os.advance_clock(tunables.decay_milliseconds + 10);
     heap::deallocate(heap::allocate(256 * kibibyte));
     EXPECT_LE(process_arena.statistics().dirty_bytes, mebibyte / 4);
   }));
@@ -395,7 +395,7 @@ void expect_decay_amid(const Pair& pair, std::size_t cached_bytes) {
     heap::deallocate(heap::allocate(mebibyte));
     come_and_go();
     EXPECT_EQ(process_arena.statistics().dirty_bytes, mebibyte + cached_bytes);
-    os.advance_clock(Arena::decay_milliseconds + 10);
+    os.advance_clock(tunables.decay_milliseconds + 10);
     come_and_go();
     EXPECT_EQ(process_arena.statistics().dirty_bytes, cached_bytes);
   }));

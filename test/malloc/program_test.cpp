@@ -275,6 +275,35 @@ TEST(OptionsOfAProcess, what_is_not_known_is_told_and_the_program_runs) {
   EXPECT_NE(outcome.errors.find("did you mean 'stats'?"), std::string::npos) << outcome;
 }
 
+TEST(OptionsOfAProcess, a_summary_has_the_parts_that_were_asked_for) {
+  const char* const life = "allocates_and_frees";
+  const Outcome totals = run_life(life, Form::preload, with_options("stats:totals"));
+  EXPECT_EQ(std::count(totals.errors.begin(), totals.errors.end(), '\n'), 3) << totals;
+  const Outcome json = run_life(life, Form::preload, with_options("stats:json"));
+  EXPECT_TRUE(json.errors.starts_with("{\"version\":")) << json;
+  EXPECT_TRUE(json.errors.ends_with("}\n")) << json;
+}
+
+TEST(OptionsOfAProcess, memory_stays_dirty_for_the_decay_time) {
+  const auto is_resident = [](const std::string& text) {
+    return run_life("says_whether_freed_memory_is_resident", Form::preload, with_options(text))
+        .output;
+  };
+  EXPECT_EQ(is_resident("decay_ms:0"), "0 0\n");
+  EXPECT_EQ(is_resident(""), "1 0\n");
+  EXPECT_EQ(is_resident("decay_ms:60000"), "1 1\n");
+}
+
+TEST(OptionsOfAProcess, blocks_get_mappings_from_the_direct_threshold_on) {
+  const auto usable_bytes = [](const std::string& text) {
+    return run_life("says_how_much_of_a_block_is_usable", Form::preload, with_options(text)).output;
+  };
+  const std::size_t os_page_bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const std::size_t chunk_bytes = 65536;
+  EXPECT_EQ(usable_bytes(""), std::to_string(mebibyte + chunk_bytes) + "\n");
+  EXPECT_EQ(usable_bytes("direct_threshold:1M"), std::to_string(mebibyte + os_page_bytes) + "\n");
+}
+
 /// Where membarrier ends the process, as in a sandbox that knows nothing of it.
 void forbid_membarrier() {
   sock_filter steps[] = {

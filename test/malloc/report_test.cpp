@@ -145,10 +145,26 @@ TEST(Report, the_summary_names_what_is_live) {
   Blocks blocks;
   blocks.add(100);
   const TemporaryFile file;
-  print_summary(file.descriptor());
+  print_statistics(file.descriptor());
   const std::string text = file.contents();
   EXPECT_NE(text.find("live 1 objects, 112 bytes"), std::string::npos) << text;
   EXPECT_NE(text.find("\n        112 "), std::string::npos) << text;
+}
+
+TEST(Report, of_the_statistics_those_parts_are_printed_that_are_asked_for) {
+  Blocks blocks;
+  blocks.add(100);
+  const auto has = [](std::uint32_t parts, const char* text) {
+    const TemporaryFile file;
+    print_statistics(file.descriptor(), parts);
+    return file.contents().find(text) != std::string::npos;
+  };
+  for (std::uint32_t parts = 0; parts < 8; ++parts) {
+    EXPECT_EQ(has(parts, "live 1 objects"), (parts & stats_totals) != 0);
+    EXPECT_EQ(has(parts, "\n      large "), (parts & stats_classes) != 0);
+    EXPECT_EQ(has(parts, "{\"version\":"), (parts & stats_json) != 0);
+    EXPECT_EQ(has(parts, "slabmalloc "), (parts & (stats_totals | stats_classes)) != 0);
+  }
 }
 
 TEST(Report, counting_anew_forgets_calls_but_not_what_is_live) {

@@ -115,10 +115,26 @@ TEST(Scavenging, whoever_goes_on_allocating_gets_back_what_a_sleeping_thread_wit
   leave_to_sleeper(blocks, last_of_pages);
   const Sleeper sleeper(last_of_pages);
   ASSERT_GT(process_statistics().live_bytes, 4 * 1024u);
-  std::this_thread::sleep_for(std::chrono::milliseconds(ThreadZones::scavenge_milliseconds + 50));
+  std::this_thread::sleep_for(std::chrono::milliseconds(tunables.scavenge_milliseconds + 50));
   allocate_many(blocks, 4096, 40 * chunk_bytes);
   EXPECT_EQ(process_statistics().live_objects, blocks.size() + 1);
   free_all(blocks);
+}
+
+TEST(Scavenging, comes_as_often_as_the_tunable_says) {
+  for (const bool is_due : {true, false}) {
+    tunables.scavenge_milliseconds = 60'000;
+    std::vector<void*> blocks;
+    std::vector<void*> last_of_pages;
+    leave_to_sleeper(blocks, last_of_pages);
+    const Sleeper sleeper(last_of_pages);
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    tunables.scavenge_milliseconds = is_due ? 20 : 60'000;
+    allocate_many(blocks, 4096, 40 * chunk_bytes);
+    EXPECT_EQ(process_statistics().live_objects == blocks.size() + 1, is_due);
+    free_all(blocks);
+  }
+  tunables = Tunables{};
 }
 
 TEST(Scavenging, deliver_what_a_sleeping_thread_withholds_before_memory_is_declared_exhausted) {
@@ -239,7 +255,7 @@ TEST(Scavenging, whoever_goes_on_freeing_gives_back_what_was_freed_of_a_sleeping
       heap::deallocate(blocks.back());
       blocks.pop_back();
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(ThreadZones::scavenge_milliseconds + 50));
+    std::this_thread::sleep_for(std::chrono::milliseconds(tunables.scavenge_milliseconds + 50));
   }
   EXPECT_LE(resident_bytes(freed), 8 * mebibyte);
 }

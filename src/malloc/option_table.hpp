@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+//
+// The option table: each option's name, kind, bounds and meaning. From it come
+//
+//     read_options()                       options.cpp: parsing, validation, `help`
+//     docs/OPTIONS.md, docs/slabmalloc.7   documents/option_documents.cpp, by target docs-options
+//
+// A new option is one line here and the member that it sets: of Tunables if it is a number or a
+// size, else of Options. Its default is the default of that member.
+//
+//     kind      value                                  example
+//     Flag      none                                   huge_pages
+//     Number    decimal, within bounds                 decay_ms:100
+//     Size      bytes, or with K, M or G, in bounds    direct_threshold:4M
+//     Path      any bytes but a comma                  stats_file:/tmp/heap.json
+//     List      words joined by '+', or none           stats:totals+json
+//     Help      none                                   help
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "malloc/options.hpp"
+#include "tunables.hpp"
+
+namespace slabmalloc {
+
+/// Sets its member to `value`.
+struct Flag {
+  bool Options::*member;
+  bool value;
+};
+
+struct Number {
+  std::uint32_t Tunables::*member;
+  std::uint32_t least;
+  std::uint32_t most;
+  const char* unit;
+};
+
+/// In bytes.
+struct Size {
+  std::size_t Tunables::*member;
+  std::size_t least;
+  std::size_t most;
+};
+
+struct Path {
+  char (Options::*member)[Options::path_bytes];
+};
+
+/// A word that a list may have.
+struct Word {
+  const char* name;
+  std::uint32_t bit;  ///< Stands for it in the member of the list.
+  const char* meaning;
+};
+
+/// Sets its member to the bits of the words.
+struct List {
+  template <std::size_t Count>
+  constexpr List(std::uint32_t Options::*set, const Word (&choice)[Count],
+                 std::uint32_t set_without_value) noexcept
+      : member(set), words(choice), count(Count), without_value(set_without_value) {}
+
+  std::uint32_t Options::*member;
+  const Word* words;
+  std::size_t count;
+  std::uint32_t without_value;  ///< The bits if the option has no value.
+};
+
+struct Help {};
+
+/// One of the above.
+class OptionKind {
+ public:
+  constexpr OptionKind(Flag kind) noexcept : tag_(Tag::Flag), flag_(kind) {}
+  constexpr OptionKind(Number kind) noexcept : tag_(Tag::Number), number_(kind) {}
+  constexpr OptionKind(Size kind) noexcept : tag_(Tag::Size), size_(kind) {}
+  constexpr OptionKind(Path kind) noexcept : tag_(Tag::Path), path_(kind) {}
+  constexpr OptionKind(List kind) noexcept : tag_(Tag::List), list_(kind) {}
+  constexpr OptionKind(Help kind) noexcept : tag_(Tag::Help), help_(kind) {}
+
+  /// Calls `work` with the kind as what it is.
+  template <class Work>
+  constexpr auto visit(Work&& work) const noexcept {
+    switch (tag_) {
+      case Tag::Flag:
+        return work(flag_);
+      case Tag::Number:
+        return work(number_);
+      case Tag::Size:
+        return work(size_);
+      case Tag::Path:
+        return work(path_);
+      case Tag::List:
+        return work(list_);
+      case Tag::Help:
+        break;
+    }
+    return work(help_);
+  }
+
+ private:
+  enum class Tag : std::uint8_t { Flag, Number, Size, Path, List, Help };
+
+  Tag tag_;
+  union {
+    Flag flag_;
+    Number number_;
+    Size size_;
+    Path path_;
+    List list_;
+    Help help_;
+  };
+};
+
+/// A function for each kind in one object, for OptionKind::visit().
+template <class... Functions>
+struct Overloaded : Functions... {
+  using Functions::operator()...;
+};
+// Clang 14 does not deduce the arguments of an aggregate.
+template <class... Functions>
+Overloaded(Functions...) -> Overloaded<Functions...>;
+
+struct Option {
+  const char* name;
+  OptionKind kind;
+  const char* meaning;             ///< A sentence for `help`.
+  const char* details;             ///< The documents go on with it. `Code` is in backquotes.
+  const char* old_name = nullptr;  ///< Another name, from an earlier version.
+};
+
+inline constexpr Word stats_words[] = {
+    {"totals", stats_totals, "calls, live objects, memory and threads, in three lines"},
+    {"classes", stats_classes, "a table of the size classes in use and of large objects"},
+    {"json", stats_json, "all of it as one line of JSON, as `stats_file` has it"},
+};
+
+inline constexpr Option option_table[] = {
+    {"stats", List{&Options::stats, stats_words, stats_totals | stats_classes},
+     "Print statistics of the heap on stderr at exit.",
+     "They are exact if no thread allocates or frees at that moment."},
+    {"stats_file", Path{&Options::stats_file},
+     "Append statistics of the heap to a file at exit, one line of JSON for each process.",
+     "A child of `fork` counts its own calls alone."},
+    {"huge_pages", Flag{&Options::huge_pages, true},
+     "Let the system use huge pages where the heap grows by 2 MiB or more.",
+     "There are fewer page faults then, and more memory for scattered blocks. It has an effect "
+     "where `/sys/kernel/mm/transparent_hugepage/enabled` says `madvise`."},
+    {"no_scavenging", Flag{&Options::scavenging, false},
+     "Leave the memory alone that threads hold while they sleep.",
+     "Without this option other threads deliver what a sleeping thread freed of their blocks, and "
+     "give back what others freed of its blocks. For that they call `membarrier`. Set it if your "
+     "sandbox forbids that call.",
+     "no_visits"},
+    {"decay_ms", Number{&Tunables::decay_milliseconds, 0, 60'000, "milliseconds"},
+     "Give freed memory back to the system when nothing has used it for this time.",
+     "A larger number saves page faults where memory is soon wanted again. A smaller one makes "
+     "the process smaller sooner. With 0 the call that frees memory gives it back, at most 8 MiB "
+     "in one call. There is no background thread: calls that need more than their thread has at "
+     "hand look at the clock, and others do so every `scavenge_ms`. Much free memory beside little "
+     "memory in use goes back at once, whatever this number is."},
+    {"scavenge_ms", Number{&Tunables::scavenge_milliseconds, 1, 60'000, "milliseconds"},
+     "Look this often for memory that sleeping threads hold, and for decayed memory.",
+     "A thread does that while it allocates or frees. A larger number makes fewer calls of "
+     "`membarrier`. A smaller one brings memory of sleeping threads back sooner."},
+    {"direct_threshold",
+     Size{&Tunables::direct_threshold_bytes, std::size_t{64} << 10, std::size_t{1} << 30},
+     "Give each block of at least this size a mapping of its own.",
+     "Such a block grows without being copied, and goes back to the system when it is freed. "
+     "Each allocation and free of it is a system call. Smaller blocks share the arena, where "
+     "freed memory is used again. While the address space is bounded, the threshold is at most "
+     "1M."},
+    {"help", Help{}, "Print the list of options on stderr when the program starts.", ""},
+};
+
+inline constexpr std::size_t option_count = sizeof(option_table) / sizeof(option_table[0]);
+
+}  // namespace slabmalloc
