@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The driver behind scripts/bench: `ROOT BUILD [OPTIONS] [NAME…]`.
 
-    arguments ── what to run
+    arguments ── the command line
     patterns, programs ── the rows; launch: starts and measures a program
     allocators ── whose libraries are preloaded
     schedule ── runs them in turns, sample: one line of raw figures, machine: their head
     report ── targets ── ratios, means and marks; tables, figure: how they are shown
 
-What it shares with scripts/run (processes, tables, the programs' work) lies in tools/run.
+It shares processes, output and the programs' work with scripts/run: they lie in tools/run.
 """
 
 import os
@@ -28,11 +28,12 @@ import sample
 import tables
 from allocators import (SLABMALLOC, Allocator, NoAllocator, choose_peers, further_allocator,
                         installed_peers, peer_packages)
+from output import open_console, show, unwrapped
 from preload import temporary_folder
-from progress import Progress
+from progress import RunProgress
 from report import Report
 from schedule import Schedule
-from terminal import standard_output
+from units import plural
 
 
 FIGURE = os.path.join("docs", "malloc-benchmark.svg")
@@ -44,7 +45,8 @@ def main(words):
     try:
         given = arguments.parse(words)
         if given.report:
-            return show(given.report)
+            print_report(given.report)
+            return 0
         if given.figure:
             return draw(given.figure, given.output or os.path.join(root, FIGURE))
         peers = choose_peers(given.against)
@@ -85,7 +87,7 @@ def list_rows(rows):
 
 
 def list_packages(rows, peers):
-    """Prints what must be installed for a run, as words for ensure_packages."""
+    """Prints the packages that a run needs, as words for ensure_packages."""
     print(*sorted({package for row in rows for package in row.packages}), *peer_packages(peers),
           sep="\n")
     return 0
@@ -100,9 +102,9 @@ def run(given, words, root, rows, allocators):
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     command = shlex.join(["scripts/bench", *words])
     writer = sample.Writer(path, machine.describe(command, root, allocators))
-    progress = Progress()
-    print(f"{len(rows)} rows under {len(allocators)} allocators, {given.rounds} rounds; raw figures "
-          f"go to {path}", flush=True)
+    print(f"{plural(len(rows), 'row')} under {plural(len(allocators), 'allocator')}, "
+          f"{plural(given.rounds, 'round')}; raw figures go to {path}", flush=True)
+    progress = RunProgress(given.rounds * len(rows) * len(allocators))
     status = 0
     try:
         for allocator in allocators:
@@ -119,16 +121,15 @@ def run(given, words, root, rows, allocators):
         progress.end()
         writer.close()
         shutil.rmtree(folder, ignore_errors=True)
-    return show(path) or status
+    print_report(path)
+    return status
 
 
-def show(path):
+def print_report(path):
     """Prints the report on a file of raw figures."""
     comments, samples = sample.read(path)
-    terminal = standard_output()
-    terminal.write(*(f"# {comment}" for comment in comments))
-    terminal.write(*tables.lines(Report(samples), max(terminal.width, tables.WIDTH)))
-    return 0
+    show(open_console(sys.stdout, tables.PLAIN_WIDTH),
+         [*(unwrapped(f"# {comment}") for comment in comments), *tables.parts(Report(samples))])
 
 
 def draw(path, output):

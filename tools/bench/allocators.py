@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The allocators that are compared: where each library is, what it is, and what came out of it."""
+"""The allocators that are compared: their libraries, versions and packages."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from preload import loadable_path
 
 SLABMALLOC, GLIBC = "slabmalloc", "glibc"
-# This tree without the checks of each free: shows what they cost. Only where it is asked for.
+# This tree without the checks of each free, to show their cost. It runs only if it is asked for.
 UNCHECKED, UNCHECKED_LIBRARY = "unchecked", "libslabmalloc_unchecked.so"
 # Debian's packages and the names their libraries are loaded by.
 PEER_LIBRARIES = (("jemalloc", "libjemalloc2", "libjemalloc.so.2"),
@@ -106,7 +106,7 @@ def libc_library():
 
 
 def _loader_cache():
-    """The libraries that the dynamic loader knows by name: the first of each is for this machine."""
+    """The dynamic loader's libraries by name: the first of each name is for this machine."""
     ldconfig = "/sbin/ldconfig"
     listing = subprocess.run([ldconfig, "-p"], stdout=subprocess.PIPE, check=True).stdout.decode()
     entries = (line.split(" => ") for line in listing.splitlines() if " => " in line)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 # A round more is not begun if it would end later than this.
 QUICK_SECONDS = 150
-# What takes long whatever the share of the work is left out.
+# The other programs take as long whatever the share of the work, so they are left out.
 QUICK_NAMES = ("workloads", "start")
 
 
 @dataclass
 class Arguments:
-    """What to run and how."""
+    """The rows to run, and how."""
 
     names: tuple = ()
     rounds: int = 5
@@ -57,8 +57,8 @@ def parse(words):
     parser.add_argument("--figure")
     given = parser.parse_intermixed_args(words)
     result = Arguments(tuple(given.names), against=given.against, further=tuple(given.allocator),
-                       output=given.output, list=given.list, packages=given.packages, check=given.check,
-                       report=given.report, figure=given.figure)
+                       output=given.output, list=given.list, packages=given.packages,
+                       check=given.check, report=given.report, figure=given.figure)
     if given.quick:
         result.rounds, result.percent, result.settle_milliseconds = 3, 10, 100
         result.limit_seconds = QUICK_SECONDS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Starts programs through malloc_launch, which measures them from a process that is small itself."""
+"""Starts programs through malloc_launch, a small process that measures them."""
 
 import json
 import os
@@ -11,7 +11,7 @@ REPORT = "usage.json"
 
 
 class Launch(MallocChoice):
-    """The malloc of one run: `library` (None: no preload) goes into the program, not the launcher."""
+    """The malloc of one run: the program preloads `library` (None: nothing), not the launcher."""
 
     def __init__(self, launcher, library, folder, repeat=1):
         super().__init__("", folder)
@@ -29,7 +29,7 @@ class Launch(MallocChoice):
 
 
 class LaunchedProcess:
-    """What a `process.Process` is to its program, seen through the launcher."""
+    """A program behind the launcher, with the methods of `process.Process`."""
 
     def __init__(self, child, report):
         self._child = child
@@ -51,5 +51,5 @@ class LaunchedProcess:
                        usage["peak_bytes"])
 
     def end_session(self):
-        """Kills whatever is left of the session."""
+        """Kills the processes left of the session."""
         self._child.end_session()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What figures depend on, told in the head of their file."""
+"""Describes the machine and the versions, for the head of a file of figures."""
 
 import datetime
 import os

@@ -29,14 +29,14 @@ class PatternRow:
 
     @property
     def name(self):
-        """What the tables call it, as `migrating/16`."""
+        """Its name in the tables, as `migrating/16`."""
         return f"{self.pattern}/{self.threads}"
 
     def prepare(self, folder):
         """Nothing: a pattern has no inputs."""
 
     def run(self, allocator, folder, round_number):
-        """One sample; whatever goes wrong is in it."""
+        """One sample, also if the run fails."""
         sample = Sample(self.name, self.group, allocator.name, round_number)
         with open(os.path.join(folder, "stdout"), "w+b") as output, \
                 open(os.path.join(folder, "stderr"), "w+b") as errors:
@@ -60,7 +60,7 @@ class PatternRow:
 
 
 def _read(sample, allocator, outcome, output, errors):
-    """Fills `sample` in from what the program printed."""
+    """Fills `sample` in from the output of the program."""
     complaint = errors.decode("utf-8", "replace").strip()
     if outcome.wait_status != 0:
         sample.status = FAILED

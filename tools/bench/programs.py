@@ -56,12 +56,12 @@ class ProgramRow:
 
     @property
     def name(self):
-        """What the tables call it."""
+        """Its name in the tables."""
         return self.workload.name
 
     @property
     def packages(self):
-        """What must be installed."""
+        """The packages it needs, as words for ensure_packages."""
         return PACKAGES[self.name]
 
     def prepare(self, folder):
@@ -70,7 +70,7 @@ class ProgramRow:
         self.workload.prepare(os.path.join(folder, "inputs"))
 
     def run(self, allocator, folder, round_number):
-        """One sample; whatever goes wrong is in it."""
+        """One sample, also if the run fails."""
         sample = Sample(self.name, self.group, allocator.name, round_number)
         own = os.path.join(folder, "run")
         shutil.copytree(os.path.join(folder, "inputs"), own, copy_function=os.link)

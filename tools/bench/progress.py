@@ -1,38 +1,43 @@
 # SPDX-License-Identifier: MIT
-"""How far the run is: one line that is rewritten on a terminal, else one line a row."""
+"""Shows on standard error how far the runs are: a bar on a terminal, else a line for each row."""
 
-import sys
+import math
+from datetime import timedelta
+
+from rich import progress
+from rich.console import Console
 
 
-class Progress:
-    """Writes to standard error."""
+class RunProgress:
+    """The progress of `runs` runs."""
 
-    def __init__(self, stream=None):
-        self._stream = stream or sys.stderr
-        self._rewrites = self._stream.isatty()
-        self._last = None
+    def __init__(self, runs):
+        self._console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+        # It redraws when a run begins: a thread of its own would disturb the measurement.
+        # Rows differ so much that only the mean over all runs tells how long the others take.
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False), progress.BarColumn(None),
+            progress.MofNCompleteColumn(), progress.TimeRemainingColumn(), console=self._console,
+            auto_refresh=False, transient=True, expand=True, speed_estimate_period=math.inf)
+        self._task = self._bar.add_task("", total=runs)
+        self._place = None
+        if self._console.is_terminal:
+            self._bar.start()
 
-    def show(self, place, allocator, seconds_left):
-        """`place` is begun under `allocator`."""
-        left = "" if seconds_left is None else f", {duration(seconds_left)} left"
-        if self._rewrites:
-            self._stream.write(f"\r\x1b[K{place}, {allocator}{left}"[:110])
-        elif place != self._last:
-            self._stream.write(f"{place}{left}\n")
-        self._last = place
-        self._stream.flush()
+    def begin(self, place, allocator):
+        """The run at `place` under `allocator` begins."""
+        if self._console.is_terminal:
+            self._bar.update(self._task, description=f"{place}, {allocator}", refresh=True)
+        elif place != self._place:
+            seconds = self._bar.tasks[0].time_remaining
+            left = "" if seconds is None else f", {timedelta(seconds=round(seconds))} left"
+            self._console.print(f"{place}{left}")
+        self._place = place
+
+    def advance(self):
+        """The run has ended."""
+        self._bar.advance(self._task)
 
     def end(self):
-        """Leaves the line."""
-        if self._rewrites and self._last:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
-
-
-def duration(seconds):
-    """`40 s`, `3 min`, `2 h 05 min`."""
-    seconds = round(seconds)
-    if seconds < 90:
-        return f"{seconds} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
+        """Removes the bar."""
+        self._bar.stop()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a table says of samples: minima, spreads, ratios to the best peer, geometric means, marks."""
+"""The figures of the tables: minima, spreads, ratios to the best peer, means and marks."""
 
 import math
 from dataclasses import dataclass

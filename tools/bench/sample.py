@@ -9,7 +9,7 @@ OK, FAILED, TIMEOUT, DIFFERS = "ok", "failed", "timeout", "differs"
 
 @dataclass
 class Sample:
-    """Seconds and bytes; None is not measured. `check` is what must be equal under every allocator."""
+    """Seconds and bytes, None if not measured; `check` must be equal under every allocator."""
 
     row: str
     group: str
@@ -30,7 +30,7 @@ NUMBERS = {"round": int, "wall_seconds": float, "cpu_seconds": float, "peak_byte
 
 
 class Writer:
-    """Writes comments and samples as they come, so that a run that is cut short leaves what it has."""
+    """Writes each comment and sample at once: a run that is cut short leaves those it has."""
 
     def __init__(self, path, comments):
         self._file = open(path, "w", encoding="utf-8", newline="")

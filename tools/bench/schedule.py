@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Runs rows under allocators, interleaved, and shows how far it is.
+"""Runs rows under allocators, in turns.
 
     for each round: for each row: for each allocator, starting with another one each time
 
-so that whatever else the machine does meets all allocators alike.
+so that other work of the machine meets all allocators alike.
 """
 
 import os
@@ -12,39 +12,8 @@ import time
 from sample import DIFFERS, OK
 
 
-class Clock:
-    """How long is left, from how long each run took before."""
-
-    def __init__(self, runs, now=time.monotonic):
-        self._left = runs
-        self._now = now
-        self._started = None
-        self._seconds = {}
-
-    def start(self):
-        """A run begins."""
-        self._started = self._now()
-
-    def stop(self, key):
-        """The run of `key` has ended."""
-        self._seconds[key] = self._now() - self._started
-        self._left -= 1
-
-    def seconds_left(self, keys):
-        """An estimate for the runs of `keys` (every one of a round, in any order) still to come."""
-        if not self._seconds:
-            return None
-        mean = sum(self._seconds.values()) / len(self._seconds)
-        per_round = sum(self._seconds.get(key, mean) for key in keys)
-        return per_round * self._left / len(keys)
-
-    def round_seconds(self):
-        """How long a round takes."""
-        return sum(self._seconds.values())
-
-
 class Schedule:
-    """`rows` x `allocators` x `rounds`; `folder` is for what the rows need."""
+    """`rows` x `allocators` x `rounds`; the rows have their files in `folder`."""
 
     def __init__(self, rows, allocators, rounds, folder):
         self.rows = rows
@@ -62,21 +31,19 @@ class Schedule:
     def run(self, writer, progress, limit_seconds=None):
         """Yields every sample once it is written. With a limit no round begins that would not end
         within it, but for the first."""
-        began = time.monotonic()
-        keys = [(row.name, allocator.name) for row in self.rows for allocator in self.allocators]
-        clock = Clock(self.rounds * len(keys))
+        began = round_ended = time.monotonic()
         for round_number in range(1, self.rounds + 1):
-            used = time.monotonic() - began
-            if limit_seconds and round_number > 1 and used + clock.round_seconds() > limit_seconds:
+            round_began, round_ended = round_ended, time.monotonic()
+            next_end = round_ended + (round_ended - round_began)
+            if limit_seconds and round_number > 1 and next_end > began + limit_seconds:
                 return
             for index, row in enumerate(self.rows):
                 place = f"round {round_number} of {self.rounds}, row {index + 1} of " \
                         f"{len(self.rows)}: {row.name}"
                 for allocator in self.turn(round_number + index):
-                    progress.show(place, allocator.name, clock.seconds_left(keys))
-                    clock.start()
+                    progress.begin(place, allocator.name)
                     sample = row.run(allocator, self._row_folder(row), round_number)
-                    clock.stop((row.name, allocator.name))
+                    progress.advance()
                     self._compare(sample)
                     writer.add(sample)
                     yield sample

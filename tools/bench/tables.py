@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The report as text: one table a metric, their geometric means once more, then what failed."""
+"""The report as tables: one for each metric, one of their geometric means, then the failures."""
 
 from allocators import SLABMALLOC
-from table import Group, render, wrap
+from output import new_table, unwrapped
+from rich.text import Text
 from units import mebibytes_text, plural
 
 MARK = "!"
@@ -13,50 +14,55 @@ TITLES = {
     "after_bytes": "memory held after everything is freed",
 }
 MISSING = "-"
-# What a table needs with all peers and one more.
-WIDTH = 140
+# As wide as a table with all peers and one more.
+PLAIN_WIDTH = 140
 SHOWN_FAILURES = 20
 
 
-def lines(report, width):
-    """All lines of the report."""
+def parts(report):
+    """All tables and sentences of the report."""
     result = []
     for metric in TITLES:
         if report.rows_with(metric):
-            result += ["", *_metric_lines(report, metric, width)]
-    return [*result, "", *_summary_lines(report, width), *_failure_lines(report)]
+            result += ["", *_metric_parts(report, metric)]
+    return [*result, "", _summary_table(report), "", *_failure_sentences(report)]
 
 
-def _summary_lines(report, width):
+def _summary_table(report):
     """All geometric means in one table."""
-    rows = [[TITLES[metric], *_mean_cells(report, metric)] for metric in TITLES
-            if report.rows_with(metric)]
-    names = [_with_mark_space(name) if name == SLABMALLOC else name for name in report.allocators]
-    return render("geometric mean", [Group("relative to the best peer", names)], rows, width)
+    table = _ratio_table("geometric mean", report, heading="relative to the best peer")
+    for metric in TITLES:
+        if report.rows_with(metric):
+            table.add_row(TITLES[metric], *_mean_cells(report, metric))
+    return table
 
 
-def _metric_lines(report, metric, width):
-    rows = [_row(report, row, metric) for row in report.rows_with(metric)]
-    names = [_with_mark_space(name) if name == SLABMALLOC else name for name in report.allocators]
+def _metric_parts(report, metric):
     unit = "s" if metric.endswith("seconds") else "MiB"
-    groups = [Group("relative to the best peer", names),
-              Group("least of the rounds", [f"{SLABMALLOC} {unit}", f"best peer {unit}", "which"]),
-              Group("spread", [SLABMALLOC, "best peer"])]
-    beyond = [row for row in report.rows_with(metric) if report.beyond(row, metric)]
-    rows.append(["geometric mean", *_mean_cells(report, metric), *[""] * 5])
-    body = render("row", groups, rows, width)
-    sentence = f"{len(beyond)} of {plural(len(rows) - 1, 'row')} beyond the target ({MARK})"
-    return [TITLES[metric].upper(), *body, *wrap(": ".join([sentence, ", ".join(beyond)])
-                                                 if beyond else sentence, width)]
+    table = _ratio_table("row", report, f"least {unit}\n{SLABMALLOC}", f"least {unit}\nbest peer",
+                         "best\npeer", f"spread\n{SLABMALLOC}", "spread\nbest peer",
+                         heading=f"{TITLES[metric].upper()} relative to the best peer")
+    rows = report.rows_with(metric)
+    for row in rows:
+        table.add_row(row, *_row_cells(report, row, metric))
+    table.add_row("geometric mean", *_mean_cells(report, metric))
+    beyond = [row for row in rows if report.beyond(row, metric)]
+    sentence = f"{len(beyond)} of {plural(len(rows), 'row')} beyond the target ({MARK})"
+    return [table, ": ".join([sentence, ", ".join(beyond)]) if beyond else sentence]
 
 
-def _row(report, row, metric):
-    cells = [row]
-    for name in report.allocators:
-        cell = _ratio_text(report.ratio(row, metric, name))
-        if name == SLABMALLOC:
-            cell = cell + MARK if report.beyond(row, metric) else _with_mark_space(cell)
-        cells.append(cell)
+def _ratio_table(label, report, *further, heading):
+    table = new_table(label, *report.allocators, *further, heading=heading)
+    if SLABMALLOC in report.allocators:
+        # Its cells are as wide as the title. To align them to the right, rich would drop the blank
+        # in place of a mark.
+        table.columns[1].justify = "left"
+    return table
+
+
+def _row_cells(report, row, metric):
+    cells = [_ratio_cell(name, report.ratio(row, metric, name), report.beyond(row, metric))
+             for name in report.allocators]
     best = report.best_peer(row, metric)
     shown = [report.figure(row, metric, name) if name else None for name in (SLABMALLOC, best)]
     return cells + [_value_text(figure, metric) for figure in shown] + [best or MISSING] \
@@ -64,21 +70,16 @@ def _row(report, row, metric):
 
 
 def _mean_cells(report, metric):
-    cells = []
-    for name in report.allocators:
-        cell = _ratio_text(report.geometric_mean(metric, name))
-        if name == SLABMALLOC:
-            cell = cell + MARK if report.mean_beyond(metric) else _with_mark_space(cell)
-        cells.append(cell)
-    return cells
+    return [_ratio_cell(name, report.geometric_mean(metric, name), report.mean_beyond(metric))
+            for name in report.allocators]
 
 
-def _with_mark_space(text):
-    return text + " " * len(MARK)
-
-
-def _ratio_text(ratio):
-    return MISSING if ratio is None else f"{ratio:.2f}"
+def _ratio_cell(name, ratio, beyond):
+    text = MISSING if ratio is None else f"{ratio:.2f}"
+    if name != SLABMALLOC:
+        return text
+    text = text.rjust(len(SLABMALLOC) - len(MARK))
+    return Text(text + MARK, "red") if beyond else text
 
 
 def _value_text(figure, metric):
@@ -87,11 +88,11 @@ def _value_text(figure, metric):
     return f"{figure.least:.3f}" if metric.endswith("seconds") else mebibytes_text(figure.least)
 
 
-def _failure_lines(report):
+def _failure_sentences(report):
     if not report.failures:
-        return ["", "Every run succeeded, with the same result under every allocator."]
-    shown = [f"{sample.row}, {sample.allocator}, round {sample.round}: {sample.status}: "
-             f"{sample.detail}" for sample in report.failures[:SHOWN_FAILURES]]
+        return ["Every run succeeded, with the same result under every allocator."]
+    shown = [unwrapped(f"{sample.row}, {sample.allocator}, round {sample.round}: {sample.status}: "
+                       f"{sample.detail}") for sample in report.failures[:SHOWN_FAILURES]]
     more = len(report.failures) - len(shown)
-    return ["", f"{plural(len(report.failures), 'failed run')}:", *shown] \
+    return [f"{plural(len(report.failures), 'failed run')}:", *shown] \
         + ([f"and {more} more"] if more else [])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What slabmalloc is to reach, as limits that the report marks where they are passed."""
+"""The targets of slabmalloc: the report marks the figures beyond these limits."""
 
 from allocators import UNCHECKED
 
@@ -42,5 +42,5 @@ def peak_limit(row, values):
 
 
 def after_limit(peak_bytes):
-    """What may be resident a second after everything was freed."""
+    """The most that may be resident a second after everything was freed."""
     return 1.5 * MIB + 0.05 * peak_bytes

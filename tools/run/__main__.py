@@ -2,9 +2,11 @@
 """The driver behind scripts/run: `LIBRARY [--only NAMES] [--] [PROGRAM ARGS…]`.
 
     one_program ── program ── elf        is there a program, can the library be preloaded?
-        │      └── process, preload      start it, pass signals, measure; environment and records
-        └── summary ── table, picture    after the program: record sums them, terminal shows them
+        │      └── process, preload      starts it, passes signals, measures; environment, records
+        └── summary ── record, picture   after the program: sums the records and shows them
     suite ── workloads, comparison       the fixed workloads, each on both mallocs
+        └── results ── picture           their report
+    output                               prints summaries and reports by rich
 """
 
 import os

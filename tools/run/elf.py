@@ -19,7 +19,7 @@ class ElfHeader:
 
     @property
     def target(self):
-        """What must be equal for one file to be loaded together with another."""
+        """Two files can be loaded together only if these are equal."""
         return (self.bits, self.byte_order, self.machine)
 
     def describe_target(self):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Runs one program on slabmalloc, untouched, and then prints its summary to standard error.
 
-What only the summary needs is imported after the program has ended: see process.py.
+It imports the summary's modules after the program has ended: see process.py.
 """
 
 import errno
@@ -9,20 +9,12 @@ import os
 import sys
 
 import process
+from messages import complain
 from preload import Preload, original_environment
-from program import (NOT_EXECUTABLE, NOT_FOUND, OWN_FAILURE, Unrunnable, check_preloadable, fallback_command,
-                     find, shown)
+from program import (NOT_EXECUTABLE, NOT_FOUND, OWN_FAILURE, Unrunnable, check_preloadable,
+                     fallback_command, find, shown)
 
 DEFAULT_PATH = b"/bin:/usr/bin"
-
-
-def complain(sentence):
-    """One line about the run on standard error, which may be closed."""
-    try:
-        sys.stderr.write(f"scripts/run: {sentence}\n")
-        sys.stderr.flush()
-    except (AttributeError, OSError, ValueError):
-        pass
 
 
 def run(library, command):
@@ -62,13 +54,13 @@ def _run_prepared(preload, environment, path, command):
         return NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
     outcome = child.wait_in_foreground()
 
+    from output import open_console, show
     from record import read_totals
     from summary import summarise
-    from terminal import standard_error
     totals = read_totals(records_path)
-    terminal = standard_error()
+    console = open_console(sys.stderr)
     name = shown(os.path.basename(command[0]))
-    terminal.write("", *summarise(name, child.pid, outcome, totals, floor_bytes, terminal))
+    show(console, ["", *summarise(name, child.pid, outcome, totals, floor_bytes, console)])
     return outcome.exit_status
 
 

@@ -1,50 +1,69 @@
 # SPDX-License-Identifier: MIT
-"""The picture of a heap at exit: one bar a size class, slots used and free.
+"""The picture of a heap at exit: for each size class its slots used and free, and a bar.
 
 A bar is as long as the bytes of the class's slots, against the class that has most:
 
-       64 B  ########........                1,024 used          960 free   52 %
+  64 B  1,024 used  960 free  52 %  ########........
 """
+
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
 
 from units import bytes_text, count_text, plural
 
-USED_COLOUR = "36"
-FREE_COLOUR = "2"
-BAR_WIDTHS = (10, 80)
+LEAST_BAR_WIDTH, MOST_BAR_WIDTH = 10, 80
+PLAIN_MARKS, UNICODE_MARKS = "#.", "█░"
 
 
-def draw(totals, terminal):
-    """The lines of the picture of `totals`; none if no class has a slot."""
+class Bar:
+    """Slots used and free, in a bar that has `share` of the width of the column."""
+
+    def __init__(self, share, used, slots, marks):
+        self._share = share
+        self._used = used
+        self._slots = slots
+        self._marks = marks
+
+    def __rich_measure__(self, console, options):
+        return Measurement(LEAST_BAR_WIDTH, LEAST_BAR_WIDTH)
+
+    def __rich_console__(self, console, options):
+        width = min(options.max_width, MOST_BAR_WIDTH)
+        used, free = bar_parts(self._share, self._used, self._slots, width)
+        yield Text.assemble((self._marks[0] * used, "cyan"), (self._marks[1] * free, "dim"))
+
+
+def draw(totals, console):
+    """The parts of the picture of `totals`; none if no class has a slot."""
     rows = [(size, entry) for size, entry in sorted(totals.classes.items()) if entry.slots]
     if not rows:
         return []
-    cells = [(_size_text(size), f"{count_text(entry.used)} used", f"{count_text(entry.free)} free",
-              f"{100 * entry.used // entry.slots} %") for size, entry in rows]
-    widths = [max(len(cell) for cell in column) for column in zip(*cells)]
-    bar_width = terminal.width - sum(widths) - 2 * len(widths)
-    bar_width = max(BAR_WIDTHS[0], min(BAR_WIDTHS[1], bar_width))
+    unicode = console.is_terminal and not console.options.ascii_only
+    marks = UNICODE_MARKS if unicode else PLAIN_MARKS
     most_bytes = max(size * entry.slots for size, entry in rows)
-    used_mark, free_mark = ("█", "░") if terminal.unicode else ("#", ".")
-    lines = [f"slots used ({used_mark}) and free ({free_mark}) by object size at exit, "
-             "bars as long as the slots' bytes"]
-    for (size, entry), (size_cell, *counts) in zip(rows, cells):
-        used, free = bar_parts(size * entry.slots, most_bytes, entry.used, entry.slots, bar_width)
-        bar = (terminal.paint(used_mark * used, USED_COLOUR)
-               + terminal.paint(free_mark * free, FREE_COLOUR) + " " * (bar_width - used - free))
-        numbers = "  ".join(cell.rjust(width) for cell, width in zip(counts, widths[1:]))
-        lines.append(f"{size_cell.rjust(widths[0])}  {bar}  {numbers}")
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
+    for _ in range(4):
+        table.add_column(justify="right")
+    table.add_column(ratio=1)
+    for size, entry in rows:
+        table.add_row(_size_text(size), f"{count_text(entry.used)} used",
+                      f"{count_text(entry.free)} free", f"{100 * entry.used // entry.slots} %",
+                      Bar(size * entry.slots / most_bytes, entry.used, entry.slots, marks))
+    parts = [f"slots used ({marks[0]}) and free ({marks[1]}) by object size at exit, "
+             "bars as long as the slots' bytes", table]
     if totals.large_count:
-        lines.append(f"larger: {plural(totals.large_count, 'live object')}, "
+        parts.append(f"larger: {plural(totals.large_count, 'live object')}, "
                      f"{bytes_text(totals.large_bytes)}")
-    return lines
+    return parts
 
 
-def bar_parts(length, full_length, used, slots, width):
-    """Cells for used and for free slots in a bar of `length` of `full_length`.
+def bar_parts(share, used, slots, width):
+    """Cells for used and for free slots in a bar that has `share` of `width`.
 
-    Whatever is not nothing has at least one cell, whatever is not all leaves one, if there are two.
+    Slots that are there have at least one cell.
     """
-    cells = max(1, round(width * length / full_length))
+    cells = max(1, round(width * share))
     if used and used < slots:
         cells = min(width, max(2, cells))
     used_cells = round(cells * used / slots)

@@ -23,7 +23,7 @@ def temporary_folder(purpose):
 def remove_folder(path, limit_seconds=5):
     """Removes a folder with all that is in it.
 
-    Processes that were killed may go on writing for a moment, so it tries again, for `limit_seconds` at most.
+    Killed processes may still write for a moment, so it tries again for at most `limit_seconds`.
     """
     limit = time.monotonic() + limit_seconds
     shutil.rmtree(path, ignore_errors=True)
@@ -63,7 +63,7 @@ class Preload:
         return os.path.join(self._folder, b"%d.jsonl" % self._uses)
 
     def environment(self, base, records_path):
-        """`base` with the library preloaded and recording; what `base` asks for itself is kept."""
+        """`base` with the library preloaded and recording; keeps its own preloads and options."""
         result = dict(base)
         others = base.get(b"LD_PRELOAD", b"")
         result[b"LD_PRELOAD"] = self._library + (b":" + others if others else b"")

@@ -2,7 +2,7 @@
 """A process that is started, waited for and measured.
 
 The peak of resident memory comes from wait4(2): the largest single process among the one started
-and those it waited for itself. Linux counts what a process had in memory when it called exec, so
+and those it waited for itself. Linux also counts the memory of a process before it called exec, so
 the anonymous memory of this interpreter at the fork is a floor under it; `measure_floor` tells it.
 That is why this module and those used before it import so little.
 """
@@ -13,18 +13,18 @@ import select
 import signal
 import time
 
-# Sent on to the program when another process sends them to the driver. What the terminal sends
-# goes to the whole foreground process group, hence to the program already.
+# Sent on to the program when another process sends them to the driver. The terminal's signals go
+# to the whole foreground process group, hence to the program already.
 FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1,
              signal.SIGUSR2)
 SI_USER_OR_BELOW = 0
-# A terminal stops a program by one of these; whoever sends SIGSTOP continues it by itself.
+# A terminal stops a program by one of these. The sender of a SIGSTOP continues the program itself.
 JOB_CONTROL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 FLOOR_SLACK_BYTES = 256 * 1024
 
 
 class Outcome:
-    """How a process ended and what it used: seconds and bytes."""
+    """How a process ended, and its time and memory in seconds and bytes."""
 
     def __init__(self, wait_status, wall_seconds, cpu_seconds, peak_bytes):
         self.wait_status = wait_status
@@ -106,7 +106,7 @@ class Process:
                 os.kill(self.pid, signal.SIGCONT)
 
     def end_session(self):
-        """Kills whatever is left of the session. Pre: started with `new_session`."""
+        """Kills the processes left of the session. Pre: started with `new_session`."""
         if self._session_ended:
             return
         self._session_ended = True
@@ -138,8 +138,8 @@ def start(path, command, environment, *, signal_mask=None, new_session=False, fo
           files=()):
     """Starts the program at `path`; `files` become its descriptors 0, 1, 2.
 
-    A new session ends with this process at the latest, whatever exception a signal's handler raises at whatever
-    moment: signals wait until it is known what is to be ended.
+    A new session ends with this process at the latest. A signal's handler may raise an exception
+    at any moment, so signals wait until the process to be ended is known.
     Fails: OSError of execve.
     """
     report, failure = os.pipe()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A program to be run: where it is, and whether the dynamic loader will preload a library into it.
 
-Imports nothing heavy: it runs before the program is started, and what this process has in memory at
-that moment is a floor under the program's measured peak (see process.py).
+Imports nothing heavy: it runs before the program is started, and the memory of this process at that
+moment is a floor under the program's measured peak (see process.py).
 """
 
 import errno
@@ -13,7 +13,7 @@ from elf import read_header
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
-# It is not the program that failed, but its driver.
+# The driver failed, not the program.
 OWN_FAILURE = 125
 # A script's interpreter may be a script itself; Linux follows at most this many.
 MAX_INTERPRETERS = 5
@@ -37,7 +37,7 @@ def shown(path):
 def find(name, search_path):
     """The path of the program `name`, looked up in `search_path` as execvp(3) does.
 
-    Fails: Unrunnable with status 127 if there is none, 126 if what is there cannot be executed.
+    Fails: Unrunnable with status 127 if there is none, 126 if it cannot be executed.
     """
     if b"/" in name:
         candidates = [name]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the processes of a run reported at their exit: one JSON line each, and their sum."""
+"""Sums the records of the processes of a run: each wrote one JSON line at its exit."""
 
 import json
 from dataclasses import dataclass, field

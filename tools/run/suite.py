@@ -1,26 +1,24 @@
 # SPDX-License-Identifier: MIT
-"""Runs the workloads, each once on the system's malloc and once on slabmalloc, and reports."""
+"""Runs the workloads, each once on the system's malloc and once on slabmalloc, and reports.
+
+It imports the report's modules after the programs have ended: see process.py.
+"""
 
 import os
 import signal
 import sys
 from dataclasses import dataclass
 
-import picture
 from comparison import differences
 from malloc_choice import MallocChoice
+from messages import complain, say
 from preload import Preload, remove_folder, temporary_folder
 from program import OWN_FAILURE
 from record import Totals, read_totals
-from summary import HEAP_GROUP, describe_processes, heap_cells
-from table import Group, render, wrap
-from terminal import standard_error, standard_output
-from units import mebibytes_text, ratio_text, seconds_text
+from units import mebibytes_text, seconds_text
 from workloads import WORKLOADS
 from workloads.command import Measurement, WorkloadFailed
 
-PAIR = ["system", "slab", "ratio"]
-GROUPS = [Group("wall s", PAIR), Group("CPU s", PAIR), Group("peak RSS MiB", PAIR), HEAP_GROUP]
 # Every workload makes many more.
 LEAST_ALLOCATIONS = 10_000
 SYSTEM, SLABMALLOC = "system", "slabmalloc"
@@ -35,30 +33,19 @@ class Result:
     slabmalloc: Measurement
     totals: Totals
 
-    def cells(self):
-        """The row of the table."""
-        row = [self.name]
-        for attribute, text in (("wall_seconds", seconds_text), ("cpu_seconds", seconds_text),
-                                ("peak_bytes", mebibytes_text)):
-            old = getattr(self.system.outcome, attribute)
-            new = getattr(self.slabmalloc.outcome, attribute)
-            row += [text(old), text(new), ratio_text(new, old)]
-        return row + heap_cells(self.totals)
-
 
 class Suite:
-    """The runs of some workloads under one temporary folder, and what went wrong in them."""
+    """The runs of some workloads under one temporary folder, and their errors."""
 
-    def __init__(self, preload, progress):
+    def __init__(self, preload):
         self._preload = preload
-        self._progress = progress
         self.folder = os.fsdecode(temporary_folder("run"))
         self.results = []
         self.errors = []
 
     def run(self, workload):
         """Runs one workload on both mallocs and compares what they wrote."""
-        self._progress.write(f"{workload.name} ...")
+        say(f"{workload.name} ...")
         errors_before = len(self.errors)
         folder = os.path.join(self.folder, workload.name)
         runs = {title: self._run_once(workload, os.path.join(folder, title), title)
@@ -89,8 +76,8 @@ class Suite:
             self.errors.append(f"{workload.name} on {_malloc_name(title)}: {error}")
             return None
         outcome = measurement.outcome
-        self._progress.write(f"  on {_malloc_name(title)}: {seconds_text(outcome.wall_seconds)} s, "
-                             f"{mebibytes_text(outcome.peak_bytes)} MiB")
+        say(f"  on {_malloc_name(title)}: {seconds_text(outcome.wall_seconds)} s, "
+            f"{mebibytes_text(outcome.peak_bytes)} MiB")
         return measurement, malloc
 
     def _check(self, workload, folder, runs):
@@ -122,42 +109,24 @@ def choose(only):
     return [workload for workload in WORKLOADS if only is None or workload.name in only]
 
 
-def report(workloads, suite, terminal):
-    """Prints the table, the picture and the errors."""
-    if suite.results:
-        rows = [result.cells() for result in suite.results]
-        terminal.write("", *render("program", GROUPS, rows, terminal.width), "")
-        for workload in workloads:
-            terminal.write(*wrap(workload.note or "", terminal.width))
-        everything = Totals()
-        for result in suite.results:
-            everything.add_totals(result.totals)
-        terminal.write(*wrap(describe_processes(everything), terminal.width), "")
-        terminal.write(*picture.draw(everything, terminal))
-    if suite.errors:
-        terminal.write("", *(terminal.paint(f"error: {text}", "31") for text in suite.errors))
-    elif suite.results:
-        terminal.write("", "The outputs of both runs are the same, byte for byte.")
-
-
 def run(library, only=None):
     """Runs everything and returns the exit status."""
-    progress = standard_error()
     try:
         workloads = choose(only)
     except ValueError as error:
-        progress.write(f"scripts/run: {error}")
+        complain(error)
         return OWN_FAILURE
-    # An exception, unlike the default, lets what was started be stopped and cleaned up.
+    # An exception, unlike the default, lets the driver stop its programs and clean up.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     preload = Preload(library)
-    suite = Suite(preload, progress)
+    suite = Suite(preload)
     try:
         for workload in workloads:
             suite.run(workload)
-        report(workloads, suite, standard_output())
+        from results import report
+        report([workload.note for workload in workloads], suite.results, suite.errors)
     except KeyboardInterrupt:
-        progress.write("scripts/run: interrupted")
+        complain("interrupted")
         suite.errors.clear()
         return 128 + signal.SIGINT
     finally:

@@ -2,15 +2,14 @@
 """The summary of one program that ran on slabmalloc."""
 
 import picture
-from table import Group, render, wrap
+from output import new_table, unwrapped
 from units import bytes_text, count_text, mebibytes_text, plural, seconds_text
 
-HEAP_GROUP = Group("slabmalloc, all processes",
-                   ["allocations", "frees", "by other thread", "live at exit"])
+HEAP_TITLES = ("allocations", "frees", "frees by\nother thread", "live\nat exit")
 
 
 def heap_cells(totals):
-    """The cells of HEAP_GROUP."""
+    """The cells below HEAP_TITLES."""
     if totals.processes == 0:
         return ["no record", "-", "-", "-"]
     return [count_text(totals.allocations), count_text(totals.frees),
@@ -18,7 +17,7 @@ def heap_cells(totals):
 
 
 def peak_text(peak_bytes, floor_bytes):
-    """A peak in MiB; one at the floor of what can be seen is told as an upper bound."""
+    """A peak in MiB; at the floor of what can be measured it is an upper bound."""
     if peak_bytes <= floor_bytes:
         return f"<= {mebibytes_text(floor_bytes)}"
     return mebibytes_text(peak_bytes)
@@ -33,7 +32,7 @@ def describe_processes(totals):
 
 
 def missing_records(name, pid, outcome, totals):
-    """What to say of processes known to have left no record: a list of sentences."""
+    """Sentences on the processes that are known to have left no record."""
     sentences = []
     reason = "a process that leaves by _exit, runs a static program or clears its environment " \
              "writes none"
@@ -49,18 +48,18 @@ def missing_records(name, pid, outcome, totals):
     return sentences
 
 
-def summarise(name, pid, outcome, totals, floor_bytes, terminal):
-    """The lines printed after the program has ended."""
-    lines = []
+def summarise(name, pid, outcome, totals, floor_bytes, console):
+    """The parts printed after the program has ended."""
+    parts = []
     if outcome.signal_number is not None:
-        lines.append(f"scripts/run: {name} {outcome.describe_end()}")
-    lines += [f"scripts/run: {sentence}"
+        parts.append(unwrapped(f"scripts/run: {name} {outcome.describe_end()}"))
+    parts += [unwrapped(f"scripts/run: {sentence}")
               for sentence in missing_records(name, pid, outcome, totals)]
-    measured = [seconds_text(outcome.wall_seconds), seconds_text(outcome.cpu_seconds),
-                peak_text(outcome.peak_bytes, floor_bytes)]
-    groups = [Group("time s", ["wall", "CPU"]), Group("peak RSS", ["MiB"]), HEAP_GROUP]
-    lines += render("program", groups, [[name, *measured, *heap_cells(totals)]], terminal.width)
+    table = new_table("program", "wall s", "CPU s", "peak\nRSS MiB", *HEAP_TITLES)
+    table.add_row(name, seconds_text(outcome.wall_seconds), seconds_text(outcome.cpu_seconds),
+                  peak_text(outcome.peak_bytes, floor_bytes), *heap_cells(totals))
+    parts.append(table)
     if totals.processes:
-        lines += wrap(describe_processes(totals), terminal.width)
-    drawing = picture.draw(totals, terminal)
-    return lines + ([""] + drawing if drawing else [])
+        parts.append(describe_processes(totals))
+    drawing = picture.draw(totals, console)
+    return [*parts, "", *drawing] if drawing else parts

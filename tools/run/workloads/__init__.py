@@ -2,12 +2,12 @@
 """The programs of `scripts/run` and the work each of them does.
 
 A workload is an object with
-    name          what the table calls it
+    name          its name in the table
     note          a sentence printed under the table, or None
     prepare(folder)                 writes the inputs
     run(folder, malloc) -> Measurement
-                                    does the work once with `folder` as the current folder; what
-                                    must not depend on the malloc goes to files in folder/compared
+                                    does the work once with `folder` as the current folder, and
+                                    writes to folder/compared all that must not depend on the malloc
 `malloc` (see malloc_choice.py) starts programs on the malloc that was chosen.
 """
 

@@ -17,7 +17,7 @@ class WorkloadFailed(Exception):
 
 @dataclass
 class Measurement:
-    """What one run of a workload used, and the process whose record must exist."""
+    """The time and memory of one run of a workload, and the process that must leave a record."""
 
     outcome: process.Outcome
     pid: int

@@ -80,10 +80,10 @@ class Redis:
 
     @property
     def note(self):
-        """What the figures of this row mean."""
+        """The meaning of this row's figures."""
         own = self._allocator or "another malloc"
-        return f"redis-server: linked to {own}: that is its `system` malloc; the preload takes " \
-               "its place. Wall time is its clients'. Their replies are compared, rates are not."
+        return f"redis-server: it is linked to {own}, which is its `system` malloc; the preload " \
+               "takes its place. Wall time is its clients'. Their replies are compared, rates are not."
 
     def prepare(self, folder):
         """Writes the commands to be loaded."""

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// A malloc that is wrong: aligned blocks are not aligned, and zeroed blocks not zero. Sizes are
-// made larger, so that what lies in front of a block and behind it stays intact.
+// A malloc that is wrong: aligned blocks are not aligned, zeroed blocks not zero, and the program
+// `true` prints. Sizes are made larger, so that what lies before and behind a block stays intact.
+#include <cerrno>
 #include <cstddef>
+#include <cstdio>
 #include <cstring>
 
 extern "C" {
@@ -19,5 +21,9 @@ void* calloc(std::size_t count, std::size_t bytes) {
 int posix_memalign(void** block, std::size_t alignment, std::size_t bytes) {
   *block = static_cast<char*>(__libc_memalign(alignment, bytes + alignment)) + alignment / 2;
   return 0;
+}
+
+[[gnu::destructor]] void print_in_true() {
+  if (std::strcmp(program_invocation_short_name, "true") == 0) std::puts("wrong");
 }
 }
