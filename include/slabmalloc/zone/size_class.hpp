@@ -283,8 +283,8 @@ class alignas(64) SizeClass {
     const std::size_t all = allocations_.get();
     return all > claimed ? all - claimed : 0;
   }
-  std::size_t remote_frees() const noexcept { return remote_frees_.get(); }
-  std::size_t pages() const noexcept { return pages_.get(); }
+  std::size_t remote_frees() const noexcept { return counts_.remote_frees.get(); }
+  std::size_t pages() const noexcept { return counts_.pages.get(); }
 
   /// Calls `visitor(Header*)` for every page. Thread: the owner.
   template <class Visitor>
@@ -394,11 +394,7 @@ class alignas(64) SizeClass {
 
   // The counts.
   Counter<Atomics> allocations_;  ///< Slots ever claimed, but those that were given up.
-  Counter<Atomics> remote_frees_;
-  Counter<Atomics> pages_;
-  Counter<Atomics> pages_high_water_;
-  Counter<Atomics> refills_;
-  Counter<Atomics> reclaims_;
+  SizeClassCounters<Counter<Atomics>> counts_;
 };
 
 }  // namespace slabmalloc

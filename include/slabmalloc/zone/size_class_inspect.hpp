@@ -11,15 +11,11 @@ namespace slabmalloc {
 template <AllocablePage Page>
 ClassStatistics SizeClass<Page>::counts() const noexcept {
   ClassStatistics result;
+  read_counters(counts_, result);
   result.object_size = geometry_.object_size;
   result.page_bytes = frame_bytes();
-  result.pages = pages_.get();
-  result.pages_high_water = pages_high_water_.get();
   result.slots = result.pages * geometry_.slots;
   result.allocations = allocations();
-  result.remote_frees = remote_frees_.get();
-  result.refills = refills_.get();
-  result.reclaims = reclaims_.get();
   return result;
 }
 
@@ -130,7 +126,7 @@ const char* SizeClass<Page>::validate() const noexcept {
       return "I4: an idle page has nothing used, announced or pending";
     }
   }
-  if (idle != idle_count_ || pages + idle != pages_.get()) {
+  if (idle != idle_count_ || pages + idle != counts_.pages.get()) {
     return "I1: pages = |current| + |partial| + |full| + |idle|";
   }
   return nullptr;

@@ -12,9 +12,9 @@ inline void SizeClass<Page>::add_page(Header* page, bool zeroed) noexcept {
   format(page);
   Page::open(page, geometry_);
   page->tag.store(owner_->tag() | PageState::idle, Order::relaxed);
-  pages_.add(1);
-  pages_high_water_.raise_to(pages_.get());
-  refills_.add(1);
+  counts_.pages.add(1);
+  counts_.pages_high_water.raise_to(counts_.pages.get());
+  counts_.refills.add(1);
   push_idle(page);
   fresh_idle_ = zeroed ? page : nullptr;
 }
@@ -157,8 +157,8 @@ inline void SizeClass<Page>::dissolve(Header* page) noexcept {
   page->tag.store(0, Order::relaxed);
   page->seal.store(0, Order::relaxed);
   Page::close(page, geometry_);
-  pages_.subtract(1);
-  reclaims_.add(1);
+  counts_.pages.subtract(1);
+  counts_.reclaims.add(1);
 }
 
 }  // namespace slabmalloc

@@ -13,7 +13,7 @@ inline void SizeClass<Page>::drain_page(Header* page) noexcept {
   const std::uint32_t announced = page->announced.exchange(0, Order::acq_rel);
   const bool found_some = drain_remote_bits(page);
   page->pending = (page->pending - announced) & 0xFFFFFFu;
-  remote_frees_.add(announced);
+  counts_.remote_frees.add(announced);
   if (page == current_.load(Order::relaxed)) {
     return;
   }
