@@ -60,7 +60,7 @@ void Arena::purge_part(std::byte* start, std::size_t bytes) noexcept {
   const std::uintptr_t first = align_up(begin, unit);
   const std::uintptr_t end = align_down(begin + bytes, unit);
   if (first < end && os::interface().purge(start + (first - begin), end - first)) {
-    purged_bytes_.fetch_add(end - first, Order::relaxed);
+    counts_.purged_bytes.add(end - first);
   }
 }
 

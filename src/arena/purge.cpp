@@ -133,7 +133,7 @@ void Arena::end_purge(const Purge& purge, bool is_purged) noexcept {
     return;
   }
   const std::size_t bytes = std::size_t{purge.chunks} * chunk_bytes;
-  purged_bytes_.fetch_add(bytes, Order::relaxed);
+  counts_.purged_bytes.add(bytes);
   if (purge.reason == Purge::Reason::Excess) {
     dirty_limit_.note_excess(bytes, now());
   } else if (purge.reason == Purge::Reason::Expired) {
@@ -149,7 +149,7 @@ std::size_t Arena::purge_everything() noexcept {
     clear_large_caches(false);
     note_sizes();
   }
-  std::size_t left = dirty_bytes_.load(Order::relaxed) / chunk_bytes;
+  std::size_t left = counts_.dirty_bytes.get() / chunk_bytes;
   std::size_t purged_chunks = 0;
   Purge purge;
   while (begin_oldest_purge(purge, left)) {

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+//
+// Statistics of the arena: what it counts, and the counter that it counts with.
+#pragma once
+
+#include <cstddef>
+
+#include "slabmalloc/base/atomics.hpp"
+#include "slabmalloc/base/counters.hpp"
+
+namespace slabmalloc {
+
+/// A count that all threads write and read. Order: relaxed throughout; it guards nothing.
+class SharedCounter {
+ public:
+  constexpr SharedCounter() noexcept = default;
+
+  std::size_t get() const noexcept { return value_.load(Order::relaxed); }
+  void set(std::size_t amount) noexcept { value_.store(amount, Order::relaxed); }
+  void add(std::size_t amount) noexcept { value_.fetch_add(amount, Order::relaxed); }
+  void subtract(std::size_t amount) noexcept { value_.fetch_sub(amount, Order::relaxed); }
+
+ private:
+  HardwareAtomics::Cell<std::size_t> value_;
+};
+
+/// Large objects.
+template <class Number = std::size_t>
+struct LargeCounters {
+  Number count{};
+  Number bytes{};
+  Number allocations{};
+  Number frees{};
+
+  using Self = LargeCounters;
+  static constexpr CounterEntry<Self, Number> counters[] = {
+      {&Self::count, "count", "objects", CounterKind::Current, "Live large objects."},
+      {&Self::bytes, "bytes", "bytes", CounterKind::Current, "What they take."},
+      {&Self::allocations, "allocations", "objects", CounterKind::Total, "Given out."},
+      {&Self::frees, "frees", "objects", CounterKind::Total, "Freed."},
+  };
+};
+static_assert(has_entry_for_each_counter<LargeCounters<>>());
+
+/// What the arena notes as it goes.
+template <class Number = std::size_t>
+struct ArenaCounters {
+  Number dirty_bytes{};
+  Number dirty_limit_bytes{};
+  Number clean_bytes{};
+  Number metadata_bytes{};
+  Number purged_bytes{};
+
+  using Self = ArenaCounters;
+  static constexpr CounterEntry<Self, Number> counters[] = {
+      {&Self::dirty_bytes, "dirty_bytes", "bytes", CounterKind::Current,
+       "Free, but backed by memory."},
+      {&Self::dirty_limit_bytes, "dirty_limit_bytes", "bytes", CounterKind::Current,
+       "More than that is purged at once."},
+      {&Self::clean_bytes, "clean_bytes", "bytes", CounterKind::Current,
+       "Free, and not backed by memory."},
+      {&Self::metadata_bytes, "metadata_bytes", "bytes", CounterKind::Current,
+       "Usable for records and tags; backed where touched."},
+      {&Self::purged_bytes, "purged_bytes", "bytes", CounterKind::Total,
+       "Given back to the operating system, by whichever call."},
+  };
+};
+
+/// A snapshot of the arena's counters. Taken without a lock: each number is right by itself, sums
+/// may be off by operations under way.
+struct ArenaStatistics : ArenaCounters<> {
+  std::size_t committed_bytes = 0;
+  std::size_t committed_peak_bytes = 0;
+  std::size_t in_use_bytes = 0;
+  std::size_t in_use_peak_bytes = 0;
+  LargeCounters<> large;
+
+  using Base = ArenaCounters<>;
+  using Self = ArenaStatistics;
+  static constexpr CounterEntry<Self> counters[] = {
+      {&Self::committed_bytes, "committed_bytes", "bytes", CounterKind::Current,
+       "Usable, backed or not: data, records, mappings."},
+      {&Self::committed_peak_bytes, "committed_peak_bytes", "bytes", CounterKind::Peak,
+       "The most of that."},
+      {&Self::in_use_bytes, "in_use_bytes", "bytes", CounterKind::Current,
+       "Handed out, direct mappings included."},
+      {&Self::in_use_peak_bytes, "in_use_peak_bytes", "bytes", CounterKind::Peak,
+       "The most of that."},
+  };
+};
+static_assert(has_entry_for_each_counter<ArenaStatistics, LargeCounters<>>());
+
+}  // namespace slabmalloc
