@@ -48,6 +48,7 @@
 #include "arena/window.hpp"
 #include "os/mutex.hpp"
 #include "slabmalloc/base/atomics.hpp"
+#include "slabmalloc/zone/statistics.hpp"
 
 namespace slabmalloc {
 
@@ -288,8 +289,8 @@ class Arena {
   Gauge committed_;
   Gauge in_use_;
   DirectMap direct_{committed_};
-  ArenaCounters<SharedCounter> counts_;
-  LargeCounters<SharedCounter> large_counts_;
+  ArenaCounters<SharedCounter<HardwareAtomics>> counts_;
+  LargeCounters<SharedCounter<HardwareAtomics>> large_counts_;
 };
 
 /// The process's arena.

@@ -1,28 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// Statistics of the arena: what it counts, and the counter that it counts with.
+// Statistics of the arena: what it counts.
 #pragma once
 
 #include <cstddef>
 
-#include "slabmalloc/base/atomics.hpp"
 #include "slabmalloc/base/counters.hpp"
 
 namespace slabmalloc {
-
-/// A count that all threads write and read. Order: relaxed throughout; it guards nothing.
-class SharedCounter {
- public:
-  constexpr SharedCounter() noexcept = default;
-
-  std::size_t get() const noexcept { return value_.load(Order::relaxed); }
-  void set(std::size_t amount) noexcept { value_.store(amount, Order::relaxed); }
-  void add(std::size_t amount) noexcept { value_.fetch_add(amount, Order::relaxed); }
-  void subtract(std::size_t amount) noexcept { value_.fetch_sub(amount, Order::relaxed); }
-
- private:
-  HardwareAtomics::Cell<std::size_t> value_;
-};
 
 /// Large objects.
 template <class Number = std::size_t>
@@ -35,7 +20,7 @@ struct LargeCounters {
   using Self = LargeCounters;
   static constexpr CounterEntry<Self, Number> counters[] = {
       {&Self::count, "count", "objects", CounterKind::Current, "Live large objects."},
-      {&Self::bytes, "bytes", "bytes", CounterKind::Current, "What they take."},
+      {&Self::bytes, "bytes", "bytes", CounterKind::Current, "What live large objects take."},
       {&Self::allocations, "allocations", "objects", CounterKind::Total, "Given out."},
       {&Self::frees, "frees", "objects", CounterKind::Total, "Freed."},
   };
@@ -81,11 +66,11 @@ struct ArenaStatistics : ArenaCounters<> {
       {&Self::committed_bytes, "committed_bytes", "bytes", CounterKind::Current,
        "Usable, backed or not: data, records, mappings."},
       {&Self::committed_peak_bytes, "committed_peak_bytes", "bytes", CounterKind::Peak,
-       "The most of that."},
+       "The most that was ever committed."},
       {&Self::in_use_bytes, "in_use_bytes", "bytes", CounterKind::Current,
        "Handed out, direct mappings included."},
       {&Self::in_use_peak_bytes, "in_use_peak_bytes", "bytes", CounterKind::Peak,
-       "The most of that."},
+       "The most that was ever in use."},
   };
 };
 static_assert(has_entry_for_each_counter<ArenaStatistics, LargeCounters<>>());

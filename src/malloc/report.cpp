@@ -91,14 +91,13 @@ bool was_used(const ClassStatistics& one) noexcept {
 template <class Counters>
 constexpr std::size_t longest_report() noexcept {
   std::size_t bytes = 0;
-  for_each_counter<Counters>([&](const auto& entry) noexcept {
-    bytes += __builtin_strlen(entry.name) + 32;
-  });
+  for_each_counter<Counters>(
+      [&](const auto& entry) noexcept { bytes += __builtin_strlen(entry.name) + 32; });
   return bytes;
 }
-using Report = Text<1024 + longest_report<ProcessTotals>() + longest_report<ArenaStatistics>() +
-                    longest_report<LargeCounters<>>() +
-                    class_count * longest_report<ClassStatistics>()>;
+using Report =
+    Text<1024 + longest_report<ProcessTotals>() + longest_report<ArenaStatistics>() +
+         longest_report<LargeCounters<>>() + class_count * longest_report<ClassStatistics>()>;
 
 void append_json_string(Report& text, const char* string) noexcept {
   text.append("\"");
@@ -147,9 +146,8 @@ void append_list(Report& text, const char* title, const Counters& counters) noex
 /// Appends a line for each size class that was used, below the names of its counters.
 void append_class_table(Report& text, const ProcessStatistics& sum) noexcept {
   text.append("size classes\n");
-  for_each_counter<ClassStatistics>([&](const auto& entry) noexcept {
-    text.append("  %7s", entry.name);
-  });
+  for_each_counter<ClassStatistics>(
+      [&](const auto& entry) noexcept { text.append("  %7s", entry.name); });
   text.append("  used%%\n");
   for (const ClassStatistics& one : sum.classes) {
     if (was_used(one)) {
@@ -217,8 +215,7 @@ bool append_json(const char* path) noexcept {
   if (descriptor < 0) {
     return false;
   }
-  const bool written =
-      os::interface().write(descriptor, text.data(), text.size()) == text.size();
+  const bool written = os::interface().write(descriptor, text.data(), text.size()) == text.size();
   close(descriptor);
   return written;
 }

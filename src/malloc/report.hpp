@@ -2,8 +2,8 @@
 //
 // Report: the process heap in numbers, and these numbers as text, JSON and XML.
 //
-// Live objects are read off the bitmaps of all pages and allocations off the zones' counters; neither
-// stops the threads that go on allocating meanwhile. The numbers are exact when none does.
+// Live objects are read off the bitmaps of all pages and allocations off the zones' counters;
+// neither stops the threads that go on allocating meanwhile. The numbers are exact when none does.
 #pragma once
 
 #include <stdio.h>
@@ -27,7 +27,7 @@ struct ProcessTotals : Turnover {
   using Self = ProcessTotals;
   static constexpr CounterEntry<Self> counters[] = {
       {&Self::live_objects, "live_objects", "objects", CounterKind::Current, "Live objects."},
-      {&Self::live_bytes, "live_bytes", "bytes", CounterKind::Current, "What they take."},
+      {&Self::live_bytes, "live_bytes", "bytes", CounterKind::Current, "What live objects take."},
       {&Self::threads, "threads", "threads", CounterKind::Total,
        "Threads that ever allocated, those before a fork too."},
   };

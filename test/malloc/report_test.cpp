@@ -47,13 +47,14 @@ std::size_t number(const std::string& json, const std::string& name) {
   return place == std::string::npos ? 0 : std::stoul(json.substr(place + name.size() + 3));
 }
 
-/// True if python, a reader of JSON that is not ours, takes every line of the file, and no object in
-/// it has a name twice.
+/// True if python, a reader of JSON that is not ours, takes every line of the file, and no object
+/// in it has a name twice.
 bool is_json_lines(const char* path) {
   const std::string command =
-      std::string("python3 -c 'import json,sys\n"
-                  "def once(pairs): assert len(dict(pairs)) == len(pairs), pairs\n"
-                  "for line in open(sys.argv[1]): json.loads(line, object_pairs_hook=once)' ") +
+      std::string(
+          "python3 -c 'import json,sys\n"
+          "def once(pairs): assert len(dict(pairs)) == len(pairs), pairs\n"
+          "for line in open(sys.argv[1]): json.loads(line, object_pairs_hook=once)' ") +
       path;
   return system(command.c_str()) == 0;
 }

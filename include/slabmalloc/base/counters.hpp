@@ -40,8 +40,8 @@ struct CounterEntry {
 
 /// The entries in the table of `Counters` itself, without those of its base.
 template <class Counters>
-inline constexpr std::size_t counter_entries =
-    sizeof(Counters::counters) / sizeof(Counters::counters[0]);
+inline constexpr std::size_t counter_entries = sizeof(Counters::counters) /
+                                               sizeof(Counters::counters[0]);
 
 /// Calls `visit(entry)` for each entry of `Counters`, then for those of its base, which is named by
 /// a member type `Base`. Inlined, it leaves no table and no pointer that a loader must relocate.

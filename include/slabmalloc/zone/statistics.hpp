@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Statistics: what a zone counts, and the counter it counts with. Allocations and frees are not
-// counted where they happen: slots are counted when they are claimed, many at a time, and the bitmaps
-// tell how many are in use, so that the fast paths pay nothing.
+// Statistics: what a zone counts, and the counters it counts with. Allocations and frees are not
+// counted where they happen: slots are counted when they are claimed, many at a time, and the
+// bitmaps tell how many are in use, so that the fast paths pay nothing.
 #pragma once
 
 #include <cstddef>
@@ -33,6 +33,21 @@ class Counter {
   typename Atomics::template Cell<std::size_t> value_;
 };
 
+/// A count that all write and read.
+template <class Atomics>
+class SharedCounter {
+ public:
+  constexpr SharedCounter() noexcept = default;
+
+  std::size_t get() const noexcept { return value_.load(Order::relaxed); }
+  void add(std::size_t amount) noexcept { value_.fetch_add(amount, Order::relaxed); }
+  void subtract(std::size_t amount) noexcept { value_.fetch_sub(amount, Order::relaxed); }
+  void set(std::size_t amount) noexcept { value_.store(amount, Order::relaxed); }
+
+ private:
+  typename Atomics::template Cell<std::size_t> value_;
+};
+
 /// What a size class counts as it goes, and zones, CPUs and processes sum up.
 template <class Number = std::size_t>
 struct SizeClassCounters {
@@ -46,7 +61,8 @@ struct SizeClassCounters {
   static constexpr CounterEntry<Self, Number> counters[] = {
       {&Self::remote_frees, "remote_frees", "objects", CounterKind::Total,
        "Of `frees`: those by other owners, drained by this one."},
-      {&Self::pages, "pages", "pages", CounterKind::Current, "Pages of slots, empty ones included."},
+      {&Self::pages, "pages", "pages", CounterKind::Current,
+       "Pages of slots, empty ones included."},
       {&Self::pages_high_water, "pages_high_water", "pages", CounterKind::Peak,
        "The most pages that there ever were."},
       {&Self::refills, "refills", "pages", CounterKind::Total, "Pages taken in."},
@@ -81,7 +97,7 @@ struct ClassStatistics : Turnover {
   static constexpr CounterEntry<Self> counters[] = {
       {&Self::object_size, "size", "bytes", CounterKind::Constant, "A slot: `object_size` in C++."},
       {&Self::page_bytes, "page_bytes", "bytes", CounterKind::Constant, "A frame."},
-      {&Self::slots, "slots", "objects", CounterKind::Current, "Slots of these pages."},
+      {&Self::slots, "slots", "objects", CounterKind::Current, "Slots of all pages."},
       {&Self::used, "used", "objects", CounterKind::Current,
        "Live objects, frees buffered by other zones included."},
   };
@@ -109,7 +125,7 @@ struct ZoneStatistics : Turnover {
       {&Self::depot_bytes, "depot_bytes", "bytes", CounterKind::Current,
        "Empty pages that belong to no class."},
       {&Self::frame_bytes_high_water, "frame_bytes_high_water", "bytes", CounterKind::Peak,
-       "The most of both that the zone ever held."},
+       "The most in pages and depots that a zone ever held."},
       {&Self::buffered_bytes, "buffered_bytes", "bytes", CounterKind::Current,
        "Other zones' objects whose frees wait to be delivered."},
   };
