@@ -258,7 +258,8 @@ class Arena {
   }
   Extent allocate_at_last(std::size_t chunks, std::size_t alignment) noexcept;
   void carry_out(Purge& purge) noexcept;
-  bool purge_memory(const Purge& purge) noexcept;
+  bool purge_chunks(const Purge& purge) noexcept;
+  bool purge_memory(std::byte* start, std::size_t bytes) noexcept;
   std::size_t purge_everything() noexcept;
   bool begin_oldest_purge(Purge& purge, std::size_t most) noexcept;
   LargeFree classify_outside(const void* address) noexcept;
