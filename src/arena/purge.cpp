@@ -140,6 +140,7 @@ bool Arena::purge_memory(std::byte* start, std::size_t bytes) noexcept {
   const bool is_purged = os::interface().purge(start, bytes);
   if (is_purged) {
     counts_.purged_bytes.add(bytes);
+    counts_.purges.add(1);
   }
   return is_purged;
 }

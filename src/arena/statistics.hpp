@@ -35,6 +35,7 @@ struct ArenaCounters {
   Number clean_bytes{};
   Number metadata_bytes{};
   Number purged_bytes{};
+  Number purges{};
 
   using Self = ArenaCounters;
   static constexpr CounterEntry<Self, Number> counters[] = {
@@ -48,6 +49,8 @@ struct ArenaCounters {
        "Usable for records and tags; backed where touched."},
       {&Self::purged_bytes, "purged_bytes", "bytes", CounterKind::Total,
        "Given back to the operating system, by whichever call."},
+      {&Self::purges, "purges", "calls", CounterKind::Total,
+       "System calls that gave these bytes back."},
   };
 };
 
