@@ -13,6 +13,10 @@
 // A struct with a table of member pointers keeps `things.used` readable, which an array indexed by
 // an enumeration does not. C++20 cannot list members without macros, so a static_assert compares
 // the table with the struct.
+//
+// A new counter is a member, its entry, and the line that counts; the target docs-statistics
+// writes it into the document. Where the struct is a template over the type of its numbers, the
+// same struct is what counts.
 #pragma once
 
 #include <cstddef>
