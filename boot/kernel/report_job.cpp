@@ -95,11 +95,13 @@ void report_job() {
   run_on_all_cpus(use_memory);
 
   slabmalloc::log_slabinfo(reclaimer);
-  const slabmalloc::FrameStatistics frames = memory.frames.statistics();
-  print_line("frames: ", frames.used_bytes / 1024, " KiB used of ", frames.managed_bytes / 1024,
-             ", at most ", frames.used_bytes_high_water / 1024, "; ", frames.metadata_bytes / 1024,
-             " of meta-data; ", frames.allocations, " allocated, ", frames.frees, " freed, ",
-             frames.failures, " refused");
+  const slabmalloc::CpuZonesStatistics heap = memory.heap.statistics();
+  print_line("the heap:");
+  slabmalloc::write_counters(heap, Hooks::log);
+  print_line("its zones:");
+  slabmalloc::write_counters(heap.zones, Hooks::log);
+  print_line("the frame allocator:");
+  slabmalloc::write_counters(memory.frames.statistics(), Hooks::log);
   MemoryPicture::print(memory.frames, ClosedConfig::MiddlePage::size_bytes);
 
   memory.heap.deallocate(large, run);

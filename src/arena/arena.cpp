@@ -54,16 +54,6 @@ void Arena::deallocate(void* address, std::size_t chunks) noexcept {
   });
 }
 
-void Arena::purge_part(std::byte* start, std::size_t bytes) noexcept {
-  const std::size_t unit = os::interface().os_page_bytes();
-  const auto begin = reinterpret_cast<std::uintptr_t>(start);
-  const std::uintptr_t first = align_up(begin, unit);
-  const std::uintptr_t end = align_down(begin + bytes, unit);
-  if (first < end && os::interface().purge(start + (first - begin), end - first)) {
-    purged_bytes_.fetch_add(end - first, Order::relaxed);
-  }
-}
-
 void Arena::prepare_fork() noexcept {
   // No purge is under way then, whose end the child would wait for in vain.
   purger_mutex_.lock();

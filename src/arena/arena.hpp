@@ -43,10 +43,12 @@
 #include "arena/direct_map.hpp"
 #include "arena/gauge.hpp"
 #include "arena/run_map.hpp"
+#include "arena/statistics.hpp"
 #include "arena/large_cache.hpp"
 #include "arena/window.hpp"
 #include "os/mutex.hpp"
 #include "slabmalloc/base/atomics.hpp"
+#include "slabmalloc/zone/statistics.hpp"
 #include "tunables.hpp"
 
 namespace slabmalloc {
@@ -66,24 +68,6 @@ enum class LargeFree : std::uint8_t {
                 ///< began.
   Inside,       ///< Within something in use, but not the first byte of a large object.
   Foreign,      ///< The address is nothing of this arena's.
-};
-
-/// A snapshot of the arena's counters, in bytes where not said otherwise. Taken without a lock:
-/// each number is right by itself, sums may be off by operations under way.
-struct ArenaStatistics {
-  std::size_t committed_bytes = 0;  ///< Usable, whether backed or not: data, records, mappings.
-  std::size_t committed_peak_bytes = 0;
-  std::size_t in_use_bytes = 0;  ///< Handed out, direct mappings included.
-  std::size_t in_use_peak_bytes = 0;
-  std::size_t dirty_bytes = 0;        ///< Free, but backed by memory.
-  std::size_t dirty_limit_bytes = 0;  ///< More than that is purged at once.
-  std::size_t clean_bytes = 0;        ///< Free and not backed by memory.
-  std::size_t metadata_bytes = 0;     ///< Usable for records and tags; backed only where touched.
-  std::size_t large_count = 0;        ///< Large objects now.
-  std::size_t large_bytes = 0;
-  std::uint64_t large_allocations = 0;
-  std::uint64_t large_frees = 0;
-  std::uint64_t purged_bytes = 0;  ///< Since the start.
 };
 
 /// The arena's window as far as it reached at some moment, for one thread to keep and to ask
@@ -204,7 +188,7 @@ class Arena {
   void purge_part(std::byte* start, std::size_t bytes) noexcept;
 
   /// Bytes of chunks, and of parts of them, given back to the operating system since the start, by whichever call.
-  std::size_t purged_bytes() const noexcept { return purged_bytes_.load(Order::relaxed); }
+  std::size_t purged_bytes() const noexcept { return counts_.purged_bytes.get(); }
 
   /// Holds all of the arena's mutexes across a fork, so that the child finds everything whole.
   void prepare_fork() noexcept;
@@ -268,7 +252,8 @@ class Arena {
   }
   Extent allocate_at_last(std::size_t chunks, std::size_t alignment) noexcept;
   void carry_out(Purge& purge) noexcept;
-  bool purge_memory(const Purge& purge) noexcept;
+  bool purge_chunks(const Purge& purge) noexcept;
+  bool purge_memory(std::byte* start, std::size_t bytes) noexcept;
   std::size_t purge_everything() noexcept;
   bool begin_oldest_purge(Purge& purge, std::size_t most) noexcept;
   LargeFree classify_outside(const void* address) noexcept;
@@ -300,15 +285,8 @@ class Arena {
   Gauge committed_;
   Gauge in_use_;
   DirectMap direct_{committed_};
-  HardwareAtomics::Cell<std::size_t> dirty_bytes_;
-  HardwareAtomics::Cell<std::size_t> dirty_limit_bytes_;
-  HardwareAtomics::Cell<std::size_t> clean_bytes_;
-  HardwareAtomics::Cell<std::size_t> metadata_bytes_;
-  HardwareAtomics::Cell<std::size_t> large_count_;
-  HardwareAtomics::Cell<std::size_t> large_bytes_;
-  HardwareAtomics::Cell<std::uintptr_t> large_allocations_;
-  HardwareAtomics::Cell<std::uintptr_t> large_frees_;
-  HardwareAtomics::Cell<std::size_t> purged_bytes_;
+  ArenaCounters<SharedCounter<HardwareAtomics>> counts_;
+  LargeCounters<SharedCounter<HardwareAtomics>> large_counts_;
 };
 
 /// The process's arena.

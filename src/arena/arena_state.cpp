@@ -24,19 +24,17 @@ ArenaStatistics Arena::statistics() const noexcept {
     cached_count += cache.runs();
     takes += cache.takes();
   }
+  read_counters(counts_, statistics);
+  read_counters(large_counts_, statistics.large);
   statistics.committed_bytes = committed_.value();
   statistics.committed_peak_bytes = committed_.peak();
   statistics.in_use_bytes = without(in_use_.value(), cached_bytes);
   statistics.in_use_peak_bytes = in_use_.peak();
-  statistics.dirty_bytes = dirty_bytes_.load(Order::relaxed) + cached_bytes;
-  statistics.dirty_limit_bytes = dirty_limit_bytes_.load(Order::relaxed);
-  statistics.clean_bytes = clean_bytes_.load(Order::relaxed);
-  statistics.metadata_bytes = metadata_bytes_.load(Order::relaxed);
-  statistics.large_count = without(large_count_.load(Order::relaxed), cached_count);
-  statistics.large_bytes = without(large_bytes_.load(Order::relaxed), cached_bytes);
-  statistics.large_allocations = large_allocations_.load(Order::relaxed) + takes;
-  statistics.large_frees = large_frees_.load(Order::relaxed) + takes + cached_count;
-  statistics.purged_bytes = purged_bytes();
+  statistics.dirty_bytes += cached_bytes;
+  statistics.large.count = without(statistics.large.count, cached_count);
+  statistics.large.bytes = without(statistics.large.bytes, cached_bytes);
+  statistics.large.allocations += takes;
+  statistics.large.frees += takes + cached_count;
   return statistics;
 }
 
@@ -45,10 +43,10 @@ void Arena::note_sizes() noexcept {
   const std::size_t usable = window_.data_bytes() + window_.metadata_bytes();
   committed_.change(window_committed_, usable);
   window_committed_ = usable;
-  dirty_bytes_.store(std::size_t{runs_.chunks_in(RunState::Dirty)} * chunk_bytes, Order::relaxed);
-  dirty_limit_bytes_.store(dirty_limit_bytes(), Order::relaxed);
-  clean_bytes_.store(std::size_t{runs_.chunks_in(RunState::Clean)} * chunk_bytes, Order::relaxed);
-  metadata_bytes_.store(window_.metadata_bytes(), Order::relaxed);
+  counts_.dirty_bytes.set(std::size_t{runs_.chunks_in(RunState::Dirty)} * chunk_bytes);
+  counts_.dirty_limit_bytes.set(dirty_limit_bytes());
+  counts_.clean_bytes.set(std::size_t{runs_.chunks_in(RunState::Clean)} * chunk_bytes);
+  counts_.metadata_bytes.set(window_.metadata_bytes());
 }
 
 bool Arena::validate() noexcept {
@@ -63,8 +61,7 @@ bool Arena::validate() noexcept {
   std::size_t large_count = direct_.count();
   std::size_t large_bytes = direct_.bytes();
   return runs_.validate() && direct_.validate() && validate_records(large_count, large_bytes) &&
-         large_count == large_count_.load(Order::relaxed) &&
-         large_bytes == large_bytes_.load(Order::relaxed);  // A4
+         large_count == large_counts_.count.get() && large_bytes == large_counts_.bytes.get();  // A4
 }
 
 /// A2 and A3, and adds up the large objects.

@@ -83,7 +83,7 @@ Extent Arena::allocate_large_run(std::size_t bytes, std::size_t alignment) noexc
   if (extent) {
     chunk_of(extent.address)->publish(ChunkInfo::large_head(static_cast<std::uint32_t>(chunks)));
     note_large(chunks * chunk_bytes);
-    large_allocations_.fetch_add(1, Order::relaxed);
+    large_counts_.allocations.add(1);
   }
   return extent;
 }
@@ -95,7 +95,7 @@ Extent Arena::allocate_direct(std::size_t bytes, std::size_t alignment) noexcept
   if (extent) {
     in_use_.add(usable);
     note_large(usable);
-    large_allocations_.fetch_add(1, Order::relaxed);
+    large_counts_.allocations.add(1);
   }
   return extent;
 }
@@ -122,7 +122,7 @@ LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, LargeCache* c
 /// Takes back the run of a large object that was cached, and that nobody has used since `free_since`.
 void Arena::end_large_run(Chunk* head, std::uint32_t free_since) noexcept {
   note_large_gone(head->snapshot().large_chunks() * chunk_bytes);
-  large_frees_.fetch_add(1, Order::relaxed);
+  large_counts_.frees.add(1);
   head->clear();
   release_run(number_of(address_of(head)), free_since);
 }
@@ -154,7 +154,7 @@ LargeFree Arena::deallocate_direct(void* address) noexcept {
   }
   in_use_.subtract(bytes);
   note_large_gone(bytes);
-  large_frees_.fetch_add(1, Order::relaxed);
+  large_counts_.frees.add(1);
   return LargeFree::Freed;
 }
 
@@ -182,7 +182,7 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
     }
     head->publish(ChunkInfo::large_head(chunks));
     in_use_.change(had * chunk_bytes, chunks * chunk_bytes);
-    large_bytes_.fetch_add((std::size_t{chunks} - had) * chunk_bytes, Order::relaxed);
+    large_counts_.bytes.add((std::size_t{chunks} - had) * chunk_bytes);
     purge = begin_due_purge();
   }
   carry_out(purge);
@@ -195,7 +195,7 @@ void* Arena::resize_direct(void* address, std::size_t bytes, std::size_t alignme
   if (moved != nullptr) {
     const std::size_t after = direct_.usable_bytes(moved);
     in_use_.change(before, after);
-    large_bytes_.fetch_add(after - before, Order::relaxed);
+    large_counts_.bytes.add(after - before);
   }
   return moved;
 }
@@ -223,13 +223,13 @@ LargeFree Arena::classify_outside(const void* address) noexcept {
 }
 
 void Arena::note_large(std::size_t bytes) noexcept {
-  large_count_.fetch_add(1, Order::relaxed);
-  large_bytes_.fetch_add(bytes, Order::relaxed);
+  large_counts_.count.add(1);
+  large_counts_.bytes.add(bytes);
 }
 
 void Arena::note_large_gone(std::size_t bytes) noexcept {
-  large_count_.fetch_sub(1, Order::relaxed);
-  large_bytes_.fetch_sub(bytes, Order::relaxed);
+  large_counts_.count.subtract(1);
+  large_counts_.bytes.subtract(bytes);
 }
 
 }  // namespace slabmalloc

@@ -33,6 +33,16 @@ std::size_t Arena::trim() noexcept {
   return purged_bytes;
 }
 
+void Arena::purge_part(std::byte* start, std::size_t bytes) noexcept {
+  const std::size_t unit = os::interface().os_page_bytes();
+  const auto begin = reinterpret_cast<std::uintptr_t>(start);
+  const std::uintptr_t first = align_up(begin, unit);
+  const std::uintptr_t end = align_down(begin + bytes, unit);
+  if (first < end) {
+    purge_memory(start + (first - begin), end - first);
+  }
+}
+
 std::size_t Arena::dirty_limit_bytes() const noexcept {
   return dirty_limit_.amount(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes);
 }
@@ -70,7 +80,7 @@ Arena::Purge Arena::begin_due_purge() noexcept {
 /// afterwards sees it. Cost: in proportion to what was due when it began, and a few runs more.
 void Arena::carry_out(Purge& purge) noexcept {
   while (purge.run != no_chunk) {
-    const bool is_purged = purge_memory(purge);
+    const bool is_purged = purge_chunks(purge);
     const os::Lock lock(mutex_);
     end_purge(purge, is_purged);
     if (is_purged && choose_due(purge)) {
@@ -111,10 +121,20 @@ bool Arena::choose_due(Purge& purge) const noexcept {
 }
 
 /// The system call, for chunks that were taken out of the run map.
-bool Arena::purge_memory(const Purge& purge) noexcept {
-  return os::interface().purge(reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed)) +
-                                   std::size_t{purge.run} * chunk_bytes,
-                               std::size_t{purge.chunks} * chunk_bytes);
+bool Arena::purge_chunks(const Purge& purge) noexcept {
+  return purge_memory(reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed)) +
+                          std::size_t{purge.run} * chunk_bytes,
+                      std::size_t{purge.chunks} * chunk_bytes);
+}
+
+/// The system call, counted if it succeeds.
+bool Arena::purge_memory(std::byte* start, std::size_t bytes) noexcept {
+  const bool is_purged = os::interface().purge(start, bytes);
+  if (is_purged) {
+    counts_.purged_bytes.add(bytes);
+    counts_.purges.add(1);
+  }
+  return is_purged;
 }
 
 /// Puts back what was purged, or could not be, and tells the dirty limit.
@@ -125,7 +145,6 @@ void Arena::end_purge(const Purge& purge, bool is_purged) noexcept {
     return;
   }
   const std::size_t bytes = std::size_t{purge.chunks} * chunk_bytes;
-  purged_bytes_.fetch_add(bytes, Order::relaxed);
   if (purge.reason == Purge::Reason::Excess) {
     dirty_limit_.note_excess(bytes, now());
   } else if (purge.reason == Purge::Reason::Expired) {
@@ -141,12 +160,12 @@ std::size_t Arena::purge_everything() noexcept {
     clear_large_caches(false);
     note_sizes();
   }
-  std::size_t left = dirty_bytes_.load(Order::relaxed) / chunk_bytes;
+  std::size_t left = counts_.dirty_bytes.get() / chunk_bytes;
   std::size_t purged_chunks = 0;
   Purge purge;
   while (begin_oldest_purge(purge, left)) {
     left -= purge.chunks;
-    const bool is_purged = purge_memory(purge);
+    const bool is_purged = purge_chunks(purge);
     purged_chunks += is_purged ? purge.chunks : 0;
     const os::Lock lock(mutex_);
     end_purge(purge, is_purged);

@@ -159,8 +159,8 @@ struct mallinfo2 mallinfo2() noexcept {
   const slabmalloc::ProcessStatistics process = slabmalloc::process_statistics();
   struct mallinfo2 info = {};
   info.arena = process.arena.committed_bytes;
-  info.hblks = process.arena.large_count;
-  info.hblkhd = process.arena.large_bytes;
+  info.hblks = process.arena.large.count;
+  info.hblkhd = process.arena.large.bytes;
   info.uordblks = process.live_bytes;
   info.fordblks = process.arena.committed_bytes > process.live_bytes
                       ? process.arena.committed_bytes - process.live_bytes

@@ -133,7 +133,7 @@ struct Option {
 };
 
 inline constexpr Word stats_words[] = {
-    {"totals", stats_totals, "calls, live objects, memory and threads, in three lines"},
+    {"totals", stats_totals, "calls, live objects, memory and threads"},
     {"classes", stats_classes, "a table of the size classes in use and of large objects"},
     {"json", stats_json, "all of it as one line of JSON, as `stats_file` has it"},
 };

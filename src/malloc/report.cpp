@@ -19,17 +19,10 @@ namespace {
 constexpr std::uint32_t class_count = heap::SizeClasses::count;
 
 /// What was counted when counting started.
-struct Beginning {
-  std::size_t allocations[class_count];
-  std::size_t remote_frees[class_count];
-  std::size_t frees[class_count];
-  std::size_t large_allocations;
-  std::size_t large_frees;
-};
-constinit Beginning beginning{};
+constinit ProcessStatistics start{};
 
 /// Adds up a page: its slots, and those in neither bitmap.
-void add_page(ProcessClass& one, const Chunk& record, const ChunkInfo& info) noexcept {
+void add_page(ClassStatistics& one, const Chunk& record, const ChunkInfo& info) noexcept {
   auto& header = const_cast<Chunk&>(record).header;
   const std::uint32_t words = info.words();
   std::size_t free = 0;
@@ -61,43 +54,50 @@ void add_pages(ProcessStatistics& sum) noexcept {
 void add_zones(ProcessStatistics& sum) noexcept {
   thread_zones.for_each([&](const ArenaZone& zone) noexcept {
     for (std::uint32_t index = 0; index < class_count; ++index) {
-      ProcessClass& one = sum.classes[index];
-      one.allocations += zone.allocations(index);
-      one.remote_frees += zone.remote_frees(index);
+      ClassStatistics one = zone.class_counts(index);
+      one.pages = one.slots = 0;  // Those were counted with their bitmaps.
+      sum.classes[index] += one;
     }
   });
 }
 
-ProcessStatistics statistics_since_start() noexcept {
+/// Everything but the totals of the process, since it began.
+ProcessStatistics count_parts() noexcept {
   ProcessStatistics sum{};
   sum.arena = process_arena.statistics();
-  sum.threads = thread_zones.threads();
   add_pages(sum);
   add_zones(sum);
   for (std::uint32_t index = 0; index < class_count; ++index) {
-    ProcessClass& one = sum.classes[index];
+    ClassStatistics& one = sum.classes[index];
     one.object_size = heap::SizeClasses::size_of(index);
     // What threads do now may be seen in part.
     one.allocations = one.allocations > one.used ? one.allocations : one.used;
     one.frees = one.allocations - one.used;
-    sum.live_objects += one.used;
-    sum.live_bytes += one.used * one.object_size;
   }
-  sum.live_objects += sum.arena.large_count;
-  sum.live_bytes += sum.arena.large_bytes;
   return sum;
-}
-
-/// `value - start`, or 0 where the count ran behind.
-std::size_t since(std::size_t value, std::size_t start) noexcept {
-  return value > start ? value - start : 0;
 }
 
 const char* program_name() noexcept {
   return program_invocation_short_name != nullptr ? program_invocation_short_name : "?";
 }
 
-using Report = Text<16 * 1024>;
+/// True if there is something to say of a size class.
+bool was_used(const ClassStatistics& one) noexcept {
+  return one.allocations != 0 || one.pages != 0;
+}
+
+/// The bytes of a report with every counter at its longest: its name, 20 digits and what stands
+/// between them.
+template <class Counters>
+constexpr std::size_t longest_report() noexcept {
+  std::size_t bytes = 0;
+  for_each_counter<Counters>(
+      [&](const auto& entry) noexcept { bytes += __builtin_strlen(entry.name) + 32; });
+  return bytes;
+}
+using Report =
+    Text<1024 + longest_report<ProcessTotals>() + longest_report<ArenaStatistics>() +
+         longest_report<LargeCounters<>>() + class_count * longest_report<ClassStatistics>()>;
 
 void append_json_string(Report& text, const char* string) noexcept {
   text.append("\"");
@@ -112,14 +112,23 @@ void append_json_string(Report& text, const char* string) noexcept {
   text.append("\"");
 }
 
+/// Appends `"name":value` for each counter, separated by commas.
+template <class Counters>
+void append_json_counters(Report& text, const Counters& counters) noexcept {
+  const char* separator = "";
+  for_each_counter<Counters>([&](const auto& entry) noexcept {
+    text.append("%s\"%s\":%zu", separator, entry.name, counters.*entry.member);
+    separator = ",";
+  });
+}
+
 void append_json_classes(Report& text, const ProcessStatistics& sum) noexcept {
   const char* separator = "";
-  for (const ProcessClass& one : sum.classes) {
-    if (one.allocations != 0 || one.pages != 0) {
-      text.append("%s{\"size\":%zu,\"pages\":%zu,\"slots\":%zu,\"used\":%zu,\"allocations\":%zu,"
-                  "\"frees\":%zu,\"remote_frees\":%zu}",
-                  separator, one.object_size, one.pages, one.slots, one.used, one.allocations,
-                  one.frees, one.remote_frees);
+  for (const ClassStatistics& one : sum.classes) {
+    if (was_used(one)) {
+      text.append("%s{", separator);
+      append_json_counters(text, one);
+      text.append("}");
       separator = ",";
     }
   }
@@ -130,70 +139,66 @@ void append_json(Report& text, const ProcessStatistics& sum) noexcept {
   text.append("{\"version\":\"%d.%d.%d\",\"pid\":%u,\"program\":", version_major, version_minor,
               version_patch, os::interface().process_id());
   append_json_string(text, program_name());
-  text.append(",\"threads\":%zu,\"allocations\":%zu,\"frees\":%zu,\"remote_frees\":%zu,"
-              "\"live_bytes\":%zu,\"live_objects\":%zu,\"committed_bytes\":%zu,"
-              "\"committed_peak_bytes\":%zu,\"classes\":[",
-              sum.threads, sum.allocations, sum.frees, sum.remote_frees, sum.live_bytes,
-              sum.live_objects, sum.arena.committed_bytes, sum.arena.committed_peak_bytes);
+  text.append(",");
+  append_json_counters<ProcessTotals>(text, sum);
+  text.append(",");
+  append_json_counters(text, sum.arena);
+  text.append(",\"classes\":[");
   append_json_classes(text, sum);
-  text.append("],\"large\":{\"count\":%zu,\"bytes\":%zu,\"allocations\":%zu,\"frees\":%zu}}\n",
-              sum.arena.large_count, sum.arena.large_bytes,
-              static_cast<std::size_t>(sum.arena.large_allocations),
-              static_cast<std::size_t>(sum.arena.large_frees));
+  text.append("],\"large\":{");
+  append_json_counters(text, sum.arena.large);
+  text.append("}}\n");
 }
 
-void append_totals(Report& text, const ProcessStatistics& sum) noexcept {
-  text.append("  allocations %zu, frees %zu (%zu by another thread), live %zu objects, %zu bytes\n",
-              sum.allocations, sum.frees, sum.remote_frees, sum.live_objects, sum.live_bytes);
-  text.append("  memory: %zu KiB committed now, %zu KiB at most; %zu threads\n",
-              sum.arena.committed_bytes / 1024, sum.arena.committed_peak_bytes / 1024, sum.threads);
+/// Appends a line for each counter.
+template <class Counters>
+void append_list(Report& text, const char* title, const Counters& counters) noexcept {
+  text.append("%s\n", title);
+  for_each_counter<Counters>([&](const auto& entry) noexcept {
+    text.append("  %-20s %15zu\n", entry.name, counters.*entry.member);
+  });
 }
 
-void append_classes(Report& text, const ProcessStatistics& sum) noexcept {
-  text.append("  %9s %8s %10s %10s %6s %12s %12s %10s\n", "size", "pages", "slots", "used", "used%",
-              "allocations", "frees", "by others");
-  for (const ProcessClass& one : sum.classes) {
-    if (one.allocations != 0 || one.pages != 0) {
-      text.append("  %9zu %8zu %10zu %10zu %5zu%% %12zu %12zu %10zu\n", one.object_size, one.pages,
-                  one.slots, one.used, one.slots != 0 ? one.used * 100 / one.slots : 0,
-                  one.allocations, one.frees, one.remote_frees);
+/// Appends a line for each size class that was used, below the names of its counters.
+void append_class_table(Report& text, const ProcessStatistics& sum) noexcept {
+  text.append("size classes\n");
+  for_each_counter<ClassStatistics>(
+      [&](const auto& entry) noexcept { text.append("  %7s", entry.name); });
+  text.append("  used%%\n");
+  for (const ClassStatistics& one : sum.classes) {
+    if (was_used(one)) {
+      for_each_counter<ClassStatistics>([&](const auto& entry) noexcept {
+        const int width = static_cast<int>(__builtin_strlen(entry.name));
+        text.append("  %*zu", width > 7 ? width : 7, one.*entry.member);
+      });
+      text.append("  %4zu%%\n", one.slots != 0 ? one.used * 100 / one.slots : 0);
     }
   }
-  text.append("  %9s %8zu %10s %10zu %6s %12zu %12zu\n", "large", sum.arena.large_count, "",
-              sum.arena.large_count, "", static_cast<std::size_t>(sum.arena.large_allocations),
-              static_cast<std::size_t>(sum.arena.large_frees));
 }
 
 }  // namespace
 
 ProcessStatistics process_statistics() noexcept {
-  ProcessStatistics sum = statistics_since_start();
+  ProcessStatistics sum = count_parts();
+  sum.threads = thread_zones.threads();
   for (std::uint32_t index = 0; index < class_count; ++index) {
-    ProcessClass& one = sum.classes[index];
-    one.allocations = since(one.allocations, beginning.allocations[index]);
-    one.frees = since(one.frees, beginning.frees[index]);
-    one.remote_frees = since(one.remote_frees, beginning.remote_frees[index]);
-    sum.allocations += one.allocations;
-    sum.frees += one.frees;
-    sum.remote_frees += one.remote_frees;
+    ClassStatistics& one = sum.classes[index];
+    subtract_start(one, start.classes[index]);
+    add_counters<Turnover>(sum, one);
+    sum.live_objects += one.used;
+    sum.live_bytes += one.used * one.object_size;
   }
-  sum.arena.large_allocations = since(sum.arena.large_allocations, beginning.large_allocations);
-  sum.arena.large_frees = since(sum.arena.large_frees, beginning.large_frees);
-  sum.allocations += sum.arena.large_allocations;
-  sum.frees += sum.arena.large_frees;
+  LargeCounters<>& large = sum.arena.large;
+  subtract_start(sum.arena, start.arena);
+  subtract_start(large, start.arena.large);
+  sum.allocations += large.allocations;
+  sum.frees += large.frees;
+  sum.live_objects += large.count;
+  sum.live_bytes += large.bytes;
   return sum;
 }
 
-void start_counting_anew() noexcept {
-  const ProcessStatistics sum = statistics_since_start();
-  for (std::uint32_t index = 0; index < class_count; ++index) {
-    beginning.allocations[index] = sum.classes[index].allocations;
-    beginning.frees[index] = sum.classes[index].frees;
-    beginning.remote_frees[index] = sum.classes[index].remote_frees;
-  }
-  beginning.large_allocations = sum.arena.large_allocations;
-  beginning.large_frees = sum.arena.large_frees;
-}
+void start_counting_anew() noexcept { start = count_parts(); }
 
 void print_statistics(int descriptor, std::uint32_t parts) noexcept {
   const ProcessStatistics sum = process_statistics();
@@ -203,10 +208,12 @@ void print_statistics(int descriptor, std::uint32_t parts) noexcept {
                 version_patch, program_name(), os::interface().process_id());
   }
   if ((parts & stats_totals) != 0) {
-    append_totals(text, sum);
+    append_list<ProcessTotals>(text, "process", sum);
+    append_list(text, "arena", sum.arena);
+    append_list(text, "large objects", sum.arena.large);
   }
   if ((parts & stats_classes) != 0) {
-    append_classes(text, sum);
+    append_class_table(text, sum);
   }
   text.write(descriptor);
   if ((parts & stats_json) != 0) {
@@ -223,8 +230,7 @@ bool append_json(const char* path) noexcept {
   if (descriptor < 0) {
     return false;
   }
-  const bool written =
-      os::interface().write(descriptor, text.data(), text.size()) == text.size();
+  const bool written = os::interface().write(descriptor, text.data(), text.size()) == text.size();
   close(descriptor);
   return written;
 }
@@ -233,7 +239,7 @@ bool print_xml(FILE* stream) noexcept {
   const ProcessStatistics sum = process_statistics();
   fprintf(stream, "<malloc version=\"slabmalloc-%d.%d.%d\">\n<heap nr=\"0\">\n<sizes>\n",
           version_major, version_minor, version_patch);
-  for (const ProcessClass& one : sum.classes) {
+  for (const ClassStatistics& one : sum.classes) {
     if (one.pages != 0) {
       fprintf(stream, "  <size from=\"%zu\" to=\"%zu\" total=\"%zu\" count=\"%zu\"/>\n",
               one.object_size, one.object_size, one.object_size * (one.slots - one.used),
@@ -244,7 +250,7 @@ bool print_xml(FILE* stream) noexcept {
           "</sizes>\n<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n"
           "<system type=\"current\" size=\"%zu\"/>\n<system type=\"max\" size=\"%zu\"/>\n"
           "</heap>\n</malloc>\n",
-          sum.arena.large_count, sum.arena.large_bytes, sum.arena.committed_bytes,
+          sum.arena.large.count, sum.arena.large.bytes, sum.arena.committed_bytes,
           sum.arena.committed_peak_bytes);
   return ferror(stream) == 0;
 }

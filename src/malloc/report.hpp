@@ -2,8 +2,8 @@
 //
 // Report: the process heap in numbers, and these numbers as text, JSON and XML.
 //
-// Live objects are read off the bitmaps of all pages and allocations off the zones' counters; neither
-// stops the threads that go on allocating meanwhile. The numbers are exact when none does.
+// Live objects are read off the bitmaps of all pages and allocations off the zones' counters;
+// neither stops the threads that go on allocating meanwhile. The numbers are exact when none does.
 #pragma once
 
 #include <stdio.h>
@@ -11,38 +11,40 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "arena/statistics.hpp"
 #include "malloc/heap.hpp"
 #include "malloc/options.hpp"
+#include "slabmalloc/zone/statistics.hpp"
 
 namespace slabmalloc {
 
-/// One size class over all zones.
-struct ProcessClass {
-  std::size_t object_size = 0;  ///< Bytes.
-  std::size_t pages = 0;
-  std::size_t slots = 0;
-  std::size_t used = 0;
-  std::size_t allocations = 0;
-  std::size_t frees = 0;
-  std::size_t remote_frees = 0;
+/// The sums over all size classes and large objects, and what only a process has.
+struct ProcessTotals : Turnover {
+  std::size_t live_objects = 0;
+  std::size_t live_bytes = 0;
+  std::size_t threads = 0;
+
+  using Base = Turnover;
+  using Self = ProcessTotals;
+  static constexpr CounterEntry<Self> counters[] = {
+      {&Self::live_objects, "live_objects", "objects", CounterKind::Current, "Live objects."},
+      {&Self::live_bytes, "live_bytes", "bytes", CounterKind::Current, "What live objects take."},
+      {&Self::threads, "threads", "threads", CounterKind::Total,
+       "Threads that ever allocated, those before a fork too."},
+  };
 };
+static_assert(has_entry_for_each_counter<ProcessTotals>());
 
 /// The whole process.
-struct ProcessStatistics {
-  ProcessClass classes[heap::SizeClasses::count];
+struct ProcessStatistics : ProcessTotals {
+  ClassStatistics classes[heap::SizeClasses::count];
   ArenaStatistics arena;
-  std::size_t threads = 0;       ///< That ever allocated.
-  std::size_t live_objects = 0;  ///< Large ones included, as in all sums.
-  std::size_t live_bytes = 0;    ///< Bytes of slots and of large objects.
-  std::size_t allocations = 0;
-  std::size_t frees = 0;
-  std::size_t remote_frees = 0;
 };
 
 /// A snapshot. Thread: any. Cost: O(committed memory).
 ProcessStatistics process_statistics() noexcept;
 
-/// Makes what was counted so far the beginning: the child of a fork reports its own calls only.
+/// Makes this moment the start of all totals: the child of a fork reports its own calls only.
 void start_counting_anew() noexcept;
 
 /// Writes `parts` of the statistics, bits of StatsPart, to file descriptor `descriptor`.

@@ -94,8 +94,8 @@ class Checker {
     }
     arena_->trim();
     EXPECT_EQ(arena_->statistics().dirty_bytes, 0u);
-    EXPECT_EQ(arena_->statistics().large_count, 0u);
-    EXPECT_EQ(arena_->statistics().large_allocations, arena_->statistics().large_frees);
+    EXPECT_EQ(arena_->statistics().large.count, 0u);
+    EXPECT_EQ(arena_->statistics().large.allocations, arena_->statistics().large.frees);
   }
 
  private:

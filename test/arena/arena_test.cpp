@@ -166,9 +166,9 @@ TEST_F(ArenaTest, statistics_follow_what_is_handed_out) {
   ArenaStatistics now = arena_->statistics();
   EXPECT_EQ(now.in_use_bytes, 10 * chunk_bytes);
   EXPECT_EQ(now.committed_bytes, os_.usable_bytes());
-  EXPECT_EQ(now.large_count, 1u);
-  EXPECT_EQ(now.large_bytes, 1u << 19);
-  EXPECT_EQ(now.large_allocations, 1u);
+  EXPECT_EQ(now.large.count, 1u);
+  EXPECT_EQ(now.large.bytes, 1u << 19);
+  EXPECT_EQ(now.large.allocations, 1u);
   EXPECT_EQ(now.in_use_bytes + now.dirty_bytes + now.clean_bytes + now.metadata_bytes,
             now.committed_bytes);
   arena_->deallocate(run.address, 2);
@@ -177,9 +177,9 @@ TEST_F(ArenaTest, statistics_follow_what_is_handed_out) {
   EXPECT_EQ(now.in_use_bytes, 0u);
   EXPECT_EQ(now.in_use_peak_bytes, 10 * chunk_bytes);
   EXPECT_EQ(now.dirty_bytes, 10 * chunk_bytes);
-  EXPECT_EQ(now.large_count, 0u);
-  EXPECT_EQ(now.large_bytes, 0u);
-  EXPECT_EQ(now.large_frees, 1u);
+  EXPECT_EQ(now.large.count, 0u);
+  EXPECT_EQ(now.large.bytes, 0u);
+  EXPECT_EQ(now.large.frees, 1u);
   EXPECT_EQ(now.committed_peak_bytes, now.committed_bytes);
 }
 

@@ -114,25 +114,25 @@ TEST_F(LargeCacheTest, what_lies_in_a_cache_counts_as_freed) {
   ArenaStatistics now = arena_->statistics();
   EXPECT_EQ(now.in_use_bytes, chunk_bytes);
   EXPECT_EQ(now.dirty_bytes, most_bytes);
-  EXPECT_EQ(now.large_count, 1u);
-  EXPECT_EQ(now.large_bytes, chunk_bytes);
-  EXPECT_EQ(now.large_allocations, 2u);
-  EXPECT_EQ(now.large_frees, 1u);
+  EXPECT_EQ(now.large.count, 1u);
+  EXPECT_EQ(now.large.bytes, chunk_bytes);
+  EXPECT_EQ(now.large.allocations, 2u);
+  EXPECT_EQ(now.large.frees, 1u);
   EXPECT_EQ(allocate(most_bytes), object);
   now = arena_->statistics();
   EXPECT_EQ(now.in_use_bytes, chunk_bytes + most_bytes);
-  EXPECT_EQ(now.large_count, 2u);
-  EXPECT_EQ(now.large_allocations, 3u);
-  EXPECT_EQ(now.large_frees, 1u);
+  EXPECT_EQ(now.large.count, 2u);
+  EXPECT_EQ(now.large.allocations, 3u);
+  EXPECT_EQ(now.large.frees, 1u);
   EXPECT_EQ(deallocate(object), LargeFree::Freed);
   EXPECT_EQ(deallocate(other), LargeFree::Freed);
   arena_->clear(*cache_);
   now = arena_->statistics();
   EXPECT_EQ(now.in_use_bytes, 0u);
   EXPECT_EQ(now.dirty_bytes, most_bytes + chunk_bytes);
-  EXPECT_EQ(now.large_count, 0u);
-  EXPECT_EQ(now.large_bytes, 0u);
-  EXPECT_EQ(now.large_allocations, now.large_frees);
+  EXPECT_EQ(now.large.count, 0u);
+  EXPECT_EQ(now.large.bytes, 0u);
+  EXPECT_EQ(now.large.allocations, now.large.frees);
 }
 
 TEST_F(LargeCacheTest, every_address_in_a_cached_object_is_told_to_be_free) {

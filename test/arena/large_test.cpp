@@ -87,7 +87,7 @@ TEST_F(LargeTest, impossible_requests_are_refused_and_change_nothing) {
     }
   }
   EXPECT_EQ(arena_->statistics().in_use_bytes, before.in_use_bytes);
-  EXPECT_EQ(arena_->statistics().large_count, 0u);
+  EXPECT_EQ(arena_->statistics().large.count, 0u);
   EXPECT_TRUE(arena_->validate());
 }
 
@@ -112,7 +112,7 @@ TEST_F(LargeTest, wrong_frees_are_told_apart_and_harmless) {
   }
   EXPECT_EQ(arena_->classify(run), LargeFree::Freed);
   EXPECT_EQ(arena_->classify(direct), LargeFree::Freed);
-  EXPECT_EQ(arena_->statistics().large_count, 2u);
+  EXPECT_EQ(arena_->statistics().large.count, 2u);
   EXPECT_TRUE(arena_->validate());
 }
 
@@ -137,7 +137,7 @@ TEST_F(LargeTest, freeing_twice_is_told) {
   EXPECT_EQ(arena_->deallocate_large(direct), LargeFree::Freed);
   EXPECT_EQ(arena_->deallocate_large(direct), LargeFree::AlreadyFree);
   EXPECT_EQ(arena_->classify(direct), LargeFree::AlreadyFree);
-  EXPECT_EQ(arena_->statistics().large_frees, 2u);
+  EXPECT_EQ(arena_->statistics().large.frees, 2u);
   EXPECT_TRUE(arena_->validate());
 }
 
@@ -169,7 +169,7 @@ TEST_F(LargeTest, runs_grow_and_shrink_in_place_where_neighbours_are_free) {
   EXPECT_TRUE(test::holds_pattern(object, mebibyte / 2, 1));
   EXPECT_TRUE(arena_->validate());
   EXPECT_EQ(arena_->statistics().in_use_bytes, mebibyte / 2);
-  EXPECT_EQ(arena_->statistics().large_bytes, mebibyte / 2);
+  EXPECT_EQ(arena_->statistics().large.bytes, mebibyte / 2);
 }
 
 TEST_F(LargeTest, runs_do_not_grow_over_what_is_in_use) {
@@ -196,7 +196,7 @@ TEST_F(LargeTest, mappings_grow_and_shrink_keeping_their_contents) {
   object = static_cast<std::byte*>(arena_->resize_large(object, 20 * threshold));
   ASSERT_NE(object, nullptr);
   EXPECT_TRUE(test::holds_pattern(object, mebibyte, 2));
-  EXPECT_EQ(arena_->statistics().large_bytes, 20 * threshold);
+  EXPECT_EQ(arena_->statistics().large.bytes, 20 * threshold);
   EXPECT_EQ(arena_->statistics().in_use_bytes, 20 * threshold);
   EXPECT_EQ(arena_->statistics().in_use_peak_bytes, 20 * threshold);
   EXPECT_EQ(arena_->resize_large(object, ~std::size_t{0} / 2), nullptr);

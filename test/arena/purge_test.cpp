@@ -50,6 +50,7 @@ TEST_F(PurgeTest, trim_gives_memory_back) {
   EXPECT_EQ(resident_bytes(run, 16 * chunk_bytes), 0u);
   EXPECT_EQ(arena_->statistics().purged_bytes, 16 * chunk_bytes);
   EXPECT_EQ(arena_->trim(), 0u);
+  EXPECT_EQ(arena_->statistics().purges, 1u);
   EXPECT_TRUE(arena_->validate());
 }
 

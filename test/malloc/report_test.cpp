@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <regex>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -46,13 +47,41 @@ std::size_t number(const std::string& json, const std::string& name) {
   return place == std::string::npos ? 0 : std::stoul(json.substr(place + name.size() + 3));
 }
 
-/// True if python, a reader of JSON that is not ours, takes every line of the file.
+/// True if python, a reader of JSON that is not ours, takes every line of the file, and no object
+/// in it has a name twice.
 bool is_json_lines(const char* path) {
   const std::string command =
       std::string(
-          "python3 -c 'import json,sys\nfor line in open(sys.argv[1]): json.loads(line)' ") +
+          "python3 -c 'import json,sys\n"
+          "def once(pairs): assert len(dict(pairs)) == len(pairs), pairs\n"
+          "for line in open(sys.argv[1]): json.loads(line, object_pairs_hook=once)' ") +
       path;
   return system(command.c_str()) == 0;
+}
+
+/// Checks that `json` has each of the counters, and its value.
+template <class Counters>
+void expect_in_json(const std::string& json, const Counters& expected) {
+  for_each_counter<Counters>([&](const auto& entry) noexcept {
+    EXPECT_EQ(number(json, entry.name), expected.*entry.member) << entry.name;
+  });
+}
+
+/// Checks that `text` has a line for each of the counters, and its value.
+template <class Counters>
+void expect_in_text(const std::string& text, const Counters& expected) {
+  for_each_counter<Counters>([&](const auto& entry) noexcept {
+    const std::string line =
+        "  " + std::string(entry.name) + " +" + std::to_string(expected.*entry.member);
+    EXPECT_TRUE(std::regex_search(text, std::regex("\n" + line + "\n"))) << line << "\n" << text;
+  });
+}
+
+/// What begins so in the line `json`, up to the next brace.
+std::string part(const std::string& json, const std::string& begin) {
+  const std::size_t place = json.find(begin);
+  EXPECT_NE(place, std::string::npos) << begin << " in " << json;
+  return place == std::string::npos ? "" : json.substr(place, json.find('}', place) - place + 1);
 }
 
 /// Blocks that are live for as long as it lives.
@@ -91,12 +120,16 @@ TEST(Report, json_is_one_line_and_says_what_the_statistics_say) {
   EXPECT_EQ(std::count(json.begin(), json.end(), '\n'), 1);
   EXPECT_TRUE(is_json_lines(file.path())) << json;
   EXPECT_EQ(number(json, "pid"), static_cast<std::size_t>(getpid()));
-  EXPECT_EQ(number(json, "allocations"), expected.allocations);
-  EXPECT_EQ(number(json, "frees"), expected.frees);
+  expect_in_json<ProcessTotals>(json, expected);
+  expect_in_json(json, expected.arena);
+  expect_in_json(part(json, "\"large\":{"), expected.arena.large);
+  for (const ClassStatistics& one : expected.classes) {
+    if (one.pages != 0) {
+      expect_in_json(part(json, "{\"size\":" + std::to_string(one.object_size) + ","), one);
+    }
+  }
   EXPECT_EQ(number(json, "remote_frees"), remote_frees + 1);
   EXPECT_EQ(number(json, "live_objects"), blocks.count());
-  EXPECT_EQ(number(json, "live_bytes"), expected.live_bytes);
-  EXPECT_EQ(number(json, "committed_bytes"), expected.arena.committed_bytes);
 }
 
 TEST(Report, further_lines_are_appended) {
@@ -145,10 +178,22 @@ TEST(Report, the_summary_names_what_is_live) {
   Blocks blocks;
   blocks.add(100);
   const TemporaryFile file;
+  const ProcessStatistics expected = process_statistics();
+  EXPECT_EQ(expected.live_objects, 1u);
+  EXPECT_EQ(expected.live_bytes, 112u);
   print_statistics(file.descriptor());
   const std::string text = file.contents();
-  EXPECT_NE(text.find("live 1 objects, 112 bytes"), std::string::npos) << text;
-  EXPECT_NE(text.find("\n        112 "), std::string::npos) << text;
+  expect_in_text<ProcessTotals>(text, expected);
+  expect_in_text(text, expected.arena);
+  expect_in_text(text, expected.arena.large);
+  std::string titles;
+  std::string row;
+  for_each_counter<ClassStatistics>([&](const auto& entry) {
+    titles += " +" + std::string(entry.name);
+    row += " +" + std::to_string(expected.classes[heap::SizeClasses::index_for(100)].*entry.member);
+  });
+  EXPECT_TRUE(std::regex_search(text, std::regex("\n" + titles + " +used%\n"))) << text;
+  EXPECT_TRUE(std::regex_search(text, std::regex("\n" + row + " +0%\n"))) << row << "\n" << text;
 }
 
 TEST(Report, of_the_statistics_those_parts_are_printed_that_are_asked_for) {
@@ -160,8 +205,8 @@ TEST(Report, of_the_statistics_those_parts_are_printed_that_are_asked_for) {
     return file.contents().find(text) != std::string::npos;
   };
   for (std::uint32_t parts = 0; parts < 8; ++parts) {
-    EXPECT_EQ(has(parts, "live 1 objects"), (parts & stats_totals) != 0);
-    EXPECT_EQ(has(parts, "\n      large "), (parts & stats_classes) != 0);
+    EXPECT_EQ(has(parts, "large objects\n"), (parts & stats_totals) != 0);
+    EXPECT_EQ(has(parts, "size classes\n"), (parts & stats_classes) != 0);
     EXPECT_EQ(has(parts, "{\"version\":"), (parts & stats_json) != 0);
     EXPECT_EQ(has(parts, "slabmalloc "), (parts & (stats_totals | stats_classes)) != 0);
   }
@@ -177,7 +222,11 @@ TEST(Report, counting_anew_forgets_calls_but_not_what_is_live) {
   ProcessStatistics now = process_statistics();
   EXPECT_EQ(now.allocations, 0u);
   EXPECT_EQ(now.frees, 0u);
+  EXPECT_EQ(now.refills, 0u);
+  EXPECT_EQ(now.arena.large.allocations, 0u);
   EXPECT_EQ(now.live_objects, 9u);
+  EXPECT_NE(now.pages, 0u);
+  EXPECT_NE(now.arena.committed_peak_bytes, 0u);
   heap::deallocate(blocks.take());
   void* large = heap::allocate(1000000);
   now = process_statistics();

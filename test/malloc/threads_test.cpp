@@ -436,9 +436,9 @@ TEST(Statistics, are_exact_while_no_thread_runs) {
   void* large = heap::allocate(mebibyte);
   void* mapped = heap::allocate(64 * mebibyte);
   now = process_statistics();
-  EXPECT_EQ(now.arena.large_count, 2u);
-  EXPECT_EQ(now.arena.large_bytes, 65 * mebibyte);
-  EXPECT_EQ(now.arena.large_allocations - start.arena.large_allocations, 2u);
+  EXPECT_EQ(now.arena.large.count, 2u);
+  EXPECT_EQ(now.arena.large.bytes, 65 * mebibyte);
+  EXPECT_EQ(now.arena.large.allocations - start.arena.large.allocations, 2u);
   EXPECT_EQ(now.live_objects - start.live_objects, 502u);
   heap::deallocate(large);
   heap::deallocate(mapped);

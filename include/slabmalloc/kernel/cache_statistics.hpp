@@ -1,11 +1,25 @@
 // SPDX-License-Identifier: MIT
 //
-// CacheStatistics: what is known at any time of an object cache, or of a size class of a heap.
+// CacheStatistics: what is known at any time of an object cache, or of a size class of a heap, and
+// the columns in which slabinfo.hpp prints it.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/counters.hpp"
+#include "slabmalloc/zone/statistics.hpp"
 
 namespace slabmalloc {
+
+struct CacheStatistics;
+
+/// A counter as a column of the report: its name is the title.
+struct CacheColumn : CounterEntry<CacheStatistics> {
+  std::size_t width;
+  std::size_t divisor;  ///< From the counter to the unit.
+  bool (*is_known)(const CacheStatistics& one) noexcept;
+};
 
 /// A snapshot. What other CPUs do meanwhile may be seen to lag.
 struct CacheStatistics {
@@ -13,17 +27,84 @@ struct CacheStatistics {
   bool is_class = false;       ///< One of the size classes of a heap.
   bool knows_use = false;      ///< `objects_in_use` is known.
   std::size_t objects_in_use = 0;
-  std::size_t objects = 0;       ///< In all pages, free ones included.
-  std::size_t object_bytes = 0;  ///< From one to the next.
+  std::size_t objects = 0;
+  std::size_t object_bytes = 0;
   std::size_t objects_per_page = 0;
   std::size_t page_bytes = 0;
-  std::size_t pages = 0;  ///< Of a cache: all frames. Of a class: those of the CPUs' zones.
-  std::size_t pages_high_water = 0;  ///< The most there ever were; of a class no less than that.
-  std::size_t limit_pages = 0;       ///< 0: there is none.
-  std::size_t refills = 0;           ///< Times that a CPU took a frame for its pages.
-  std::size_t remote_frees = 0;      ///< Frees by other CPUs that were taken in.
-  std::size_t nested_calls = 0;  ///< Of a cache: calls that came while the CPU's part was occupied.
-  std::size_t failures = 0;      ///< Of a cache: allocations that found no memory.
+  std::size_t pages = 0;
+  std::size_t pages_high_water = 0;
+  std::size_t limit_pages = 0;  ///< 0: there is none.
+  std::size_t refills = 0;
+  std::size_t remote_frees = 0;
+  std::size_t nested_calls = 0;
+  std::size_t failures = 0;
+
+  /// Of the size class or the cache that `counts` are of, the latter without what it alone counts.
+  static constexpr CacheStatistics of(const char* name, const ClassStatistics& counts,
+                                      std::size_t objects_per_page, bool knows_use) noexcept {
+    CacheStatistics result;
+    result.name = name;
+    result.knows_use = knows_use;
+    result.objects_in_use = counts.used;
+    result.objects = counts.slots;
+    result.object_bytes = counts.object_size;
+    result.objects_per_page = objects_per_page;
+    result.page_bytes = counts.page_bytes;
+    result.pages = counts.pages;
+    result.pages_high_water = counts.pages_high_water;
+    result.refills = counts.refills;
+    result.remote_frees = counts.remote_frees;
+    return result;
+  }
+
+  static constexpr bool always(const CacheStatistics&) noexcept { return true; }
+  static constexpr bool if_used_is_known(const CacheStatistics& one) noexcept {
+    return one.knows_use;
+  }
+  static constexpr bool if_limited(const CacheStatistics& one) noexcept {
+    return one.limit_pages != 0;
+  }
+  static constexpr bool of_a_cache(const CacheStatistics& one) noexcept { return !one.is_class; }
+
+  using Self = CacheStatistics;
+  static constexpr CacheColumn counters[] = {
+      {{&Self::objects_in_use, "in use", "objects", CounterKind::Current,
+        "Held by clients. `-` where frees are not counted."},
+       9, 1, &Self::if_used_is_known},
+      {{&Self::objects, "objects", "objects", CounterKind::Current,
+        "Slots of all pages, free ones included."},
+       9, 1, &Self::always},
+      {{&Self::object_bytes, "bytes", "bytes", CounterKind::Constant,
+        "From one object to the next."},
+       7, 1, &Self::always},
+      {{&Self::objects_per_page, "per page", "objects", CounterKind::Constant, "Slots of a page."},
+       9, 1, &Self::always},
+      {{&Self::page_bytes, "KiB", "KiB", CounterKind::Constant, "A page, meta-data included."},
+       6, 1024, &Self::always},
+      {{&Self::pages, "pages", "pages", CounterKind::Current,
+        "Of a cache: all frames. Of a class: its pages in the CPUs' zones."},
+       8, 1, &Self::always},
+      {{&Self::pages_high_water, "most", "pages", CounterKind::Peak,
+        "The most there ever were. Of a class: the sum of each CPU's."},
+       8, 1, &Self::always},
+      {{&Self::limit_pages, "limit", "pages", CounterKind::Current,
+        "By `set_limit()`. `-` without one."},
+       8, 1, &Self::if_limited},
+      {{&Self::refills, "refills", "pages", CounterKind::Total,
+        "Times that a CPU took a frame for its pages."},
+       10, 1, &Self::always},
+      {{&Self::remote_frees, "remote", "objects", CounterKind::Total,
+        "Freed by other CPUs, or during a section, and drained."},
+       10, 1, &Self::always},
+      {{&Self::nested_calls, "nested", "calls", CounterKind::Total,
+        "Calls during a section of their CPU. Of a class: `-`."},
+       8, 1, &Self::of_a_cache},
+      {{&Self::failures, "failed", "calls", CounterKind::Total,
+        "Allocations that ended as `OutOfMemory`. Of a class: `-`."},
+       8, 1, &Self::of_a_cache},
+  };
 };
+// Beside the counters: the name, and the flags as wide as one.
+static_assert(has_entry_for_each_counter<CacheStatistics, const char*, std::size_t>());
 
 }  // namespace slabmalloc

@@ -27,6 +27,7 @@
 #include <cstdint>
 
 #include "slabmalloc/kernel/cpu_part.hpp"
+#include "slabmalloc/kernel/cpu_zones_statistics.hpp"
 #include "slabmalloc/kernel/deferred_runs.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
 
@@ -51,21 +52,6 @@ concept FrameLife = requires(L& life, void* frame, Context context) {
 struct PlainFrames {
   static constexpr bool begin(void*, Context) noexcept { return true; }
   static constexpr void end(void*) noexcept {}
-};
-
-/// The sums over all CPUs, in bytes where not said otherwise.
-struct CpuZonesStatistics {
-  ZoneStatistics zones;
-  std::size_t cached_frame_bytes = 0;             ///< In empty frames of the CPUs' frame caches.
-  std::size_t reserved_frame_bytes = 0;              ///< In reserved frames.
-  std::size_t deferred_bytes = 0;          ///< In freed runs that wait for a caller of the pager.
-  std::size_t frame_bytes = 0;             ///< In all frames of the pager.
-  std::size_t frame_bytes_high_water = 0;  ///< The most that ever was.
-  std::size_t growths = 0;                 ///< Calls for frames that got some.
-  std::size_t searches = 0;                ///< Allocations for which the pager had nothing.
-  std::size_t failures = 0;                ///< Allocations that ended as OutOfMemory.
-  std::size_t nested_allocations = 0;      ///< Those that came while the CPU's part was occupied.
-  std::size_t nested_frees = 0;
 };
 
 /// Per-CPU zones over one pager. It must not move, and outlives its objects.
@@ -313,7 +299,7 @@ class CpuZones {
   std::size_t frame_bytes() const noexcept { return frame_bytes_.load(Order::relaxed); }
 
   /// Allocations for which the pager had nothing, so that memory was searched for. Thread: any.
-  std::size_t searches() const noexcept { return searches_.load(Order::relaxed); }
+  std::size_t searches() const noexcept { return counts_.searches.get(); }
 
   /// Sums over all CPUs. Exact while no CPU allocates or frees; each CPU's zone must not be used
   /// meanwhile.
@@ -337,7 +323,7 @@ class CpuZones {
     }
     return calls;
   }
-  std::size_t failures() const noexcept { return failures_.load(Order::relaxed); }
+  std::size_t failures() const noexcept { return counts_.failures.get(); }
   std::size_t limit_bytes() const noexcept { return limit_bytes_.load(Order::relaxed); }
 
   /// The zone of CPU `cpu`, for who looks while that CPU does not use it.
@@ -432,9 +418,7 @@ class CpuZones {
   Cell<std::size_t> frame_bytes_;
   Cell<std::size_t> frame_bytes_high_water_;
   Cell<std::size_t> limit_bytes_{~std::size_t{0}};
-  Cell<std::size_t> growths_;
-  Cell<std::size_t> searches_;
-  Cell<std::size_t> failures_;
+  CpuZonesCounters<SharedCounter<Atomics>> counts_;
   LimitCallback limit_callback_ = nullptr;
   void* limit_argument_ = nullptr;
   ReclaimCallback reclaim_ = nullptr;

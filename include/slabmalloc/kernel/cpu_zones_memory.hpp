@@ -120,7 +120,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
     return 0;
   }
   note_high_water();
-  growths_.fetch_add(1, Order::relaxed);
+  counts_.growths.add(1);
   // The first is for the caller.
   const bool is_one_reserved = most > 1 && got > 1 && refill_reserved(frames[got - 1], bytes);
   return is_one_reserved ? got - 1 : got;
@@ -352,6 +352,7 @@ void CpuZones<HooksT, PagerT, ConfigT, Life>::drain_and_leave_current() noexcept
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 CpuZonesStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::statistics() const noexcept {
   CpuZonesStatistics result;
+  read_counters(counts_, result);
   for (const Part& part : parts_) {
     result.zones += part.zone.statistics();
     for (const std::size_t bytes : Caches::sizes) {
@@ -366,9 +367,6 @@ CpuZonesStatistics CpuZones<HooksT, PagerT, ConfigT, Life>::statistics() const n
   result.deferred_bytes = deferred_runs_.bytes();
   result.frame_bytes = frame_bytes();
   result.frame_bytes_high_water = frame_bytes_high_water_.load(Order::relaxed);
-  result.growths = growths_.load(Order::relaxed);
-  result.searches = searches_.load(Order::relaxed);
-  result.failures = failures_.load(Order::relaxed);
   return result;
 }
 

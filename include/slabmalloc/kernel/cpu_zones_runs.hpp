@@ -39,7 +39,7 @@ template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
   if (run) {
     return run;
   }
-  searches_.fetch_add(1, Order::relaxed);
+  counts_.searches.add(1);
   if (context == Context::MayNotWait) {
     return search_some_for_run(layout);
   }

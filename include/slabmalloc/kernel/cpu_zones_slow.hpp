@@ -40,7 +40,7 @@ void* CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_in_zone(std::uint32_t in
 
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::out_of_memory() noexcept {
-  failures_.fetch_add(1, Order::relaxed);
+  counts_.failures.add(1);
   return AllocationError::OutOfMemory;
 }
 
@@ -72,7 +72,7 @@ Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_reserves(
 template <KernelHooks HooksT, Pager PagerT, class ConfigT, FrameLife Life>
 [[gnu::cold]] Result<void*> CpuZones<HooksT, PagerT, ConfigT, Life>::allocate_from_rest(
     std::uint32_t index, Context context) noexcept {
-  searches_.fetch_add(1, Order::relaxed);
+  counts_.searches.add(1);
   void* object = context == Context::MayWait ? search(index) : search_some(index);
   if (object == nullptr) {
     object = allocate_from_reserved(index, context);

@@ -40,26 +40,12 @@
 #include "slabmalloc/base/misuse.hpp"
 #include "slabmalloc/base/result.hpp"
 #include "slabmalloc/kernel/frame_span.hpp"
+#include "slabmalloc/kernel/frame_statistics.hpp"
 #include "slabmalloc/kernel/memory_map.hpp"
 #include "slabmalloc/kernel/spin_lock.hpp"
 #include "slabmalloc/zone/pager.hpp"
 
 namespace slabmalloc {
-
-/// What a frame allocator has and did, at one moment.
-struct FrameStatistics {
-  static constexpr std::uint32_t orders = 32;
-
-  std::size_t managed_bytes = 0;  ///< Whole frames of all regions: free + used + meta-data.
-  std::size_t free_bytes = 0;
-  std::size_t used_bytes = 0;             ///< Clients'.
-  std::size_t used_bytes_high_water = 0;  ///< The most that there ever were.
-  std::size_t metadata_bytes = 0;
-  std::size_t allocations = 0;  ///< Frames and runs given out since the beginning.
-  std::size_t frees = 0;
-  std::size_t failures = 0;              ///< Allocations for which there was nothing.
-  std::size_t free_blocks[orders] = {};  ///< Of 2^index base frames.
-};
 
 /// Gives and takes frames of `BaseBytes` times a power of two, and runs of any number of base
 /// frames. Thread: any CPU, also in interrupt handlers; not in NMIs, which may have interrupted a
@@ -204,10 +190,10 @@ class FrameAllocator {
       }
     }
     if (from == nullptr) {
-      ++failures_;
+      ++counts_.failures;
       return nullptr;
     }
-    ++allocations_;
+    ++counts_.allocations;
     used_frames_ += frames;
     high_water_frames_ = used_frames_ > high_water_frames_ ? used_frames_ : high_water_frames_;
     return address_of(from->allocate(order, frames, best));
@@ -230,7 +216,7 @@ class FrameAllocator {
         if (verdict.is_sound) [[likely]] {
           span->deallocate(first, frames);
           used_frames_ -= frames;
-          ++frees_;
+          ++counts_.frees;
           return;
         }
       }
@@ -257,9 +243,7 @@ class FrameAllocator {
   Span* spans_[maximum_spans] = {};
   std::size_t used_frames_ = 0;
   std::size_t high_water_frames_ = 0;
-  std::size_t allocations_ = 0;
-  std::size_t frees_ = 0;
-  std::size_t failures_ = 0;
+  FrameCounters counts_;
 };
 
 }  // namespace slabmalloc

@@ -9,8 +9,8 @@ namespace slabmalloc {
 
 template <KernelHooks Hooks, std::size_t BaseBytes, class Atomics>
 inline FrameStatistics FrameAllocator<Hooks, BaseBytes, Atomics>::statistics() const noexcept {
-  FrameStatistics result;
   const typename Lock::Guard guard(lock_);
+  FrameStatistics result{counts_};
   for (std::uint32_t index = 0; index < span_count_; ++index) {
     result.free_bytes += spans_[index]->free_frames() << base_bits;
     result.metadata_bytes += spans_[index]->metadata_frames() << base_bits;
@@ -21,9 +21,6 @@ inline FrameStatistics FrameAllocator<Hooks, BaseBytes, Atomics>::statistics() c
   result.used_bytes = used_frames_ << base_bits;
   result.managed_bytes = result.free_bytes + result.used_bytes + result.metadata_bytes;
   result.used_bytes_high_water = high_water_frames_ << base_bits;
-  result.allocations = allocations_;
-  result.frees = frees_;
-  result.failures = failures_;
   return result;
 }
 
@@ -70,7 +67,7 @@ inline const char* FrameAllocator<Hooks, BaseBytes, Atomics>::validate() const n
     used += spans_[index]->used_frames();
     runs += spans_[index]->runs();
   }
-  return used == used_frames_ && runs == allocations_ - frees_
+  return used == used_frames_ && runs == counts_.allocations - counts_.frees
              ? nullptr
              : "A2: frames and runs of clients = those of all spans";
 }

@@ -255,21 +255,15 @@ class ObjectCache {
 
 template <class T, KernelHooks Hooks, Pager PagerT, class Options, ObjectLife<T> Life>
 CacheStatistics ObjectCache<T, Hooks, PagerT, Options, Life>::statistics() const noexcept {
-  const ClassStatistics counts = zones_.class_counts(0);
-  CacheStatistics result;
-  result.name = name_;
-  result.knows_use = Config::counts_frees;
-  result.objects_in_use = counts.used;
+  CacheStatistics result = CacheStatistics::of(name_, zones_.class_counts(0), objects_per_page,
+                                               Config::counts_frees);
   result.object_bytes = object_bytes;
-  result.objects_per_page = objects_per_page;
   result.page_bytes = page_bytes;
   result.pages = zones_.frame_bytes() / page_bytes;
   result.objects = result.pages * objects_per_page;
   result.pages_high_water = zones_.frame_bytes_high_water() / page_bytes;
   const std::size_t limit = zones_.limit_bytes();
   result.limit_pages = limit != ~std::size_t{0} ? limit / page_bytes : 0;
-  result.refills = counts.refills;
-  result.remote_frees = counts.remote_frees;
   result.nested_calls = zones_.nested_calls();
   result.failures = zones_.failures();
   return result;

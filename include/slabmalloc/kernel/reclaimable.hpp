@@ -14,7 +14,6 @@
 #include <cstdint>
 
 #include "slabmalloc/kernel/cache_statistics.hpp"
-#include "slabmalloc/zone/statistics.hpp"
 
 namespace slabmalloc {
 
@@ -81,20 +80,10 @@ class Reclaimable {
     if (index >= Zones::Zone::class_count) {
       return false;
     }
-    const ClassStatistics counts = static_cast<const Zones*>(self.target_)->class_counts(index);
-    result = {};
-    result.name = self.name_;
+    const auto& zones = *static_cast<const Zones*>(self.target_);
+    result = CacheStatistics::of(self.name_, zones.class_counts(index),
+                                 Zones::Zone::slots_per_page(index), Zones::Config::counts_frees);
     result.is_class = true;
-    result.knows_use = Zones::Config::counts_frees;
-    result.objects_in_use = counts.used;
-    result.objects = counts.slots;
-    result.object_bytes = counts.object_size;
-    result.objects_per_page = Zones::Zone::slots_per_page(index);
-    result.page_bytes = counts.page_bytes;
-    result.pages = counts.pages;
-    result.pages_high_water = counts.pages_high_water;
-    result.refills = counts.refills;
-    result.remote_frees = counts.remote_frees;
     return true;
   }
   template <class Cache>

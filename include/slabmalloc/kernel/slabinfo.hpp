@@ -7,13 +7,7 @@
 //   inode                   120       128     600         6       4      20      24       -
 //   heap-64                   -       126      64        63       4       2       2       -
 //
-//   in use    objects that clients hold; - where frees are not counted (Config::counts_frees)
-//   objects   in all pages            bytes   from one object to the next
-//   per page  objects                 KiB     of a page
-//   pages, most, limit    now, ever, at most
-//   refills   times that a CPU took a page     remote   frees by other CPUs
-//   nested    calls in the middle of another one on their CPU
-//   failed    allocations that found no memory
+// The columns are those of cache_statistics.hpp, and docs/STATISTICS.md lists them.
 #pragma once
 
 #include <cstddef>
@@ -32,8 +26,8 @@ class SlabinfoLine {
     line_.clear();
     line_.append("name");
     line_.end_column(name_width);
-    for (const Column& column : columns) {
-      line_.right(column.title, column.width);
+    for (const CacheColumn& column : CacheStatistics::counters) {
+      line_.right(column.name, column.width);
     }
     return line_.c_str();
   }
@@ -46,46 +40,34 @@ class SlabinfoLine {
       line_.append(one.object_bytes);
     }
     line_.end_column(name_width);
-    const bool knows_calls = !one.is_class;
-    const Value values[] = {{one.objects_in_use, one.knows_use},
-                            {one.objects, true},
-                            {one.object_bytes, true},
-                            {one.objects_per_page, true},
-                            {one.page_bytes / 1024, true},
-                            {one.pages, true},
-                            {one.pages_high_water, true},
-                            {one.limit_pages, one.limit_pages != 0},
-                            {one.refills, true},
-                            {one.remote_frees, true},
-                            {one.nested_calls, knows_calls},
-                            {one.failures, knows_calls}};
-    static_assert(sizeof(values) / sizeof(values[0]) == sizeof(columns) / sizeof(columns[0]),
-                  "each column has its value");
-    std::size_t index = 0;
-    for (const Value& value : values) {
-      const std::size_t width = columns[index++].width;
-      value.is_known ? line_.right(value.number, width) : line_.right("-", width);
+    for (const CacheColumn& column : CacheStatistics::counters) {
+      if (column.is_known(one)) {
+        line_.right(one.*column.member / column.divisor, column.width);
+      } else {
+        line_.right("-", column.width);
+      }
     }
     return line_.c_str();
   }
 
  private:
-  struct Column {
-    const char* title;
-    std::size_t width;
-  };
-  struct Value {
-    std::size_t number;
-    bool is_known;
-  };
   static constexpr std::size_t name_width = 18;
-  static constexpr Column columns[] = {{"in use", 9},   {"objects", 9}, {"bytes", 7},
-                                       {"per page", 9}, {"KiB", 6},     {"pages", 8},
-                                       {"most", 8},     {"limit", 8},   {"refills", 10},
-                                       {"remote", 10},  {"nested", 8},  {"failed", 8}};
 
   TextLine<160> line_;
 };
+
+/// Calls sink(const char*) with a line for each counter: its name and value.
+template <class Counters, class Sink>
+void write_counters(const Counters& counters, Sink&& sink) noexcept {
+  for_each_counter<Counters>([&](const auto& entry) noexcept {
+    TextLine<80> line;
+    line.append("  ");
+    line.append(entry.name);
+    line.end_column(26);
+    line.right(counters.*entry.member, 14);
+    sink(line.c_str());
+  });
+}
 
 /// Calls sink(const char*) for each line of the report of `entry`.
 template <class Sink>

@@ -83,17 +83,17 @@ class ClassPages {
 
   /// Takes a formatted page in, as an idle one of the owner with tag `owner`.
   void add(Header* page, std::uintptr_t owner, bool zeroed) noexcept {
-    pages_.add(1);
-    pages_high_water_.raise_to(pages_.get());
-    refills_.add(1);
+    counts_.pages.add(1);
+    counts_.pages_high_water.raise_to(counts_.pages.get());
+    counts_.refills.add(1);
     push_idle(page, owner);
     zeroed_idle_ = zeroed ? page : nullptr;
   }
 
   /// Counts a page out that pop_partial(), pop_full() or pop_idle() returned.
   void count_out() noexcept {
-    pages_.subtract(1);
-    reclaims_.add(1);
+    counts_.pages.subtract(1);
+    counts_.reclaims.add(1);
   }
 
   // ---- from list to list -------------------------------------------------------------------------
@@ -143,16 +143,9 @@ class ClassPages {
 
   std::uint32_t idle_count() const noexcept { return idle_count_; }
 
-  /// Pages of the class, the current one included. Thread: any.
-  std::size_t count() const noexcept { return pages_.get(); }
-
-  /// Adds the counts of pages to `result`. Thread: any; others than the owner may see it lag.
-  void add_counts(ClassStatistics& result) const noexcept {
-    result.pages = pages_.get();
-    result.pages_high_water = pages_high_water_.get();
-    result.refills = refills_.get();
-    result.reclaims = reclaims_.get();
-  }
+  /// The counters of the class. Thread: any reads; others than the owner may see them lag.
+  SizeClassCounters<Counter<Atomics>>& counts() noexcept { return counts_; }
+  const SizeClassCounters<Counter<Atomics>>& counts() const noexcept { return counts_; }
 
   /// Calls `visitor(Header*)` for every listed page.
   template <class Visitor>
@@ -196,7 +189,7 @@ class ClassPages {
         return "I4: an idle page has nothing used, announced or pending";
       }
     }
-    return idle == idle_count_ && listed + idle == pages_.get()
+    return idle == idle_count_ && listed + idle == counts_.pages.get()
                ? nullptr
                : "I1: pages = |current| + |partial| + |full| + |idle|";
   }
@@ -208,10 +201,7 @@ class ClassPages {
   Header* zeroed_idle_ = nullptr;  ///< The newest idle page, if its frame came zeroed.
   std::uint32_t idle_count_ = 0;
 
-  Counter<Atomics> pages_;
-  Counter<Atomics> pages_high_water_;
-  Counter<Atomics> refills_;
-  Counter<Atomics> reclaims_;
+  SizeClassCounters<Counter<Atomics>> counts_;
 };
 
 }  // namespace slabmalloc

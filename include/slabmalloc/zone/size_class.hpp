@@ -181,7 +181,7 @@ class alignas(64) SizeClass {
     const std::uint32_t announced = page->announced.exchange(0, Order::acq_rel);
     const bool found_some = drain_remote_bits(page);
     page->pending = (page->pending - announced) & 0xFFFFFFu;
-    remote_frees_.add(announced);
+    pages_.counts().remote_frees.add(announced);
     if (page == current_.page()) {
       return;
     }
@@ -281,12 +281,11 @@ class alignas(64) SizeClass {
   /// see it lag.
   ClassStatistics counts() const noexcept {
     ClassStatistics result;
+    read_counters(pages_.counts(), result);
     result.object_size = geometry().object_size;
     result.page_bytes = frame_bytes();
-    pages_.add_counts(result);
     result.slots = result.pages * geometry().slots;
     result.allocations = allocations();
-    result.remote_frees = remote_frees();
     return result;
   }
 
@@ -303,9 +302,9 @@ class alignas(64) SizeClass {
   /// Objects given out so far. Thread: any; others than the owner may see it a claim off.
   std::size_t allocations() const noexcept { return current_.allocations(); }
   /// Frees by others that were drained. Thread: any.
-  std::size_t remote_frees() const noexcept { return remote_frees_.get(); }
+  std::size_t remote_frees() const noexcept { return pages_.counts().remote_frees.get(); }
   /// Pages of the class. Thread: any.
-  std::size_t pages() const noexcept { return pages_.count(); }
+  std::size_t pages() const noexcept { return pages_.counts().pages.get(); }
 
   /// Calls `visitor(Header*)` for every page.
   template <class Visitor>
@@ -407,7 +406,6 @@ class alignas(64) SizeClass {
   ClassPages<Header> pages_;
   Queue* queue_ = nullptr;
   std::uint32_t index_ = 0;
-  Counter<Atomics> remote_frees_;
 };
 
 }  // namespace slabmalloc

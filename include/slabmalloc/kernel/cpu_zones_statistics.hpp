@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+//
+// CpuZonesStatistics: what a kernel's heap counts, summed over all CPUs.
+#pragma once
+
+#include <cstddef>
+
+#include "slabmalloc/base/counters.hpp"
+#include "slabmalloc/zone/statistics.hpp"
+
+namespace slabmalloc {
+
+/// What all CPUs count together.
+template <class Number = std::size_t>
+struct CpuZonesCounters {
+  Number growths{};
+  Number searches{};
+  Number failures{};
+
+  using Self = CpuZonesCounters;
+  static constexpr CounterEntry<Self, Number> counters[] = {
+      {&Self::growths, "growths", "calls", CounterKind::Total, "Calls for frames that got some."},
+      {&Self::searches, "searches", "calls", CounterKind::Total,
+       "Allocations for which the pager had nothing."},
+      {&Self::failures, "failures", "calls", CounterKind::Total,
+       "Allocations that ended as `OutOfMemory`."},
+  };
+};
+
+/// A snapshot.
+struct CpuZonesStatistics : CpuZonesCounters<> {
+  ZoneStatistics zones;
+  std::size_t cached_frame_bytes = 0;
+  std::size_t reserved_frame_bytes = 0;
+  std::size_t deferred_bytes = 0;
+  std::size_t frame_bytes = 0;
+  std::size_t frame_bytes_high_water = 0;
+  std::size_t nested_allocations = 0;
+  std::size_t nested_frees = 0;
+
+  using Base = CpuZonesCounters<>;
+  using Self = CpuZonesStatistics;
+  static constexpr CounterEntry<Self> counters[] = {
+      {&Self::cached_frame_bytes, "cached_frame_bytes", "bytes", CounterKind::Current,
+       "Empty frames in the CPUs' frame caches."},
+      {&Self::reserved_frame_bytes, "reserved_frame_bytes", "bytes", CounterKind::Current,
+       "Reserved frames."},
+      {&Self::deferred_bytes, "deferred_bytes", "bytes", CounterKind::Current,
+       "Freed runs that wait for a caller of the pager."},
+      {&Self::frame_bytes, "frame_bytes", "bytes", CounterKind::Current,
+       "All frames of the pager."},
+      {&Self::frame_bytes_high_water, "frame_bytes_high_water", "bytes", CounterKind::Peak,
+       "The most frames that there ever were."},
+      {&Self::nested_allocations, "nested_allocations", "calls", CounterKind::Total,
+       "Allocations that came in the middle of a section."},
+      {&Self::nested_frees, "nested_frees", "calls", CounterKind::Total,
+       "Frees that came in the middle of a section."},
+  };
+};
+static_assert(has_entry_for_each_counter<CpuZonesStatistics, ZoneStatistics>());
+
+}  // namespace slabmalloc

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+//
+// Statistics of the arena: what it counts.
+#pragma once
+
+#include <cstddef>
+
+#include "slabmalloc/base/counters.hpp"
+
+namespace slabmalloc {
+
+/// Large objects.
+template <class Number = std::size_t>
+struct LargeCounters {
+  Number count{};
+  Number bytes{};
+  Number allocations{};
+  Number frees{};
+
+  using Self = LargeCounters;
+  static constexpr CounterEntry<Self, Number> counters[] = {
+      {&Self::count, "count", "objects", CounterKind::Current, "Live large objects."},
+      {&Self::bytes, "bytes", "bytes", CounterKind::Current, "What live large objects take."},
+      {&Self::allocations, "allocations", "objects", CounterKind::Total, "Given out."},
+      {&Self::frees, "frees", "objects", CounterKind::Total, "Freed."},
+  };
+};
+static_assert(has_entry_for_each_counter<LargeCounters<>>());
+
+/// What the arena notes as it goes.
+template <class Number = std::size_t>
+struct ArenaCounters {
+  Number dirty_bytes{};
+  Number dirty_limit_bytes{};
+  Number clean_bytes{};
+  Number metadata_bytes{};
+  Number purged_bytes{};
+  Number purges{};
+
+  using Self = ArenaCounters;
+  static constexpr CounterEntry<Self, Number> counters[] = {
+      {&Self::dirty_bytes, "dirty_bytes", "bytes", CounterKind::Current,
+       "Free, but backed by memory."},
+      {&Self::dirty_limit_bytes, "dirty_limit_bytes", "bytes", CounterKind::Current,
+       "More than that is purged at once."},
+      {&Self::clean_bytes, "clean_bytes", "bytes", CounterKind::Current,
+       "Free, and not backed by memory."},
+      {&Self::metadata_bytes, "metadata_bytes", "bytes", CounterKind::Current,
+       "Usable for records and tags; backed where touched."},
+      {&Self::purged_bytes, "purged_bytes", "bytes", CounterKind::Total,
+       "Given back to the operating system, by whichever call."},
+      {&Self::purges, "purges", "calls", CounterKind::Total,
+       "System calls that gave these bytes back."},
+  };
+};
+
+/// A snapshot of the arena's counters. Taken without a lock: each number is right by itself, sums
+/// may be off by operations under way.
+struct ArenaStatistics : ArenaCounters<> {
+  std::size_t committed_bytes = 0;
+  std::size_t committed_peak_bytes = 0;
+  std::size_t in_use_bytes = 0;
+  std::size_t in_use_peak_bytes = 0;
+  LargeCounters<> large;
+
+  using Base = ArenaCounters<>;
+  using Self = ArenaStatistics;
+  static constexpr CounterEntry<Self> counters[] = {
+      {&Self::committed_bytes, "committed_bytes", "bytes", CounterKind::Current,
+       "Usable, backed or not: data, records, mappings."},
+      {&Self::committed_peak_bytes, "committed_peak_bytes", "bytes", CounterKind::Peak,
+       "The most that was ever committed."},
+      {&Self::in_use_bytes, "in_use_bytes", "bytes", CounterKind::Current,
+       "Handed out, direct mappings included."},
+      {&Self::in_use_peak_bytes, "in_use_peak_bytes", "bytes", CounterKind::Peak,
+       "The most that was ever in use."},
+  };
+};
+static_assert(has_entry_for_each_counter<ArenaStatistics, LargeCounters<>>());
+
+}  // namespace slabmalloc
