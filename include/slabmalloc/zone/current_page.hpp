@@ -200,7 +200,7 @@ class CurrentPage {
 
   /// Selects the next word of the sweep that has free slots; false if there is none.
   /// Pre: nothing is claimed. Cost: O(words).
-  bool select_next() noexcept {
+  [[gnu::always_inline]] bool select_next() noexcept {
     Header* const page = this->page();
     if (page == nullptr) {
       return false;
