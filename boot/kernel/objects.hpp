@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernel/spin_lock.hpp"
+#include "kernel/machine.hpp"
 #include "scenarios/random.hpp"
 #include "slabmalloc/kernel.hpp"
 
