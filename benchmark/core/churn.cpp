@@ -11,26 +11,13 @@
 
 #include "best.hpp"
 #include "frame_buffer.hpp"
+#include "scenarios/random.hpp"
 
 namespace slabmalloc::benchmark_core {
 namespace {
 
 constexpr std::size_t object_count = 1'000'000;
 constexpr std::size_t most_bytes = 512;
-
-/// A random number each (Marsaglia, "Xorshift RNGs", 2003).
-class Random {
- public:
-  std::uint64_t next() noexcept {
-    state_ ^= state_ << 13;
-    state_ ^= state_ >> 7;
-    state_ ^= state_ << 17;
-    return state_;
-  }
-
- private:
-  std::uint64_t state_ = 88172645463325252;
-};
 
 struct Object {
   void* address;
@@ -108,7 +95,7 @@ class Objects {
   }
 
  private:
-  std::size_t pick() noexcept { return ((random_.next() >> 32) * object_count) >> 32; }
+  std::size_t pick() noexcept { return random_.below(object_count); }
 
   void allocate(Object& object) noexcept {
     object.bytes = size_from<mixed>(random_.next());
@@ -117,7 +104,7 @@ class Objects {
   }
 
   Allocator allocator_;
-  Random random_;
+  scenario::Random random_{1};
   std::vector<Object> objects_;
   std::vector<std::size_t> picks_;
 };

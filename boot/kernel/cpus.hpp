@@ -11,7 +11,6 @@
 #include <cstdint>
 
 #include "kernel/machine.hpp"
-#include "kernel/spin_lock.hpp"
 
 namespace boot {
 

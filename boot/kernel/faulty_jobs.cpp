@@ -5,7 +5,6 @@
 
 #include "kernel/jobs.hpp"
 #include "kernel/machine.hpp"
-#include "kernel/spin_lock.hpp"
 #include "kernel/stacks.hpp"
 
 namespace boot {

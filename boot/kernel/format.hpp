@@ -7,6 +7,9 @@
 //   write(sink, size(3 << 20))       3 MiB
 //   write(sink, column(6, 42))       "    42"    numbers to the right
 //   write(sink, column(6, "cpu"))    "cpu   "    texts to the left
+//
+// slabmalloc::TextLine does not serve here. It leaves out what is beyond its buffer, which lies on
+// the stack. The console takes lines of any length, and from kernels whose stack is nearly used up.
 #pragma once
 
 #include <concepts>
@@ -14,6 +17,7 @@
 #include <cstdint>
 
 #include "kernel/text.hpp"
+#include "slabmalloc/base/digits.hpp"
 
 namespace boot {
 
@@ -33,32 +37,16 @@ struct Size {
 };
 constexpr Size size(std::uint64_t bytes) noexcept { return {bytes}; }
 
-/// The text of one number, in memory of its own.
-class Digits {
- public:
-  constexpr Digits(std::uint64_t value, unsigned base) noexcept {
-    do {
-      text_[--first_] = "0123456789abcdef"[value % base];
-      value /= base;
-    } while (value != 0);
-  }
-  constexpr void prepend(char character) noexcept { text_[--first_] = character; }
-  constexpr Text text() const noexcept { return {text_ + first_, capacity - first_}; }
-
- private:
-  static constexpr std::size_t capacity = 24;  // the 20 digits of 2^64, and what is prepended
-  char text_[capacity] = {};
-  std::size_t first_ = capacity;
-};
+using slabmalloc::Digits;
 
 template <std::integral Integer>
 constexpr Digits digits_of(Integer value) noexcept {
   if (value < 0) {
-    Digits digits(std::uint64_t{0} - static_cast<std::uint64_t>(value), 10);
+    Digits digits(std::uint64_t{0} - static_cast<std::uint64_t>(value));
     digits.prepend('-');
     return digits;
   }
-  return {static_cast<std::uint64_t>(value), 10};
+  return Digits(static_cast<std::uint64_t>(value));
 }
 constexpr Digits digits_of(Hex number) noexcept {
   Digits digits(number.value, 16);
@@ -79,14 +67,19 @@ constexpr void write(Sink& sink, char character) noexcept {
   sink.put(character);
 }
 
+template <class Sink>
+constexpr void write(Sink& sink, const Digits& digits) noexcept {
+  write(sink, Text(digits.begin(), digits.size()));
+}
+
 template <class Sink, std::integral Integer>
 constexpr void write(Sink& sink, Integer value) noexcept {
-  write(sink, digits_of(value).text());
+  write(sink, digits_of(value));
 }
 
 template <class Sink>
 constexpr void write(Sink& sink, Hex number) noexcept {
-  write(sink, digits_of(number).text());
+  write(sink, digits_of(number));
 }
 
 template <class Sink>

@@ -31,8 +31,25 @@
 #include "kernel/region.hpp"
 #include "kernel/text.hpp"
 #include "processor.hpp"
+#include "slabmalloc/base/atomics.hpp"
 
 namespace boot {
+
+using slabmalloc::Order;
+template <class T>
+using Cell = slabmalloc::HardwareAtomics::Cell<T>;
+
+/// Keeps interrupts out of this CPU while it lives. They nest.
+class InterruptsDisabled {
+ public:
+  InterruptsDisabled() noexcept : before_(save_interrupts()) {}
+  ~InterruptsDisabled() { restore_interrupts(before_); }
+  InterruptsDisabled(const InterruptsDisabled&) = delete;
+  InterruptsDisabled& operator=(const InterruptsDisabled&) = delete;
+
+ private:
+  InterruptState before_;
+};
 
 // ---- What there is -------------------------------------------------------------------
 

@@ -8,33 +8,13 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernel/spin_lock.hpp"
+#include "kernel/machine.hpp"
+#include "scenarios/random.hpp"
 #include "slabmalloc/kernel.hpp"
 
 namespace boot {
 
-/// Marsaglia, Xorshift RNGs, 2003: the shifts of its section 4. The kernel's figures in docs/BENCHMARKS.md name a seed of
-/// this generator: another one, test/scenarios/random.hpp say, gives others.
-class Random {
- public:
-  constexpr Random() noexcept = default;
-  constexpr explicit Random(std::uint64_t seed) noexcept
-      : state_(seed * 0x9E37'79B9'7F4A'7C15 | 1) {}
-  constexpr std::uint64_t next() noexcept {
-    state_ ^= state_ << 13;
-    state_ ^= state_ >> 7;
-    state_ ^= state_ << 17;
-    return state_;
-  }
-  /// A number below `bound`, which is not 0.
-  constexpr std::uint32_t below(std::uint32_t bound) noexcept {
-    return static_cast<std::uint32_t>((next() >> 32) * bound >> 32);
-  }
-  constexpr bool one_in(std::uint32_t times) noexcept { return below(times) == 0; }
-
- private:
-  std::uint64_t state_ = 1;
-};
+using slabmalloc::scenario::Random;
 
 struct Object {
   std::uint32_t bytes;  ///< A multiple of 8, its own included.

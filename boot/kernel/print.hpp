@@ -12,7 +12,6 @@
 
 #include "kernel/format.hpp"
 #include "kernel/machine.hpp"
-#include "kernel/spin_lock.hpp"
 
 namespace boot {
 
@@ -20,7 +19,26 @@ struct Console {
   void put(char character) noexcept { put_on_console(character); }
 };
 
-inline constinit SpinLock console_lock;
+/// A lock for which a panic waits only so long, and then goes on without it. slabmalloc::SpinLock,
+/// which all others take, cannot be left like that: it gives each CPU a number, in order, and a CPU
+/// that takes none would wait for all that have one. And a report that it is broken must get out.
+class ConsoleLock {
+ public:
+  /// Order: acquire, with the release in unlock(): what the last holder wrote is seen.
+  bool try_lock() noexcept {
+    return locked_.load(Order::relaxed) == 0 && locked_.exchange(1, Order::acquire) == 0;
+  }
+  void lock() noexcept {
+    while (!try_lock()) {
+      relax();
+    }
+  }
+  void unlock() noexcept { locked_.store(0, Order::release); }
+
+ private:
+  Cell<std::uint32_t> locked_{0};
+};
+inline constinit ConsoleLock console_lock;
 
 namespace detail {
 
@@ -39,9 +57,11 @@ constexpr const Value& printable(const Value& value) noexcept {
 /// Prints the values, one after the other.
 template <class... Values>
 void print(const Values&... values) noexcept {
-  const Locked locked(console_lock);
+  const InterruptsDisabled disabled;
+  console_lock.lock();
   Console console;
   (write(console, detail::printable(values)), ...);
+  console_lock.unlock();
 }
 
 /// Prints the values and ends the line.

@@ -96,6 +96,7 @@ struct ChunkInfo {
  private:
   __extension__ using Product = unsigned __int128;
 
+  /// SlotGeometry says why it finds slots in another way.
   /// With m the reciprocal of s bytes and offset n = k * s + r, n * m = k * 2^64 + k * e + r * m for an
   /// e < s. The upper half of that is k, the slot, and the lower half is below m if and only if r = 0, since
   /// offset * s is far below 2^64. (Lemire, Kaser and Kurz, "Faster Remainder by Direct Computation",

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
 // slabmalloc.h: the process heap, its statistics, and misuse.
+#include <algorithm>
+#include <cstddef>
+
 #include "malloc/heap.hpp"
 #include "malloc/report.hpp"
 #include "malloc/thread_zones.hpp"
+#include "slabmalloc/base/digits.hpp"
 #include "slabmalloc/slabmalloc.h"
 #include "slabmalloc/version.hpp"
 
@@ -48,20 +52,14 @@ struct VersionText {
   char characters[16] = {};
 
   constexpr VersionText() noexcept {
-    char* end = append(characters, slabmalloc::version_major);
-    *end++ = '.';
-    end = append(end, slabmalloc::version_minor);
-    *end++ = '.';
-    append(end, slabmalloc::version_patch);
-  }
-
- private:
-  static constexpr char* append(char* end, int number) noexcept {
-    if (number >= 10) {
-      end = append(end, number / 10);
+    using namespace slabmalloc;
+    char* end = characters;
+    for (const int part : {version_major, version_minor, version_patch}) {
+      const Digits digits(static_cast<std::size_t>(part));
+      end = std::copy(digits.begin(), digits.end(), end);
+      *end++ = '.';
     }
-    *end = static_cast<char>('0' + number % 10);
-    return end + 1;
+    end[-1] = '\0';
   }
 };
 constexpr VersionText version_text;

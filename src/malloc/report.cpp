@@ -159,7 +159,8 @@ void append_list(Report& text, const char* title, const Counters& counters) noex
   });
 }
 
-/// Appends a line for each size class that was used, below the names of its counters.
+/// Appends a line for each size class that was used, below the names of its counters. Widths of
+/// formats make the columns: TextLine, which makes those of slabinfo.hpp, is for kernels.
 void append_class_table(Report& text, const ProcessStatistics& sum) noexcept {
   text.append("size classes\n");
   for_each_counter<ClassStatistics>(

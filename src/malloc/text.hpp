@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Text: a line or a report put together in place and written at once, without allocating.
+//
+// The malloc has a C library, whose formats compilers check; TextLine is for kernels, which have none.
 #pragma once
 
 #include <stdarg.h>

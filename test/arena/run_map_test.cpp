@@ -331,10 +331,10 @@ TEST_F(RunMapTest, random_operations_agree_with_a_plain_array) {
   std::uint32_t stamp = ~std::uint32_t{0} - 2000;  // The stamp wraps on the way.
   const std::uint64_t phase = random.below(16);
   for (int step = 0; step < 20000; ++step) {
-    stamp += static_cast<std::uint32_t>(random.below(3));
+    stamp += random.below(3);
     const std::size_t action = random.below(16);
     const auto any_live = [&] {
-      auto run = live.lower_bound(static_cast<std::uint32_t>(random.below(map_.end() + 1)));
+      auto run = live.lower_bound(random.below(map_.end() + 1));
       return run == live.end() ? live.begin() : run;
     };
     if (action < 1 && map_.end() < 4000) {

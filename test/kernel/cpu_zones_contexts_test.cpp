@@ -14,10 +14,7 @@ namespace {
 
 using test::base_bytes;
 using test::CpuZonesTest;
-using test::FrameSource;
-using test::HostedCpu;
 using test::layout_of;
-using test::OpenKernel;
 using test::small;
 
 TEST_F(CpuZonesTest, handlers_do_not_call_the_pager) {

@@ -85,7 +85,7 @@ struct InterruptedConfig
     : GranuleKernelConfig<4 * kibibyte, test::InterruptingAtomics<HardwareAtomics>> {};
 
 /// Another CPU does something while this one holds nothing.
-void meanwhile(std::size_t access, std::function<void()> something) {
+void meanwhile(std::size_t access, const std::function<void()>& something) {
   Interruption::arm(
       access,
       [something] {

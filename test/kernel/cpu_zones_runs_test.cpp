@@ -14,10 +14,8 @@
 namespace slabmalloc {
 namespace {
 
-using test::base_bytes;
 using test::CpuZonesTest;
 using test::FrameSource;
-using test::layout_of;
 using test::small;
 
 constexpr Layout run_layout = Layout::from_size_align(3 * mebibyte, 8).value_or(small);

@@ -29,7 +29,7 @@ struct RandomHeap {
     std::vector<std::vector<void*>> batches;
     std::vector<Layout> layouts;
     for (std::size_t failures = 0; failures < 20;) {
-      HostedCpu::number = static_cast<std::uint32_t>(random.below(4));
+      HostedCpu::number = random.below(4);
       layouts.push_back(some_layout());
       batches.emplace_back(layouts.back().size() <= 1000 ? 200 : 8);
       const std::size_t got = heap.allocate_many(layouts.back(), batches.back().data(),
@@ -38,7 +38,7 @@ struct RandomHeap {
       batches.back().resize(got);
     }
     for (std::size_t frees = random.between(1, 6); frees != 0; --frees) {
-      HostedCpu::number = static_cast<std::uint32_t>(random.below(4));
+      HostedCpu::number = random.below(4);
       const std::size_t batch = random.below(batches.size());
       heap.deallocate_many(batches[batch].data(), batches[batch].size(), layouts[batch],
                            random.one_in(2) ? Context::Interrupt : Context::MayWait);

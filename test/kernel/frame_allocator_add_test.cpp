@@ -156,7 +156,7 @@ TEST_F(FrameAddTest, random_maps_are_used_to_the_last_frame) {
       std::vector<MemoryRegion> regions(random.between(1, 30));
       for (MemoryRegion& region : regions) {
         const std::size_t first = random.below(units);
-        const std::size_t count = std::min(random.below(900), units - first);
+        const std::size_t count = std::min<std::size_t>(random.below(900), units - first);
         region = memory_.region(first * 1024, count * 1024);
       }
       // Adding reads nothing of the list's order.

@@ -79,7 +79,7 @@ class ModelRun {
 
   void allocate() {
     Run run{};
-    std::uint32_t order = random_.one_in(2) ? 0 : static_cast<std::uint32_t>(random_.below(7));
+    std::uint32_t order = random_.one_in(2) ? 0 : random_.below(7);
     if (random_.one_in(2)) {
       run.frames = std::size_t{1} << order;
       run.bytes = run.frames * BaseBytes;

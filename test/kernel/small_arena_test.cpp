@@ -17,6 +17,7 @@
 namespace slabmalloc::test {
 namespace {
 
+/// As in benchmark/core/arena_use.cpp, whose figures have the bounds below.
 using Source = std::mt19937_64;
 using Zone = ScopedZone<Frames, SmallArenaConfig>;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Random: reproducible randomness without a library.
+// Random: reproducible randomness without a library, for scenarios, tests, benchmarks and the
+// kernel of boot/.
 #pragma once
 
 #include <cstddef>
@@ -8,21 +9,22 @@
 
 namespace slabmalloc::scenario {
 
-/// SplitMix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
+/// Marsaglia, "Xorshift RNGs", 2003: the shifts of its section 4. The kernel's figures in
+/// docs/BENCHMARKS.md name seeds of this generator: another one gives others.
 class Random {
  public:
-  constexpr explicit Random(std::uint64_t seed) noexcept : state_(seed) {}
+  constexpr explicit Random(std::uint64_t seed) noexcept
+      : state_(seed * 0x9E37'79B9'7F4A'7C15 | 1) {}
 
   constexpr std::uint64_t next() noexcept {
-    state_ += 0x9E3779B97F4A7C15;
-    std::uint64_t mixed = state_;
-    mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9;
-    mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB;
-    return mixed ^ (mixed >> 31);
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 7;
+    state_ ^= state_ << 17;
+    return state_;
   }
   /// A number below `bound`, without a division of 64 bits. Pre: not 0, and below 2^32.
-  constexpr std::size_t below(std::size_t bound) noexcept {
-    return static_cast<std::size_t>(((next() >> 32) * bound) >> 32);
+  constexpr std::uint32_t below(std::size_t bound) noexcept {
+    return static_cast<std::uint32_t>((next() >> 32) * bound >> 32);
   }
   /// A number in [first, last].
   constexpr std::size_t between(std::size_t first, std::size_t last) noexcept {

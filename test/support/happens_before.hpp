@@ -32,17 +32,17 @@ class HappensBefore {
   static void reset() noexcept {
     self() = {};
     for (std::size_t thread = 0; thread < thread_count; ++thread) {
-      self().clocks[thread][thread] = 1;
+      self().clocks_[thread][thread] = 1;
     }
   }
   /// Makes the next steps those of `thread`.
-  static void become(std::size_t thread) noexcept { self().current = thread; }
+  static void become(std::size_t thread) noexcept { self().current_ = thread; }
   /// Has `others` run by other threads once, right after the next fetch_or of the current one.
   static void interrupt_after_next_mark(std::function<void()> others) {
-    self().others = std::move(others);
+    self().others_ = std::move(others);
   }
   /// A moment in the current thread's life.
-  static std::uint64_t now() noexcept { return clock()[self().current]; }
+  static std::uint64_t now() noexcept { return clock()[self().current_]; }
   /// True if what `thread` did up to its moment `time` happened before the current thread's next
   /// step.
   static bool has_seen(std::size_t thread, std::uint64_t time) noexcept {
@@ -51,24 +51,24 @@ class HappensBefore {
 
   static void on_load(const void* cell, Order order) noexcept {
     if (acquires(order)) {
-      join(clock(), self().cells[cell]);
+      join(clock(), self().cells_[cell]);
     }
   }
   static void on_store(const void* cell, Order order) noexcept {
-    self().cells[cell] = releases(order) ? clock() : Clock{};
+    self().cells_[cell] = releases(order) ? clock() : Clock{};
     tick();
   }
   static void on_mark() {
-    if (const std::function<void()> others = std::exchange(self().others, nullptr)) {
-      const std::size_t interrupted = self().current;
+    if (const std::function<void()> others = std::exchange(self().others_, nullptr)) {
+      const std::size_t interrupted = self().current_;
       others();
       become(interrupted);
     }
   }
   static void on_update(const void* cell, Order order) noexcept {
-    const Clock found = self().cells[cell];
+    const Clock found = self().cells_[cell];
     if (releases(order)) {
-      join(self().cells[cell], clock());
+      join(self().cells_[cell], clock());
     }
     if (acquires(order)) {
       join(clock(), found);
@@ -88,18 +88,18 @@ class HappensBefore {
       clock[thread] = std::max(clock[thread], other[thread]);
     }
   }
-  static void tick() noexcept { ++clock()[self().current]; }
-  static Clock& clock() noexcept { return self().clocks[self().current]; }
+  static void tick() noexcept { ++clock()[self().current_]; }
+  static Clock& clock() noexcept { return self().clocks_[self().current_]; }
 
   static HappensBefore& self() noexcept {
     static HappensBefore state;
     return state;
   }
 
-  std::array<Clock, thread_count> clocks{};
-  std::unordered_map<const void*, Clock> cells;
-  std::function<void()> others;
-  std::size_t current = 0;
+  std::array<Clock, thread_count> clocks_{};
+  std::unordered_map<const void*, Clock> cells_;
+  std::function<void()> others_;
+  std::size_t current_ = 0;
 };
 
 /// Cells that tell HappensBefore of every step.

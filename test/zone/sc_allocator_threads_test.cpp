@@ -25,7 +25,6 @@
 namespace slabmalloc {
 namespace {
 
-using test::layout_of;
 using test::run_threads;
 
 constexpr std::size_t object_bytes = 64;

@@ -427,7 +427,7 @@ WorstCalls worst_calls(std::size_t count) {
       allocate();
     }
   }
-  while (objects.size() > 0) {
+  while (!objects.empty()) {
     free_one();
   }
   zone.drain();

@@ -60,7 +60,7 @@ bool check_and_clear(const Block& block) {
 /// Blocks on their way from one thread to another.
 class Mailbox {
  public:
-  void put(std::vector<Block> blocks) {
+  void put(const std::vector<Block>& blocks) {
     const std::lock_guard lock(mutex_);
     for (const Block& block : blocks) {
       blocks_.push_back(block);

@@ -19,6 +19,12 @@ namespace slabmalloc {
 /// the size no k satisfies k * size = offset, whatever the product says, so multiplying back tells
 /// exactly whether an address is the first byte of a slot. (Granlund and Montgomery, "Division by
 /// Invariant Integers using Multiplication", PLDI 1994, for the general case.)
+///
+/// The malloc's ChunkInfo (src/arena/chunk.hpp) takes a reciprocal of 64 bits instead. The lower
+/// half of its product of 128 bits tells what multiplying back tells here. That spares a free 3 of
+/// 35.8 instructions with GCC 12, 2 of 40.2 with clang 14 and 2 of 35.8 with clang 19. The core
+/// cannot do the same: 32-bit processors have no such product. test/malloc/slot_test.cpp holds the
+/// two equal, for every class and offset of the malloc.
 struct SlotGeometry {
   std::uint32_t object_size = 0;  ///< Bytes from one slot to the next.
   std::uint32_t reciprocal = 0;   ///< ceil(2^32 / object_size).

@@ -196,11 +196,8 @@ bool CpuZones<HooksT, PagerT, ConfigT, Life>::run_some_deferred(std::uint32_t pa
       return true;
     }
   }
-  if (excess_is_first ? give_back_excess() || give_back_run() != 0
-                       : give_back_run() != 0 || give_back_excess()) {
-    return true;
-  }
-  return false;
+  return excess_is_first ? give_back_excess() || give_back_run() != 0
+                         : give_back_run() != 0 || give_back_excess();
 }
 
 /// The same of a CPU's zone and reserve. In a section of `part`'s.

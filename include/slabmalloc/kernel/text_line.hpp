@@ -12,6 +12,8 @@
 
 #include <cstddef>
 
+#include "slabmalloc/base/digits.hpp"
+
 namespace slabmalloc {
 
 /// A line of at most `Capacity` - 1 characters.
@@ -38,12 +40,7 @@ class TextLine {
       append(*text++);
     }
   }
-  void append(std::size_t number) noexcept {
-    char digits[max_digits];
-    for (std::size_t count = digits_of(number, digits); count != 0; --count) {
-      append(digits[count - 1]);
-    }
-  }
+  void append(std::size_t number) noexcept { append(Digits(number)); }
 
   /// Ends a column of `width`, whose text was appended.
   void end_column(std::size_t width) noexcept {
@@ -60,23 +57,16 @@ class TextLine {
     append(text);
   }
   void right(std::size_t number, std::size_t width) noexcept {
-    char digits[max_digits];
-    begin_right(digits_of(number, digits), width);
-    append(number);
+    const Digits digits(number);
+    begin_right(digits.size(), width);
+    append(digits);
   }
 
  private:
-  /// Those of 2^64.
-  static constexpr std::size_t max_digits = 20;
-
-  /// Writes the decimal digits, lowest first; returns how many.
-  static std::size_t digits_of(std::size_t number, char* digits) noexcept {
-    std::size_t count = 0;
-    do {
-      digits[count++] = static_cast<char>('0' + number % 10);
-      number /= 10;
-    } while (number != 0);
-    return count;
+  void append(const Digits& digits) noexcept {
+    for (const char digit : digits) {
+      append(digit);
+    }
   }
   void pad_to(std::size_t size) noexcept {
     while (size_ < size && size_ + 1 < Capacity) {

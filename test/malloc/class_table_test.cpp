@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+//
+// The malloc's size classes: programs notice each change of them in memory and in time.
+#include <gtest/gtest.h>
+
+#include "malloc/arena_zone.hpp"
+#include "support/class_rows.hpp"
+
+namespace slabmalloc {
+namespace {
+
+TEST(MallocConfig, has_the_classes_on_record) {
+  EXPECT_EQ(test::class_rows<MallocConfig>(), R"(
+16 65536 4096
+32 65536 2048
+48 65536 1365
+64 65536 1024
+80 65536 819
+96 65536 682
+112 65536 585
+128 65536 512
+160 65536 409
+192 65536 341
+224 65536 292
+256 65536 256
+320 65536 204
+384 65536 170
+448 65536 146
+512 65536 128
+640 65536 102
+768 65536 85
+896 65536 73
+1024 65536 64
+1280 65536 51
+1536 65536 42
+1792 65536 36
+2048 65536 32
+2560 65536 25
+3072 65536 21
+3584 65536 18
+4096 65536 16
+5120 65536 12
+6144 65536 10
+7168 65536 9
+8192 65536 8
+10240 524288 51
+12288 524288 42
+14336 524288 36
+16384 524288 32
+20480 524288 25
+24576 524288 21
+28672 524288 18
+32768 524288 16
+)");
+}
+
+}  // namespace
+}  // namespace slabmalloc
