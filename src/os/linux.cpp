@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The operating system interface on Linux, by thin calls into the C library. errno is put back
-// after each, since malloc and free must not change it on success.
+// The operating system interface on Linux: thin calls into the C library. Each restores errno,
+// since malloc and free must not change it on success.
 #include <errno.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
@@ -19,7 +19,7 @@
 namespace slabmalloc::os {
 namespace {
 
-/// Puts errno back at the end of the scope.
+/// Restores errno at the end of the scope.
 class ErrnoKeeper {
  public:
   ErrnoKeeper() noexcept : saved_(errno) {}
@@ -35,9 +35,9 @@ constexpr int anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
 constexpr int read_write = PROT_READ | PROT_WRITE;
 
 std::uintptr_t find_space(std::size_t bytes) {
-  // The kernel chooses the highest gap that fits, and the high end of it: a random place where
-  // addresses are randomised. Given back, it is the gap that later mappings are taken from, again
-  // from the high end.
+  // The kernel chooses the highest gap that fits, and the high end of that gap. With address space
+  // randomisation the gap is at a random address. After the munmap, later mappings come from this
+  // gap, again from its high end.
   const ErrnoKeeper keeper;
   void* const address = mmap(nullptr, bytes, PROT_NONE, anonymous | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED || munmap(address, bytes) != 0) {
@@ -50,20 +50,20 @@ MapOutcome map_at(void* address, std::size_t bytes) {
   const ErrnoKeeper keeper;
   void* const got = mmap(address, bytes, read_write, anonymous | MAP_FIXED_NOREPLACE, -1, 0);
   if (got == MAP_FAILED) {
-    // Beyond the end of the address space a fixed mapping fails with ENOMEM or EINVAL. ENOMEM can
-    // also mean that memory is short, and then no other place helps.
+    // Past the end of the address space a fixed mapping fails with ENOMEM or EINVAL. ENOMEM can
+    // also mean that memory is short. No other address helps then.
     return errno == EEXIST || errno == EINVAL || errno == EPERM ? MapOutcome::Occupied
                                                                 : MapOutcome::Exhausted;
   }
   if (got != address) {
-    // A kernel older than 4.17 takes the address for a hint.
+    // Kernels before 4.17 treat the address as a hint.
     munmap(got, bytes);
     return MapOutcome::Occupied;
   }
   return MapOutcome::Mapped;
 }
 
-/// Lets the kernel use huge pages in a range that is long enough; that it cannot or may not changes nothing.
+/// Allows huge pages in a range that is long enough for one. A failure changes nothing.
 void advise_huge_pages(void* address, std::size_t bytes) {
   if (bytes >= Tunables::least_huge_bytes) {
     const ErrnoKeeper keeper;
@@ -122,7 +122,7 @@ void name(void* address, std::size_t bytes, const char* label) {
 }
 
 std::size_t os_page_bytes() {
-  // getauxval rather than sysconf: it is ready before the C library's own start-up code has run.
+  // getauxval() works before the C library's start-up code has run; sysconf() may not.
   const ErrnoKeeper keeper;
   const unsigned long bytes = getauxval(AT_PAGESZ);
   return bytes != 0 ? bytes : 4096;
@@ -139,7 +139,7 @@ std::size_t address_space_limit() {
 }
 
 bool fence_all_threads() {
-  // A process registers once; a call before says EPERM. In kernels from 4.14 on.
+  // A process must register once: until then the kernel answers EPERM. Kernels since 4.14 have it.
   const ErrnoKeeper keeper;
   const auto command = [](int what) { return syscall(SYS_membarrier, what, 0, 0) == 0; };
   return command(MEMBARRIER_CMD_PRIVATE_EXPEDITED) ||
@@ -156,7 +156,7 @@ std::uint64_t now_milliseconds() {
 }
 
 std::uint64_t random_bits() {
-  // The kernel puts 16 random bytes into every new program's image.
+  // The kernel stores 16 random bytes in the image of every new program.
   const ErrnoKeeper keeper;
   const auto* const bytes = reinterpret_cast<const unsigned char*>(getauxval(AT_RANDOM));
   std::uint64_t bits = 0;

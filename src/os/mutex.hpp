@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT
 //
-// Mutex: mutual exclusion for the few slow paths that threads share, on one word and the kernel's
-// futex. pthread's own will not do: its layout is not ours to put right after a fork.
+// Mutex: one word and the kernel's futex, for the few slow paths that threads share. A child of
+// fork must reset its mutexes, and the layout of a pthread mutex is private. So this library has
+// its own.
 //
-// The word is 0 when free, 1 when held, 2 when held and someone may sleep ("mutex3" of Ulrich
-// Drepper, "Futexes Are Tricky", 2011, section 6):
+// The word is 0 when free, 1 when held, and 2 when held and a thread may sleep. The algorithm is
+// "mutex3" of Ulrich Drepper, "Futexes Are Tricky", 2011, section 6:
 //
 //     lock:    0 -> 1, done                     unlock:  exchange 0
 //              else spin a little                        was 2: wake one sleeper
 //              else exchange 2 until it was 0, sleeping while it is 2
 //
-// A thread that has slept leaves 2 behind when it takes the lock, since it cannot know whether
-// others sleep too; the price is at most one needless wake.
+// A thread that has slept stores 2 when it takes the lock, since other threads may still sleep.
+// This costs at most one needless wake.
 #pragma once
 
 #include <cstdint>
@@ -22,15 +23,15 @@
 
 namespace slabmalloc::os {
 
-/// A mutex that needs no constructor, no destructor and no memory. Not recursive.
-/// Order: lock acquires what unlock released; everything a holder wrote is seen by the next.
+/// A non-recursive mutex that needs no constructor, no destructor and no memory.
+/// Order: lock() acquires and unlock() releases: a holder sees all writes of the holders before it.
 class Mutex {
  public:
   constexpr Mutex() noexcept = default;
 
   [[nodiscard]] bool try_lock() noexcept {
     std::uint32_t expected = available;
-    // A weak exchange may fail for no reason; one more attempt tells the cases apart.
+    // A weak exchange may fail for no reason; the value that it read tells the cases apart.
     while (!word_.compare_exchange(expected, held, Order::acquire)) {
       if (expected != available) {
         return false;
@@ -45,6 +46,7 @@ class Mutex {
     }
   }
 
+  /// Frees the mutex.
   /// Pre: the calling thread holds it.
   void unlock() noexcept {
     if (word_.exchange(available, Order::release) == contended) [[unlikely]] {
@@ -52,8 +54,8 @@ class Mutex {
     }
   }
 
-  /// Makes the mutex free whoever held it: for the child of a fork, where holders and sleepers of
-  /// the parent do not exist. Pre: no other thread runs.
+  /// Resets the mutex to free in the child of a fork, where its holder and sleepers do not exist.
+  /// Pre: no other thread runs.
   void reinitialise_after_fork() noexcept { word_.store(available, Order::relaxed); }
 
  private:
@@ -89,11 +91,12 @@ class Mutex {
   HardwareAtomics::Cell<std::uint32_t> word_;
 };
 
-/// True while the calling thread holds every mutex of the process, across a fork. Others' fork
-/// handlers may run on it meanwhile, and what they call must not wait for this very thread.
+/// True while the calling thread holds every mutex of the process, across a fork. Other libraries'
+/// fork handlers may call the malloc on this thread then, and must not wait for it.
 [[gnu::visibility("hidden")]] inline constinit thread_local bool this_thread_holds_all = false;
 
-/// Holds a mutex for a scope. Pre: this_thread_holds_all does not change in it.
+/// Holds a mutex for a scope.
+/// Pre: this_thread_holds_all does not change in the scope.
 class Lock {
  public:
   explicit Lock(Mutex& mutex) noexcept : mutex_(this_thread_holds_all ? nullptr : &mutex) {
@@ -110,7 +113,7 @@ class Lock {
   Lock& operator=(const Lock&) = delete;
 
  private:
-  Mutex* const mutex_;  ///< Null if it is held already.
+  Mutex* const mutex_;  ///< Null if the thread holds it already.
 };
 
 }  // namespace slabmalloc::os
