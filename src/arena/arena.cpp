@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The arena's runs: handing out, taking back and growing. Purging is in purge.cpp, large objects
-// are in large.cpp.
+// Runs of the arena: allocation, deallocation and growth. purge.cpp has the purges, large.cpp the
+// large objects.
 #include "arena/arena.hpp"
 
 #include "os/os.hpp"
@@ -10,7 +10,7 @@
 namespace slabmalloc {
 namespace {
 
-/// As many as the largest window has.
+/// The chunks of the largest window.
 constexpr std::size_t most_chunks = Tunables::largest_window_bytes / chunk_bytes;
 
 }  // namespace
@@ -27,7 +27,8 @@ Extent Arena::allocate(std::size_t chunks, std::size_t alignment) noexcept {
   return extent ? extent : allocate_at_last(chunks, alignment);
 }
 
-/// Asks again for what was refused. What another thread was purging is free too, and what lies in caches.
+/// Retries a refused request. Runs that another thread was purging are free now, and cached objects
+/// are freed here.
 Extent Arena::allocate_at_last(std::size_t chunks, std::size_t alignment) noexcept {
   Extent extent;
   {
@@ -37,7 +38,7 @@ Extent Arena::allocate_at_last(std::size_t chunks, std::size_t alignment) noexce
     extent = take_run(chunks, alignment);
     note_sizes();
   }
-  // What others have freed meanwhile they left to this thread.
+  // Threads that freed memory meanwhile left its purge to this thread.
   decay();
   return extent;
 }
@@ -55,7 +56,7 @@ void Arena::deallocate(void* address, std::size_t chunks) noexcept {
 }
 
 void Arena::prepare_fork() noexcept {
-  // No purge is under way then, whose end the child would wait for in vain.
+  // Wait for a purge in progress: the child would wait for its end forever.
   purger_mutex_.lock();
   mutex_.lock();
   direct_.prepare_fork();
@@ -123,7 +124,7 @@ Placement Arena::grow_for(RunRequest& request) noexcept {
     if (wanted_end <= runs_.end()) {
       return runs_.placement_at(static_cast<std::uint32_t>(first), trailing);
     }
-    // Growth may skip a gap, and the row of runs then starts anew: that is why this is a loop.
+    // Growth may skip a gap and start a new row of runs. So this is a loop.
     const Growth growth = window_.grow(static_cast<std::uint32_t>(wanted_end - runs_.end()));
     if (!growth) {
       return {};
@@ -132,7 +133,7 @@ Placement Arena::grow_for(RunRequest& request) noexcept {
   }
 }
 
-/// Takes over what the window has grown by.
+/// Adds the chunks of `growth` to the run map.
 void Arena::adopt(const Growth& growth) noexcept {
   runs_.attach(window_.tags());
   if (growth.skipped != 0) {
@@ -142,17 +143,17 @@ void Arena::adopt(const Growth& growth) noexcept {
   data_base_.store(reinterpret_cast<std::uintptr_t>(window_.data()), Order::relaxed);
   records_.store(window_.records(), Order::relaxed);
   is_bounded_.store(window_.is_bounded(), Order::relaxed);
-  // Release, with the acquire in view(): who sees the size sees base and records, too.
+  // Release, with the acquire in view(): a thread that sees the size also sees base and records.
   window_bytes_.store(std::size_t{runs_.end()} * chunk_bytes, Order::release);
 }
 
-/// Takes back the run in use at `first`, which nobody has used since `free_since`.
+/// Frees the run in use at `first`, unused since `free_since`.
 void Arena::release_run(std::uint32_t first, std::uint32_t free_since) noexcept {
   in_use_.subtract(std::size_t{runs_.run_chunks(first)} * chunk_bytes);
   runs_.release(first, free_since);
 }
 
-/// Makes the run in use at `first` `chunks` long; false if it cannot grow so far where it is.
+/// Resizes the run in use at `first` to `chunks`; false if it cannot grow that far in place.
 bool Arena::resize_run(std::uint32_t first, std::uint32_t chunks) noexcept {
   if (chunks <= runs_.run_chunks(first)) {
     runs_.shrink(first, chunks, now());
@@ -166,19 +167,21 @@ bool Arena::resize_run(std::uint32_t first, std::uint32_t chunks) noexcept {
   return true;
 }
 
-/// Tells the dirty limit that chunks were taken: clean ones too, if there are fewer now than before.
+/// Reports allocated chunks to the dirty limit. Clean ones are counted by how many fewer there are
+/// now.
 void Arena::note_taken(std::uint32_t clean_before) noexcept {
   const std::size_t faulted = clean_before - runs_.chunks_in(RunState::Clean);
   dirty_limit_.note_taken(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes,
                         faulted * chunk_bytes, now());
 }
 
-/// The number that chunk 0 has when chunks are counted from address 0.
+/// The number of chunk 0 when chunks are counted from address 0.
 std::uint64_t Arena::phase() const noexcept {
   return reinterpret_cast<std::uintptr_t>(window_.data()) / chunk_bytes;
 }
 
-/// The number of the chunk that starts at `address`. Pre: it lies in the window.
+/// The number of the chunk that starts at `address`.
+/// Pre: it lies in the window.
 std::uint32_t Arena::number_of(const void* address) const noexcept {
   const std::uintptr_t offset =
       reinterpret_cast<std::uintptr_t>(address) - reinterpret_cast<std::uintptr_t>(window_.data());

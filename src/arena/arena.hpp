@@ -1,38 +1,44 @@
 // SPDX-License-Identifier: MIT
 //
-// Arena: where the process heap's memory comes from and goes back to.
+// Arena: the source of all memory of the process heap.
 //
 //     page of slots   --allocate(chunks)------->  a run of 64 KiB chunks in one window of space
-//     large object    --allocate_large(bytes)-->  such a run; from direct_threshold() on its own
-//                                                 mapping;
-//                                                 to 128 KiB first what lies in a cache (large_cache.hpp)
+//     large object    --allocate_large(bytes)-->  up to 128 KiB: a cached run (large_cache.hpp);
+//                                                 from direct_threshold() on: its own mapping;
+//                                                 else: such a run
 //
 //     process_arena
-//     | mutex | Window: place and growth | RunMap: who has which chunks | DirectMap: own mappings |
+//     | mutex | Window: place and growth | RunMap: state of each run | DirectMap: own mappings |
 //
-// A freed run is dirty: backed by memory, contents unknown. It is purged, which makes it clean,
-// when it has been free for tunables.decay_milliseconds (looked at by whoever calls the arena
-// next), at once when there is more dirty memory than the dirty limit (dirty_limit.hpp), and on
-// trim(). Allocation prefers dirty runs, then those with their clean neighbours, then clean ones;
-// then the window grows. Where address space is scarce every free run is looked at before that.
+// A freed run is dirty: it is backed by memory with unknown contents. A purge makes it clean. It is
+// purged in one of these cases:
 //
-// What an address is, without a lock:
+//     the dirty memory exceeds the dirty limit (dirty_limit.hpp): at once
+//     it has been dirty for tunables.decay_milliseconds: at the next call of the arena
+//     trim()
+//
+// Allocation prefers dirty runs, then dirty runs with their clean neighbours, then clean runs. The
+// window grows last. Where address space is limited, allocation first searches every free run.
+//
+// A thread classifies an address without a lock:
 //
 //     chunk_of(address) == nullptr    not in the window: a mapping of its own, or foreign
 //     chunk_of(address)->info.kind    see chunk.hpp
 //
-// Locks: the purger's mutex, the arena's, the direct map's, taken in this order. System calls are
-// made with them held, except mapping and unmapping of direct objects, and purges: what is being
-// purged is taken out of the run map meanwhile, and held is the purger's mutex alone. There is one
-// purger at a time. Who finds another one purging leaves it to that, which looks whether there is
-// more to do until there is not, or it has done enough for others: then whoever calls next goes on.
+// Locks, in this order: the purger's mutex, the arena's, the direct map's. The arena makes most
+// system calls with its mutex held. It maps and unmaps direct objects without a lock. A purge first
+// takes the run out of the run map, and then holds the purger's mutex alone.
+//
+// One thread purges at a time. If another thread is purging, an operation returns: the purger
+// repeats until no work remains, or until it has purged enough for others. Then the next caller
+// continues.
 //
 // Invariants, checked by validate(), besides those of RunMap and DirectMap:
-//   A1  end of the runs = committed chunks; data bytes made usable = (end - unusable) * chunk_bytes
-//   A2  the records of the chunks that are not in use are clear: Unclaimed, no owner, no seal
-//   A3  a record of kind LargeHead or Cached is the first of a run in use, of the length that it says
-//   A4  large count and bytes = those of these heads + those of the direct map
-//   A5  no chunk is being purged
+//   M1  end of the runs = committed chunks; data bytes made usable = (end - unusable) * chunk_bytes
+//   M2  the records of the chunks that are not in use are clear: Unclaimed, no owner, no seal
+//   M3  a LargeHead or Cached record is the first of a run in use and states the run's length
+//   M4  large count and bytes = those of these heads + those of the direct map
+//   M5  no chunk is being purged
 #pragma once
 
 #include <cstddef>
@@ -53,38 +59,35 @@
 
 namespace slabmalloc {
 
-/// Memory handed out, and whether every byte of it is known to be zero. `address` is null if
-/// refused.
+/// An allocation, and whether all its bytes are known to be zero. A null `address` means failure.
 struct Extent {
   void* address = nullptr;
   bool zeroed = false;
   constexpr explicit operator bool() const noexcept { return address != nullptr; }
 };
 
-/// What a request to free a large object came to.
+/// The result of a request to free a large object.
 enum class LargeFree : std::uint8_t {
   Freed,
-  AlreadyFree,  ///< In free memory of the window, or where one of the last mapped objects to end
-                ///< began.
-  Inside,       ///< Within something in use, but not the first byte of a large object.
-  Foreign,      ///< The address is nothing of this arena's.
+  AlreadyFree,  ///< In free memory of the window, or where a recently freed mapped object began.
+  Inside,       ///< In an object in use, but not at the first byte of a large one.
+  Foreign,      ///< Not an address of this arena.
 };
 
-/// The arena's window as far as it reached at some moment, for one thread to keep and to ask
-/// without touching shared memory.
+/// A thread's copy of the window's bounds, which it can ask without a read of shared memory.
 class WindowView {
  public:
   constexpr WindowView() noexcept = default;
   WindowView(std::uintptr_t base, std::size_t bytes, Chunk* records) noexcept
       : base_(base), bytes_(bytes), first_header_(reinterpret_cast<std::byte*>(&records->header)) {}
 
-  /// The record of the chunk that holds `address`; null if this view does not reach it.
+  /// The record of the chunk that holds `address`; null if the copy does not reach it.
   [[gnu::always_inline]] Chunk* chunk_of(const void* address) const noexcept {
     const std::uintptr_t offset = reinterpret_cast<std::uintptr_t>(address) - base_;
     if (offset >= bytes_) [[unlikely]] {
       return nullptr;
     }
-    // Counted from header to header, and with a stride that the compiler does not know, this is one
+    // A stride from header to header, with a length unknown to the compiler, makes this one
     // multiplication and one addition.
     std::byte* const header = first_header_ + (offset >> chunk_shift) * record_bytes_;
     Chunk* const chunk = Chunk::of(reinterpret_cast<Chunk::Header*>(header));
@@ -101,8 +104,8 @@ class WindowView {
   std::size_t record_bytes_ = sizeof(Chunk);
 };
 
-/// The arena. Usable from its constant initialisation on; it sets itself up on first use.
-/// Thread: every function from any thread, except the fork functions as said there.
+/// The arena. It is usable from its constant initialisation on, and opens its window on first use.
+/// Thread: any, except for the fork functions as stated there.
 class Arena {
  public:
   constexpr Arena() noexcept = default;
@@ -110,7 +113,7 @@ class Arena {
   Arena& operator=(const Arena&) = delete;
 
   /// The window as it is now.
-  /// Order: acquire, with the release in adopt(): base and record address are those of the window.
+  /// Order: acquire, with the release in adopt(): base and records are those of this window.
   WindowView view() const noexcept {
     const std::size_t window_bytes = window_bytes_.load(Order::acquire);
     return window_bytes == 0 ? WindowView{}
@@ -118,79 +121,82 @@ class Arena {
                                           records_.load(Order::relaxed)};
   }
 
-  /// The record of the chunk that holds `address`, or null outside of the window. Any address will
-  /// do.
+  /// The record of the chunk that holds `address`, which may be any; null outside of the window.
   [[gnu::always_inline]] Chunk* chunk_of(const void* address) const noexcept {
     return view().chunk_of(address);
   }
 
-  /// The first byte of the chunk that `chunk` describes. Pre: it is a record of this arena.
+  /// The first byte of the chunk that `chunk` describes.
+  /// Pre: it is a record of this arena.
   [[gnu::always_inline]] std::byte* address_of(const Chunk* chunk) const noexcept {
     const auto number = static_cast<std::size_t>(chunk - records_.load(Order::relaxed));
     return reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed) + number * chunk_bytes);
   }
 
-  /// The record of chunk `number`. Pre: number < committed_chunks().
+  /// The record of chunk `number`.
+  /// Pre: number < committed_chunks().
   const Chunk& record(std::size_t number) const noexcept {
     return records_.load(Order::relaxed)[number];
   }
 
-  /// Chunks from the window's start whose records can be read.
+  /// Chunks from the window's start that have readable records.
   std::size_t committed_chunks() const noexcept {
     return window_bytes_.load(Order::acquire) / chunk_bytes;
   }
 
-  /// Hands out `chunks` chunks in a row at a multiple of `alignment`, a power of two. Their records
-  /// are clear (chunk.hpp); the rest of them may hold anything. Null if memory is exhausted.
+  /// Allocates `chunks` adjacent chunks at a multiple of `alignment` bytes, a power of two. The
+  /// chunks' tags, seals and infos are clear (chunk.hpp); the rest of their records is undefined.
   /// Pre: alignment <= Tunables::run_alignment_bytes.
+  /// Fails: null if memory is exhausted.
   Extent allocate(std::size_t chunks, std::size_t alignment = chunk_bytes) noexcept;
 
-  /// Takes back what allocate() handed out and clears the records.
+  /// Frees a run from allocate() and clears its records.
   void deallocate(void* address, std::size_t chunks) noexcept;
 
-  /// Hands out an object of at least `bytes` at a multiple of `alignment`, a power of two. Every
-  /// size may be asked. Null if memory is exhausted. One that lies in `cache`, if any, is preferred.
+  /// Allocates an object of at least `bytes`, any number, at a multiple of `alignment`, a power of
+  /// two. It prefers an object in `cache`, if one is given.
+  /// Fails: null if memory is exhausted.
   Extent allocate_large(std::size_t bytes, std::size_t alignment, LargeCache* cache = nullptr) noexcept;
 
-  /// Takes back a large object, into `cache` if it is small enough and one is given. Any address may be given:
-  /// what is not a large object is told, and nothing happens.
+  /// Frees a large object, into `cache` if one is given and the object is small enough. `address`
+  /// may be any: if no large object starts there, the call changes nothing and says so.
   LargeFree deallocate_large(void* address, LargeCache* cache = nullptr) noexcept;
 
-  /// A cache for one of many threads. Threads whose numbers differ seldom share one.
+  /// A cache for thread or zone `number`. Different numbers seldom share one.
   LargeCache& large_cache_of(std::size_t number) noexcept {
     return large_caches_[number % Tunables::large_caches];
   }
 
-  /// Takes back what lies in `cache`.
+  /// Frees the objects in `cache`.
   void clear(LargeCache& cache) noexcept;
 
-  /// The bytes usable of the large object at that very address; 0 if there is none. Any address may
-  /// be asked.
+  /// The usable bytes of the large object that starts at `address`, which may be any; 0 if there is
+  /// none.
   std::size_t large_usable_bytes(const void* address) noexcept;
 
-  /// Makes the large object at `address` hold at least `bytes` without copying, in place or by
-  /// moving its mapping; excess is given back. Its new address, or null if that cannot be: then it
-  /// is as before.
+  /// Resizes the large object at `address` to at least `bytes`, in place or by moving its mapping.
+  /// It never copies, and frees the excess. Returns the object's address.
   /// Pre: a large object starts at `address`, a multiple of `alignment`, and stays at one.
+  /// Fails: null; the object is then as before.
   void* resize_large(void* address, std::size_t bytes, std::size_t alignment = 1) noexcept;
 
-  /// What deallocate_large() would say of `address`; Freed if it would free. Cost: O(runs); for
-  /// diagnosis.
+  /// The answer that deallocate_large() would give for `address`; Freed if it would free.
+  /// Cost: O(runs); for diagnosis.
   LargeFree classify(const void* address) noexcept;
 
-  /// Purges what has been dirty for long enough, a bounded amount.
+  /// Purges expired dirty memory, a bounded amount.
   void decay() noexcept;
 
-  /// Purges everything dirty; returns the bytes given back to the operating system.
+  /// Purges all dirty memory; returns the bytes returned to the operating system.
   std::size_t trim() noexcept;
 
-  /// Drops the contents of the OS pages that lie wholly in a part of what allocate() handed out.
+  /// Drops the contents of the OS pages that lie wholly in this part of an allocated run.
   void purge_part(std::byte* start, std::size_t bytes) noexcept;
 
-  /// Bytes of chunks, and of parts of them, given back to the operating system since the start, by whichever call.
+  /// Bytes that all purges have returned to the operating system since the start.
   std::size_t purged_bytes() const noexcept { return counts_.purged_bytes.get(); }
 
-  /// Holds all of the arena's mutexes across a fork, so that the child finds everything whole.
+  /// Locks all mutexes of the arena across a fork, so that the child finds its data consistent.
   void prepare_fork() noexcept;
   void parent_after_fork() noexcept;
   /// Pre: called in the child, by its only thread.
@@ -198,25 +204,26 @@ class Arena {
 
   ArenaStatistics statistics() const noexcept;
 
-  /// True if all invariants hold. Cost: O(chunks). Thread: no other call may be under way, and no
-  /// page may be made or ended.
+  /// True if all invariants hold.
+  /// Cost: O(chunks).
+  /// Thread: no other call is in progress, and no thread opens or closes a page.
   bool validate() noexcept;
 
  private:
-  /// Chunks that are being purged, and why. None, if `run` is no_chunk.
+  /// Chunks that are being purged, and the reason; none if `run` is no_chunk.
   struct Purge {
     enum class Reason : std::uint8_t { Excess, Expired, Trim };
     std::uint32_t run = no_chunk;
     std::uint32_t chunks = 0;
     Reason reason = Reason::Trim;
-    std::size_t own_chunks_left = 0;       ///< Of what was beyond the dirty limit when it began.
-    std::uint32_t others_steps_left = 0;   ///< Steps that may be taken beyond that.
-    std::uint32_t expired_steps_left = 0;  ///< Steps that may be taken for what has expired.
+    std::size_t own_chunks_left = 0;       ///< Of the excess over the dirty limit at the start.
+    std::uint32_t others_steps_left = 0;   ///< Steps for memory that others freed since then.
+    std::uint32_t expired_steps_left = 0;  ///< Steps for expired memory.
   };
 
   static std::uint32_t now() noexcept;
 
-  // These with the mutex held.
+  // With the mutex held:
   Extent take_run(std::size_t chunks, std::size_t alignment) noexcept;
   Placement find_or_grow(RunRequest& request) noexcept;
   Placement grow_for(RunRequest& request) noexcept;
@@ -238,8 +245,8 @@ class Arena {
   LargeFree classify_in_window(const void* address) const noexcept;
   bool validate_records(std::size_t& large_count, std::size_t& large_bytes) noexcept;
 
-  // These without.
-  /// Does `work` with the mutex held, and purges what is due afterwards.
+  // Without the mutex:
+  /// Runs `work` with the mutex held, then purges what is due.
   template <class Work>
   void change(Work&& work) noexcept {
     Purge purge;
@@ -267,7 +274,7 @@ class Arena {
   void note_large(std::size_t bytes) noexcept;
   void note_large_gone(std::size_t bytes) noexcept;
 
-  // Read by every free; written only when the window grows.
+  // Every free reads these; only growth of the window writes them.
   alignas(64) HardwareAtomics::Cell<std::size_t> window_bytes_;
   HardwareAtomics::Cell<std::uintptr_t> data_base_;
   HardwareAtomics::Cell<Chunk*> records_;
@@ -289,7 +296,7 @@ class Arena {
   LargeCounters<SharedCounter<HardwareAtomics>> large_counts_;
 };
 
-/// The process's arena.
+/// The arena of the process.
 [[gnu::visibility("hidden")]] extern constinit Arena process_arena;
 
 }  // namespace slabmalloc

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// What the arena tells about itself: its counters and whether its invariants hold.
+// Counters of the arena, and the check of its invariants.
 #include "arena/arena.hpp"
 
 namespace slabmalloc {
 
 namespace {
 
-/// `amount` without `part` of it, which was counted before, when it may have been more.
+/// `amount` - `part`; 0 if `part` is larger, which an older count may be.
 constexpr std::size_t without(std::size_t amount, std::size_t part) noexcept {
   return amount > part ? amount - part : 0;
 }
@@ -38,7 +38,7 @@ ArenaStatistics Arena::statistics() const noexcept {
   return statistics;
 }
 
-/// Copies the sizes that the mutex guards to where statistics() reads them.
+/// Copies the sizes that the mutex guards to where statistics() reads them without it.
 void Arena::note_sizes() noexcept {
   const std::size_t usable = window_.data_bytes() + window_.metadata_bytes();
   committed_.change(window_committed_, usable);
@@ -53,18 +53,19 @@ bool Arena::validate() noexcept {
   const os::Lock lock(mutex_);
   const std::size_t usable_chunks = runs_.end() - runs_.chunks_in(RunState::Unusable);
   if (runs_.end() != committed_chunks() || usable_chunks * chunk_bytes != window_.data_bytes()) {
-    return false;  // A1
+    return false;  // M1
   }
   if (runs_.chunks_in(RunState::Purging) != 0) {
-    return false;  // A5
+    return false;  // M5
   }
   std::size_t large_count = direct_.count();
   std::size_t large_bytes = direct_.bytes();
+  // R1 to R6, D1 to D4, M2 and M3, M4.
   return runs_.validate() && direct_.validate() && validate_records(large_count, large_bytes) &&
-         large_count == large_counts_.count.get() && large_bytes == large_counts_.bytes.get();  // A4
+         large_count == large_counts_.count.get() && large_bytes == large_counts_.bytes.get();
 }
 
-/// A2 and A3, and adds up the large objects.
+/// Checks M2 and M3, and adds up the large objects.
 bool Arena::validate_records(std::size_t& large_count, std::size_t& large_bytes) noexcept {
   for (std::uint32_t first = 0; first < runs_.end(); first += runs_.run_chunks(first)) {
     const RunState state = runs_.state_of_run(first);
@@ -75,13 +76,13 @@ bool Arena::validate_records(std::size_t& large_count, std::size_t& large_bytes)
                             record.header.tag.load(Order::relaxed) == 0 &&
                             record.header.seal.load(Order::relaxed) == 0;
       if (state != RunState::InUse && !is_clear) {
-        return false;  // A2
+        return false;  // M2
       }
       if (record.info.kind != ChunkKind::LargeHead && record.info.kind != ChunkKind::Cached) {
         continue;
       }
       if (chunk != 0 || record.info.large_chunks() != length) {
-        return false;  // A3
+        return false;  // M3
       }
       ++large_count;
       large_bytes += std::size_t{length} * chunk_bytes;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Objects with mappings of their own: mapping, resizing, giving back; the table that knows them.
+// Objects with their own mappings: allocation, resizing, unmapping, and the register of them.
 #include "arena/direct_map.hpp"
 
 #include <cstdint>
@@ -132,7 +132,7 @@ std::size_t DirectMap::give_back_retired() noexcept {
     if (retired && os::interface().unmap(at(record.mapping_base), record.mapping_bytes)) {
       given_back += record.mapping_bytes;
       --retired_;
-      remove(&record);  // Another record may have moved here: look at this slot again.
+      remove(&record);  // Another record may have moved here: check this slot again.
     } else {
       ++slot;
     }
@@ -141,7 +141,7 @@ std::size_t DirectMap::give_back_retired() noexcept {
   return given_back;
 }
 
-/// Maps an object and cuts off what was mapped only to find an aligned place.
+/// Maps an object, and unmaps the slack that was mapped to reach an aligned address.
 bool DirectMap::map(std::size_t bytes, std::size_t alignment, Record& record) noexcept {
   const std::size_t os_page_bytes = os::interface().os_page_bytes();
   const std::size_t slack = alignment > os_page_bytes ? alignment - os_page_bytes : 0;
@@ -190,7 +190,7 @@ DirectMap::Record* DirectMap::find(const void* address) noexcept {
   return nullptr;
 }
 
-/// Makes sure that one record more can be inserted later, whatever happens until then.
+/// Guarantees that one more record can be inserted later, whatever happens until then.
 bool DirectMap::promise_room() noexcept {
   if ((count_ + promised_ + 1) * 2 > capacity_ && !enlarge()) {
     return false;
@@ -218,7 +218,7 @@ bool DirectMap::enlarge() noexcept {
     }
   }
   if (old != nullptr) {
-    // Should this fail, a few OS pages stay mapped: not worth a record.
+    // If this fails, a few OS pages stay mapped, which is not worth a record.
     os::interface().unmap(old, old_capacity * sizeof(Record));
   }
   note_mapped(old_capacity * sizeof(Record), capacity * sizeof(Record));
@@ -234,7 +234,7 @@ void DirectMap::insert(const Record& record) noexcept {
   ++count_;
 }
 
-/// Empties a slot and moves back every later record that would no longer be found past it.
+/// Empties a slot and moves back every later record that a search would no longer reach past it.
 void DirectMap::remove(Record* record) noexcept {
   auto hole = static_cast<std::size_t>(record - records_);
   const std::size_t mask = capacity_ - 1;
@@ -251,7 +251,7 @@ void DirectMap::remove(Record* record) noexcept {
   --count_;
 }
 
-/// Takes a retired mapping out of the register for an object that it suits.
+/// Takes a retired mapping that suits an object out of the register.
 bool DirectMap::reuse_retired(std::size_t bytes, std::size_t alignment, Record& record) noexcept {
   if (bytes > largest_size / 2 || alignment > largest_size / 2) {
     return false;
@@ -273,7 +273,7 @@ bool DirectMap::reuse_retired(std::size_t bytes, std::size_t alignment, Record& 
   return false;
 }
 
-/// Takes the object's record out of the register, with a promise of room to put it back.
+/// Takes the object's record out of the register, and promises room to put it back.
 bool DirectMap::take(const void* address, Record& record) noexcept {
   Record* const found = find(address);
   if (found == nullptr) {
@@ -301,7 +301,7 @@ void DirectMap::put(const Record& record) noexcept {
   live_bytes_.fetch_add(record.bytes, Order::relaxed);
 }
 
-/// Keeps a mapping that could not be given back, in promised room.
+/// Keeps a mapping that the kernel would not unmap, in promised room.
 void DirectMap::retire(Record record) noexcept {
   os::interface().purge(at(record.mapping_base), record.mapping_bytes);
   record.address = record.mapping_base;

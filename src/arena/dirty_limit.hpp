@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: MIT
 //
-// DirtyLimit: how much dirty memory the arena keeps for reuse; what is more is purged at once.
+// DirtyLimit: the dirty memory that the arena keeps for reuse. The arena purges the excess at once.
 //
-//     kept at most = the largest of      (the figures are in tunables.hpp)
-//       1 MiB + 1/32 of the peak    whatever happens
-//       1/2 of what is in use       for the ordinary come and go
-//       the reserve                 by experience; at most 4 MiB or 4 times what is in use,
-//                                   whichever is more
+// The dirty limit adapts to memory in use and to recent refaults:
 //
-// The last two are bounded such that what is in use and dirty together is no more than 9/8 of the
-// peak (but for those 4 MiB): keeping memory hardly makes the process larger than it was already.
-// And they go down with what is in use: little is kept once everything is freed.
+//     limit = max of      (the values are in tunables.hpp)
+//       1 MiB + 1/32 of the peak    always
+//       1/2 of the memory in use    for ordinary frees and allocations
+//       the reserve                 by refaults; at most the larger of 4 MiB and 4 times the
+//                                   memory in use
 //
-// The reserve grows by refault, which is memory that was purged as excess and is faulted in again
-// within the refault time. It shrinks by memory that nobody wanted while it was kept, and by a
-// quarter of each excess: a program that winds down purges and does not come back.
+// Two bounds apply to the last two, except for those 4 MiB. Memory in use and dirty memory together
+// are at most 9/8 of the peak: the heap is then hardly larger than it was before. And both shrink
+// with the memory in use: little stays once the program has freed everything.
+//
+// A refault is a page fault, within the refault time, on memory that was purged as excess. Refaults
+// grow the reserve. Memory that expires unused shrinks it. Each purge of excess shrinks it by a
+// quarter of the purged bytes: a program that winds down purges memory and does not reuse it.
 #pragma once
 
 #include <cstddef>
@@ -24,12 +26,13 @@
 
 namespace slabmalloc {
 
-/// Amounts are in bytes, times in milliseconds, wrapping. Thread: every call under one mutex.
+/// The limit. Amounts are in bytes; times are in milliseconds and wrap around.
+/// Thread: every call under one mutex.
 class DirtyLimit {
  public:
   constexpr DirtyLimit() noexcept = default;
 
-  /// Dirty memory that may be kept while `in_use` is in use.
+  /// The dirty limit while `in_use` bytes are in use.
   constexpr std::size_t amount(std::size_t in_use) const noexcept {
     const std::size_t room = peak_ + peak_ / Tunables::dirty_part_beyond_peak - in_use;
     const std::size_t least =
@@ -41,7 +44,7 @@ class DirtyLimit {
     return greater(least, greater(usual, learned));
   }
 
-  /// `in_use` bytes are in use, `faulted` of which are clean memory that was handed out just now.
+  /// Notes an allocation: `in_use` bytes are now in use, of which `faulted` bytes were clean.
   constexpr void note_taken(std::size_t in_use, std::size_t faulted, std::uint32_t now) noexcept {
     peak_ = greater(peak_, in_use);
     if (faulted == 0 || refaultable_ == 0) {
@@ -56,7 +59,7 @@ class DirtyLimit {
     learned_ = lesser(learned_ + refault, peak_);
   }
 
-  /// Memory was purged since it was beyond the dirty limit.
+  /// Notes a purge of memory beyond the dirty limit.
   constexpr void note_excess(std::size_t purged, std::uint32_t now) noexcept {
     const bool is_lately = now - purged_at_ < Tunables::refault_milliseconds;
     refaultable_ = is_lately ? refaultable_ + purged : purged;
@@ -64,7 +67,7 @@ class DirtyLimit {
     learned_ -= lesser(learned_, purged / Tunables::dirty_part_forgotten);
   }
 
-  /// Memory was purged since it had been dirty for long.
+  /// Notes a purge of expired memory.
   constexpr void note_expired(std::size_t purged) noexcept { learned_ -= lesser(learned_, purged); }
 
  private:
@@ -76,8 +79,8 @@ class DirtyLimit {
   }
 
   std::size_t peak_ = 0;         ///< The most that was in use.
-  std::size_t learned_ = 0;      ///< What experience says is worth keeping.
-  std::size_t refaultable_ = 0;  ///< Purged as excess lately and not faulted in since.
+  std::size_t learned_ = 0;      ///< The reserve, which refaults grow.
+  std::size_t refaultable_ = 0;  ///< Purged as excess recently and not refaulted since.
   std::uint32_t purged_at_ = 0;  ///< The last purge of excess.
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Gauge: an amount that goes up and down, and the highest that it has been.
+// Gauge: an amount that rises and falls, and its peak.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,9 @@
 
 namespace slabmalloc {
 
-/// Thread: any. Order: relaxed throughout; a gauge guards nothing.
+/// An amount and its peak.
+/// Thread: any.
+/// Order: relaxed throughout; a gauge guards no data.
 class Gauge {
  public:
   constexpr Gauge() noexcept = default;

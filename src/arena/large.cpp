@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The arena's large objects: runs of chunks, or mappings of their own.
+// Large objects of the arena: runs of chunks, or mappings of their own.
 #include "arena/arena.hpp"
 #include "os/os.hpp"
 
@@ -26,7 +26,7 @@ Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, LargeCach
       bytes < direct_threshold() && alignment <= Tunables::run_alignment_bytes;
   Extent extent = by_run ? allocate_large_run(bytes, alignment) : allocate_direct(bytes, alignment);
   if (!extent) {
-    // One may be refused what the other still has: free runs, or the address space of the window's next step.
+    // One source may have what the other lacks: free runs, or address space for a mapping.
     if (by_run) {
       extent = allocate_direct(bytes, alignment);
     } else if (bytes <= Tunables::largest_run_bytes) {
@@ -70,7 +70,7 @@ LargeFree Arena::classify(const void* address) noexcept {
   return starts_here ? LargeFree::Freed : classify_in_window(address);
 }
 
-/// From here on a large object gets a mapping of its own.
+/// The least size in bytes of an object that gets its own mapping.
 std::size_t Arena::direct_threshold() const noexcept {
   constexpr std::size_t most = Tunables::bounded_direct_threshold_bytes;
   const std::size_t threshold = tunables.direct_threshold_bytes;
@@ -102,13 +102,13 @@ Extent Arena::allocate_direct(std::size_t bytes, std::size_t alignment) noexcept
 
 LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, LargeCache* cache) noexcept {
   const ChunkInfo info = chunk->snapshot();
-  // Of two threads that free the same object one is told.
+  // If two threads free one object, one of them gets the report.
   if (info.kind != ChunkKind::LargeHead || address_of(chunk) != address || !chunk->claim_for_cache(info)) {
     const os::Lock lock(mutex_);
     return classify_in_window(address);
   }
   CachedRun run{reinterpret_cast<std::uintptr_t>(address), info.large_chunks()};
-  // A decay time of 0 means that nothing is kept.
+  // With a decay time of 0 the arena keeps nothing.
   if (cache != nullptr && run.chunks <= Tunables::large_cache_chunks &&
       tunables.decay_milliseconds != 0) {
     run = cache->put(run);
@@ -119,7 +119,7 @@ LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, LargeCache* c
   return LargeFree::Freed;
 }
 
-/// Takes back the run of a large object that was cached, and that nobody has used since `free_since`.
+/// Frees the run of a cached large object, unused since `free_since`.
 void Arena::end_large_run(Chunk* head, std::uint32_t free_since) noexcept {
   note_large_gone(head->snapshot().large_chunks() * chunk_bytes);
   large_counts_.frees.add(1);
@@ -131,7 +131,7 @@ void Arena::clear(LargeCache& cache) noexcept {
   change([&]() noexcept { clear_large_cache(cache, false); });
 }
 
-/// Takes back what lies in `cache`; with `only_old`, what this found there the last time too.
+/// Frees the objects in `cache`; with `only_old`, those that it also found there the last time.
 void Arena::clear_large_cache(LargeCache& cache, bool only_old) noexcept {
   const std::uint32_t free_since = only_old ? now() - tunables.decay_milliseconds : now();
   for (std::uint32_t place = 0; place < Tunables::large_cache_places; ++place) {
@@ -163,7 +163,7 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
   const ChunkInfo info = head->snapshot();
   const std::uint32_t had = info.large_chunks();
   if (wanted > had && bytes >= direct_threshold()) {
-    // Moved once to a mapping of its own it can grow further without copying.
+    // One move to its own mapping lets the object grow further without a copy.
     return false;
   }
   const auto chunks = static_cast<std::uint32_t>(wanted);
@@ -200,7 +200,7 @@ void* Arena::resize_direct(void* address, std::size_t bytes, std::size_t alignme
   return moved;
 }
 
-/// What an address in the window is, given that it is no large object's first byte.
+/// Classifies an address in the window that is not the first byte of a large object.
 LargeFree Arena::classify_in_window(const void* address) const noexcept {
   const std::uint32_t run = runs_.run_holding(number_of(address));
   switch (runs_.state_of_run(run)) {

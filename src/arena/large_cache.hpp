@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// LargeCache: a few freed large objects that threads take from and put back without a lock.
+// LargeCache: a few freed large objects, which threads put and take without a lock.
 //
-//     free      record: LargeHead -> Cached      put: where there is no room, another one leaves for the run map
-//     allocate  record: Cached -> LargeHead      take: one of as many chunks
+//     free      record: LargeHead -> Cached      put: in a full cache, it evicts another run
+//     allocate  record: Cached -> LargeHead      take: a run of as many chunks
 //
-// A run in a cache stays in use to the run map. Nothing in a cache is lost to others: whoever trims, is refused memory
-// or finds that an object has lain there for long takes it off.
+// The run map counts a cached run as in use. A cached run is still available to others: trim(), an
+// allocation that fails, and the check for old objects all empty the cache.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ class alignas(64) LargeCache {
  public:
   constexpr LargeCache() noexcept = default;
 
-  /// A run of `chunks` chunks that lay here, or none.
+  /// Takes a cached run of `chunks` chunks; none if there is none.
   CachedRun take(std::uint32_t chunks) noexcept {
     for (auto& place : runs_) {
       std::uintptr_t run = place.load(Order::relaxed);
@@ -42,8 +42,8 @@ class alignas(64) LargeCache {
     return {};
   }
 
-  /// Puts a run of at most Tunables::large_cache_chunks chunks here. The run that had to make room
-  /// for it is returned.
+  /// Caches a run and returns the run that it evicts, or none.
+  /// Pre: run.chunks <= Tunables::large_cache_chunks.
   CachedRun put(CachedRun run) noexcept {
     for (auto& place : runs_) {
       std::uintptr_t none = 0;
@@ -52,11 +52,12 @@ class alignas(64) LargeCache {
       }
     }
     auto& place = runs_[turn_.fetch_add(1, Order::relaxed) % Tunables::large_cache_places];
-    // Both: what is put here and what lay here pass from one client to the next.
+    // Acquire and release: both the new run and the evicted one pass between threads.
     return unpack(place.exchange(pack(run), Order::acq_rel));
   }
 
-  /// Takes off what lies in place `number`. With `only_old`, if this was called before since it was put there.
+  /// Removes the run in place `number`. With `only_old`, the first call marks it and the second
+  /// removes it.
   CachedRun clear(std::uint32_t number, bool only_old) noexcept {
     auto& place = runs_[number];
     std::uintptr_t run = place.load(Order::relaxed);
@@ -70,13 +71,13 @@ class alignas(64) LargeCache {
     return {};
   }
 
-  /// Chunks and runs that lie here, and runs ever taken.
+  /// Chunks and runs that are cached now, and runs ever taken.
   std::size_t chunks() const noexcept { return sum([](std::size_t chunks) { return chunks; }); }
   std::size_t runs() const noexcept { return sum([](std::size_t chunks) -> std::size_t { return chunks != 0 ? 1 : 0; }); }
   std::size_t takes() const noexcept { return takes_.load(Order::relaxed); }
 
  private:
-  // A run's address is a multiple of 64 KiB, which leaves room below.
+  // A run's address is a multiple of 64 KiB, so its low bits are free.
   static constexpr std::uintptr_t chunks_mask = 0xFF;
   static constexpr std::uintptr_t old = 0x100;
   static_assert(Tunables::large_cache_chunks <= chunks_mask);

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
-// The arena's purges: what is beyond the dirty limit, what has been dirty for long, and on trim()
-// everything dirty.
+// Purges of the arena: memory beyond the dirty limit, expired memory, and in trim() all dirty
+// memory.
 //
-//     mutex held      choose, take out of the run map      put back, choose the next, …
-//     purger's held   '--------- the system call ---------'
+//     mutex held            choose, take out of the run map      put back, choose the next, …
+//     purger's mutex held   '--------- the system call ---------'
 #include "arena/arena.hpp"
 #include "os/os.hpp"
 
 namespace slabmalloc {
 namespace {
 
-/// True if a step may be taken, and there is one less left then.
+/// Takes a step; false if none is left.
 bool take_step(std::uint32_t& steps_left) noexcept {
   if (steps_left == 0) {
     return false;
@@ -28,7 +28,7 @@ void Arena::decay() noexcept {
 
 std::size_t Arena::trim() noexcept {
   const std::size_t purged_bytes = purge_everything() + direct_.give_back_retired();
-  // What others have freed meanwhile they left to this thread.
+  // Threads that freed memory meanwhile left its purge to this thread.
   decay();
   return purged_bytes;
 }
@@ -47,15 +47,15 @@ std::size_t Arena::dirty_limit_bytes() const noexcept {
   return dirty_limit_.amount(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes);
 }
 
-/// Chunks that are dirty beyond the dirty limit.
+/// Dirty chunks beyond the dirty limit.
 std::size_t Arena::excess_chunks() const noexcept {
   const std::size_t limit = dirty_limit_bytes() / chunk_bytes;
   const std::size_t dirty = runs_.chunks_in(RunState::Dirty);
   return dirty > limit ? dirty - limit : 0;
 }
 
-/// Ends an operation: if something is to be purged, and no other thread is purging, makes this one
-/// the purger. What is returned is to be carried out once the mutex is free.
+/// Ends an operation. If a purge is due and no other thread is purging, this thread becomes the
+/// purger. The caller carries out the returned purge after it has unlocked the mutex.
 Arena::Purge Arena::begin_due_purge() noexcept {
   if (const std::uint32_t time = now(); time - caches_checked_at_ >= tunables.decay_milliseconds) {
     caches_checked_at_ = time;
@@ -75,9 +75,10 @@ Arena::Purge Arena::begin_due_purge() noexcept {
   return purge;
 }
 
-/// Purges what begin_due_purge() chose and, until there is no more or it has done enough for others, what has
-/// become due since, and ends being the purger. That happens with the mutex held: whoever frees memory
-/// afterwards sees it. Cost: in proportion to what was due when it began, and a few runs more.
+/// Carries out a purge and those that become due meanwhile. It stops when none is due, or when it
+/// has done enough for other threads. It stops with the mutex held, so that every later free sees
+/// it.
+/// Cost: O(memory that was due at its start), and a few more runs.
 void Arena::carry_out(Purge& purge) noexcept {
   while (purge.run != no_chunk) {
     const bool is_purged = purge_chunks(purge);
@@ -92,8 +93,8 @@ void Arena::carry_out(Purge& purge) noexcept {
   }
 }
 
-/// Chooses dirty memory above the dirty limit, or what has been dirty for long; false if there is
-/// none, or if enough was chosen before.
+/// Chooses dirty memory beyond the dirty limit, or expired memory. False if there is none, or if
+/// enough was chosen before.
 bool Arena::choose_due(Purge& purge) const noexcept {
   purge.run = runs_.oldest_dirty_run();
   if (purge.run == no_chunk) {
@@ -120,14 +121,14 @@ bool Arena::choose_due(Purge& purge) const noexcept {
   return true;
 }
 
-/// The system call, for chunks that were taken out of the run map.
+/// Purges chunks that are out of the run map.
 bool Arena::purge_chunks(const Purge& purge) noexcept {
   return purge_memory(reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed)) +
                           std::size_t{purge.run} * chunk_bytes,
                       std::size_t{purge.chunks} * chunk_bytes);
 }
 
-/// The system call, counted if it succeeds.
+/// Makes the system call, and counts it if it succeeds.
 bool Arena::purge_memory(std::byte* start, std::size_t bytes) noexcept {
   const bool is_purged = os::interface().purge(start, bytes);
   if (is_purged) {
@@ -137,7 +138,7 @@ bool Arena::purge_memory(std::byte* start, std::size_t bytes) noexcept {
   return is_purged;
 }
 
-/// Puts back what was purged, or could not be, and tells the dirty limit.
+/// Puts the chunks back, purged or not, and notes the purge in the dirty limit.
 void Arena::end_purge(const Purge& purge, bool is_purged) noexcept {
   runs_.end_purge(purge.run, is_purged, now());
   note_sizes();
@@ -152,7 +153,7 @@ void Arena::end_purge(const Purge& purge, bool is_purged) noexcept {
   }
 }
 
-/// Purges as much as is dirty now, the oldest first; returns the bytes.
+/// Purges as many bytes as are dirty at its start, the oldest first; returns the purged bytes.
 std::size_t Arena::purge_everything() noexcept {
   const os::Lock purger(purger_mutex_);
   {
@@ -173,7 +174,7 @@ std::size_t Arena::purge_everything() noexcept {
   return purged_chunks * chunk_bytes;
 }
 
-/// Chooses the oldest dirty run, up to `most` chunks of it; false if there is none.
+/// Chooses at most `most` chunks of the oldest dirty run; false if there is none.
 bool Arena::begin_oldest_purge(Purge& purge, std::size_t most) noexcept {
   const os::Lock lock(mutex_);
   purge.run = runs_.oldest_dirty_run();

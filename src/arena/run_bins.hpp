@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: MIT
 //
-// RunBins: the free runs of one state, sorted by length into bins, with a bit per bin that is not
-// empty.
+// RunBins: the free runs of one state in bins by length, with a bit for each bin that is not empty.
 //
 //     bin      0   1   …  14 | 15     16     …  22     | 23     24     …
 //     chunks   1   2   …  15 | 16-17  18-19  …  30-31  | 32-35  36-39  …
 //              exact         | eight bins for each doubling
 //
 // This is the two-level segregated fit of Masmano, Ripoll, Crespo and Real, "TLSF: a new dynamic
-// memory allocator for real-time systems", ECRTS 2004, section 3, with the lists in the runs' tags.
-// The first bin that can hold a fit is looked through to a bounded depth, and in any later bin
-// every run fits (unless aligned more than a chunk), so a search has a constant bound. Among the
-// runs looked at in a bin the lowest address wins: that keeps the high end of the window free.
+// memory allocator for real-time systems", ECRTS 2004, section 3. Here the lists lie in the runs'
+// tags.
+//
+// A search examines a bounded number of runs in the first bin that may hold a fit. In every later
+// bin each run fits, unless the alignment is above a chunk. So the cost of a search is constant. Of
+// the runs that it examines in a bin it takes the lowest address: then the high end of the window
+// stays free.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +24,8 @@
 
 namespace slabmalloc {
 
-/// What is looked for: `chunks` in a row, the first at a multiple of `alignment` chunks of absolute
-/// address. `phase` is the number that chunk 0 has when chunks are counted from address 0.
+/// A request for `chunks` adjacent chunks; the first is at a multiple of `alignment` chunks from
+/// address 0. `phase` is the number of chunk 0 when chunks are counted from address 0.
 struct RunRequest {
   std::uint32_t chunks = 1;
   std::uint32_t alignment = 1;
@@ -36,14 +38,14 @@ struct RunRequest {
   }
 };
 
-/// Where in which free run a request can be met; none if `run` is no_chunk.
+/// A place for a request: the free run, and the first chunk. None if `run` is no_chunk.
 struct Placement {
   std::uint32_t run = no_chunk;
   std::uint32_t first = no_chunk;
   constexpr explicit operator bool() const noexcept { return run != no_chunk; }
 };
 
-/// How far to look: to a constant depth, or through everything that could fit.
+/// The depth of a search: constant, or every run that may fit.
 enum class SearchEffort : std::uint8_t { Bounded, Exhaustive };
 
 /// The bins of one state.
@@ -55,7 +57,8 @@ class RunBins {
     }
   }
 
-  /// The bin for runs of `chunks`. Pre: 1 <= chunks < 2^25.
+  /// The bin for runs of `chunks`.
+  /// Pre: 1 <= chunks < 2^25.
   static constexpr std::uint32_t bin_of(std::uint32_t chunks) noexcept {
     if (chunks < first_ranged) {
       return chunks - 1;
@@ -92,7 +95,8 @@ class RunBins {
     }
   }
 
-  /// A run that can serve `request`. Cost: constant if Bounded.
+  /// A run that can serve `request`.
+  /// Cost: constant if Bounded.
   Placement find(const RunTag* tags, const RunRequest& request,
                  SearchEffort effort) const noexcept {
     for (std::uint32_t bin = next_occupied(bin_of(request.chunks)); bin < bins;
@@ -104,8 +108,7 @@ class RunBins {
     return {};
   }
 
-  /// Calls visit(run) for the longest runs, to a bounded number of them: those of one bin in no
-  /// order.
+  /// Calls visit(run) for a bounded number of the longest runs; those of one bin in no order.
   template <class Visit>
   void visit_longest(const RunTag* tags, const Visit& visit) const noexcept {
     std::uint32_t seen = 0;
@@ -119,8 +122,8 @@ class RunBins {
     }
   }
 
-  /// True if every list holds runs of its bin and of `state` alone, linked both ways, and the bits
-  /// tell which bins are empty. `runs` is set to the number of runs in all lists.
+  /// True if every list holds only runs of its bin and of `state`, with correct links, and if the
+  /// bits tell which bins are empty. Sets `runs` to the number of runs in all lists.
   bool validate(const RunTag* tags, RunState state, std::uint32_t& runs) const noexcept {
     runs = 0;
     for (std::uint32_t bin = 0; bin < bins; ++bin) {

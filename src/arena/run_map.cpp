@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Who has which chunks: handing out, merging what was freed, the order of age, and invariants.
+// The run map: allocation, merging of freed runs, order of age, and invariants.
 #include "arena/run_map.hpp"
 
 namespace slabmalloc {
@@ -29,8 +29,9 @@ Placement RunMap::find(const RunRequest& request, SearchEffort effort) const noe
   return effort == SearchEffort::Exhaustive ? find_anywhere(request) : Placement{};
 }
 
-/// A placement over one of the longest dirty runs and free neighbours of it, clean ones too: the
-/// one that uses most of the dirty run. Cost: constant.
+/// A placement over one of the longest dirty runs and its free neighbours, clean ones included. It
+/// is the placement that uses most of the dirty run.
+/// Cost: constant.
 Placement RunMap::find_around_dirty(const RunRequest& request) const noexcept {
   Placement best;
   std::uint64_t most = 0;
@@ -38,7 +39,7 @@ Placement RunMap::find_around_dirty(const RunRequest& request) const noexcept {
     const std::uint32_t start = free_from(run, Tunables::search_reach);
     const std::uint32_t end = free_until(run, Tunables::search_reach);
     const std::uint32_t run_end = run + tags_[run].chunks;
-    // The run's end and as much before it as is asked for.
+    // The end of the run, and before it the rest of the request.
     const std::uint32_t wanted =
         run_end - start > request.chunks ? run_end - request.chunks : start;
     const std::uint64_t first = request.first_from(wanted);
@@ -54,7 +55,8 @@ Placement RunMap::find_around_dirty(const RunRequest& request) const noexcept {
   return best;
 }
 
-/// The lowest placement over free runs of either state. Cost: O(runs).
+/// The lowest placement over free runs of either state.
+/// Cost: O(runs).
 Placement RunMap::find_anywhere(const RunRequest& request) const noexcept {
   for (std::uint32_t run = 0; run < end_; run += tags_[run].chunks) {
     if (!is_free(tags_[run].state)) {
@@ -137,7 +139,7 @@ void RunMap::end_purge(std::uint32_t first, bool is_purged, std::uint32_t stamp)
   link_before(run, no_chunk);
 }
 
-/// The first chunk of the run that holds `chunk`, looked for from the run `first` on.
+/// The first chunk of the run that holds `chunk`, searched from the run `first` on.
 std::uint32_t RunMap::run_with(std::uint32_t chunk, std::uint32_t first) const noexcept {
   while (first + tags_[first].chunks <= chunk) {
     first += tags_[first].chunks;
@@ -145,7 +147,7 @@ std::uint32_t RunMap::run_with(std::uint32_t chunk, std::uint32_t first) const n
   return first;
 }
 
-/// The first of up to `reach` free runs in a row just before `run`; `run` if there is none.
+/// The first of at most `reach` adjacent free runs just before `run`; `run` if there is none.
 std::uint32_t RunMap::free_from(std::uint32_t run, std::uint32_t reach) const noexcept {
   for (; reach > 0 && run > 0 && is_free(tags_[run - 1].state); --reach) {
     run -= tags_[run - 1].chunks;
@@ -153,7 +155,8 @@ std::uint32_t RunMap::free_from(std::uint32_t run, std::uint32_t reach) const no
   return run;
 }
 
-/// The end of up to `reach` free runs in a row just after `run`; the run's own if there is none.
+/// The end of at most `reach` adjacent free runs just after `run`; the run's own end if there is
+/// none.
 std::uint32_t RunMap::free_until(std::uint32_t run, std::uint32_t reach) const noexcept {
   std::uint32_t end = run + tags_[run].chunks;
   for (; reach > 0 && end < end_ && is_free(tags_[end].state); --reach) {
@@ -162,8 +165,9 @@ std::uint32_t RunMap::free_until(std::uint32_t run, std::uint32_t reach) const n
   return end;
 }
 
-/// Takes the chunks from `first` to `end` out of the free runs that hold them, of which the one at
-/// `run` is the first; what is left on either side stays free. Clean if all of them were.
+/// Takes the chunks from `first` to `end` out of the free runs that hold them; `run` is the first
+/// of those runs. The rest on either side stays free. Returns Clean if all chunks were clean, else
+/// Dirty.
 RunState RunMap::take_free(std::uint32_t run, std::uint32_t first, std::uint32_t end) noexcept {
   RunState state = RunState::Clean;
   while (run < end) {
@@ -206,9 +210,9 @@ void RunMap::remove_free(std::uint32_t first) noexcept {
   count(state) -= tags_[first].chunks;
 }
 
-/// Files a run that was freed at `stamp`, merged with its dirty neighbours. The whole is as old as
-/// its oldest part: else a run that small pieces come and go from would never be old enough to be
-/// purged. Returns its first chunk.
+/// Files a run that was freed at `stamp`, and merges it with its dirty neighbours. Returns the
+/// first chunk of the whole, which is as old as its oldest part. Otherwise small allocations from a
+/// run would keep it too young to be purged.
 std::uint32_t RunMap::add_dirty(std::uint32_t first, std::uint32_t chunks,
                                 std::uint32_t stamp) noexcept {
   const bool left = first > 0 && tags_[first - 1].state == RunState::Dirty;
@@ -253,8 +257,8 @@ void RunMap::add_clean(std::uint32_t first, std::uint32_t chunks) noexcept {
   add_free(first, chunks, RunState::Clean);
 }
 
-/// Files a free run in state, age and place in the age list of the run that `origin` was the tag
-/// of.
+/// Files a free run with the state, the age and the place in the age list of the run with tag
+/// `origin`.
 void RunMap::put_back(std::uint32_t first, std::uint32_t chunks, const RunTag& origin) noexcept {
   add_free(first, chunks, origin.state);
   if (origin.state == RunState::Dirty) {
@@ -263,7 +267,7 @@ void RunMap::put_back(std::uint32_t first, std::uint32_t chunks, const RunTag& o
   }
 }
 
-/// Puts `run` before `next` in the age list; at its young end if that is no_chunk.
+/// Inserts `run` before `next` in the age list; at its young end if `next` is no_chunk.
 void RunMap::link_before(std::uint32_t run, std::uint32_t next) noexcept {
   const std::uint32_t previous = next == no_chunk ? youngest_ : tags_[next].age_previous;
   tags_[run].age_previous = previous;
@@ -281,7 +285,7 @@ void RunMap::unlink_age(std::uint32_t run) noexcept {
 
 bool RunMap::validate() const noexcept { return validate_tiling() && validate_ages(); }
 
-/// R1, R2, R3, R4, R6.
+/// Checks R1, R2, R3, R4 and R6.
 bool RunMap::validate_tiling() const noexcept {
   std::uint32_t counts[run_states] = {};
   std::uint32_t dirty_runs = 0;
@@ -317,7 +321,7 @@ bool RunMap::validate_tiling() const noexcept {
          clean_.validate(tags_, RunState::Clean, clean_binned) && clean_binned == clean_runs;  // R3
 }
 
-/// R5.
+/// Checks R5.
 bool RunMap::validate_ages() const noexcept {
   std::uint32_t chunks = 0;
   std::uint32_t previous = no_chunk;

@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: MIT
 //
-// RunTag: one chunk's part in the bookkeeping of runs. A run is a row of adjacent chunks that are
-// handed out, or free, together. Its first and its last chunk's tags are kept (Knuth's boundary
-// tags, The Art of Computer Programming 1, 2.5, algorithm C); what those between say means nothing:
+// RunTag: the entry of one chunk in the run map. A run is a row of adjacent chunks that are in use,
+// or free, together. Only the tags of its first and last chunk are valid; those between are
+// undefined. (Knuth's boundary tags, The Art of Computer Programming 1, 2.5, algorithm C.)
 //
 //     tags  | {InUse,3} | ? | {InUse,3} | {Dirty,1} | {Clean,2} | {Clean,2} | …
 //           '---- run of 3 chunks ------'  run of 1   '-- run of 2 chunks --'
 //
-// Tags are an array of their own, apart from the chunk records: they are written under the arena's
-// mutex and nowhere else, whereas a record belongs to whoever holds the chunk. They are also dense,
-// so that keeping a run costs 32 bytes of memory and no OS page of records.
+// Tags lie in their own array, apart from the chunk records. Only the holder of the arena's mutex
+// writes them, whereas a record belongs to the holder of the chunk. They are also dense: a run
+// costs 32 bytes of memory and no OS page of records.
 #pragma once
 
 #include <cstdint>
 
 namespace slabmalloc {
 
-/// What the chunks of a run are. 0 is what a fresh tag says.
+/// The state of all chunks of a run. A fresh tag holds 0.
 enum class RunState : std::uint32_t {
   None = 0,
-  InUse,     ///< Handed out.
-  Unusable,  ///< Not this arena's memory: a gap that something else is mapped in.
+  InUse,     ///< Allocated.
+  Unusable,  ///< Not this arena's memory: a gap with other mappings.
   Dirty,     ///< Free, backed by memory, contents unknown.
-  Clean,     ///< Free, every byte known to be zero, not backed by memory.
-  Purging,   ///< Was Dirty, is being purged now, and can be neither used nor merged meanwhile.
+  Clean,     ///< Free, all bytes known to be zero, not backed by memory.
+  Purging,   ///< Was Dirty and is being purged: neither allocation nor merging may use it.
 };
 
 constexpr bool is_free(RunState state) noexcept {
@@ -32,11 +32,10 @@ constexpr bool is_free(RunState state) noexcept {
 
 inline constexpr std::uint32_t run_states = 6;
 
-/// "No chunk" in links.
+/// The value of a link to no chunk.
 inline constexpr std::uint32_t no_chunk = ~std::uint32_t{0};
 
-/// The tag of the first or last chunk of a run. Links and stamp are kept in the first chunk's
-/// alone.
+/// The tag of the first or last chunk of a run. Only the first chunk's tag has links and a stamp.
 struct RunTag {
   RunState state = RunState::None;
   std::uint32_t chunks = 0;        ///< Length of the run.
@@ -44,7 +43,7 @@ struct RunTag {
   std::uint32_t bin_previous = 0;  ///< Free: the bin's list.
   std::uint32_t age_next = 0;      ///< Dirty: towards more recently freed runs.
   std::uint32_t age_previous = 0;  ///< Dirty: towards runs freed earlier.
-  std::uint32_t stamp = 0;         ///< Dirty: when it was freed, milliseconds, wrapping.
+  std::uint32_t stamp = 0;         ///< Dirty: the time of its free, in milliseconds; wraps around.
   std::uint32_t padding = 0;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Statistics of the arena: what it counts.
+// Statistics of the arena.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace slabmalloc {
 
-/// Large objects.
+/// Counters of large objects.
 template <class Number = std::size_t>
 struct LargeCounters {
   Number count{};
@@ -27,7 +27,7 @@ struct LargeCounters {
 };
 static_assert(has_entry_for_each_counter<LargeCounters<>>());
 
-/// What the arena notes as it goes.
+/// Counters that the arena updates as it works.
 template <class Number = std::size_t>
 struct ArenaCounters {
   Number dirty_bytes{};
@@ -54,8 +54,8 @@ struct ArenaCounters {
   };
 };
 
-/// A snapshot of the arena's counters. Taken without a lock: each number is right by itself, sums
-/// may be off by operations under way.
+/// A snapshot of the arena's counters, taken without a lock. Each number is right by itself; sums
+/// may be off by the operations in progress.
 struct ArenaStatistics : ArenaCounters<> {
   std::size_t committed_bytes = 0;
   std::size_t committed_peak_bytes = 0;

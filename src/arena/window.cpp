@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Where the arena lies: choosing its place, and mapping it piece by piece.
+// The window: the choice of its place, and its growth.
 #include "arena/window.hpp"
 
 #include "slabmalloc/base/bits.hpp"
@@ -12,19 +12,20 @@ namespace {
 constexpr bool wide = sizeof(void*) == 8;
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
-/// The data starts where a huge OS page could.
+/// The data starts at a boundary of huge OS pages.
 constexpr std::size_t data_alignment = 2 * mebibyte;
 
-/// Places that programs leave empty. The first lies in the lowest 2^38 bytes, all that the smallest
-/// 64-bit address spaces have, between a fixed-address program's heap and a relocatable program; it
-/// is application memory to the thread and memory sanitizers. The others serve where it is taken.
+/// Addresses that programs leave empty. The first lies below 2^38, the end of the smallest 64-bit
+/// address spaces. It is between the heap of a fixed-address program and a relocatable program. The
+/// thread and memory sanitizers treat it as application memory. The others serve where it is
+/// occupied.
 constexpr std::uintptr_t known_bases[] = {
     static_cast<std::uintptr_t>(wide ? 0x10'0000'0000u : 0x2000'0000u),
     static_cast<std::uintptr_t>(wide ? 0x2000'0000'0000u : 0x4000'0000u),
     static_cast<std::uintptr_t>(wide ? 0x3000'0000'0000u : 0x6000'0000u),
 };
-/// A window at a known place starts at one of so many distances from it, so that the place does not
-/// give addresses away.
+/// A window at a known address starts at one of this many distances from it, so that its address is
+/// hard to guess.
 constexpr std::uint64_t known_distances = wide ? 1024 : 1;
 constexpr std::size_t known_distance_step = 8 * mebibyte;
 
@@ -51,7 +52,7 @@ Growth Window::grow(std::uint32_t minimum) noexcept {
   if (os::interface().os_page_bytes() > chunk_bytes) {
     return {};
   }
-  // A program may bound itself at any time.
+  // A program may limit its address space at any time.
   is_bounded_ = os::interface().address_space_limit() != os::unlimited;
   return is_open_ ? grow_by_step(minimum) : open(minimum);
 }
@@ -95,8 +96,8 @@ Growth Window::open_at_known_place(std::uint32_t minimum) noexcept {
   return {};
 }
 
-/// Tries one place. On failure nothing stays mapped there, and if that fails too, the place is
-/// kept.
+/// Tries one address. On failure nothing stays mapped there; if the unmap fails too, the window
+/// keeps this address.
 Growth Window::open_at(std::uintptr_t base, std::size_t data_bytes,
                        std::uint32_t minimum) noexcept {
   place(base, data_bytes);
@@ -110,18 +111,18 @@ Growth Window::open_at(std::uintptr_t base, std::size_t data_bytes,
   return growth;
 }
 
-/// Lays the picture of the header comment over the address space from `base` on, a multiple of the
-/// OS page, and returns its length in bytes.
+/// Computes the layout of the header's picture from `base` on, a multiple of the OS page. Returns
+/// its length in bytes.
 std::size_t Window::place(std::uintptr_t base, std::size_t data_bytes) noexcept {
   limit_ = static_cast<std::uint32_t>(data_bytes / chunk_bytes);
   records_base_ = align_up(base, chunk_bytes);
   tags_base_ = align_up(records_base_ + limit_ * sizeof(Chunk), chunk_bytes) + chunk_bytes;
   data_base_ = align_up(tags_base_ + limit_ * sizeof(RunTag) + chunk_bytes, data_alignment);
-  // Wherever it starts, aligning takes no more than this.
+  // For every base, alignment adds at most this much.
   return data_base_ + data_bytes + data_alignment - base;
 }
 
-/// Takes a generous step if memory allows, else what is asked.
+/// Grows by a larger step if memory allows, else by `minimum`.
 Growth Window::grow_by_step(std::uint32_t minimum) noexcept {
   const std::uint32_t preferred = preferred_step();
   if (preferred > minimum) {
@@ -150,7 +151,7 @@ Growth Window::grow_by(std::uint32_t chunks) noexcept {
     if (new_end > limit_) {
       return {};
     }
-    // Over a gap the records follow the data, since it may be one of many to be tried.
+    // Over a gap the window maps the records after the data, since it may try many gaps.
     if (gap == 0 && !cover_metadata(new_end)) {
       return {};
     }
@@ -165,7 +166,7 @@ Growth Window::grow_by(std::uint32_t chunks) noexcept {
         data_bytes_ += bytes;
         return {gap, chunks};
       }
-      // Should this fail, it is one more foreign mapping to step over.
+      // If this fails, the window treats it as another foreign mapping to skip.
       os::interface().unmap(reinterpret_cast<void*>(address), bytes);
     }
     return {};
@@ -179,7 +180,7 @@ bool Window::cover_metadata(std::uint64_t chunks) noexcept {
          cover(tags_base_, tags_bytes_, count * sizeof(RunTag), tags_label);
 }
 
-/// Makes the part at `base` usable for `wanted` bytes, of which `usable` are so already.
+/// Makes the part at `base` usable for `wanted` bytes; the first `usable` bytes are usable already.
 bool Window::cover(std::uintptr_t base, std::size_t& usable, std::size_t wanted,
                    const char* label) noexcept {
   const std::size_t total = align_up(wanted, os::interface().os_page_bytes());
@@ -192,7 +193,7 @@ bool Window::cover(std::uintptr_t base, std::size_t& usable, std::size_t wanted,
   return true;
 }
 
-/// Gives back what cover() made usable at `base`; false if it cannot be.
+/// Unmaps the usable bytes at `base`; false if the kernel refuses.
 bool Window::uncover(std::uintptr_t base, std::size_t& usable) noexcept {
   if (usable != 0 && !os::interface().unmap(reinterpret_cast<void*>(base), usable)) {
     return false;
