@@ -34,9 +34,9 @@ struct Tunables {
   /// Dirty memory is purged after this time: if the program reuses memory sooner, it avoids a page
   /// fault. The arena also checks the large-object caches at this interval.
   std::uint32_t decay_milliseconds = pace_milliseconds;
-  /// A refault is a page fault, within this time, on memory that was purged as excess. With a higher
-  /// dirty limit that memory would still be dirty, since dirty memory decays no sooner. So this time
-  /// equals the default of the decay time.
+  /// A refault is a page fault, within this time, on memory that was purged as excess. With a
+  /// higher dirty limit that memory would still be dirty, since dirty memory decays no sooner. So
+  /// this time equals the default of the decay time.
   static constexpr std::uint32_t refault_milliseconds = pace_milliseconds;
 
   /// Chunks that one system call purges: 4 MiB. Other threads' purges wait for that call.
@@ -165,8 +165,8 @@ struct Tunables {
   /// Sizes up to this find their class by a look-up, the others by arithmetic. The table is
   /// thread-local, with a pointer for every 16 B: half a KiB.
   static constexpr std::size_t class_lookup_bytes = kibibyte;
-  /// calloc() writes to the OS pages of fresh memory up to this size: a page that is read first
-  /// costs two faults, and callers seldom read first. Larger blocks may be meant to be sparse.
+  /// calloc() writes to the OS pages of fresh memory up to this size: a page that is first read and
+  /// then written costs two faults. Larger blocks may be meant to be sparse.
   static constexpr std::size_t touched_zeroed_bytes = mebibyte;
 
   // ---- The operating system -------------------------------------------------------------------

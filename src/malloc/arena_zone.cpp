@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Opening a page in the chunk records, and asking the arena, then ended threads, for memory.
+// Opens a page in the chunk records, and requests memory from the arena and then from ended
+// threads.
 #include "malloc/arena_zone.hpp"
 
 #include "malloc/thread_zones.hpp"
@@ -20,7 +21,7 @@ void ArenaTable::open(Header* header, const SlotGeometry& geometry) noexcept {
 bool ArenaTable::purge_if_empty(Header* header) noexcept {
   const ChunkInfo info = Chunk::of(header)->snapshot();
   const std::uint32_t words = info.words();
-  // Acquire, with the release in RemoteFree::deliver(): what the freeing thread wrote into the slot comes first.
+  // Acquire, with the release in RemoteFree::deliver(): the freeing thread's writes come first.
   const auto freed_by_others = [&](std::uint32_t word) noexcept {
     const Word remote = header->remote(word, words).load(Order::acquire);
     return remote & ~header->local(word).load(Order::relaxed);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// The core over the arena: the page type whose meta-data is the arena's chunk records, the pager that
-// takes runs of chunks, and the zone that each thread of the process owns.
+// The core over the arena: a page type with its header in the arena's chunk records, a pager that
+// allocates runs of chunks, and the zone that each thread owns.
 //
 //   ArenaZone ──► SizeClass<ArenaPage> ──► Chunk record (header, bitmaps, info) beside the data
 //       │
 //       └── ArenaPager ──► process_arena
 //
-// Pages are one chunk for objects up to 8 KiB and eight for larger ones. The first chunk's record holds
-// header and bitmaps; further chunks lead to it.
+// A page has one chunk for objects up to 8 KiB and eight chunks for larger ones. The first chunk's
+// record holds header and bitmaps; further chunks lead to it.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,7 @@
 
 namespace slabmalloc {
 
-/// The frame table that the arena's chunk records are.
+/// A frame table over the arena's chunk records.
 struct ArenaTable {
   using Atomics = HardwareAtomics;
   using Header = PageHeader<Atomics>;
@@ -34,17 +34,18 @@ struct ArenaTable {
                ? chunk_bytes
                : Tunables::chunks_per_large_page * chunk_bytes;
   }
+  /// The header in the record of the chunk that holds `address`.
   /// Pre: `address` lies in the arena's window.
   static Header* header_of(const void* address) noexcept {
     return &process_arena.chunk_of(address)->header;
   }
-  /// The header of the page that holds `address`, or null where no page is. Any address may be asked.
+  /// The header of the page that holds `address`, which may be any; null where no page is.
   static Header* head_of(const void* address) noexcept {
     Chunk* chunk = process_arena.chunk_of(address);
     if (chunk == nullptr) {
       return nullptr;
     }
-    // A copy, since whoever frees the block twice at the same time may be ending what is there.
+    // A copy: a thread that frees the block twice at the same time may end the page.
     const ChunkInfo info = chunk->snapshot();
     if (info.kind == ChunkKind::SlabTail) {
       chunk = chunk->head(info);
@@ -56,17 +57,18 @@ struct ArenaTable {
     return process_arena.address_of(Chunk::of(header));
   }
   static void open(Header* header, const SlotGeometry& geometry) noexcept;
-  /// If others' frees leave no live object in a page: lets the operating system have the memory of what they
-  /// freed; else false. Pre: the page is queued on its owner's queue, and nobody drains it meanwhile. What its owner
-  /// has not drained it cannot issue; what it has freed itself it may issue at any moment, and keeps.
+  /// If other threads' frees emptied a page, purges the slots that they freed; else returns false.
+  /// The owner cannot issue a slot that it has not drained. It may issue its own freed slots at any
+  /// moment, so those keep their memory.
+  /// Pre: the page is on its owner's queue, and no thread drains it meanwhile.
   static bool purge_if_empty(Header* header) noexcept;
-  /// The arena clears the records when it takes the chunks back, so there is nothing to do.
+  /// Does nothing: the arena clears the records when it frees the chunks.
   static void close(Header*, const SlotGeometry&) noexcept {}
 };
 
 using ArenaPage = BesidePage<ArenaTable>;
 
-/// True if where a page has room for the start of one more slot there is a bit for that one, which is set.
+/// True if a bit is set beyond the last slot wherever a page has room for the start of one more.
 template <class SizeClasses>
 constexpr bool has_bit_beyond_last_slot() noexcept {
   for (std::uint32_t index = 0; index < SizeClasses::count; ++index) {
@@ -84,17 +86,17 @@ struct MallocSpec {
   static constexpr SizeClassSpec value{16, 16, 128, 4, 32 * 1024};
 };
 
-/// How the malloc configures a zone.
+/// The malloc's zone configuration.
 struct MallocConfig : CommonConfig {
   using SizeClasses = SizeClassTable<MallocSpec>;
   using Pages = PageKinds<PageKind<ArenaPage, SizeClasses::max_size>>;
-  /// Threads that sleep are looked after by others.
+  /// Other threads scavenge the zones of sleeping threads.
   template <class>
   using Queue = ScavengedQueue;
-  /// The arena keeps what was freed a moment ago, for all threads and classes.
+  /// The arena keeps recently freed memory, for all threads and classes.
   static constexpr std::uint32_t idle_pages_per_class = 0;
-  /// A free by the owner sees whether the address is that of a live block. Without that nothing but a
-  /// benchmark is built, which shows what it costs.
+  /// A free by the owner checks that the address is a live block. Only a benchmark turns this off,
+  /// to measure its cost.
 #ifdef SLABMALLOC_UNCHECKED
   static constexpr bool checked = false;
 #else
@@ -104,8 +106,8 @@ struct MallocConfig : CommonConfig {
 static_assert(MallocConfig::SizeClasses::validate(), "index_for() and size_of() disagree");
 static_assert(has_bit_beyond_last_slot<MallocConfig::SizeClasses>(), "ChunkInfo::slot_or_end_at()");
 
-/// Takes pages from the arena. Where the arena has none, memory that finished threads left behind is
-/// made free first.
+/// Allocates pages from the arena. If the arena has none, it first drains the zones of ended
+/// threads.
 struct ArenaPager {
   Frame allocate_frame(std::size_t bytes) noexcept;
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {

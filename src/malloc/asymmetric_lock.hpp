@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// AsymmetricLock: keeps an owner and its scavengers apart, and costs the owner two plain stores and a
-// load.
+// AsymmetricLock: excludes an owner and its scavengers from each other. It costs the owner two
+// plain stores and a load.
 //
-// An owner may sleep for ever with frees that other threads wait for. A scavenger is another thread
-// that takes care of them. The owner locks often and must not pay for an atomic operation; scavengers
-// lock rarely. So the scavenger pays for both: it executes the fence that a lock needs between "I am
-// in" and "are you?", and has every processor that runs the owner execute one too (membarrier).
+// An owner may sleep forever while it holds frees that other threads need. Scavengers are other
+// threads that handle those frees. The owner locks often, so it must not pay for an atomic
+// operation; scavengers lock rarely. So a scavenger pays for both sides. It executes the fence that
+// each side needs between "I hold it" and "do you hold it?", and membarrier makes every processor
+// that runs the owner execute one too.
 //
 //   owner                                       scavenger
 //   owner_holds = 1                             scavenger_holds: 0 → 1
@@ -15,9 +16,9 @@
 //   …                                           …
 //   owner_holds = 0                             scavenger_holds = 0
 //
-// The fence reaches the owner's processor before or after the owner's store. Before: the owner then
-// sees `scavenger_holds`. After: the scavenger sees `owner_holds`. Neither waits for the other: the
-// owner does without the lock, and a scavenger comes again.
+// The fence reaches the owner's processor before or after the owner's store. If before, the owner
+// sees `scavenger_holds`. If after, the scavenger sees `owner_holds`. Neither waits for the other:
+// the owner continues without the lock, and a scavenger tries again later.
 //
 // This is Dekker's algorithm with an asymmetric fence. (Dice, Huang and Yang, "Asymmetric Dekker
 // Synchronization", Sun Microsystems 2001; membarrier(2) of Linux; Goldblatt, "P1202: Asymmetric
@@ -30,21 +31,26 @@ namespace slabmalloc {
 
 class AsymmetricLock {
  public:
-  /// The owner's half for a single word: it shows that the owner is at one entry. The word by which
-  /// the owner learns of a scavenger is the entry's own.
+  /// The owner's half for a single entry: it shows that the owner is working on that entry. The
+  /// entry's own word tells the owner of a scavenger.
   class Mark {
    public:
     constexpr Mark() noexcept = default;
 
-    /// Thread: owner. What follows is not moved before it by the compiler.
+    /// Marks the entry. The compiler moves no later access before the mark.
+    /// Thread: owner.
     [[gnu::always_inline]] void set() noexcept {
       set_.store(true, Order::relaxed);
       compiler_fence();
     }
-    /// Thread: owner. Order: release, with the acquire in is_set(): the scavenger sees what was done.
+    /// Unmarks the entry.
+    /// Thread: owner.
+    /// Order: release, with the acquire in is_set(): the scavenger sees the owner's writes.
     [[gnu::always_inline]] void clear() noexcept { set_.store(false, Order::release); }
 
-    /// Thread: a scavenger, after its fence. Order: acquire, with the release in clear().
+    /// True while the owner works on the entry.
+    /// Thread: a scavenger, after its fence.
+    /// Order: acquire, with the release in clear().
     bool is_set() const noexcept { return set_.load(Order::acquire); }
 
    private:
@@ -55,10 +61,11 @@ class AsymmetricLock {
   AsymmetricLock(const AsymmetricLock&) = delete;
   AsymmetricLock& operator=(const AsymmetricLock&) = delete;
 
-  // ---- the owner; not recursive ------------------------------------------------------------------
+  // ---- the owner; not recursive -----------------------------------------------------------------
 
-  /// Locks; false if a scavenger holds the lock.
-  /// Order: acquire, with the release in unlock_scavenger(): the owner sees what the scavenger did.
+  /// Locks.
+  /// Order: acquire, with the release in unlock_scavenger(): the owner sees the scavenger's writes.
+  /// Fails: false; a scavenger holds the lock.
   [[gnu::always_inline]] bool try_lock_owner() noexcept {
     owner_holds_.store(true, Order::relaxed);
     compiler_fence();
@@ -69,17 +76,20 @@ class AsymmetricLock {
     return true;
   }
 
-  /// Order: release, with the acquire in try_lock_scavenger(): the scavenger sees what the owner did.
+  /// Unlocks.
+  /// Order: release, with the acquire in try_lock_scavenger(): the scavenger sees the owner's
+  /// writes.
   [[gnu::always_inline]] void unlock_owner() noexcept {
     owner_holds_.store(false, Order::release);
   }
 
-  // ---- scavengers: any thread but the owner ------------------------------------------------------
+  // ---- scavengers: any thread but the owner -----------------------------------------------------
 
-  /// Locks; false if the owner or another scavenger holds the lock. `fence()` makes every processor
-  /// that runs the owner execute a full fence, or returns false if it cannot.
-  /// Order: the exchange's acquire is paired with the release in unlock_scavenger(): one scavenger
-  /// sees what the one before did. The load's is paired with the release in unlock_owner().
+  /// Locks. `fence()` makes every processor that runs the owner execute a full fence; it returns
+  /// false if it cannot.
+  /// Order: the exchange acquires, with the release in unlock_scavenger(): a scavenger sees the
+  /// previous one's writes. The load acquires, with the release in unlock_owner().
+  /// Fails: false; the owner or another scavenger holds the lock, or the fence failed.
   template <class Fence>
   bool try_lock_scavenger(Fence&& fence) noexcept {
     if (scavenger_holds_.exchange(true, Order::acquire)) {
@@ -92,6 +102,7 @@ class AsymmetricLock {
     return false;
   }
 
+  /// Unlocks.
   /// Pre: try_lock_scavenger() returned true.
   void unlock_scavenger() noexcept { scavenger_holds_.store(false, Order::release); }
 

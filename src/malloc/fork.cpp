@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The handlers of fork.
+// The fork handlers.
 #include "malloc/fork.hpp"
 
 #include <pthread.h>
@@ -13,8 +13,8 @@ namespace slabmalloc {
 
 namespace {
 
-// A library that registered before this one has its handlers of fork run while the mutexes are
-// held, on the thread that holds them. They may allocate.
+// A library that registered earlier has its fork handlers run on this thread while this thread
+// holds the mutexes. Those handlers may allocate.
 
 void prepare_fork() noexcept {
   thread_zones.prepare_fork();

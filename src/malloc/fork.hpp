@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Fork: the heap's mutexes are held across one, so that the child finds all that is shared whole.
+// Fork: the heap's mutexes are held across a fork, so that the child finds all shared data
+// consistent.
 #pragma once
 
 #include "slabmalloc/base/atomics.hpp"
@@ -16,9 +17,11 @@ void register_fork_handlers() noexcept;
 
 }  // namespace detail
 
-/// From now on forks find the heap whole. Called before a thread's first allocation; the process's first comes before its
-/// second thread, since the C library allocates to make that. Not when the library is loaded: registering makes
-/// 130 KiB of the C library resident, for programs that never allocate in vain. It may allocate.
+/// Makes forks from now on keep the heap consistent. It may allocate.
+///
+/// A thread calls it before its first allocation. The process's first call comes before its second
+/// thread, since the C library allocates to create one. A call at load time would make 130 KiB of
+/// the C library resident, which is useless in a program that never allocates.
 /// Pre: no lock is held.
 inline void follow_forks() noexcept {
   if (!detail::forks_are_followed.load(Order::relaxed)) [[unlikely]] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The process heap's slow paths: whatever the calling thread's zone cannot do at once.
+// Slow paths of the process heap: requests that the calling thread's zone cannot serve at once.
 #include "malloc/heap.hpp"
 
 #include "malloc/fork.hpp"
@@ -11,11 +11,11 @@ namespace slabmalloc::heap {
 
 namespace {
 
-/// The slot of a page that an address is the first byte of.
+/// A page, and its slot that starts at an address.
 struct Place {
   ArenaTable::Header* page = nullptr;       ///< Null: the address lies in no page of slots.
-  ChunkInfo info;                           ///< What the page's record says.
-  std::uint32_t slot = ChunkInfo::no_slot;  ///< no_slot: the address lies elsewhere in its page.
+  ChunkInfo info;                           ///< The info in the page's record.
+  std::uint32_t slot = ChunkInfo::no_slot;  ///< no_slot: no slot starts at the address.
 
   std::size_t slot_bytes() const noexcept { return SizeClasses::size_of(info.class_index); }
   bool is_live() const noexcept {
@@ -23,12 +23,12 @@ struct Place {
   }
 };
 
-/// The calling thread's zone, made if need be; null where it can have none.
+/// The calling thread's zone, created if it has none; null if that fails.
 ArenaZone* own_zone() noexcept {
   return thread_heap.zone != &empty_zone ? thread_heap.zone : thread_zones.acquire();
 }
 
-/// Reports an address that is not the first byte of a large object.
+/// Reports the free of an address that is not the first byte of a large object.
 [[gnu::cold]] void report_no_large_object(const void* address, LargeFree answer) noexcept {
   switch (answer) {
     case LargeFree::Freed:
@@ -45,13 +45,14 @@ ArenaZone* own_zone() noexcept {
   }
 }
 
-/// The record of the chunk that holds an address outside of what the calling thread knows of the window, or null.
+/// The record of an address outside of the thread's view of the window, after an update of that
+/// view; null if the window does not hold it.
 [[gnu::noinline]] Chunk* look_further(const void* address) noexcept {
   thread_heap.window = process_arena.view();
   return thread_heap.window.chunk_of(address);
 }
 
-/// Finds what slot begins at `address`. Any address may be asked.
+/// The slot that starts at `address`, which may be any.
 [[gnu::always_inline]] inline Place find(const void* address) noexcept {
   Chunk* chunk = thread_heap.window.chunk_of(address);
   if (chunk == nullptr) {
@@ -61,7 +62,7 @@ ArenaZone* own_zone() noexcept {
     }
   }
   std::uint32_t offset = offset_in_chunk(address);
-  // A copy, since whoever frees the block twice at the same time may be ending what is there.
+  // A copy: a thread that frees the block twice at the same time may end the page.
   ChunkInfo info = chunk->snapshot();
   if (info.kind == ChunkKind::SlabTail) {
     offset += info.chunks_to_head * static_cast<std::uint32_t>(chunk_bytes);
@@ -74,7 +75,7 @@ ArenaZone* own_zone() noexcept {
   return {&chunk->header, info, info.slot_at(offset)};
 }
 
-/// Reports an address in a page of slots that is not the first byte of a live one.
+/// Reports an address in a page of slots that is not the first byte of a live slot.
 [[gnu::cold]] void report_not_live(const Place& place, const void* address) noexcept {
   if (place.slot == ChunkInfo::no_slot) {
     report_misuse({MisuseKind::MisalignedFree, address, place.slot_bytes(), 0});
@@ -83,7 +84,8 @@ ArenaZone* own_zone() noexcept {
   }
 }
 
-/// The bytes of the large object that begins at `address`. Fails: there is none, reported; then 0.
+/// The bytes of the large object that starts at `address`.
+/// Fails: 0 if there is none, after a report.
 std::size_t large_bytes(const void* address) noexcept {
   const std::size_t bytes = process_arena.large_usable_bytes(address);
   if (bytes == 0) {
@@ -98,18 +100,17 @@ void* allocate_of_class(std::uint32_t index) noexcept {
                          : thread_zones.allocate_late(index, 0, false);
 }
 
-/// Makes free what was freed anywhere, before memory is declared exhausted; true if memory went back to the
-/// arena.
+/// Drains all frees before memory is declared exhausted; true if memory returned to the arena.
 bool drain_everything() noexcept {
   const bool others = thread_zones.drain_all();
   return (thread_heap.zone != &empty_zone && thread_heap.zone->trim() != 0) || others;
 }
 
-/// The slow calls that come often though a thread asks the arena for nothing, and how often what they stand for is:
-/// an allocation that claims slots for up to 64, a free that may be of another thread's block and was not merged.
+/// Frequent slow calls that need nothing from the arena, with the weight of each. An allocation
+/// claims up to 64 slots. A free may be of another thread's block that could not be merged.
 enum class SlowCall : std::uint32_t { Free = 1, Allocation = Tunables::calls_per_claim };
 
-/// True every so many calls: then zones and dirty memory are to be looked after, if nobody has done so for a while.
+/// True once in Tunables::calls_per_look calls. Then zones and dirty memory may need scavenging.
 [[gnu::always_inline]] inline bool is_time_to_look(SlowCall call) noexcept {
   static constinit thread_local std::uint32_t calls = 0;
   calls += static_cast<std::uint32_t>(call);
@@ -120,7 +121,8 @@ enum class SlowCall : std::uint32_t { Free = 1, Allocation = Tunables::calls_per
   return true;
 }
 
-/// Looks after the calling thread's zone, then after others'. What is found may be reported, to a handler that allocates.
+/// Drains the calling thread's zone, then scavenges the others if due. This may report misuse to a
+/// handler that allocates.
 [[gnu::cold, gnu::noinline]] void look_after_zones() noexcept {
   if (thread_heap.zone != &empty_zone && thread_heap.zone->has_remote_frees()) {
     thread_heap.zone->drain_some();
@@ -144,12 +146,13 @@ Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
   return extent;
 }
 
-/// Moves `had_bytes` in `block` to `moved`, a block of `bytes`, and gives that. If it is null, since memory is exhausted:
-/// `block` itself where it is large enough, else null.
+/// Copies `had_bytes` of `block` to `moved`, a block of `bytes`, frees `block` and returns `moved`.
+/// A null `moved` means that memory is exhausted: it then returns `block` if that is large enough,
+/// else null.
 [[gnu::always_inline]] inline void* move(void* block, std::size_t had_bytes, void* moved,
                                          std::size_t bytes) noexcept {
   if (moved == nullptr) [[unlikely]] {
-    // Programs take it for granted that making a block smaller works.
+    // Programs assume that shrinking a block succeeds.
     return bytes <= had_bytes ? block : nullptr;
   }
   __builtin_memcpy(moved, block, had_bytes < bytes ? had_bytes : bytes);
@@ -157,15 +160,15 @@ Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
   return moved;
 }
 
-/// Writes to each of the operating system's pages of `block`, whose bytes are zero. Who calls calloc seldom reads first
-/// and never writes: read, a fresh page is mapped to the one page of zeroes, and the first write then costs a second
-/// fault and has to stop every CPU that runs the process for its TLB entry.
+/// Writes to each OS page of `block`, whose bytes are zero. Few callers of calloc read a page and
+/// never write it. A read maps a fresh page to the shared page of zeros. The first write then costs
+/// a second fault and a TLB shootdown on every CPU that runs the process.
 void* map_for_writing(void* block, std::size_t bytes) noexcept {
   constexpr std::uintptr_t least_os_page_bytes = 4096;
   const auto first = reinterpret_cast<std::uintptr_t>(block);
   for (std::uintptr_t address = first; address < first + bytes;
        address = (address | (least_os_page_bytes - 1)) + 1) {
-    // Volatile, since writing what is there already is the point.
+    // Volatile, since the compiler may remove a store of the same value.
     *reinterpret_cast<volatile std::byte*>(address) = std::byte{0};
   }
   return block;
@@ -179,7 +182,7 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
   return bytes <= Tunables::touched_zeroed_bytes ? map_for_writing(block, bytes) : block;
 }
 
-/// Begins anew afterwards, for the zone may have changed.
+/// Restarts the allocation afterwards, since the thread's zone may have changed.
 [[gnu::cold, gnu::noinline]] void* look_and_allocate(std::size_t bytes) noexcept {
   look_after_zones();
   return allocate(bytes);
@@ -259,7 +262,8 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
 
 namespace {
 
-/// Frees what is not to be merged with frees of its neighbours. `page` is as in deallocate_slow().
+/// Frees a block that does not merge with frees of its neighbours. `page` is as in
+/// deallocate_slow().
 [[gnu::noinline]] void deallocate_apart(void* block, ArenaTable::Header* page) noexcept {
   if (thread_heap.zone != &empty_zone) {
     const ChunkInfo info = Chunk::of(page)->snapshot();
@@ -292,14 +296,14 @@ namespace {
   if (place.slot != ChunkInfo::no_slot) {
     thread_heap.zone->finish_free(outcome, place.page, place.info.class_index, place.slot, block);
   } else {
-    // The fast path takes the room after the last slot for the start of one more.
+    // The fast path accepts the start of one more slot after the last one.
     report_not_live(place, block);
   }
 }
 
 namespace {
 
-/// As reallocate(), of what is no slot.
+/// As reallocate(), for a large object.
 [[gnu::noinline]] void* reallocate_large(void* block, std::size_t bytes, std::size_t alignment) noexcept {
   const std::size_t had_bytes = large_bytes(block);
   if (had_bytes == 0) {
@@ -359,7 +363,7 @@ std::size_t trim() noexcept {
   thread_zones.trim_late();
   thread_zones.drain_all();
   thread_zones.purge_all();
-  // The arena may purge while it takes pages back: then its own trim() has that much less to do.
+  // The arena may purge while it frees these pages; its own trim() then has less to purge.
   const std::size_t purged_bytes = process_arena.purged_bytes() - purged_before;
   return purged_bytes + process_arena.trim();
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// The process heap: what every entry point (libc's functions, operator new, the C interface) is made of.
-// It keeps errno and throws nothing; the entry points add what their standards ask for.
+// The process heap, on which every entry point builds: libc's functions, operator new and the C
+// interface. It preserves errno and never throws. The entry points add the rules of their
+// standards.
 //
 //   size ≤ 32 KiB   the calling thread's zone
 //   above           the arena's large objects
 //
-// A free needs no size: the chunk record of the address tells page, class and slot.
+// A free needs no size: the chunk record of the address gives page, class and slot.
 #pragma once
 
 #include <cstddef>
@@ -17,22 +18,23 @@
 
 namespace slabmalloc {
 
-/// The zone of threads that have none. It owns nothing and never will.
+/// The zone of threads that have none. It never owns a page.
 [[gnu::visibility("hidden")]] extern constinit ArenaZone empty_zone;
 
-/// What the fast paths read, as the calling thread knows it: in one place, and written by no other thread.
+/// The calling thread's data for the fast paths, in one place. No other thread writes it.
 struct ThreadHeap {
   static constexpr std::size_t direct_bytes = Tunables::class_lookup_bytes;
   static constexpr std::size_t direct_step = 16;
 
   ArenaZone* zone;    ///< Never null.
-  WindowView window;  ///< As far as it reached when this thread last met a block outside of it.
+  WindowView window;  ///< A copy; the thread updates it when it meets a block outside of it.
   /// The class of every multiple of direct_step bytes.
   ArenaClass* classes[direct_bytes / direct_step + 1] = {};
 
   constexpr explicit ThreadHeap(ArenaZone& empty) noexcept : zone(&empty) { serve_from(empty); }
 
-  /// The class of blocks of `bytes`. Pre: bytes <= direct_bytes.
+  /// The class of blocks of `bytes`.
+  /// Pre: bytes <= direct_bytes.
   [[gnu::always_inline]] ArenaClass* class_for(std::size_t bytes) const noexcept {
     return classes[(bytes + direct_step - 1) / direct_step];
   }
@@ -52,27 +54,28 @@ namespace heap {
 using SizeClasses = MallocConfig::SizeClasses;
 
 inline constexpr std::size_t max_class_bytes = SizeClasses::max_size;
-/// The alignment of every block.
+/// The alignment of every block in bytes.
 inline constexpr std::size_t minimum_alignment = 16;
 
-// The slow paths, in heap.cpp.
-/// A block of `bytes`, of which allocate_fast() had none. Pre: `size_class` is class_for(bytes).
+// Slow paths, in heap.cpp.
+/// Allocates a block of `bytes` after allocate_fast() found none.
+/// Pre: `size_class` is class_for(bytes).
 void* allocate_slow(std::size_t bytes, ArenaClass* size_class) noexcept;
-/// Frees any block, as if this thread knew nothing of it. A null pointer is none.
+/// Frees any block, without the thread's view of it. A null pointer is allowed.
 void deallocate_any(void* block) noexcept;
-/// A free that is no plain one of the calling thread's own. `page` is the header in the record of the chunk
+/// Frees a block that the fast path cannot free. `page` is the header in the record of the chunk
 /// that holds the block.
 void deallocate_slow(void* block, ArenaTable::Header* page) noexcept;
-/// After a free by the owner that did more or less than free a slot. It finds the page again, so that the
-/// fast path has little to keep.
+/// Completes an owner's free that has a special outcome. It searches for the page again, so that
+/// the fast path keeps few registers.
 void finish_deallocate(void* block, FreeOutcome outcome) noexcept;
 
-/// The calling thread's class of blocks of `bytes`, or null where those belong to none.
+/// The calling thread's class of blocks of `bytes`; null where no class holds them.
 [[gnu::always_inline]] inline ArenaClass* class_for(std::size_t bytes) noexcept {
   if (bytes <= ThreadHeap::direct_bytes) [[likely]] {
     ArenaClass* const size_class = thread_heap.class_for(bytes);
     if (size_class == nullptr) {
-      __builtin_unreachable();  // The compiler need not test what it was not told.
+      __builtin_unreachable();  // Saves the compiler a test.
     }
     return size_class;
   }
@@ -80,12 +83,13 @@ void finish_deallocate(void* block, FreeOutcome outcome) noexcept;
   return index != SizeClasses::no_class ? &thread_heap.zone->class_at(index) : nullptr;
 }
 
-/// A block of `size_class` if that has one at hand, else null.
+/// A block of `size_class` if the class has one ready, else null.
 [[gnu::always_inline]] inline void* allocate_fast(ArenaClass* size_class) noexcept {
   return size_class != nullptr ? size_class->allocate_fast() : nullptr;
 }
 
-/// A block of `bytes`, aligned to minimum_alignment; null if memory is exhausted. Of 0 bytes, too.
+/// Allocates a block of `bytes`, which may be 0, aligned to minimum_alignment.
+/// Fails: null if memory is exhausted.
 [[gnu::always_inline]] inline void* allocate(std::size_t bytes) noexcept {
   ArenaClass* const size_class = class_for(bytes);
   void* block = allocate_fast(size_class);
@@ -95,15 +99,16 @@ void finish_deallocate(void* block, FreeOutcome outcome) noexcept;
 /// As allocate(), at a multiple of `alignment`, a power of two.
 void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept;
 
-/// As allocate_aligned(), all zero.
+/// As allocate_aligned(), with all bytes zero.
 void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignment) noexcept;
 
-/// Bytes from the start of its chunk to `block`.
+/// Bytes from the start of the chunk to `block`.
 [[gnu::always_inline]] inline std::uint32_t offset_in_chunk(const void* block) noexcept {
   return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(block) % chunk_bytes);
 }
 
-/// Frees a block; a null pointer is none. Misuse is reported to the hook.
+/// Frees a block; a null pointer is allowed.
+/// Fails: reports misuse to the hook.
 [[gnu::always_inline]] inline void deallocate(void* block) noexcept {
   const ThreadHeap& mine = thread_heap;
   Chunk* chunk = mine.window.chunk_of(block);
@@ -126,16 +131,18 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
   deallocate_slow(block, &chunk->header);
 }
 
-/// Makes a block one of `bytes`, moved if need be; null if memory is exhausted: then it is untouched.
-/// Pre: neither a null pointer nor 0 bytes; the block is at a multiple of `alignment`, a power of two, and stays
-/// at one. Fails: misuse of `block`, reported; then null.
+/// Resizes a block to `bytes`, and moves it if necessary; returns its address.
+/// Pre: `block` is not null and `bytes` is not 0. The block is at a multiple of `alignment`, a
+/// power of two, and stays at one.
+/// Fails: null if memory is exhausted, and the block is untouched; null after a report of misuse.
 void* reallocate(void* block, std::size_t bytes, std::size_t alignment = minimum_alignment) noexcept;
 
-/// The bytes that may be used of a block. Fails: misuse of `block`, reported; then 0.
+/// The usable bytes of a block.
+/// Fails: 0 after a report of misuse.
 std::size_t usable_bytes(const void* block) noexcept;
 
-/// Delivers and takes in remote frees, and gives what is empty back to the operating system; the bytes
-/// given back, what other threads gave back meanwhile included.
+/// Delivers and drains remote frees, and returns empty memory to the operating system. Returns the
+/// bytes given back, also those by other threads meanwhile.
 std::size_t trim() noexcept;
 
 }  // namespace heap

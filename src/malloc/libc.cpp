@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The C library's allocation functions, all of them, over the process heap. What they add to it: errno,
-// checks for overflow, and each standard's words on sizes and alignments.
+// All allocation functions of the C library, over the process heap. They add errno, checks for
+// overflow, and each standard's rules on sizes and alignments.
 #include <errno.h>
 #include <malloc.h>
 #include <stdint.h>
@@ -17,7 +17,7 @@ namespace heap = slabmalloc::heap;
 
 namespace {
 
-/// Sets errno where `block` is null, and passes it on.
+/// Sets errno if `block` is null, and returns `block`.
 [[gnu::always_inline]] inline void* or_enomem(void* block) noexcept {
   if (block == nullptr) [[unlikely]] {
     errno = ENOMEM;
@@ -25,7 +25,7 @@ namespace {
   return block;
 }
 
-/// Apart from malloc(), so that its fast path needs no stack frame.
+/// Separate from malloc(), so that its fast path needs no stack frame.
 [[gnu::noinline]] void* allocate_or_enomem(size_t bytes, slabmalloc::ArenaClass* size_class) noexcept {
   return or_enomem(heap::allocate_slow(bytes, size_class));
 }
@@ -62,7 +62,7 @@ void* realloc(void* block, size_t bytes) noexcept {
     return malloc(bytes);
   }
   if (bytes == 0) {
-    // As the C library does it: programs rely on it.
+    // As the C library does: programs rely on it.
     heap::deallocate(block);
     return nullptr;
   }
@@ -99,7 +99,7 @@ void* aligned_alloc(size_t alignment, size_t bytes) noexcept {
 }
 
 void* memalign(size_t alignment, size_t bytes) noexcept {
-  // Any alignment may be asked here; the next power of two is one that serves it.
+  // A caller may ask for any alignment; the next power of two serves it.
   if (alignment > SIZE_MAX / 2 + 1) {
     errno = EINVAL;
     return nullptr;
@@ -131,13 +131,13 @@ size_t malloc_usable_size(void* block) noexcept {
 
 void cfree(void* block) noexcept { heap::deallocate(block); }
 
-/// C23: as free(); the size is a promise of the caller's that nothing depends on.
+/// C23: as free(). The size is a promise of the caller that nothing depends on.
 void free_sized(void* block, size_t) noexcept { heap::deallocate(block); }
 void free_aligned_sized(void* block, size_t, size_t) noexcept { heap::deallocate(block); }
 
 int malloc_trim(size_t) noexcept { return heap::trim() != 0 ? 1 : 0; }
 
-/// There is nothing to tune by this interface: known parameters are accepted, others refused.
+/// This interface tunes nothing: it accepts known parameters and refuses others.
 int mallopt(int parameter, int) noexcept {
   switch (parameter) {
     case M_MXFAST:
@@ -171,7 +171,7 @@ struct mallinfo2 mallinfo2() noexcept {
 
 struct mallinfo mallinfo() noexcept {
   const struct mallinfo2 wide = mallinfo2();
-  // The fields are int, as they were when memory was small: they stop at the largest one.
+  // The fields are int, so larger values become INT32_MAX.
   const auto narrow = [](size_t value) {
     return value < INT32_MAX ? static_cast<int>(value) : INT32_MAX;
   };

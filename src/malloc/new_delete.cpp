@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The replaceable operators new and delete over the process heap. This library needs libc alone, so what
-// the C++ runtime supplies is looked up weakly, that which compiled code needs for `catch` included: a
-// program without it never throws.
+// The replaceable operators new and delete over the process heap. This library needs libc alone, so
+// it finds the C++ runtime through weak symbols, also the ones that a compiled `catch` needs. A
+// program without that runtime never throws.
 #include <errno.h>
 #include <stdlib.h>
 
@@ -26,7 +26,7 @@ __asm__(
 
 namespace {
 
-/// Calls the program's new-handler; false if there is none. It may throw.
+/// Calls the program's new-handler, which may throw; false if there is none.
 bool call_new_handler() {
   const std::new_handler handler =
       _ZSt15get_new_handlerv != nullptr ? _ZSt15get_new_handlerv() : nullptr;
@@ -56,7 +56,7 @@ bool call_new_handler() {
   return nullptr;
 }
 
-/// Apart from operator new, so that its fast path needs no stack frame.
+/// Separate from operator new, so that its fast path needs no stack frame.
 [[gnu::noinline]] void* allocate_slow_or_throw(std::size_t bytes,
                                                slabmalloc::ArenaClass* size_class) {
   if (void* block = heap::allocate_slow(bytes, size_class)) {
@@ -85,7 +85,7 @@ void* allocate_aligned_or_throw(std::size_t bytes, std::align_val_t alignment) {
   throw_bad_alloc();
 }
 
-/// The nothrow forms ask the handler too; that it gives up by throwing is null to their callers.
+/// The nothrow forms also call the handler; if it throws, they return null.
 [[gnu::noinline, gnu::cold]] void* retry_with_handler_or_null(std::size_t bytes,
                                                               std::size_t alignment) noexcept {
   try {
@@ -102,7 +102,7 @@ void* allocate_or_null(std::size_t bytes, std::size_t alignment) noexcept {
 
 }  // namespace
 
-/// The operators of this library under names that nothing replaces.
+/// Second names for this library's operators, which no program replaces.
 extern "C" {
 [[gnu::visibility("hidden")]] void* slabmalloc_own_new(std::size_t bytes);
 [[gnu::visibility("hidden")]] void* slabmalloc_own_aligned_new(std::size_t bytes,
@@ -118,7 +118,7 @@ __asm__(
 
 namespace {
 
-/// True if the program brings an operator new of its own, which the nothrow form must then use.
+/// True if the program has its own operator new; the nothrow form must then call it.
 bool is_replaced() noexcept {
   void* (*const current)(std::size_t) = &::operator new;
   return current != &slabmalloc_own_new;
@@ -142,8 +142,9 @@ void* replaced_new_or_null(std::size_t bytes, Alignment... alignment) noexcept {
 
 #pragma GCC visibility push(default)
 
-// A program may replace some of these. The language has every other form go through the one it replaced,
-// so all but the first of each kind call by the public name, which the loader binds to the replacement.
+// A program may replace some of these, and the language requires every other form to call the
+// replacement. So all but the first of each kind call the public name, which the loader binds to
+// it.
 
 void* operator new(std::size_t bytes) { return allocate_or_throw(bytes); }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// The option table: each option's name, kind, bounds and meaning. From it come
+// The option table: each option's name, kind, bounds and meaning. It is the source of
 //
 //     read_options()                       options.cpp: parsing, validation, `help`
 //     docs/OPTIONS.md, docs/slabmalloc.7   documents/option_documents.cpp, by target docs-options
 //
-// A new option is one line here and the member that it sets: of Tunables if it is a number or a
-// size, else of Options. Its default is the default of that member.
+// A new option needs one entry here and the member that it sets. Numbers and sizes are members of
+// Tunables, all others of Options. The member's default is the option's default.
 //
 //     kind      value                                  example
 //     Flag      none                                   huge_pages
@@ -49,10 +49,10 @@ struct Path {
   char (Options::*member)[Options::path_bytes];
 };
 
-/// A word that a list may have.
+/// A word that a list accepts.
 struct Word {
   const char* name;
-  std::uint32_t bit;  ///< Stands for it in the member of the list.
+  std::uint32_t bit;  ///< The word's bit in the list's member.
   const char* meaning;
 };
 
@@ -71,7 +71,7 @@ struct List {
 
 struct Help {};
 
-/// One of the above.
+/// One of the kinds above.
 class OptionKind {
  public:
   constexpr OptionKind(Flag kind) noexcept : tag_(Tag::Flag), flag_(kind) {}
@@ -81,7 +81,7 @@ class OptionKind {
   constexpr OptionKind(List kind) noexcept : tag_(Tag::List), list_(kind) {}
   constexpr OptionKind(Help kind) noexcept : tag_(Tag::Help), help_(kind) {}
 
-  /// Calls `work` with the kind as what it is.
+  /// Calls `work` with the kind's own type.
   template <class Work>
   constexpr auto visit(Work&& work) const noexcept {
     switch (tag_) {
@@ -128,7 +128,7 @@ struct Option {
   const char* name;
   OptionKind kind;
   const char* meaning;             ///< A sentence for `help`.
-  const char* details;             ///< The documents go on with it. `Code` is in backquotes.
+  const char* details;             ///< Further sentences in the documents. `Code` is in backquotes.
   const char* old_name = nullptr;  ///< Another name, from an earlier version.
 };
 

@@ -7,7 +7,7 @@ namespace slabmalloc {
 
 namespace {
 
-/// Appends a size in the largest unit of which it is a multiple.
+/// Appends a size in the largest unit that divides it.
 void append_size(Phrase& phrase, std::size_t bytes) noexcept {
   constexpr const char* units[] = {"", "K", "M", "G"};
   std::size_t unit = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Reading SLABMALLOC_OPTIONS by the option table, and telling what is wrong in it.
+// Reads SLABMALLOC_OPTIONS by the option table, and reports errors in it.
 #include "malloc/options.hpp"
 
 #include <string.h>
@@ -24,7 +24,7 @@ struct Span {
   const char* begin;
   std::size_t bytes;
 
-  /// The bytes that a message shows: what comes after them must fit its line, too.
+  /// The bytes that a message shows: the rest of the message must fit its line too.
   int shown_bytes() const noexcept {
     return static_cast<int>(bytes < most_shown ? bytes : most_shown);
   }
@@ -33,7 +33,8 @@ struct Span {
   bool is(const char* word) const noexcept {
     return word != nullptr && strlen(word) == bytes && memcmp(begin, word, bytes) == 0;
   }
-  /// Takes off the part before the first `separator`, and that; all of it if there is none.
+  /// Removes the part before the first `separator`, and the separator; the whole text if there is
+  /// none.
   Span take_until(char separator) noexcept {
     const auto* const end = static_cast<const char*>(memchr(begin, separator, bytes));
     const Span part{begin, end != nullptr ? static_cast<std::size_t>(end - begin) : bytes};
@@ -54,7 +55,7 @@ struct Entry {
   bool has_value;
 };
 
-/// A line on stderr about what stands in SLABMALLOC_OPTIONS.
+/// A line on stderr about SLABMALLOC_OPTIONS.
 using Line = Text<1024>;
 
 void print(const Line& line) noexcept { line.write(STDERR_FILENO); }
@@ -74,8 +75,8 @@ void print_help() noexcept {
   text.write(STDERR_FILENO);
 }
 
-/// Reads decimal digits at the start of `text` and takes them off. False if there are none, or if
-/// the number is too large for its type.
+/// Removes decimal digits from the start of `text` and reads them into `number`.
+/// Fails: false if there are none, or if the number is too large for its type.
 bool take_number(Span& text, std::uint64_t& number) noexcept {
   std::size_t digits = 0;
   number = 0;
@@ -91,7 +92,7 @@ bool take_number(Span& text, std::uint64_t& number) noexcept {
   return digits != 0;
 }
 
-/// The factor that a unit stands for, in either case; 0 if it is none.
+/// The factor of a unit, in either case; 0 if it is no unit.
 std::uint64_t factor_of(Span unit) noexcept {
   constexpr const char* units[] = {"", "kK", "mM", "gG"};
   if (unit.bytes == 0) {
@@ -176,7 +177,8 @@ bool set(const Help&, const Entry& entry) noexcept {
   return !entry.has_value;
 }
 
-/// Insertions, deletions and replacements from `from` to `to` (Wagner and Fischer, JACM 1974).
+/// The fewest insertions, deletions and replacements from `from` to `to` (Wagner and Fischer, "The
+/// String-to-String Correction Problem", JACM 1974).
 std::size_t edit_distance(Span from, const char* to) noexcept {
   constexpr std::size_t longest = 32;
   const std::size_t columns = strlen(to);
@@ -201,7 +203,7 @@ std::size_t edit_distance(Span from, const char* to) noexcept {
   return row[columns];
 }
 
-/// The option whose name, or old name, is nearest to `name`; null if none is near.
+/// The option with the name, or old name, nearest to `name`; null if none is near.
 const Option* nearest_to(Span name) noexcept {
   constexpr std::size_t too_far = 4;
   const Option* nearest = nullptr;
@@ -230,7 +232,7 @@ void tell_unknown(const Entry& entry) noexcept {
   print(line);
 }
 
-/// Ends a line with the value that the option has now.
+/// Ends a line with the option's value now.
 void print_with_value(Line& line, const Option& option) noexcept {
   const Phrase value = value_in(option, options, tunables);
   line.append("%s%s\n", value.size() != 0 ? "; using " : "", value.data());
@@ -252,7 +254,7 @@ void tell_repeated(const Option& option) noexcept {
   print_with_value(line, option);
 }
 
-/// Reads SLABMALLOC_OPTIONS entry by entry.
+/// Reads the entries of SLABMALLOC_OPTIONS.
 class Reader {
  public:
   void read(Span text) noexcept {

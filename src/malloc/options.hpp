@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Options: the choices of SLABMALLOC_OPTIONS, a list of `name` or `name:value` separated by commas.
-// option_table.hpp says which there are; numbers and sizes among them are tunables (tunables.hpp).
+// Options: the choices in SLABMALLOC_OPTIONS, a list of `name` or `name:value` separated by commas.
+// option_table.hpp lists them. Numbers and sizes among them are tunables (tunables.hpp).
 #pragma once
 
 #include <cstddef>
@@ -15,19 +15,20 @@ enum StatsPart : std::uint32_t { stats_totals = 1, stats_classes = 2, stats_json
 struct Options {
   static constexpr std::size_t path_bytes = 1024;
 
-  std::uint32_t stats = 0;        ///< These parts are written on stderr at exit.
-  char stats_file[path_bytes]{};  ///< A line of JSON is appended there at exit; empty: nowhere.
+  std::uint32_t stats = 0;        ///< The parts written to stderr at exit.
+  char stats_file[path_bytes]{};  ///< A file that gets a line of JSON at exit; empty: none.
   bool huge_pages = false;        ///< The system may use huge pages for the heap.
-  bool scavenging = true;         ///< Others scavenge zones of sleeping threads, by membarrier.
+  bool scavenging = true;         ///< Threads scavenge the zones of sleeping threads, by
+                                  ///< membarrier.
 
   bool wants_statistics() const noexcept { return stats != 0 || stats_file[0] != '\0'; }
 };
 
-/// The options in force: the defaults until read_options().
+/// The options in use: the defaults until read_options().
 [[gnu::visibility("hidden")]] extern constinit Options options;
 
-/// Reads `text` into `options` and `tunables`; null is no text. A wrong entry is told on stderr and
-/// skipped: its option stays as it was.
+/// Reads `text`, which may be null, into `options` and `tunables`.
+/// Fails: reports a wrong entry on stderr and skips it; its option stays as it was.
 void read_options(const char* text) noexcept;
 
 }  // namespace slabmalloc

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Counting the process heap and putting the numbers into words; the line that ends a misuse.
+// Counts the process heap and prints the numbers; prints the line that ends a misuse.
 #include "malloc/report.hpp"
 
 #include <errno.h>
@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::uint32_t class_count = heap::SizeClasses::count;
 
-/// What was counted when counting started.
+/// The counts at the start of counting.
 constinit ProcessStatistics start{};
 
 /// Adds up a page: its slots, and those in neither bitmap.
@@ -31,7 +31,8 @@ void add_page(ClassStatistics& one, const Chunk& record, const ChunkInfo& info) 
     const Word remote = header.remote(word, words).load(Order::relaxed);
     // Bits beyond the last slot are set.
     free += count_ones(local | remote);
-    // Freed by others, and not taken in by the owner yet, who counts what it takes in.
+    // Other threads freed these and the owner has not drained them. The owner counts what it
+    // drains.
     one.remote_frees += count_ones(remote & ~local);
   }
   ++one.pages;
@@ -70,7 +71,7 @@ ProcessStatistics count_parts() noexcept {
   for (std::uint32_t index = 0; index < class_count; ++index) {
     ClassStatistics& one = sum.classes[index];
     one.object_size = heap::SizeClasses::size_of(index);
-    // What threads do now may be seen in part.
+    // An operation in progress may be counted in part.
     one.allocations = one.allocations > one.used ? one.allocations : one.used;
     one.frees = one.allocations - one.used;
   }
@@ -81,12 +82,12 @@ const char* program_name() noexcept {
   return program_invocation_short_name != nullptr ? program_invocation_short_name : "?";
 }
 
-/// True if there is something to say of a size class.
+/// True if the size class has anything to report.
 bool was_used(const ClassStatistics& one) noexcept {
   return one.allocations != 0 || one.pages != 0;
 }
 
-/// The bytes of a report with every counter at its longest: its name, 20 digits and what stands
+/// The bytes of a report with every counter at its longest: its name, 20 digits and the punctuation
 /// between them.
 template <class Counters>
 constexpr std::size_t longest_report() noexcept {
@@ -134,7 +135,7 @@ void append_json_classes(Report& text, const ProcessStatistics& sum) noexcept {
   }
 }
 
-/// The line of JSON.
+/// Appends the line of JSON.
 void append_json(Report& text, const ProcessStatistics& sum) noexcept {
   text.append("{\"version\":\"%d.%d.%d\",\"pid\":%u,\"program\":", version_major, version_minor,
               version_patch, os::interface().process_id());
@@ -159,8 +160,8 @@ void append_list(Report& text, const char* title, const Counters& counters) noex
   });
 }
 
-/// Appends a line for each size class that was used, below the names of its counters. Widths of
-/// formats make the columns: TextLine, which makes those of slabinfo.hpp, is for kernels.
+/// Appends a line for each used size class, below the names of its counters. printf widths align
+/// the columns. A kernel has no printf, so slabinfo.hpp uses TextLine instead.
 void append_class_table(Report& text, const ProcessStatistics& sum) noexcept {
   text.append("size classes\n");
   for_each_counter<ClassStatistics>(

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Report: the process heap in numbers, and these numbers as text, JSON and XML.
+// Report: the numbers of the process heap, as text, JSON and XML.
 //
-// Live objects are read off the bitmaps of all pages and allocations off the zones' counters;
-// neither stops the threads that go on allocating meanwhile. The numbers are exact when none does.
+// Live objects come from the bitmaps of all pages, and allocations from the zones' counters.
+// Neither stops the threads that allocate meanwhile. The numbers are exact when no thread
+// allocates.
 #pragma once
 
 #include <stdio.h>
@@ -18,7 +19,7 @@
 
 namespace slabmalloc {
 
-/// The sums over all size classes and large objects, and what only a process has.
+/// The sums over all size classes and large objects, and the totals that only a process has.
 struct ProcessTotals : Turnover {
   std::size_t live_objects = 0;
   std::size_t live_bytes = 0;
@@ -35,26 +36,30 @@ struct ProcessTotals : Turnover {
 };
 static_assert(has_entry_for_each_counter<ProcessTotals>());
 
-/// The whole process.
+/// The numbers of the whole process.
 struct ProcessStatistics : ProcessTotals {
   ClassStatistics classes[heap::SizeClasses::count];
   ArenaStatistics arena;
 };
 
-/// A snapshot. Thread: any. Cost: O(committed memory).
+/// A snapshot of these numbers.
+/// Thread: any.
+/// Cost: O(committed memory).
 ProcessStatistics process_statistics() noexcept;
 
-/// Makes this moment the start of all totals: the child of a fork reports its own calls only.
+/// Starts all totals again now: the child of a fork reports only its own calls.
 void start_counting_anew() noexcept;
 
 /// Writes `parts` of the statistics, bits of StatsPart, to file descriptor `descriptor`.
 void print_statistics(int descriptor,
                       std::uint32_t parts = stats_totals | stats_classes) noexcept;
 
-/// Appends the statistics to the file `path` as one line of JSON; false if it cannot be written.
+/// Appends the statistics to the file `path` as one line of JSON.
+/// Fails: false if the file cannot be written.
 bool append_json(const char* path) noexcept;
 
-/// Writes the statistics as malloc_info() does; false if the stream fails.
+/// Writes the statistics in the format of malloc_info().
+/// Fails: false if the stream fails.
 bool print_xml(FILE* stream) noexcept;
 
 /// The misuse hook of the process heap: one line on stderr, then abort().

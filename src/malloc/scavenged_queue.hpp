@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// ScavengedQueue: a remote-free queue whose owner may sleep for ever.
+// ScavengedQueue: a remote-free queue whose owner may sleep forever.
 //
-// Others' frees in the queued pages cannot be issued before the owner drains them. Until then a
-// scavenger may let the operating system have their memory. A lock keeps the two apart; a page that a
-// scavenger has purged stays queued, in a list of its own:
+// The owner cannot issue the slots that others freed in queued pages before it drains those pages.
+// Until then a scavenger may purge the slots' memory. A lock excludes owner and scavenger from each
+// other. A purged page stays queued, in its own list:
 //
 //   pushed ──► taken ──scavenge──► purged
-//                ▲ └─────────────► unpurged ┐   looked at again when all others were looked at
+//                ▲ └─────────────► unpurged ┐   checked again after all others
 //                └──────────────────────────┘   the owner takes the purged pages last
 #pragma once
 
@@ -20,18 +20,19 @@
 
 namespace slabmalloc {
 
-/// Held while any queue is scavenged. An owner that must drain everything sleeps on it. It cannot
-/// spin: a scavenger on the processor of a more urgent owner does not run before that one sleeps.
+/// Held while any queue is scavenged. An owner that must drain everything sleeps on it: if it spun
+/// at a higher priority, a scavenger on its processor could never run.
 [[gnu::visibility("hidden")]] extern constinit os::Mutex scavenger_mutex;
 
-/// The queue policy of the malloc's zones. Thread: the owner, where nothing else is said.
+/// The queue policy of the malloc's zones.
+/// Thread: the owner, unless stated otherwise.
 class ScavengedQueue : public RemoteFreeQueue<HardwareAtomics> {
  public:
   using Lock = AsymmetricLock;
 
   constexpr ScavengedQueue() noexcept = default;
 
-  /// Locks; false if a scavenger holds the lock. The owner may lock once more from within.
+  /// Locks, also from within; false if a scavenger holds the lock.
   bool try_lock() noexcept {
     if (depth_ == 0 && !lock_.try_lock_owner()) [[unlikely]] {
       return false;
@@ -44,7 +45,8 @@ class ScavengedQueue : public RemoteFreeQueue<HardwareAtomics> {
       lock_.unlock_owner();
     }
   }
-  /// Locks, and sleeps while a scavenger holds the lock. Pre: the caller holds no scavenger_mutex.
+  /// Locks, and sleeps while a scavenger holds the lock.
+  /// Pre: the caller does not hold scavenger_mutex.
   void lock() noexcept {
     if (!try_lock()) [[unlikely]] {
       const os::Lock scavengers(scavenger_mutex);
@@ -53,7 +55,8 @@ class ScavengedQueue : public RemoteFreeQueue<HardwareAtomics> {
     }
   }
 
-  /// Takes one queued page off, or null. Pre: locked.
+  /// Takes one queued page, or null.
+  /// Pre: locked.
   Header* take() noexcept {
     Header* page = taken_.load(Order::relaxed);
     if (page == nullptr) {
@@ -72,28 +75,31 @@ class ScavengedQueue : public RemoteFreeQueue<HardwareAtomics> {
     return page;
   }
 
-  /// False if take() would find a page. Thread: any; a hint.
+  /// False if take() would find a page. A hint.
+  /// Thread: any.
   bool is_empty() const noexcept {
     return !has_unscavenged() && unpurged_.load(Order::relaxed) == nullptr &&
            purged_.load(Order::relaxed) == nullptr;
   }
 
-  // ---- scavengers: any thread but the owner ------------------------------------------------------
+  // ---- scavengers: any thread but the owner -----------------------------------------------------
 
   /// True if scavenge() would find a page. A hint.
   bool has_unscavenged() const noexcept { return !RemoteFreeQueue::is_empty(); }
 
-  /// True if the owner has taken a page off since this was asked last. A hint.
+  /// True if the owner has taken a page since the last such call. A hint.
   bool has_taken_since() noexcept {
     const bool result = has_taken_.load(Order::relaxed);
     has_taken_.store(false, Order::relaxed);
     return result;
   }
 
-  /// Calls `purge(Header*)` for the next `most` queued pages and remembers those for which it returns
-  /// true; for none if the owner holds the lock, or without a fence. Nobody drains them meanwhile.
-  /// `fence` is as in AsymmetricLock::try_lock_scavenger(). True if all pages were looked at; the next
-  /// call then begins anew. Pre: the caller holds scavenger_mutex.
+  /// Calls `purge(Header*)` for the next `most` queued pages, and lists those for which it returns
+  /// true as purged. No thread drains them meanwhile. `fence` is as in
+  /// AsymmetricLock::try_lock_scavenger(). Returns true after the last page; the next call then
+  /// starts again.
+  /// Pre: the caller holds scavenger_mutex.
+  /// Fails: true, without a call of `purge`, if the owner holds the lock or the fence fails.
   template <class Fence, class Purge>
   bool scavenge(Fence&& fence, std::uint32_t most, Purge&& purge) noexcept {
     if (!lock_.try_lock_scavenger(fence)) {
@@ -124,10 +130,10 @@ class ScavengedQueue : public RemoteFreeQueue<HardwareAtomics> {
   template <class T>
   using Cell = HardwareAtomics::Cell<T>;
 
-  Cell<Header*> unpurged_;  ///< Locked. Looked at, and not purged.
+  Cell<Header*> unpurged_;  ///< Locked. Checked, but not purged.
   Cell<Header*> purged_;    ///< Locked.
   Cell<bool> has_taken_{false};
-  std::uint32_t depth_ = 0;  ///< How often the owner has locked.
+  std::uint32_t depth_ = 0;  ///< The number of the owner's nested locks.
   AsymmetricLock lock_;
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What happens once when the library is loaded and once when the process ends. The heap works before and
-// after: only what options ask for and reports of misuse depend on it.
+// The work at load time and at exit. The heap works before and after: only options and reports of
+// misuse depend on this file.
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -16,11 +16,11 @@ namespace slabmalloc {
 
 namespace {
 
-/// A second way to stderr for the summary, since many programs close theirs before they end.
+/// A duplicate of stderr for the statistics, since many programs close theirs before they end.
 class KeptStderr {
  public:
   void keep() noexcept {
-    // Beyond the numbers that shells and scripts use themselves.
+    // Above the numbers that shells and scripts use.
     constexpr int least_descriptor = 100;
     descriptor_ = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, least_descriptor);
     if (descriptor_ >= 0 && fstat(descriptor_, &file_) != 0) {
@@ -28,8 +28,8 @@ class KeptStderr {
     }
   }
 
-  /// stderr if it is open, else what was kept of it if the program has not closed that too: then
-  /// the number may be another file's. -1: there is neither.
+  /// stderr if it is open, else the duplicate; -1 if both are closed. The program may have closed
+  /// the duplicate and reused its number, so this compares the files.
   int descriptor() const noexcept {
     struct stat now = {};
     if (fcntl(STDERR_FILENO, F_GETFD) >= 0) {
@@ -47,10 +47,10 @@ class KeptStderr {
 
 constinit KeptStderr kept_stderr;
 
-/// Before the constructors of the program, which may start threads.
+/// Runs before the program's constructors, which may start threads.
 [[gnu::constructor(101)]] void start() noexcept {
   set_misuse_handler(&report_misuse_and_abort);
-  // Not from the environment of whoever called a set-user-id program.
+  // A set-user-id program must not read options from its caller's environment.
   read_options(secure_getenv("SLABMALLOC_OPTIONS"));
   if (options.huge_pages) {
     os::replace_interface(os::huge_page_interface);
@@ -60,7 +60,7 @@ constinit KeptStderr kept_stderr;
   }
 }
 
-/// After the destructors of the program, as far as the loader's order goes.
+/// Runs after the program's destructors, as far as the loader's order permits.
 [[gnu::destructor(101)]] void finish() noexcept {
   if (options.stats != 0) {
     print_statistics(kept_stderr.descriptor(), options.stats);

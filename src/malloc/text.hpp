@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Text: a line or a report put together in place and written at once, without allocating.
+// Text: a line or a report, built in place and written at once, without an allocation.
 //
-// The malloc has a C library, whose formats compilers check; TextLine is for kernels, which have none.
+// The malloc has a C library, whose printf formats compilers check. A kernel has none and uses
+// TextLine.
 #pragma once
 
 #include <stdarg.h>
@@ -14,7 +15,7 @@
 
 namespace slabmalloc {
 
-/// Up to `Capacity` bytes of text; what does not fit is left out.
+/// At most `Capacity` bytes of text; the excess is dropped.
 template <std::size_t Capacity>
 class Text {
  public:
@@ -29,7 +30,7 @@ class Text {
     }
   }
 
-  /// Writes all of it with one call of the operating system where that takes it.
+  /// Writes the text, with one system call if the file accepts all of it.
   void write(int descriptor) const noexcept { os::interface().write(descriptor, bytes_, size_); }
 
   const char* data() const noexcept { return bytes_; }

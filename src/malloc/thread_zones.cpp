@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The life of the zones: made, parked, drained, adopted, and carried across a fork.
+// The life of the zones: creation, parking, draining, adoption and forks.
 #include "malloc/thread_zones.hpp"
 
 #include <pthread.h>
@@ -17,13 +17,14 @@ namespace {
 
 constinit ArenaPager pager;
 
-/// The calling thread gave up its zone: it is about to end.
+/// The calling thread has parked its zone: it is about to end.
 constinit thread_local bool zone_was_parked = false;
 
-/// The calling thread holds the late mutex. What it finds in the late zone may be misuse, of which a handler hears.
+/// The calling thread holds the late mutex. It may report misuse to a handler then.
 constinit thread_local bool holds_late_mutex = false;
 
-/// Holds the late mutex for a scope. Pre: the calling thread does not hold it.
+/// Holds the late mutex for a scope.
+/// Pre: the calling thread does not hold it.
 class LateLock {
  public:
   explicit LateLock(os::Mutex& mutex) noexcept : lock_(mutex) { holds_late_mutex = true; }
@@ -48,7 +49,7 @@ ArenaZone* ThreadZones::acquire() noexcept {
   }
   follow_forks();
   if (thread_heap.zone != &empty_zone) {
-    return thread_heap.zone;  // That allocated.
+    return thread_heap.zone;  // follow_forks() allocated.
   }
   ThreadZone* const mine = borrow();
   if (mine == nullptr) {
@@ -77,7 +78,7 @@ ThreadZone* ThreadZones::borrow() noexcept {
 
 void* ThreadZones::allocate_late(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept {
   if (holds_late_mutex) {
-    return nullptr;  // In a handler, and there is no memory for another zone.
+    return nullptr;  // In a handler, without memory for another zone.
   }
   const LateLock lock(late_mutex_);
   ThreadZone* const one = late();
@@ -88,7 +89,8 @@ void* ThreadZones::allocate_late(std::uint32_t index, std::size_t bytes, bool ze
   return object;
 }
 
-/// The late zone, or null if memory is exhausted. Pre: the late mutex is held.
+/// The late zone; null if memory is exhausted.
+/// Pre: the late mutex is held.
 ThreadZone* ThreadZones::late() noexcept {
   if (late_ == nullptr) {
     const os::Lock lock(mutex_);
@@ -143,12 +145,12 @@ ThreadZone* ThreadZones::create() noexcept {
   unused_ += sizeof(ThreadZone);
   unused_bytes_ -= sizeof(ThreadZone);
   one->next_registered = registered_.load(Order::relaxed);
-  // Pairs with the acquire in for_each(): whoever sees the zone sees it whole.
+  // Pairs with the acquire in for_each(): a thread that sees the zone sees it complete.
   registered_.store(one, Order::release);
   return one;
 }
 
-/// Without a key zones stay with their ended threads: memory is lost, nothing else.
+/// Without a key, ended threads keep their zones. That wastes memory but is otherwise harmless.
 bool ThreadZones::make_exit_key() noexcept {
   pthread_key_t key = 0;
   has_exit_key_ = pthread_key_create(&key, &ThreadZones::thread_ends) == 0;
@@ -156,8 +158,8 @@ bool ThreadZones::make_exit_key() noexcept {
   return has_exit_key_;
 }
 
-/// Drains the zone that was parked or drained longest ago; the bytes that went back to the arena. No
-/// mutex is held meanwhile, since what is found may have to be reported.
+/// Drains the zone that was parked or drained longest ago; returns the bytes returned to the arena.
+/// It holds no mutex while it drains, since it may report misuse.
 std::size_t ThreadZones::drain_one() noexcept {
   ThreadZone* one = nullptr;
   {
@@ -192,7 +194,7 @@ bool ThreadZones::drain_all() noexcept {
   return freed_bytes != 0;
 }
 
-/// Calls `work(ThreadZone&)` for the zones that are not the calling thread's.
+/// Calls `work(ThreadZone&)` for the zones of other threads.
 template <class Work>
 void ThreadZones::for_each_other(Work&& work) noexcept {
   for (ThreadZone* one = registered_.load(Order::acquire); one != nullptr;
@@ -203,8 +205,8 @@ void ThreadZones::for_each_other(Work&& work) noexcept {
   }
 }
 
-/// Delivery comes after the mutex of scavenging, since a client's handler may have to hear of misuse. A fork in between
-/// loses those frees to the child.
+/// Delivers a zone's buffered frees after it has released the scavengers' mutex, since it may
+/// report misuse to a handler. A fork in between loses those frees to the child.
 void ThreadZones::deliver_for(ThreadZone& one) noexcept {
   if (!options.scavenging || !one.zone.buffered_frees().holds_some()) {
     return;
@@ -217,7 +219,7 @@ void ThreadZones::deliver_for(ThreadZone& one) noexcept {
   buffered.deliver();
 }
 
-/// Looks at a bounded number of queued pages, since the owner may be waiting; true if none is left to look at.
+/// Checks a bounded number of queued pages, since the owner may be waiting; true if none is left.
 bool ThreadZones::purge_some_for(ThreadZone& one) noexcept {
   if (!options.scavenging || !one.zone.queue().has_unscavenged()) {
     return true;

@@ -1,32 +1,35 @@
 // SPDX-License-Identifier: MIT
 //
-// ThreadZones: which thread owns which zone, from the first allocation of a thread to its end and
-// beyond.
+// ThreadZones: the owner of each zone, from a thread's first allocation until after its end.
 //
 //                first allocation                 thread's end
 //   (no zone) ───────────────────► owned by it ───────────────► parked
-//                                       ▲                         │  │ drained by whoever
-//                                       └──── next new thread ────┘  └ needs memory
+//                                       ▲                         │  │ drained by a thread
+//                                       └──── next new thread ────┘  └ that needs memory
 //
-// A thread's zone is found through `thread_heap`. It is never null: a thread without a zone has the
-// empty zone, which owns no page, so that both fast paths fall through to their slow ones. A thread
-// that only frees never gets a zone: its frees are remote.
+// A thread finds its zone through `thread_heap`, which is never null. A thread without a zone has
+// the empty zone, which owns no page, so both of its fast paths fall through to the slow ones. A
+// thread that only frees never gets a zone: its frees are remote.
 //
-// A thread that allocates after its zone was parked (in the destructor of a thread-local object, say)
-// shares the late zone with others like it, under a mutex.
+// A thread may allocate after its zone was parked, for example in the destructor of a thread-local
+// object. Such threads share the late zone, under a mutex.
 //
-// Zones are never destroyed: pages and remote frees lead to their owners by address.
+// Zones are never destroyed: pages and remote frees refer to their owners by address.
 //
-// A thread may sleep for ever with frees of others' objects in its zone, and with others' frees of its own on its
-// queue. So others scavenge its zone, deliver the former, and let the operating system have the memory of pages
-// of which the latter left nothing: on trim(), before memory is declared exhausted (the former alone), and every
-// tunables.scavenge_milliseconds by whoever asks for pages, claims slots or frees others' blocks.
+// A thread may sleep forever. Then its zone may hold buffered frees of other threads' objects, and
+// its queue may hold other threads' frees of its own objects. So other threads scavenge its zone:
+// they deliver the buffered frees, and purge the pages that the queued frees emptied. They do so
 //
-// Locks, in this order: late mutex, scavengers' mutex, registry mutex, the arena's
-// purger's, the arena's, the direct map's. A parked
-// zone is touched by whoever took it off the list under the registry mutex. Across a fork all are held, so the
-// child finds them whole; zones of threads that the child does not have are abandoned: frees to them
-// stay safe, their free slots are lost.
+//   - on trim()
+//   - before memory is declared exhausted (delivery only)
+//   - every tunables.scavenge_milliseconds, in a thread that requests pages, claims slots or frees
+//     other threads' blocks
+//
+// Locks, in this order: late mutex, scavengers' mutex, registry mutex, the arena's purger's, the
+// arena's, the direct map's. A thread that takes a parked zone off the list, under the registry
+// mutex, may use it alone. A fork holds all of them, so that the child finds them consistent. The
+// child abandons the zones of threads that it does not have: frees to them stay safe, but their
+// free slots are lost.
 #pragma once
 
 #include <cstddef>
@@ -48,7 +51,7 @@ struct ThreadZone {
   ThreadZone* next_registered = nullptr;  ///< Written once, before the zone is published.
   ThreadZone* next_parked = nullptr;      ///< Registry mutex.
   State state = State::Owned;             ///< Registry mutex.
-  bool had_remote_frees = false;                  ///< At the last scavenge_if_due(). Scavengers' mutex.
+  bool had_remote_frees = false;                  ///< At the last scavenge. Scavengers' mutex.
 };
 
 /// All zones of the process.
@@ -58,37 +61,44 @@ class ThreadZones {
   ThreadZones(const ThreadZones&) = delete;
   ThreadZones& operator=(const ThreadZones&) = delete;
 
-  /// Gives the calling thread a zone: a parked one or a new one. Null if memory is exhausted, or if the
-  /// thread's zone was parked already: then the late zone is to be used.
+  /// Gives the calling thread a zone, parked or new.
+  /// Fails: null if memory is exhausted, or if the thread's zone is parked; use the late zone then.
   ArenaZone* acquire() noexcept;
 
-  /// A zone that no thread has, for its owner to park() it again; null if memory is exhausted.
+  /// A zone that no thread owns; the caller must park() it again.
+  /// Fails: null if memory is exhausted.
   ThreadZone* borrow() noexcept;
-  /// Gives back what is free in a zone that is no thread's any more, and makes it the next one's. Thread: its owner.
+  /// Frees the empty pages of a zone whose thread has ended, and makes the zone available to the
+  /// next one.
+  /// Thread: its owner.
   void park(ThreadZone& ended) noexcept;
 
-  /// An object of class `index` from the late zone, or null. Zeroed if asked, `bytes` of it.
+  /// Allocates an object of class `index` from the late zone, with `bytes` zeroed if `zeroed`.
+  /// Fails: null if memory is exhausted.
   void* allocate_late(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept;
 
-  /// Every few calls, takes in what was freed to one parked zone; at times, scavenging all zones.
+  /// Once in a few calls, drains one parked zone; then scavenges all zones if due.
   void drain_some() noexcept;
-  /// Delivers what zones have gathered and takes in what was freed to parked ones; true if memory went back to the arena.
+  /// Delivers the buffered frees of other zones, then drains parked zones; true if memory returned
+  /// to the arena.
   bool drain_all() noexcept;
 
-  /// Delivers the frees that other threads' zones have gathered.
+  /// Delivers the buffered frees of other threads' zones.
   void deliver_all() noexcept;
-  /// Purges the pages of other threads' zones that others' frees have emptied.
+  /// Purges the pages of other threads' zones that remote frees have emptied.
   void purge_all() noexcept;
-  /// If nobody has done so for tunables.scavenge_milliseconds: deliver_all(), purge_all() for the
-  /// zones that have not looked at their queue since, and the arena's decay(). Cost: that of reading
-  /// a clock, else.
+  /// Scavenges, unless a thread has done so within tunables.scavenge_milliseconds. It runs the
+  /// arena's decay() and deliver_all(). It purges for the zones that have taken no page from their
+  /// queue since.
+  /// Cost: one read of the clock if not due.
   void scavenge_if_due() noexcept;
 
-  /// Gives the empty pages of the late zone back to the arena.
+  /// Returns the empty pages of the late zone to the arena.
   void trim_late() noexcept;
 
-  /// Calls `visitor(const ArenaZone&)` for every zone there ever was. Thread: any. What the visitor may
-  /// read of a zone that it does not own is what is said to be readable from any thread.
+  /// Calls `visitor(const ArenaZone&)` for every zone that ever existed. Of another thread's zone
+  /// it may read only the data that is documented as readable from any thread.
+  /// Thread: any.
   template <class Visitor>
   void for_each(Visitor&& visitor) const noexcept {
     for (const ThreadZone* one = registered_.load(Order::acquire); one != nullptr;
@@ -97,9 +107,9 @@ class ThreadZones {
     }
   }
 
-  /// Where the owner of `zone` puts large objects that it frees.
+  /// The cache for large objects that the owner of `zone` frees.
   static LargeCache& large_cache_of(const ArenaZone& zone) noexcept {
-    // Zones lie one after another.
+    // Zones are adjacent in memory.
     return process_arena.large_cache_of(reinterpret_cast<std::uintptr_t>(&zone) / sizeof(ThreadZone));
   }
 
@@ -133,17 +143,17 @@ class ThreadZones {
   HardwareAtomics::Cell<std::size_t> threads_{0};
   HardwareAtomics::Cell<std::uint32_t> requests_{0};
   HardwareAtomics::Cell<std::uint32_t> scavenged_at_{0};  ///< Milliseconds.
-  std::byte* unused_ = nullptr;  ///< Zones are carved from chunks; what is left of the newest.
+  std::byte* unused_ = nullptr;  ///< The rest of the newest chunk; zones are carved from chunks.
   std::size_t unused_bytes_ = 0;
   unsigned exit_key_ = 0;
   bool has_exit_key_ = false;
-  ThreadZone* late_ = nullptr;  ///< The late zone, once there was need for it. Late mutex.
+  ThreadZone* late_ = nullptr;  ///< The late zone, once a thread needed it. Late mutex.
 };
 
 [[gnu::visibility("hidden")]] extern constinit ThreadZones thread_zones;
 
-/// For as long as it lives the calling thread has another zone: whatever it does is apart from what it was about in its
-/// own, or in the late one. For calls of handlers, which may come in the middle of either.
+/// Gives the calling thread another zone for a scope. A handler may run in the middle of an
+/// operation on the thread's own zone or on the late one, and must not use either.
 class OtherZone {
  public:
   OtherZone() noexcept;
@@ -153,7 +163,8 @@ class OtherZone {
 
  private:
   ArenaZone* const own_;
-  ThreadZone* const other_;  ///< Null if memory is exhausted: then the thread has none, and gets none.
+  ThreadZone* const other_;  ///< Null if memory is exhausted: then the thread has no zone and gets
+                             ///< none.
   const bool own_was_parked_;
 };
 

@@ -16,7 +16,7 @@
 namespace slabmalloc {
 namespace {
 
-// Backquotes are around what is typed.
+// Backquotes enclose text that a user types.
 const std::vector<std::string> introduction{
     "The malloc reads its options once, when it starts, from the environment variable "
     "`SLABMALLOC_OPTIONS`. It is a list of `name` or `name:value`, separated by commas. There are "
@@ -61,7 +61,7 @@ std::string wrapped(const std::string& text, std::size_t columns, const std::str
   return result + "\n";
 }
 
-/// The arguments one after another.
+/// The arguments, concatenated.
 template <class... Parts>
 std::string joined(const Parts&... parts) {
   std::ostringstream text;
@@ -133,7 +133,7 @@ void write_markdown(std::ostream& file) {
 
 constexpr std::size_t manual_columns = 79;
 
-/// The text as troff prints it as it is, with what is in backquotes in bold.
+/// The text for troff to print unchanged, with backquoted text in bold.
 std::string quoted(const std::string& text) {
   std::string result;
   bool is_bold = false;
