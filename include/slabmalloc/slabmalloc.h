@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * slabmalloc for C, and for everything that speaks C: the process heap, zones over a pager of the
- * caller's, and statistics. Link libslabmalloc.
+ * slabmalloc for C and for every language that can call C: the process heap, zones over a client's
+ * pager, and statistics. Link libslabmalloc.
  *
  *   void *block = slabmalloc_allocate(100, 16);
  *   slabmalloc_deallocate(block, 100, 16);
  *
- * malloc(), free() and the rest of <stdlib.h> are this library's, too, where it is linked or preloaded; a
- * block of the process heap may be freed by either way.
+ * Where this library is linked or preloaded, malloc(), free() and the rest of <stdlib.h> are its
+ * own. Either interface may free a block of the process heap.
  *
- * Sizes are in bytes. An alignment is a power of two; what is not one is refused like exhausted memory,
- * by a null pointer. Nothing here sets errno.
+ * Sizes are in bytes. An alignment is a power of two; any other value fails like exhausted memory,
+ * with a null pointer. No function sets errno.
  */
 #ifndef SLABMALLOC_H
 #define SLABMALLOC_H
@@ -24,36 +24,36 @@ extern "C" {
 /* ---- the process heap ---------------------------------------------------------------------------
  * Thread: any. */
 
-/* A block of `bytes` (0 counts as 1) at a multiple of `alignment`, or null. */
+/* Allocates `bytes` (0 counts as 1) at a multiple of `alignment`; null if memory is exhausted. */
 void *slabmalloc_allocate(size_t bytes, size_t alignment);
 
-/* The same, all zero. */
+/* The same, with all bytes zero. */
 void *slabmalloc_allocate_zeroed(size_t bytes, size_t alignment);
 
-/* Makes `block`, of `old_bytes` and `alignment`, one of `new_bytes` and the same alignment, moved if need
- * be. The first min(old, new) bytes stay. Null if memory is exhausted: then the block is untouched.
- * A null `block` is allocated anew. */
+/* Resizes `block`, of `old_bytes` and `alignment`, to `new_bytes`, and moves it if necessary. The
+ * first min(old, new) bytes stay. A null `block` is allocated anew. Returns null if memory is
+ * exhausted; the block is then untouched. */
 void *slabmalloc_reallocate(void *block, size_t old_bytes, size_t new_bytes, size_t alignment);
 
-/* Frees a block; a null pointer is none. `bytes` and `alignment` are those it was asked for with; they are
- * not checked: the block's address tells. */
+/* Frees a block; null is allowed. `bytes` and `alignment` are those of its allocation. They are not
+ * checked: the block's address determines them. */
 void slabmalloc_deallocate(void *block, size_t bytes, size_t alignment);
 
-/* The bytes that may be used of a live block; 0 for a null pointer. */
+/* The usable bytes of a live block; 0 for null. */
 size_t slabmalloc_usable_size(const void *block);
 
-/* Gives memory that is not in use back to the operating system; the bytes given back. */
+/* Gives unused memory back to the operating system; returns its size in bytes. */
 size_t slabmalloc_trim(void);
 
 /* ---- zones --------------------------------------------------------------------------------------
- * A zone allocates from frames that its pager supplies. One thread at a time may use a zone, its owner;
- * slabmalloc_zone_deallocate_remote() is for everyone else. */
+ * A zone allocates from frames of its pager. One thread at a time, its owner, may use a zone; other
+ * threads call slabmalloc_zone_deallocate_remote(). */
 
 typedef struct slabmalloc_zone slabmalloc_zone;
 
-/* Where a zone's memory comes from. `context` is handed to each call. Frames are of 4 KiB, 64 KiB and
- * 2 MiB, aligned to their size; null when there is none. The last two may be null: then requests above
- * 128 KiB are refused. */
+/* The source of a zone's memory. Each call receives `context`. Frames are of 4 KiB, 64 KiB and
+ * 2 MiB, aligned to their size; null means that there is none. The last two functions may be null:
+ * requests above 128 KiB then fail. */
 typedef struct slabmalloc_pager {
   void *context;
   void *(*allocate_frame)(void *context, size_t bytes);
@@ -62,12 +62,12 @@ typedef struct slabmalloc_pager {
   void (*deallocate_run)(void *context, void *run, size_t bytes, size_t alignment);
 } slabmalloc_pager;
 
-/* A zone over `pager`, which is copied; its own few KiB come from the process heap. Null if memory is
- * exhausted or a function that must be there is null. */
+/* Creates a zone over a copy of `pager`; its own few KiB come from the process heap. Returns null
+ * if memory is exhausted, or if a required function is null. */
 slabmalloc_zone *slabmalloc_zone_create(const slabmalloc_pager *pager);
 
-/* Ends a zone: every frame goes back to its pager, whatever is still in it. Runs must have been freed
- * before. A null pointer is no zone. */
+/* Ends a zone and returns every frame to its pager, also frames with live objects. Its runs must be
+ * freed before. Null is allowed. */
 void slabmalloc_zone_destroy(slabmalloc_zone *zone);
 
 void *slabmalloc_zone_allocate(slabmalloc_zone *zone, size_t bytes, size_t alignment);
@@ -75,37 +75,37 @@ void *slabmalloc_zone_allocate_zeroed(slabmalloc_zone *zone, size_t bytes, size_
 void *slabmalloc_zone_reallocate(slabmalloc_zone *zone, void *block, size_t old_bytes,
                                  size_t new_bytes, size_t alignment);
 
-/* Frees a block of this or any other zone, with the size and alignment it was asked for. A null pointer
- * is no block. */
+/* Frees a block of this or any other zone, with the size and alignment of its allocation. Null is
+ * allowed. */
 void slabmalloc_zone_deallocate(slabmalloc_zone *zone, void *block, size_t bytes, size_t alignment);
 
 /* Frees a block of at most 128 KiB of any zone. Thread: any; lock-free. */
 void slabmalloc_zone_deallocate_remote(void *block, size_t bytes, size_t alignment);
 
-/* Takes in what other threads freed; allocation does so by itself when it runs out. */
+/* Drains the frees of other threads; an allocation also does so when it finds no free slot. */
 void slabmalloc_zone_drain(slabmalloc_zone *zone);
 
-/* Gives every empty page back to the pager; the bytes given back. */
+/* Gives every empty page back to the pager; returns their size in bytes. */
 size_t slabmalloc_zone_trim(slabmalloc_zone *zone);
 
-/* ---- looking ------------------------------------------------------------------------------------ */
+/* ---- statistics ------------------------------------------------------------------------------ */
 
 typedef struct slabmalloc_statistics {
   size_t used_bytes;            /* bytes of live blocks, rounded up to their size classes */
   size_t held_bytes;            /* bytes held for blocks, free or not */
-  size_t held_bytes_high_water; /* the most of these */
-  size_t allocations;           /* blocks given out since the beginning */
+  size_t held_bytes_high_water; /* the peak of held_bytes */
+  size_t allocations;           /* blocks allocated since the start */
   size_t frees;
-  size_t remote_frees; /* of these: by others than the owner */
+  size_t remote_frees; /* the frees among these by other threads than the owner */
 } slabmalloc_statistics;
 
-/* The process heap. Exact when no other thread allocates meanwhile. */
+/* The process heap. Exact if no other thread allocates meanwhile. */
 void slabmalloc_process_statistics(slabmalloc_statistics *result);
 
-/* One zone; without its runs. */
+/* One zone, without its runs. */
 void slabmalloc_zone_statistics(const slabmalloc_zone *zone, slabmalloc_statistics *result);
 
-/* ---- misuse ------------------------------------------------------------------------------------- */
+/* ---- misuse ---------------------------------------------------------------------------------- */
 
 typedef enum slabmalloc_misuse_kind {
   SLABMALLOC_DOUBLE_FREE,
@@ -117,10 +117,10 @@ typedef enum slabmalloc_misuse_kind {
 
 typedef void (*slabmalloc_misuse_handler)(slabmalloc_misuse_kind kind, const void *address);
 
-/* Replaces what hears of bad calls, for the process heap and all zones; null restores the default, which
- * writes a line on stderr and aborts. The handler may return: the bad call then does nothing. It may use the
- * process heap, but not the zone that found the bad call; slabmalloc/base/misuse.hpp says where it is called and
- * what else it may do. Returns the one before, null for the default. */
+/* Replaces the handler of bad calls for the process heap and all zones. Null restores the default,
+ * which writes a line on stderr and aborts. If the handler returns, the bad call does nothing. It
+ * may use the process heap, but not the zone that found the bad call. slabmalloc/base/misuse.hpp
+ * states its context and what else it may do. Returns the handler before, null for the default. */
 slabmalloc_misuse_handler slabmalloc_set_misuse_handler(slabmalloc_misuse_handler handler);
 
 /* "MAJOR.MINOR.PATCH" */

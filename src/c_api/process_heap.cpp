@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// slabmalloc.h: the process heap, its statistics, and misuse.
+// The process heap, its statistics and misuse, as slabmalloc.h declares them.
 #include <algorithm>
 #include <cstddef>
 
@@ -38,7 +38,7 @@ constexpr slabmalloc_misuse_kind kind_for_c(MisuseKind kind) noexcept {
 }
 
 void tell_client(const Misuse& misuse) noexcept {
-  // Pairs with the exchange in slabmalloc_set_misuse_handler.
+  // Acquire, with the exchange in slabmalloc_set_misuse_handler().
   const slabmalloc_misuse_handler handler = client_handler.load(Order::acquire);
   if (handler == nullptr) {
     slabmalloc::report_misuse_and_abort(misuse);
@@ -47,7 +47,7 @@ void tell_client(const Misuse& misuse) noexcept {
   handler(kind_for_c(misuse.kind), misuse.address);
 }
 
-/// "MAJOR.MINOR.PATCH", put together when the library is compiled.
+/// "MAJOR.MINOR.PATCH", built at compile time.
 struct VersionText {
   char characters[16] = {};
 

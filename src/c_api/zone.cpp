@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// slabmalloc.h: zones over a pager of the caller's.
+// Zones over a client's pager, as slabmalloc.h declares them.
 #include <new>
 
 #include "malloc/heap.hpp"
@@ -12,7 +12,7 @@ namespace {
 using slabmalloc::Frame;
 using slabmalloc::Layout;
 
-/// The caller's functions as a pager.
+/// The client's functions as a pager.
 class ClientPager {
  public:
   explicit ClientPager(const slabmalloc_pager& functions) noexcept : functions_(functions) {}
@@ -99,7 +99,7 @@ void slabmalloc_zone_deallocate(slabmalloc_zone* zone, void* block, size_t bytes
                                 size_t alignment) {
   const auto layout = Layout::from_size_align(bytes, alignment);
   if (block != nullptr) {
-    // A layout that no block can have is one of another size than the block's.
+    // An impossible layout counts as one with the wrong size.
     zone->zone.deallocate(block, layout ? *layout : Layout());
   }
 }
