@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What the adaptors share: a block as hosted C++ wants it, or std::bad_alloc.
+// Shared code of the adaptors: blocks for hosted C++, with std::bad_alloc on failure.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,8 @@
 
 namespace slabmalloc::detail {
 
-/// The bytes of `count` objects of type `T`. Fails: std::bad_array_new_length above PTRDIFF_MAX.
+/// The bytes of `count` objects of type `T`.
+/// Fails: std::bad_array_new_length above PTRDIFF_MAX.
 template <class T>
 constexpr std::size_t array_bytes(std::size_t count) {
   if (count > std::size_t{PTRDIFF_MAX} / sizeof(T)) [[unlikely]] {
@@ -22,7 +23,8 @@ constexpr std::size_t array_bytes(std::size_t count) {
   return count * sizeof(T);
 }
 
-/// The value of `block`. Fails: std::bad_alloc if there is none.
+/// The value of `block`.
+/// Fails: std::bad_alloc if there is none.
 inline void* value_or_throw(Result<void*> block) {
   if (!block) [[unlikely]] {
     throw std::bad_alloc();
@@ -30,29 +32,31 @@ inline void* value_or_throw(Result<void*> block) {
   return block.value();
 }
 
-/// A block from `allocator`. Fails: std::bad_alloc.
+/// Allocates a block from `allocator`.
+/// Fails: std::bad_alloc.
 template <LayoutAllocator Allocator>
 void* allocate_block(Allocator& allocator, std::size_t bytes, std::size_t alignment) {
   const Result<Layout> layout = Layout::from_size_align(bytes, alignment);
   return value_or_throw(layout ? allocator.allocate(*layout) : layout.error());
 }
 
-/// Frees what allocate_block() gave for the same figures.
+/// Frees a block from allocate_block() with the same size and alignment.
 template <LayoutAllocator Allocator>
 void deallocate_block(Allocator& allocator, void* block, std::size_t bytes,
                       std::size_t alignment) noexcept {
   allocator.deallocate(block, Layout::from_size_align(bytes, alignment).value());
 }
 
-/// A block from the process heap, to be freed by std::free(). Fails: std::bad_alloc.
+/// Allocates a block from the process heap, which std::free() frees.
+/// Fails: std::bad_alloc.
 inline void* allocate_process_block(std::size_t bytes, std::size_t alignment) {
-  // A malloc may answer a request of 0 bytes with a null pointer.
+  // malloc() may return null for 0 bytes.
   const std::size_t wanted = bytes != 0 ? bytes : 1;
   void* block = nullptr;
   if (alignment <= alignof(std::max_align_t)) {
     block = std::malloc(wanted);
   } else if (Layout::from_size_align(wanted, alignment)) {
-    // C11 asks for a multiple of the alignment.
+    // C11 requires a multiple of the alignment.
     block = std::aligned_alloc(alignment, align_up(wanted, alignment));
   }
   if (block == nullptr) [[unlikely]] {

@@ -4,15 +4,15 @@
 //
 //   ZoneResource<Zone>        every size that the zone serves
 //   SizedResource<Allocator>  blocks that fit one SCAllocator's slots; others go upstream
-//   ProcessResource           malloc, whichever the program runs on
+//   ProcessResource           the malloc that the program uses
 //
 //   PagedZone<MyPager> zone(pager);
 //   ZoneResource resource(zone);
 //   std::pmr::vector<int> numbers(&resource);
 //
-// Thread: a resource adds no lock. One over a zone or an SCAllocator is used by its owner alone,
-// deallocation included; objects that another thread may have to free belong in that thread's zone
-// or in the process heap. A ProcessResource is used by any thread.
+// Thread: a resource adds no lock. Only the owner of a zone or an SCAllocator uses a resource over
+// it, also to deallocate. If another thread may free an object, the object belongs in that thread's
+// zone or in the process heap. Any thread may use a ProcessResource.
 #pragma once
 
 #include <cstddef>
@@ -26,12 +26,12 @@
 
 namespace slabmalloc {
 
-/// Memory from a zone, or from anything that allocates by layout. Equal to resources over the same.
-/// Fails: std::bad_alloc where the zone has no memory or does not serve the size or alignment.
+/// Memory from a zone, or from any LayoutAllocator. Resources over the same zone are equal.
+/// Fails: std::bad_alloc if the zone has no memory, or does not serve the size or alignment.
 template <LayoutAllocator Zone>
 class ZoneResource : public std::pmr::memory_resource {
  public:
-  /// Pre: `zone` outlives what is allocated here.
+  /// Pre: `zone` outlives all blocks from this resource.
   explicit ZoneResource(Zone& zone) noexcept : zone_(&zone) {}
 
   Zone& zone() const noexcept { return *zone_; }
@@ -51,13 +51,13 @@ class ZoneResource : public std::pmr::memory_resource {
   Zone* zone_;
 };
 
-/// Memory from an allocator of one size: for containers of nodes. What does not fit its slots, such
-/// as the bucket array of a hash table, comes from `upstream`. Fails: std::bad_alloc where the
-/// allocator has no memory; whatever upstream fails with.
+/// Memory from an allocator of one size, for containers of nodes. A block that does not fit its
+/// slots, such as the bucket array of a hash table, comes from `upstream`.
+/// Fails: std::bad_alloc if the allocator has no memory; upstream's exceptions.
 template <class Allocator>
 class SizedResource : public std::pmr::memory_resource {
  public:
-  /// Pre: both outlive what is allocated here.
+  /// Pre: both outlive all blocks from this resource.
   explicit SizedResource(Allocator& allocator, std::pmr::memory_resource* upstream =
                                                    std::pmr::null_memory_resource()) noexcept
       : allocator_(&allocator), upstream_(upstream) {}
@@ -91,9 +91,10 @@ class SizedResource : public std::pmr::memory_resource {
   std::pmr::memory_resource* upstream_;
 };
 
-/// Memory from the process heap, straight from C's functions: it serves the slabmalloc that a
-/// program is linked to or runs under, without operator new's handler loop on the way. All are
-/// equal. Fails: std::bad_alloc. Thread: any.
+/// Memory from the process heap by C's functions, so from the slabmalloc that the program links or
+/// preloads. It bypasses operator new and its handler loop. All are equal.
+/// Thread: any.
+/// Fails: std::bad_alloc.
 class ProcessResource : public std::pmr::memory_resource {
  private:
   void* do_allocate(std::size_t bytes, std::size_t alignment) override {
@@ -105,8 +106,8 @@ class ProcessResource : public std::pmr::memory_resource {
   }
 };
 
-/// The one ProcessResource that needs no place of its own. It is never destroyed, so that objects
-/// with static storage may use it to their end.
+/// A shared ProcessResource. It is never destroyed, so objects with static storage may use it in
+/// their destructors.
 inline ProcessResource* process_resource() noexcept {
   alignas(ProcessResource) static std::byte place[sizeof(ProcessResource)];
   static ProcessResource* const resource = ::new (static_cast<void*>(place)) ProcessResource;

@@ -4,16 +4,16 @@
 // C++.
 //
 //   StlAllocator<T, Zone>        a pointer to a zone or an SCAllocator
-//   ProcessAllocator<T>          stateless; malloc, whichever the program runs on
+//   ProcessAllocator<T>          stateless; the malloc that the program uses
 //
 //   PagedZone<MyPager> zone(pager);
 //   std::vector<int, StlAllocator<int, PagedZone<MyPager>>> numbers(zone);
 //
-// Over an SCAllocator only containers whose allocations all fit one slot work: lists, sets and
-// maps, but neither vectors nor hash tables (SizedResource sends their arrays elsewhere).
+// Over an SCAllocator every allocation of the container must fit one slot. Lists, sets and maps
+// work. Vectors and hash tables do not (SizedResource sends their arrays elsewhere).
 //
-// Thread: an allocator adds no lock. A container over a zone is used and destroyed by the zone's
-// owner; one over the process heap by any thread.
+// Thread: an allocator adds no lock. Only the owner of a zone uses and destroys a container over
+// it. Any thread may do so over the process heap.
 #pragma once
 
 #include <cstddef>
@@ -26,9 +26,10 @@
 
 namespace slabmalloc {
 
-/// Allocates arrays of `T` from a zone. Equal to allocators over the same zone.
-/// Moved and swapped containers take their allocator along, so that neither copies elements; a
-/// container that is copied into stays in its own zone.
+/// Allocates arrays of `T` from a zone. Allocators over the same zone are equal.
+///
+/// A move or a swap of containers moves their allocators too, so that it copies no elements. A
+/// container that is copied into keeps its own zone.
 template <class T, LayoutAllocator Zone>
 class StlAllocator {
  public:
@@ -39,22 +40,22 @@ class StlAllocator {
   using is_always_equal = std::false_type;
 
   /// Implicit, so that a container can be constructed from its zone.
-  /// Pre: `zone` outlives what is allocated here.
+  /// Pre: `zone` outlives all objects from this allocator.
   StlAllocator(Zone& zone) noexcept : zone_(&zone) {}
   template <class U>
   StlAllocator(const StlAllocator<U, Zone>& other) noexcept : zone_(&other.zone()) {}
 
   Zone& zone() const noexcept { return *zone_; }
 
-  /// Room for `count` objects.
-  /// Fails: std::bad_alloc where the zone has no memory or does not serve the size or alignment;
-  /// std::bad_array_new_length where the size is not representable.
+  /// Allocates room for `count` objects.
+  /// Fails: std::bad_alloc if the zone has no memory, or does not serve the size or alignment.
+  /// std::bad_array_new_length if the size is not representable.
   [[nodiscard]] T* allocate(std::size_t count) const {
     return static_cast<T*>(
         detail::allocate_block(*zone_, detail::array_bytes<T>(count), alignof(T)));
   }
 
-  /// Frees what allocate() of an equal allocator gave for the same count.
+  /// Frees an array of `count` objects from allocate() of an equal allocator.
   void deallocate(T* objects, std::size_t count) const noexcept {
     detail::deallocate_block(*zone_, objects, count * sizeof(T), alignof(T));
   }
@@ -68,7 +69,7 @@ class StlAllocator {
   Zone* zone_;
 };
 
-/// Allocates arrays of `T` from the process heap, straight from C's functions. All are equal.
+/// Allocates arrays of `T` from the process heap by C's functions. All are equal.
 /// Thread: any.
 template <class T>
 class ProcessAllocator {
@@ -81,14 +82,14 @@ class ProcessAllocator {
   template <class U>
   constexpr ProcessAllocator(const ProcessAllocator<U>&) noexcept {}
 
-  /// Room for `count` objects. Fails: std::bad_alloc; std::bad_array_new_length where the size is
-  /// not representable.
+  /// Allocates room for `count` objects.
+  /// Fails: std::bad_alloc; std::bad_array_new_length if the size is not representable.
   [[nodiscard]] T* allocate(std::size_t count) const {
     return static_cast<T*>(
         detail::allocate_process_block(detail::array_bytes<T>(count), alignof(T)));
   }
 
-  /// Frees what allocate() gave.
+  /// Frees an array from allocate().
   void deallocate(T* objects, std::size_t) const noexcept { std::free(objects); }
 
   template <class U>
