@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT
 //
-// Atomics policies. Every shared word of the library is an `Atomics::Cell<T>`, so one template
-// argument decides what shared memory is made of:
+// Atomics policies. Every shared word of the library is an `Atomics::Cell<T>`. So one template
+// argument selects the implementation of shared memory:
 //   HardwareAtomics   the processor's own, over the compiler's __atomic builtins (<atomic> is not
 //                     usable freestanding with every supported standard library);
 //   SingleCpuAtomics  plain loads and stores, for one processor whose interrupt handlers do not
 //                     touch the allocator, or not while it is in use.
-// A third kind can stand in for both to explore interleavings: it needs the same members.
+// A test may supply a third policy, with the same members, to explore interleavings.
 //
 // Cells are no wider than a pointer, so 32-bit targets need no 64-bit atomics.
 #pragma once
 
 namespace slabmalloc {
 
-/// A memory order; always given at the call. CONCURRENCY in docs/ names the partner of each.
+/// A memory order, explicit at every call. CONCURRENCY in docs/ names the partner of each.
 enum class Order : int {
   relaxed = __ATOMIC_RELAXED,
   acquire = __ATOMIC_ACQUIRE,
@@ -21,23 +21,24 @@ enum class Order : int {
   acq_rel = __ATOMIC_ACQ_REL,
 };
 
-/// Keeps the compiler from moving accesses to memory across it. The processor still may.
+/// Keeps the compiler from moving memory accesses across it. The processor still may.
 [[gnu::always_inline]] inline void compiler_fence() noexcept {
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
-/// True where compilers make an atomic exchange of an atomic store (GCC 12 for RISC-V does), although a plain one is as
-/// atomic there.
+/// True where compilers turn an atomic store into an atomic exchange, although a plain store is
+/// atomic there: GCC 12 for RISC-V does.
 #if defined(__riscv)
 inline constexpr bool has_costly_stores = true;
 #else
 inline constexpr bool has_costly_stores = false;
 #endif
 
-/// False on processors without atomic read-modify-writes of a pointer, as small microcontrollers are.
+/// False on processors without atomic read-modify-writes of a pointer, such as small
+/// microcontrollers.
 inline constexpr bool has_atomic_exchange = __GCC_ATOMIC_POINTER_LOCK_FREE == 2;
 
-/// Shared memory as the processor offers it.
+/// Shared memory by the processor's atomic instructions.
 struct HardwareAtomics {
   template <class T>
   class Cell {
@@ -63,11 +64,13 @@ struct HardwareAtomics {
         __atomic_store_n(&value_, value, static_cast<int>(order));
       }
     }
-    /// Inverts the bits of `mask`, relaxed. Pre: nobody else writes the cell meanwhile.
+    /// Inverts the bits of `mask`.
+    /// Pre: no other thread writes the cell meanwhile.
+    /// Order: relaxed.
     [[gnu::always_inline]] void toggle(T mask) noexcept {
 #if defined(__x86_64__)
       if constexpr (sizeof(T) == 8) {
-        // One instruction, which compilers do not make of an atomic load and store.
+        // One instruction; compilers do not combine an atomic load and store into it.
         __asm__("xorq %1, %0" : "+m"(value_) : "r"(mask) : "cc");
         return;
       }
@@ -77,7 +80,8 @@ struct HardwareAtomics {
     [[gnu::always_inline]] T exchange(T value, Order order) noexcept {
       return __atomic_exchange_n(&value_, value, static_cast<int>(order));
     }
-    /// Weak: may fail although the values agree; `expected` then holds what was found (relaxed).
+    /// Exchanges `desired` for `expected`. Weak: it may fail although the values are equal.
+    /// Fails: false; `expected` then holds the value found (relaxed).
     [[gnu::always_inline]] bool compare_exchange(T& expected, T desired, Order order) noexcept {
       return __atomic_compare_exchange_n(&value_, &expected, desired, true, static_cast<int>(order),
                                          __ATOMIC_RELAXED);
@@ -97,7 +101,7 @@ struct HardwareAtomics {
   };
 };
 
-/// Memory of one processor: the same operations without any atomic instruction.
+/// Shared memory of a single processor: the same operations without atomic instructions.
 struct SingleCpuAtomics {
   template <class T>
   class Cell {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Bit operations on machine words that never become a call into a compiler's support library:
-// freestanding code must not need __popcountdi2, __ctzdi2 or __clzdi2.
+// Bit operations on machine words that never call a compiler's support library: freestanding code
+// must not need __popcountdi2, __ctzdi2 or __clzdi2.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ using Word = std::uintptr_t;
 
 inline constexpr std::uint32_t word_bits = sizeof(Word) * 8;
 
-/// True where the compiler turns a count of zeros into instructions rather than a library call.
+/// True where the compiler counts zeros by instructions instead of a library call.
 #if defined(__riscv) && !defined(__riscv_zbb)
 inline constexpr bool has_count_zeros = false;
 #else
@@ -32,9 +32,9 @@ constexpr std::uint32_t count_ones(Word word) noexcept {
 
 namespace detail {
 
-/// A de Bruijn sequence of as many bits as a word has, and where each of its windows begins: shifted left by
-/// n, its highest bits are a number that no other shift gives (Leiserson, Prokop, Randall, "Using de Bruijn
-/// Sequences to Index a 1 in a Computer Word", 1998).
+/// A de Bruijn sequence with one bit for each bit of a word, and the shift of each of its windows.
+/// After a left shift by n, the highest bits are a number that no other shift produces. (Leiserson,
+/// Prokop, Randall, "Using de Bruijn Sequences to Index a 1 in a Computer Word", 1998.)
 template <class T>
 struct DeBruijn {
   static constexpr std::uint32_t bits = sizeof(T) * 8;
@@ -53,7 +53,7 @@ struct DeBruijn {
 template <class T>
 inline constexpr DeBruijn<T> de_bruijn;
 
-/// lowest_bit() without an instruction for it: the bit alone shifts a de Bruijn sequence.
+/// lowest_bit() without an instruction for it: the isolated bit shifts a de Bruijn sequence.
 template <class T>
 constexpr std::uint32_t lowest_bit_by_table(T word) noexcept {
   const T lowest = word & (~word + 1);
@@ -61,7 +61,7 @@ constexpr std::uint32_t lowest_bit_by_table(T word) noexcept {
                                       DeBruijn<T>::shift];
 }
 
-/// highest_bit() without an instruction for it: all bits below are set, then counted.
+/// highest_bit() without an instruction for it: sets all lower bits, then counts them.
 constexpr std::uint32_t highest_bit_by_counting(Word word) noexcept {
   for (std::uint32_t shift = 1; shift < word_bits; shift *= 2) {
     word |= word >> shift;
@@ -71,7 +71,8 @@ constexpr std::uint32_t highest_bit_by_counting(Word word) noexcept {
 
 }  // namespace detail
 
-/// The index of the lowest set bit. Pre: `word` is not 0.
+/// The index of the lowest set bit.
+/// Pre: `word` is not 0.
 constexpr std::uint32_t lowest_bit(Word word) noexcept {
   if constexpr (!has_count_zeros) {
     return detail::lowest_bit_by_table(word);
@@ -82,7 +83,8 @@ constexpr std::uint32_t lowest_bit(Word word) noexcept {
   }
 }
 
-/// The index of the highest set bit. Pre: `word` is not 0.
+/// The index of the highest set bit.
+/// Pre: `word` is not 0.
 constexpr std::uint32_t highest_bit(Word word) noexcept {
   if constexpr (!has_count_zeros) {
     return detail::highest_bit_by_counting(word);
@@ -93,15 +95,15 @@ constexpr std::uint32_t highest_bit(Word word) noexcept {
   }
 }
 
-/// True if bit `number` of `word`, counted modulo word_bits, is set.
+/// True if bit `number` modulo word_bits of `word` is set.
 constexpr bool is_set(Word word, std::uint32_t number) noexcept {
   return ((word >> (number % word_bits)) & 1) != 0;
 }
 
-/// Sets bit `number` of `word`, counted modulo word_bits; true if it was set already.
+/// Sets bit `number` modulo word_bits of `word`; true if it was set already.
 [[gnu::always_inline]] inline bool test_and_set(Word& word, std::uint32_t number) noexcept {
 #if defined(__x86_64__) && defined(__GCC_ASM_FLAG_OUTPUTS__)
-  // One instruction, which compilers do not find by themselves.
+  // One instruction, which compilers do not find.
   bool was_set;
   __asm__("btsq %2, %0" : "+r"(word), "=@ccc"(was_set) : "r"(Word{number}));
   return was_set;
@@ -121,12 +123,14 @@ constexpr std::uintptr_t align_down(std::uintptr_t value, std::size_t alignment)
   return value & ~(static_cast<std::uintptr_t>(alignment) - 1);
 }
 
-/// `value` rounded up to a multiple of `alignment`, a power of two. Pre: the result is representable.
+/// `value` rounded up to a multiple of `alignment`, a power of two.
+/// Pre: the result is representable.
 constexpr std::uintptr_t align_up(std::uintptr_t value, std::size_t alignment) noexcept {
   return align_down(value + (alignment - 1), alignment);
 }
 
-/// The largest power of two that divides `value`: the alignment of every multiple of it. Pre: not 0.
+/// The largest power of two that divides `value`: the alignment of every multiple of it.
+/// Pre: `value` is not 0.
 constexpr std::size_t natural_alignment(std::size_t value) noexcept {
   return value & (~value + 1);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Counters: one list of what a level of the library counts. Sums, differences, text, JSON and
-// docs/STATISTICS.md are generated from that list.
+// Counters: one list of the counters of a part of the library. That list generates sums,
+// differences, text, JSON and docs/STATISTICS.md.
 //
 //   struct Things {
 //     std::size_t used = 0;
@@ -10,13 +10,13 @@
 //   };
 //   static_assert(has_entry_for_each_counter<Things>());
 //
-// A struct with a table of member pointers keeps `things.used` readable, which an array indexed by
-// an enumeration does not. C++20 cannot list members without macros, so a static_assert compares
-// the table with the struct.
+// A struct with a table of member pointers keeps `things.used` readable; an array indexed by an
+// enumeration does not. C++20 cannot list members without macros, so a static_assert compares the
+// table with the struct.
 //
-// A new counter is a member, its entry, and the line that counts; the target docs-statistics
-// writes it into the document. Where the struct is a template over the type of its numbers, the
-// same struct is what counts.
+// A new counter needs a member, its entry, and the line that counts. The target docs-statistics
+// adds it to the document. A struct that is a template over its number type can also count by
+// itself.
 #pragma once
 
 #include <cstddef>
@@ -24,15 +24,16 @@
 
 namespace slabmalloc {
 
-/// How the counters of several owners are added up, and whether a later start is subtracted.
+/// How to add the counters of several owners, and whether to subtract a later start.
 enum class CounterKind : std::uint8_t {
   Total,     ///< Since the start, which a later start replaces. Adds up.
   Current,   ///< At this moment. Adds up.
-  Peak,      ///< The highest ever. Adds up to a bound: the peak of a sum is at most that.
-  Constant,  ///< The same for all that are added up.
+  Peak,      ///< The highest ever. Adds up to a bound: the peak of a sum is at most the sum of the
+             ///< peaks.
+  Constant,  ///< The same for all owners.
 };
 
-/// One counter of `Counters`, whose members are of type `Number`.
+/// One counter of `Counters`, whose members have type `Number`.
 template <class Counters, class Number = std::size_t>
 struct CounterEntry {
   Number Counters::*member;
@@ -47,8 +48,8 @@ template <class Counters>
 inline constexpr std::size_t counter_entries = sizeof(Counters::counters) /
                                                sizeof(Counters::counters[0]);
 
-/// Calls `visit(entry)` for each entry of `Counters`, then for those of its base, which is named by
-/// a member type `Base`. Inlined, it leaves no table and no pointer that a loader must relocate.
+/// Calls `visit(entry)` for each entry of `Counters`, then for those of its base, the member type
+/// `Base`. Inlined, it leaves no table and no pointer that a loader must relocate.
 template <class Counters, std::size_t index = 0, class Visit>
 [[gnu::always_inline]] constexpr void for_each_counter(Visit&& visit) noexcept {
   if constexpr (index < counter_entries<Counters>) {
@@ -59,7 +60,7 @@ template <class Counters, std::size_t index = 0, class Visit>
   }
 }
 
-/// Adds the counters of another owner.
+/// Adds the counters of another owner to `sum`.
 template <class Counters>
 constexpr Counters& add_counters(Counters& sum, const Counters& other) noexcept {
   for_each_counter<Counters>([&](const auto& entry) noexcept {
@@ -69,7 +70,7 @@ constexpr Counters& add_counters(Counters& sum, const Counters& other) noexcept 
   return sum;
 }
 
-/// Makes totals count from `start` on; 0 where one ran behind.
+/// Subtracts `start` from the totals; the result is at least 0.
 template <class Counters>
 constexpr void subtract_start(Counters& now, const Counters& start) noexcept {
   for_each_counter<Counters>([&](const auto& entry) noexcept {
@@ -80,7 +81,7 @@ constexpr void subtract_start(Counters& now, const Counters& start) noexcept {
   });
 }
 
-/// Reads each number of `live`, which is of a type that has `get()`, into `result`.
+/// Reads the numbers of `live` into `result` by their `get()`.
 template <template <class> class Counters, class Number, std::size_t index = 0>
 [[gnu::always_inline]] constexpr void read_counters(const Counters<Number>& live,
                                                     Counters<std::size_t>& result) noexcept {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Layout: the size and alignment of a block, checked once where it is made.
+// Layout: the size and alignment of a block, checked once at its construction.
 #pragma once
 
 #include <cstddef>
@@ -20,9 +20,9 @@ class Layout {
     return Layout(sizeof(T), alignof(T));
   }
 
-  /// Checks and makes a layout; a size of 0 is allowed.
-  /// Fails: InvalidLayout if `align` is no power of two, or if `size` rounded up to `align` would
-  /// pass PTRDIFF_MAX.
+  /// Checks and constructs a layout; `size` may be 0.
+  /// Fails: InvalidLayout if `align` is not a power of two, or if `size` rounded up to `align`
+  /// exceeds PTRDIFF_MAX.
   static constexpr Result<Layout> from_size_align(std::size_t size, std::size_t align) noexcept {
     if (!is_power_of_two(align) || align > max_size || size > max_size - (align - 1)) {
       return AllocationError::InvalidLayout;

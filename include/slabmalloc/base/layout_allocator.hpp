@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// LayoutAllocator: what zones and stand-alone size classes have in common for code that takes either.
+// LayoutAllocator: the common interface of zones and stand-alone size classes.
 #pragma once
 
 #include <concepts>
@@ -10,7 +10,7 @@
 
 namespace slabmalloc {
 
-/// Serves layouts, for one owner at a time.
+/// An allocator by layout, for one owner at a time.
 template <class A>
 concept LayoutAllocator = requires(A& allocator, void* object, Layout layout) {
   { allocator.allocate(layout) } noexcept -> std::same_as<Result<void*>>;

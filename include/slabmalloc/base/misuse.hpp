@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Misuse: what a client did wrong, and the one hook that hears of it. A bad call is reported, and
-// if the hook returns the call has done nothing: it leaks nothing and corrupts nothing.
+// Misuse: a client's bad call, and the hook that receives the report. If the hook returns, the bad
+// call does nothing: it leaks nothing and corrupts nothing.
 #pragma once
 
 #include <cstddef>
@@ -14,13 +14,13 @@ namespace slabmalloc {
 
 enum class MisuseKind : std::uint8_t {
   DoubleFree,      ///< The slot is free already.
-  MisalignedFree,  ///< The address lies in a page but is no slot's first byte.
-  ForeignPointer,  ///< The address was never given out by this library.
+  MisalignedFree,  ///< The address lies in a page but is not a slot's first byte.
+  ForeignPointer,  ///< This library never allocated the address.
   SizeMismatch,    ///< The layout belongs to another size class than the object.
-  InvalidPage,     ///< A frame that is misaligned, null, or in use already was given as a page.
+  InvalidPage,     ///< The frame for a page is misaligned, null, or in use already.
 };
 
-/// The name of `kind`, in words for a message.
+/// The name of `kind` for a message.
 constexpr const char* describe(MisuseKind kind) noexcept {
   switch (kind) {
     case MisuseKind::DoubleFree:
@@ -40,39 +40,43 @@ constexpr const char* describe(MisuseKind kind) noexcept {
 /// One bad call.
 struct Misuse {
   MisuseKind kind;
-  const void* address;      ///< The address that was passed in.
-  std::size_t object_size;  ///< Bytes of the slots of its page; 0 if it has none.
-  std::size_t slot;         ///< The slot's number in the page, where that is known.
+  const void* address;      ///< The address in the call.
+  std::size_t object_size;  ///< Bytes of a slot of its page; 0 if it has no page.
+  std::size_t slot;         ///< The slot's number in the page, where it is known.
 };
 
-/// Hears of a bad call. It may return; then the bad call is a no-op.
-/// Thread: called by whoever made the bad call, or found it later, in its context (an interrupt handler, if that
-/// is where the call was made) and possibly in the middle of another call, an allocation that takes in what
-/// others freed, say. So it must return or end the program, not jump out, and
-///   - it must not call into a zone that its context uses; deallocate_remote() may be called for any zone's
-///     objects. No lock of the core's is held.
-///   - The malloc's heap it may use in every way, and it may fork: its thread has another zone meanwhile. But it must
-///     not wait for another thread that allocates while it ends: the mutex of such threads may be held.
+/// Receives the report of a bad call. If it returns, the bad call is a no-op.
+///
+/// Thread: the thread that made the bad call, or that found it later, in the same context. That may
+/// be an interrupt handler. It may also be the middle of another call, for example of an allocation
+/// that drains remote frees. So the handler must return or end the program; it must not jump out.
+/// Also:
+///   - It must not call into a zone that its context uses. It may call deallocate_remote() for the
+///     objects of any zone: the core holds no lock.
+///   - It may use the malloc's heap in every way, and may fork: the malloc gives its thread another
+///     zone meanwhile.
+///   - It must not wait for another thread that allocates while it ends: this thread may hold the
+///     mutex of such threads.
 using MisuseHandler = void (*)(const Misuse&) noexcept;
 
 namespace detail {
 
 inline void stop_at_misuse(const Misuse&) noexcept { __builtin_trap(); }
 
-/// A processor that cannot exchange a word at one go is the only one.
+/// A processor without atomic exchange is the only one.
 using MisuseAtomics = std::conditional_t<has_atomic_exchange, HardwareAtomics, SingleCpuAtomics>;
 inline constinit MisuseAtomics::Cell<MisuseHandler> misuse_handler{&stop_at_misuse};
 
 }  // namespace detail
 
-/// Replaces the hook and returns the one before; a null pointer restores the default, which traps.
-/// Order: release, with the acquire in report_misuse: the handler sees what was set up for it.
+/// Replaces the hook and returns the one before; null restores the default, which traps.
+/// Order: release, with the acquire in report_misuse(): the handler sees its own setup.
 inline MisuseHandler set_misuse_handler(MisuseHandler handler) noexcept {
   return detail::misuse_handler.exchange(handler != nullptr ? handler : &detail::stop_at_misuse,
                                          Order::acq_rel);
 }
 
-/// Tells the hook of a bad call.
+/// Reports a bad call to the hook.
 [[gnu::cold, gnu::noinline]] inline void report_misuse(const Misuse& misuse) noexcept {
   detail::misuse_handler.load(Order::acquire)(misuse);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Result: a value or the reason why there is none. Exhaustion is such a reason, never an exception.
+// Result: a value or an error. Exhausted memory is an error value, never an exception.
 #pragma once
 
 #include <cstddef>
@@ -9,11 +9,11 @@
 
 namespace slabmalloc {
 
-/// Why an allocation or a refill did not happen. After either, every structure is as before.
+/// The reason why an allocation or a refill failed. Every structure is then as before the call.
 enum class AllocationError : std::uint8_t {
-  OutOfMemory,    ///< Nothing free: refill and try again.
+  OutOfMemory,    ///< No free memory: refill and retry.
   InvalidLayout,  ///< This allocator never serves that size and alignment.
-  TooMany,        ///< More is to be kept than can be: a limit of the configuration, not of memory.
+  TooMany,        ///< A limit of the configuration is reached, although memory is free.
 };
 
 /// Either a `T` or an `AllocationError`.
@@ -24,7 +24,8 @@ class [[nodiscard]] Result {
   constexpr Result(AllocationError error) noexcept : error_(error) {}
 
   constexpr explicit operator bool() const noexcept { return has_value_; }
-  /// The value. Pre: there is one; in a constant expression the compiler sees to that.
+  /// The value.
+  /// Pre: there is one; in a constant expression the compiler checks that.
   constexpr const T& value() const noexcept {
     if (std::is_constant_evaluated() && !has_value_) {
       there_is_no_value();
@@ -33,12 +34,13 @@ class [[nodiscard]] Result {
   }
   constexpr const T& operator*() const noexcept { return value(); }
   constexpr const T* operator->() const noexcept { return &value(); }
-  /// The reason. Pre: there is no value.
+  /// The reason.
+  /// Pre: there is no value.
   constexpr AllocationError error() const noexcept { return error_; }
   constexpr T value_or(T other) const noexcept { return has_value_ ? value_ : other; }
 
  private:
-  /// Not constexpr: a constant expression that comes here is none, and compilers say the name.
+  /// Not constexpr, so that a call in a constant expression is an error, which shows this name.
   static void there_is_no_value() noexcept {}
 
   T value_{};
@@ -69,7 +71,8 @@ class [[nodiscard]] Result<T*> {
   constexpr Result(AllocationError error) noexcept : bits_(static_cast<std::uintptr_t>(error)) {}
 
   explicit operator bool() const noexcept { return bits_ > last_error; }
-  /// The pointer, never null. Pre: there is one.
+  /// The pointer, never null.
+  /// Pre: there is one.
   T* value() const noexcept { return reinterpret_cast<T*>(bits_); }
   T* operator*() const noexcept { return value(); }
   AllocationError error() const noexcept { return static_cast<AllocationError>(bits_); }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Size classes that are listed one by one, where what fits a page well follows no formula.
+// Size classes in an explicit list, where the sizes that fit a page well follow no formula.
 #pragma once
 
 #include <cstddef>
@@ -10,15 +10,17 @@
 
 namespace slabmalloc {
 
-/// The size classes `Sizes`, in bytes: ascending multiples of `Granule`, a power of two.
-/// It is used as a SizeClassTable is. Cost: each size is looked up, in a byte for each granule.
+/// The size classes `Sizes`, in bytes: ascending multiples of `Granule`, a power of two. It has the
+/// interface of SizeClassTable.
+/// Cost: a table of one byte for each granule; a look-up for each size.
 template <std::size_t Granule, std::size_t... Sizes>
 struct ListedSizeClasses {
   static constexpr std::uint32_t no_class = ~std::uint32_t{0};
   static constexpr std::uint32_t count = sizeof...(Sizes);
   static_assert(count != 0 && count <= 256, "a class number fits a byte");
 
-  /// The bytes of an object of class `index`. Pre: index < count.
+  /// The bytes of an object of class `index`.
+  /// Pre: index < count.
   static constexpr std::size_t size_of(std::uint32_t index) noexcept { return table.sizes[index]; }
 
  private:
@@ -35,8 +37,10 @@ struct ListedSizeClasses {
     return size <= max_size ? lookup.classes[(size + Granule - 1) / Granule] : no_class;
   }
 
-  /// The smallest class that holds `size` bytes and whose slots are all aligned to `alignment`, or
-  /// no_class. Pre: `alignment` is a power of two. Cost: O(classes).
+  /// The smallest class that holds `size` bytes and has all slots aligned to `alignment`, or
+  /// no_class.
+  /// Pre: `alignment` is a power of two.
+  /// Cost: O(classes).
   static constexpr std::uint32_t index_for(std::size_t size, std::size_t alignment) noexcept {
     return detail::aligned_index_for<ListedSizeClasses>(size, alignment);
   }

@@ -10,7 +10,8 @@
 
 namespace slabmalloc {
 
-/// The one class of objects of `Bytes` bytes, aligned to `Alignment`. Has what SizeClassTable has.
+/// The class of objects of `Bytes` bytes, aligned to `Alignment`. It has the interface of
+/// SizeClassTable.
 template <std::size_t Bytes, std::size_t Alignment>
 struct OneSizeClass {
   static_assert(is_power_of_two(Alignment), "an alignment is a power of two");
@@ -26,7 +27,8 @@ struct OneSizeClass {
   [[gnu::always_inline]] static constexpr std::uint32_t index_for(std::size_t size) noexcept {
     return size <= Bytes ? 0 : no_class;
   }
-  /// Class 0 if it also has that alignment, or no_class. Pre: `alignment` is a power of two.
+  /// Class 0 if it also has that alignment, or no_class.
+  /// Pre: `alignment` is a power of two.
   static constexpr std::uint32_t index_for(std::size_t size, std::size_t alignment) noexcept {
     return alignment <= Alignment ? index_for(size) : no_class;
   }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Size classes: one generated table of object sizes and the way from a size to its class.
+// Size classes: a generated table of object sizes, and the look-up from a size to its class.
 //
 //   smallest … linear_limit     in steps of linear_step (the first may be smaller)
 //   linear_limit … largest      steps_per_doubling classes for each doubling
 //
-// Every table is checked by validate() when the program is compiled.
+// validate() checks every table at compile time.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@
 
 namespace slabmalloc {
 
-/// The five numbers that make a table; all sizes in bytes.
+/// The five numbers that define a table; sizes are in bytes.
 struct SizeClassSpec {
   std::size_t smallest;
   std::size_t linear_step;   ///< A power of two.
@@ -26,8 +26,8 @@ struct SizeClassSpec {
 
 namespace detail {
 
-/// The smallest class of `Table` that holds `size` bytes and whose size is a multiple of `alignment`,
-/// or no_class.
+/// The smallest class of `Table` that holds `size` bytes and whose size is a multiple of
+/// `alignment`, or no_class.
 template <class Table>
 constexpr std::uint32_t aligned_index_for(std::size_t size, std::size_t alignment) noexcept {
   if (size > Table::max_size || alignment > Table::max_size) [[unlikely]] {
@@ -63,11 +63,12 @@ struct SizeClassTable {
   static constexpr std::uint32_t count =
       linear_classes + ((highest_bit(spec.largest) - limit_bit) << step_bits);
 
-  /// The bytes of an object of class `index`. Pre: index < count.
+  /// The bytes of an object of class `index`.
+  /// Pre: index < count.
   static constexpr std::size_t size_of(std::uint32_t index) noexcept { return table.sizes[index]; }
 
   /// The smallest class that holds `size` bytes (0 counts as 1), or no_class.
-  /// Cost: constant; a look-up, but for sizes above coarse_limit.
+  /// Cost: constant; a look-up for sizes up to coarse_limit.
   [[gnu::always_inline]] static constexpr std::uint32_t index_for(std::size_t size) noexcept {
     if (size <= lookup_limit) [[likely]] {
       return lookup.classes[(size + granule - 1) / granule];
@@ -81,8 +82,9 @@ struct SizeClassTable {
     return compute_index(size);
   }
 
-  /// The smallest class that holds `size` bytes and whose slots are all aligned to `alignment`, or
-  /// no_class. Pre: `alignment` is a power of two.
+  /// The smallest class that holds `size` bytes and has all slots aligned to `alignment`, or
+  /// no_class.
+  /// Pre: `alignment` is a power of two.
   /// Cost: constant; a power of two follows within one doubling.
   static constexpr std::uint32_t index_for(std::size_t size, std::size_t alignment) noexcept {
     return detail::aligned_index_for<SizeClassTable>(size, alignment);
@@ -112,7 +114,7 @@ struct SizeClassTable {
            (step & ((std::uint32_t{1} << step_bits) - 1));
   }
 
-  /// Sizes up to here are looked up, by multiples of a granule that divides every such size.
+  /// The largest size in the first look-up table; its granule divides every such size.
   static constexpr std::size_t lookup_limit = spec.largest < 1024 ? spec.largest : 1024;
   static constexpr std::size_t granule = [] {
     std::size_t result = natural_alignment(spec.smallest | spec.linear_step);
@@ -132,8 +134,9 @@ struct SizeClassTable {
   }
   static constexpr Lookup lookup = make_lookup();
 
-  /// Sizes above that and up to coarse_limit are looked up by multiples of a coarser granule, which divides the sizes of
-  /// all classes above: counting leading zeros, for which every x86-64 has but a slow instruction, takes longer.
+  /// Larger sizes up to coarse_limit have a second table. Its coarser granule divides the sizes of
+  /// all larger classes. A look-up is faster than counting leading zeros, which is slow in baseline
+  /// x86-64.
   static constexpr std::size_t coarse_granule =
       lookup_limit < spec.linear_limit ? spec.linear_step : lookup_limit / spec.steps_per_doubling;
   static constexpr std::size_t coarse_entries =
@@ -178,8 +181,8 @@ struct SizeClassTable {
   static constexpr Table table = generate();
 
  public:
-  /// True if the spec is sound, sizes ascend from `smallest` to `largest`, and index_for() answers
-  /// with the smallest fitting class on both sides of every size.
+  /// True if the spec is sound, sizes ascend from `smallest` to `largest`, and index_for() returns
+  /// the smallest fitting class on both sides of every size.
   static constexpr bool validate() noexcept {
     if (!is_power_of_two(spec.linear_step) || !is_power_of_two(spec.linear_limit) ||
         !is_power_of_two(spec.steps_per_doubling) || !is_power_of_two(spec.largest) ||
@@ -202,8 +205,8 @@ struct SizeClassTable {
   }
 };
 
-/// 8 B, multiples of 16 to 128 B, then four classes per doubling to 128 KiB: at most 20 % of a slot
-/// above 128 B is not asked for.
+/// 8 B, multiples of 16 to 128 B, then four classes per doubling to 128 KiB. Above 128 B at most 20
+/// % of a slot is internal fragmentation.
 struct FineSpec {
   static constexpr SizeClassSpec value{8, 16, 128, 4, 128 * 1024};
 };

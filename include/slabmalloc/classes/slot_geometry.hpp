@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// SlotGeometry: how the slots of one size class lie in a page, and which slot an address is.
+// SlotGeometry: the layout of one size class's slots in a page, and the slot of an address.
 #pragma once
 
 #include <cstddef>
@@ -10,21 +10,22 @@
 
 namespace slabmalloc {
 
-/// The slots of a page: `slots` of `object_size` bytes each, one after the other, and
-/// `words` bitmap words to describe them.
+/// The slots of a page: `slots` adjacent slots of `object_size` bytes, and `words` bitmap words for
+/// them.
 ///
-/// The slot of an offset is found by multiplication: with m = ceil(2^32 / size) and e = m * size -
-/// 2^32 < size, slot k starts at offset k * size and (k * size * m) >> 32 = k + ((k * e) >> 32) = k,
-/// because k * e < k * size < 2^32 for every page below 4 GiB. For an offset that is no multiple of
-/// the size no k satisfies k * size = offset, whatever the product says, so multiplying back tells
-/// exactly whether an address is the first byte of a slot. (Granlund and Montgomery, "Division by
-/// Invariant Integers using Multiplication", PLDI 1994, for the general case.)
+/// A multiplication finds the slot of an offset. Let m = ceil(2^32 / size) and e = m * size - 2^32
+/// < size. Slot k starts at offset k * size, and (k * size * m) >> 32 = k + ((k * e) >> 32) = k.
+/// This holds because k * e < k * size < 2^32 for every page below 4 GiB.
 ///
-/// The malloc's ChunkInfo (src/arena/chunk.hpp) takes a reciprocal of 64 bits instead. The lower
-/// half of its product of 128 bits tells what multiplying back tells here. That spares a free 3 of
-/// 35.8 instructions with GCC 12, 2 of 40.2 with clang 14 and 2 of 35.8 with clang 19. The core
-/// cannot do the same: 32-bit processors have no such product. test/malloc/slot_test.cpp holds the
-/// two equal, for every class and offset of the malloc.
+/// For any other offset no k satisfies k * size = offset. So multiplying back tells exactly whether
+/// an address is the first byte of a slot. (Granlund and Montgomery, "Division by Invariant
+/// Integers using Multiplication", PLDI 1994, for the general case.)
+///
+/// The malloc's ChunkInfo (src/arena/chunk.hpp) uses a 64-bit reciprocal instead. The lower half of
+/// its 128-bit product replaces the multiplying back here. That saves a free 3 of 35.8 instructions
+/// with GCC 12, 2 of 40.2 with clang 14 and 2 of 35.8 with clang 19. The core cannot do the same:
+/// 32-bit processors have no such product. test/malloc/slot_test.cpp compares the two for every
+/// class and offset of the malloc.
 struct SlotGeometry {
   std::uint32_t object_size = 0;  ///< Bytes from one slot to the next.
   std::uint32_t reciprocal = 0;   ///< ceil(2^32 / object_size).
@@ -33,11 +34,13 @@ struct SlotGeometry {
 
   static constexpr std::uint32_t no_slot = ~std::uint32_t{0};
   static constexpr std::size_t minimum_object_size = 2;
-  /// A page header counts pending frees in 24 bits; a page of more than that leaves the rest unused.
+  /// A page header counts pending frees in 24 bits. A page with room for more leaves the rest
+  /// unused.
   static constexpr std::size_t maximum_slots = (std::size_t{1} << 24) - 1;
 
-  /// Lays out as many slots of `object_size` bytes as fit `page_bytes`, of which `fixed_bytes` and
-  /// two words for every `word_bits` slots are not for slots where `bitmaps_inside`.
+  /// Fits as many slots of `object_size` bytes as possible into `page_bytes`. The header takes
+  /// `fixed_bytes`, and with `bitmaps_inside` the bitmaps take two words for every `word_bits`
+  /// slots.
   static constexpr SlotGeometry fit(std::size_t object_size, std::size_t page_bytes,
                                     std::size_t fixed_bytes, bool bitmaps_inside) noexcept {
     const std::size_t room = page_bytes - fixed_bytes;
@@ -48,7 +51,7 @@ struct SlotGeometry {
     slots = slots < maximum_slots ? slots : maximum_slots;
     if (bitmaps_inside) {
       while (slots != 0 && slots * object_size + bitmap_bytes(slots) > room) {
-        // Each step removes what the bitmaps exceed the room by, so there are few.
+        // Each step removes the slots that exceed the room, so the steps are few.
         const std::size_t excess = slots * object_size + bitmap_bytes(slots) - room;
         const std::size_t steps = excess / (object_size + 2 * sizeof(Word));
         slots -= steps != 0 ? steps : 1;
@@ -63,11 +66,11 @@ struct SlotGeometry {
             static_cast<std::uint32_t>((slots + word_bits - 1) / word_bits)};
   }
 
-  /// The slot that starts `offset` bytes above the first one, or no_slot; an address below that has an
-  /// offset above every page.
+  /// The slot that starts `offset` bytes above the first one, or no_slot. For an address below the
+  /// first slot the offset wraps around to a value above every page.
   [[gnu::always_inline]] constexpr std::uint32_t slot_at(std::size_t offset) const noexcept {
     if (__builtin_constant_p(object_size) && is_power_of_two(object_size)) {
-      // Compilers do not find that the multiplications are a shift and a mask.
+      // Compilers do not reduce these multiplications to a shift and a mask.
       const bool starts_here = (offset & (object_size - 1)) == 0;
       const std::size_t slot = offset >> highest_bit(object_size);
       return starts_here && slot < slots ? static_cast<std::uint32_t>(slot) : no_slot;
@@ -86,13 +89,13 @@ struct SlotGeometry {
   friend constexpr bool operator==(const SlotGeometry&, const SlotGeometry&) = default;
 
  private:
-  /// ceil(2^32 / size) for a size of 2 or more, without a division of 64 bits, which 32-bit processors
-  /// leave to a library.
+  /// ceil(2^32 / size) for a size of at least 2. It avoids a 64-bit division, which 32-bit
+  /// processors leave to a library.
   static constexpr std::uint32_t reciprocal_of(std::uint32_t size) noexcept {
     return ~std::uint32_t{0} / size + 1;
   }
 
-  /// Bytes of the two bitmaps (local and remote) of `slots` slots.
+  /// Bytes of the two bitmaps, local and remote, of `slots` slots.
   static constexpr std::size_t bitmap_bytes(std::size_t slots) noexcept {
     return 2 * sizeof(Word) * ((slots + word_bits - 1) / word_bits);
   }
