@@ -77,7 +77,7 @@ struct Tunables {
 
   /// Slow calls of one thread between two reads of the clock. A read every 64 claims costs 10
   /// instructions for each claim of slots.
-  static constexpr std::uint32_t calls_per_look = 1024;
+  static constexpr std::uint32_t calls_per_clock_check = 1024;
   /// A claim of slots serves up to 64 allocations, a slow free is one. So a claim counts as this
   /// many calls, and the clock is read every 64 claims.
   static constexpr std::uint32_t calls_per_claim = 16;

@@ -47,7 +47,7 @@ ArenaZone* own_zone() noexcept {
 
 /// The record of an address outside of the thread's view of the window, after an update of that
 /// view; null if the window does not hold it.
-[[gnu::noinline]] Chunk* look_further(const void* address) noexcept {
+[[gnu::noinline]] Chunk* find_in_new_view(const void* address) noexcept {
   thread_heap.window = process_arena.view();
   return thread_heap.window.chunk_of(address);
 }
@@ -56,7 +56,7 @@ ArenaZone* own_zone() noexcept {
 [[gnu::always_inline]] inline Place find(const void* address) noexcept {
   Chunk* chunk = thread_heap.window.chunk_of(address);
   if (chunk == nullptr) {
-    chunk = look_further(address);
+    chunk = find_in_new_view(address);
     if (chunk == nullptr) {
       return {};
     }
@@ -110,11 +110,11 @@ bool drain_everything() noexcept {
 /// claims up to 64 slots. A free may be of another thread's block that could not be merged.
 enum class SlowCall : std::uint32_t { Free = 1, Allocation = Tunables::calls_per_claim };
 
-/// True once in Tunables::calls_per_look calls. Then zones and dirty memory may need scavenging.
-[[gnu::always_inline]] inline bool is_time_to_look(SlowCall call) noexcept {
+/// True once in Tunables::calls_per_clock_check calls. Then zones and dirty memory may need scavenging.
+[[gnu::always_inline]] inline bool is_scavenge_due(SlowCall call) noexcept {
   static constinit thread_local std::uint32_t calls = 0;
   calls += static_cast<std::uint32_t>(call);
-  if (calls < Tunables::calls_per_look) [[likely]] {
+  if (calls < Tunables::calls_per_clock_check) [[likely]] {
     return false;
   }
   calls = 0;
@@ -123,7 +123,7 @@ enum class SlowCall : std::uint32_t { Free = 1, Allocation = Tunables::calls_per
 
 /// Drains the calling thread's zone, then scavenges the others if due. This may report misuse to a
 /// handler that allocates.
-[[gnu::cold, gnu::noinline]] void look_after_zones() noexcept {
+[[gnu::cold, gnu::noinline]] void scavenge_zones() noexcept {
   if (thread_heap.zone != &empty_zone && thread_heap.zone->has_remote_frees()) {
     thread_heap.zone->drain_some();
   }
@@ -131,8 +131,8 @@ enum class SlowCall : std::uint32_t { Free = 1, Allocation = Tunables::calls_per
 }
 
 void note_slow_call(SlowCall call) noexcept {
-  if (is_time_to_look(call)) [[unlikely]] {
-    look_after_zones();
+  if (is_scavenge_due(call)) [[unlikely]] {
+    scavenge_zones();
   }
 }
 
@@ -183,8 +183,8 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
 }
 
 /// Restarts the allocation afterwards, since the thread's zone may have changed.
-[[gnu::cold, gnu::noinline]] void* look_and_allocate(std::size_t bytes) noexcept {
-  look_after_zones();
+[[gnu::cold, gnu::noinline]] void* scavenge_and_allocate(std::size_t bytes) noexcept {
+  scavenge_zones();
   return allocate(bytes);
 }
 
@@ -197,8 +197,8 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
   if (thread_heap.zone == &empty_zone) {
     return allocate_of_class(SizeClasses::index_for(bytes));
   }
-  if (is_time_to_look(SlowCall::Allocation)) [[unlikely]] {
-    return look_and_allocate(bytes);
+  if (is_scavenge_due(SlowCall::Allocation)) [[unlikely]] {
+    return scavenge_and_allocate(bytes);
   }
   void* block = size_class->claim();
   return block != nullptr ? block : allocate_of_class(size_class->index());
