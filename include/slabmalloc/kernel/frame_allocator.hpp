@@ -7,7 +7,7 @@
 //   if (!frames.add(regions, count)) …                          // once the memory map is known
 //   slabmalloc::PagedZone<decltype(frames)> zone(frames);
 //
-//   spans_   [ | | ]               sorted by address; where each frame is looked up
+//   spans_   [ | | ]               where each frame is looked up (span_table.hpp)
 //             │ │ └──► FrameSpan   buddies and states of a stretch of memory (frame_span.hpp)
 //             ▼ ▼
 //   memory   |▒▒▒▒▒▒   ▒▒▒▒▒▒▒▒▒▒M|          |▒▒▒▒▒▒▒▒|
@@ -16,21 +16,18 @@
 //   M: the meta-data of all spans of one add(), at the end of its largest range
 //
 // Meta-data is 1.26 bytes per frame, 0.03 % of frames of 4 KiB, and a few hundred per span, rounded
-// up to whole frames once for each add(). A hole between regions costs as much while it is bridged,
-// and nothing where it ends a span; holes are bridged up to bridged_frames, or more if that makes
-// too many spans.
+// up to whole frames once for each add(). Holes between regions lie in spans where that costs less.
 //
 // Every call holds one lock for O(log frames): there are at most 32 orders, and in each of them a
 // set's levels are touched, 5 for 2^30 numbers. So a free that merges up to the top touches 81 words
-// of the sets of 1 TiB of 4 KiB frames, and 11 of those of 1 MiB. There are no frame caches per CPU here:
-// the zones above keep frames of their own, and what lies in a frame cache would be known as neither free
-// nor allocated, so that double frees were found late.
+// of the sets of 1 TiB of 4 KiB frames, and 11 of those of 1 MiB. There are no frame caches per CPU
+// here: the zones above keep frames of their own. What lies in a frame cache would be known as
+// neither free nor allocated, so that double frees were found late.
 //
 // Frames are taken at low addresses first. Where devices can reach but some of the memory, give
 // that a FrameAllocator of its own.
 //
-// Invariants, beside those of the spans:
-//   A1  spans are sorted by address and do not overlap
+// Invariant, beside those of the spans and their table, with its line in validate():
 //   A2  used_frames_ = sum of the spans' used_frames(), allocations - frees = sum of their runs()
 #pragma once
 
@@ -42,6 +39,7 @@
 #include "slabmalloc/kernel/frame_span.hpp"
 #include "slabmalloc/kernel/frame_statistics.hpp"
 #include "slabmalloc/kernel/memory_map.hpp"
+#include "slabmalloc/kernel/span_table.hpp"
 #include "slabmalloc/kernel/spin_lock.hpp"
 #include "slabmalloc/zone/pager.hpp"
 
@@ -56,18 +54,16 @@ namespace slabmalloc {
 /// allocated again, at the same address with the same size, since.
 template <KernelHooks Hooks, std::size_t BaseBytes = 4096, class Atomics = HardwareAtomics>
 class FrameAllocator {
-  using Span = FrameSpan<BaseBytes>;
-  using Map = MemoryMap<BaseBytes>;
+  using Spans = SpanTable<BaseBytes>;
+  using Span = typename Spans::Span;
+  using Map = typename Spans::Map;
   static constexpr std::uint32_t base_bits = Span::base_bits;
   static_assert(is_power_of_two(BaseBytes) && BaseBytes >= 256,
                 "BaseBytes is the size of a page in bytes, a power of two from 256 on");
 
  public:
   static constexpr std::size_t base_bytes = BaseBytes;
-  static constexpr std::size_t maximum_spans = 16;
-  /// Holes of up to so many frames lie within spans: that is as much meta-data as a further span
-  /// has.
-  static constexpr std::size_t bridged_frames = 256;
+  static constexpr std::size_t maximum_spans = Spans::maximum_spans;
 
   constexpr FrameAllocator() noexcept = default;
   FrameAllocator(const FrameAllocator&) = delete;
@@ -83,7 +79,19 @@ class FrameAllocator {
   /// on. Fails: OutOfMemory, with nothing changed, if no range of frames can hold the meta-data, or
   /// if there would be more than maximum_spans. Cost: O(frames + regions^2); the lock is held for
   /// O(1) frames at a time.
-  Result<void> add(const MemoryRegion* regions, std::size_t count) noexcept;
+  Result<void> add(const MemoryRegion* regions, std::size_t count) noexcept {
+    const Map map(regions, count);
+    const typename Spans::Plan plan = spans_.plan(map);
+    if (plan.spans != 0) {
+      const std::size_t frames = frames_of(plan.metadata_bytes);
+      if (plan.spans > spans_.room() || frames > plan.largest.frames() || frames == plan.frames) {
+        return AllocationError::OutOfMemory;
+      }
+      add_spans(map, plan.bridged, {plan.largest.end - frames, plan.largest.end});
+    }
+    fill(map);
+    return {};
+  }
 
   // ---- frames ----------------------------------------------------------------------------------
 
@@ -137,16 +145,68 @@ class FrameAllocator {
 
   // ---- looking at it ---------------------------------------------------------------------------
 
-  FrameStatistics statistics() const noexcept;
+  FrameStatistics statistics() const noexcept {
+    const typename Lock::Guard guard(lock_);
+    FrameStatistics result{counts_};
+    for (const Span* span : spans_) {
+      result.free_bytes += span->free_frames() << base_bits;
+      result.metadata_bytes += span->metadata_frames() << base_bits;
+      for (std::uint32_t order = 0; order < Span::order_limit; ++order) {
+        result.free_blocks[order] += span->free_blocks(order);
+      }
+    }
+    result.used_bytes = used_frames_ << base_bits;
+    result.managed_bytes = result.free_bytes + result.used_bytes + result.metadata_bytes;
+    result.used_bytes_high_water = high_water_frames_ << base_bits;
+    return result;
+  }
 
   /// Calls f(address, bytes, FrameUse) for each free block, frame, run, and stretch of meta-data,
   /// in address order; holes are left out. Each is as it was at its turn. Cost: O(log frames) under
   /// the lock for each.
   template <class F>
-  void for_each_block(F&& f) const noexcept;
+  void for_each_block(F&& f) const noexcept {
+    std::uintptr_t frame = 0;
+    for (;;) {
+      FrameBlock block{0, 0, FrameUse::Absent};
+      {
+        const typename Lock::Guard guard(lock_);
+        const Span* const span = spans_.first_above(frame);
+        if (span == nullptr) {
+          return;
+        }
+        const std::uintptr_t first = span->range().first;
+        frame = frame < first ? first : frame;
+        block = span->block_at(frame);
+      }
+      // The block may have come into being since, around what was passed already.
+      const std::size_t frames = block.first + block.frames - frame;
+      if (block.use != FrameUse::Absent) {
+        f(static_cast<void*>(address_of(frame)), frames << base_bits, block.use);
+      }
+      frame += frames;
+    }
+  }
 
   /// The first invariant that does not hold, or null. Cost: O(frames) under the lock.
-  const char* validate() const noexcept;
+  const char* validate() const noexcept {
+    const typename Lock::Guard guard(lock_);
+    if (const char* const broken = spans_.validate()) {
+      return broken;
+    }
+    std::size_t used = 0;
+    std::size_t runs = 0;
+    for (const Span* span : spans_) {
+      if (const char* const broken = span->validate()) {
+        return broken;
+      }
+      used += span->used_frames();
+      runs += span->runs();
+    }
+    return used == used_frames_ && runs == counts_.allocations - counts_.frees
+               ? nullptr
+               : "A2: frames and runs of clients = those of all spans";
+  }
 
  private:
   using Lock = SpinLock<Hooks, Atomics>;
@@ -166,37 +226,18 @@ class FrameAllocator {
     return reinterpret_cast<std::byte*>(frame << base_bits);
   }
 
-  /// The span that `frame` lies in, or null. Thread: holder of the lock, or of add().
-  Span* span_of(std::uintptr_t frame) const noexcept {
-    for (std::uint32_t index = 0; index < span_count_; ++index) {
-      const FrameRange range = spans_[index]->range();
-      if (frame < range.end) {
-        return frame >= range.first ? spans_[index] : nullptr;
-      }
-    }
-    return nullptr;
-  }
-
   /// The first of `frames` frames aligned to a block of `order`, or null. Thread: holder of the
   /// lock.
   void* allocate(std::uint32_t order, std::size_t frames) noexcept {
-    std::uint32_t best = Span::order_limit;
-    Span* from = nullptr;
-    for (std::uint32_t index = 0; index < span_count_; ++index) {
-      const std::uint32_t fit = spans_[index]->order_of_fit(order);
-      if (fit < best) {
-        best = fit;
-        from = spans_[index];
-      }
-    }
-    if (from == nullptr) {
+    const typename Spans::Fit best = spans_.best_fit(order);
+    if (best.span == nullptr) {
       ++counts_.failures;
       return nullptr;
     }
     ++counts_.allocations;
     used_frames_ += frames;
     high_water_frames_ = used_frames_ > high_water_frames_ ? used_frames_ : high_water_frames_;
-    return address_of(from->allocate(order, frames, best));
+    return address_of(best.span->allocate(order, frames, best.order));
   }
 
   void deallocate(void* memory, std::size_t frames) noexcept {
@@ -208,7 +249,7 @@ class FrameAllocator {
     {
       const typename Lock::Guard guard(lock_);
       const std::uintptr_t first = address >> base_bits;
-      if (Span* span = span_of(first)) {
+      if (Span* span = spans_.find(first)) {
         verdict = span->judge(first, frames);
         if (address % BaseBytes != 0 && verdict.frames != 0) {
           verdict = {false, MisuseKind::MisalignedFree, verdict.frames};
@@ -224,29 +265,45 @@ class FrameAllocator {
     report_misuse({verdict.kind, memory, verdict.frames << base_bits, 0});
   }
 
-  // What add() consists of; Thread: holder of add().
-  struct Plan {
-    std::size_t spans = 0;
-    std::size_t metadata_bytes = 0;
-    std::size_t frames = 0;
-    FrameRange largest;
-  };
-  FrameRange next_new(const Map& map, std::uintptr_t from) const noexcept;
-  bool has_span_between(std::uintptr_t first, std::uintptr_t end) const noexcept;
-  template <class F>
-  Plan plan(const Map& map, std::size_t bridged, F&& each_span) const noexcept;
-  void publish(Span* span) noexcept;
-  void fill(const Map& map) noexcept;
+  /// Makes the spans of `map` with holes of up to `bridged` frames. Their meta-data, one after the
+  /// other, is in the frames `metadata`. Thread: add().
+  void add_spans(const Map& map, std::size_t bridged, FrameRange metadata) noexcept {
+    Span* created[maximum_spans];
+    std::size_t count = 0;
+    std::byte* memory = address_of(metadata.first);
+    spans_.plan(map, bridged, [&](FrameRange range) {
+      Span* const span = created[count++] = Span::create(memory, range);
+      if (range.first <= metadata.first && metadata.end <= range.end) {
+        span->keep_for_metadata(metadata);
+      }
+      memory += Span::metadata_bytes(range);
+    });
+    const typename Lock::Guard guard(lock_);
+    for (std::size_t index = 0; index < count; ++index) {
+      spans_.insert(created[index]);
+    }
+  }
+
+  /// Makes free what the map has and is absent of the spans. Thread: add().
+  void fill(const Map& map) noexcept {
+    for (FrameRange range = map.next(0); !range.is_empty(); range = map.next(range.end)) {
+      while (!range.is_empty()) {
+        Span* const span = spans_.find(range.first);
+        const std::uintptr_t limit = range.first + fill_frames;
+        FrameRange step{range.first, limit < range.end ? limit : range.end};
+        step.end = step.end < span->range().end ? step.end : span->range().end;
+        const typename Lock::Guard guard(lock_);
+        span->fill(step);
+        range.first = step.end;
+      }
+    }
+  }
 
   mutable Lock lock_;
-  std::uint32_t span_count_ = 0;
-  Span* spans_[maximum_spans] = {};
+  Spans spans_;
   std::size_t used_frames_ = 0;
   std::size_t high_water_frames_ = 0;
   FrameCounters counts_;
 };
 
 }  // namespace slabmalloc
-
-#include "slabmalloc/kernel/frame_allocator_add.hpp"
-#include "slabmalloc/kernel/frame_allocator_inspect.hpp"
