@@ -36,7 +36,8 @@ struct CommonKernelConfig : CommonConfig {
   /// the same.
   static constexpr std::uint32_t no_local_slot = ~std::uint32_t{0};
   static constexpr std::uint32_t local_slot = no_local_slot;
-  /// Who may use the frames that are reserved (reserve_frames()): every context, or Emergency alone.
+  /// Who may use the frames that are reserved (reserve_frames()): every context, or Emergency
+  /// alone.
   static constexpr bool reserved_frames_are_for_all = false;
   /// Each CPU counts the frees of each size class, so that CpuZones::class_counts() knows how many
   /// objects are in use, at the price of a few instructions a free.
@@ -79,7 +80,8 @@ concept CpuZonesConfig = std::derived_from<C, CommonKernelConfig> && requires {
   typename C::Pages;
 };
 
-/// `C` if it is one; else KernelConfig: after the sentence that says so the compiler has nothing to add.
+/// `C` if it is one; else KernelConfig: after the sentence that says so the compiler has nothing to
+/// add.
 template <class C>
 using CpuZonesConfigOrDefault = std::conditional_t<CpuZonesConfig<C>, C, KernelConfig>;
 

@@ -34,8 +34,8 @@
 namespace slabmalloc {
 
 /// How objects of type `T` begin and end.
-///   construct(place, context)   makes one, for an allocation with that context; false if it could not, and then there
-///                               is none
+///   construct(place, context)   makes one, for an allocation with that context; false if it could
+///                               not, and then there is none
 ///   destroy(object)             ends one, in its constructed state. It must not wait for memory
 /// Both may allocate from other caches, not from the one they serve.
 template <class L, class T>
@@ -161,20 +161,20 @@ class ObjectCache {
   // ---- reserves and limits ---------------------------------------------------------------------
 
   /// From now on so many further allocations cannot fail, whatever the pager says, of every context
-  /// that may enter a section (of Emergency alone if Options::reserved_frames_are_for_all is false).
-  /// Whoever interrupts a section has reserve_for_interrupts(); each object that refills such a
-  /// reserve counts as an allocation. What was used is made good before frames go back to the
-  /// pager. 0 ends it. Context: as an allocation with `context`. Fails: OutOfMemory, and what was
-  /// got is kept; TooMany if the pages are more than 32 bits can count.
+  /// that may enter a section (of Emergency alone if Options::reserved_frames_are_for_all is
+  /// false). Whoever interrupts a section has reserve_for_interrupts(); each object that refills
+  /// such a reserve counts as an allocation. What was used is made good before frames go back to
+  /// the pager. 0 ends it. Context: as an allocation with `context`. Fails: OutOfMemory, and what
+  /// was got is kept; TooMany if the pages are more than 32 bits can count.
   ///
   /// Frames are kept for it, pages_for() of them. That they suffice, with s objects a page: a CPU
-  /// takes a frame when no slot of its pages is free and its own frame cache is empty. So when its pages
-  /// and frame cache have grown by g frames, it has made more than (g - 1) s allocations since, and at
-  /// least g s if it needs yet another. No frame goes to the pager while fewer are kept than
-  /// wanted, so what the CPUs have grown by is what was kept. An allocation that fails would be the
-  /// last of m, of which CPU i made m(i), with at most sum ceil(m(i) / s) - 1 frames used up. That
-  /// sum is the largest where all CPUs but one have a single object on their last page: m for m <
-  /// c, else c + floor((m - c) / s).
+  /// takes a frame when no slot of its pages is free and its own frame cache is empty. So when its
+  /// pages and frame cache have grown by g frames, it has made more than (g - 1) s allocations
+  /// since, and at least g s if it needs yet another. No frame goes to the pager while fewer are
+  /// kept than wanted, so what the CPUs have grown by is what was kept. An allocation that fails
+  /// would be the last of m, of which CPU i made m(i), with at most sum ceil(m(i) / s) - 1 frames
+  /// used up. That sum is the largest where all CPUs but one have a single object on their last
+  /// page: m for m < c, else c + floor((m - c) / s).
   Result<void> reserve(std::size_t objects, Context context = Context::MayWait) noexcept {
     const auto pages = static_cast<std::uint32_t>(pages_for(objects));
     if (pages != pages_for(objects)) {

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// ObjectReserve: objects that a CPU keeps for those who can neither enter its zone nor call the pager.
+// ObjectReserve: objects that a CPU keeps for those who can neither enter its zone nor call the
+// pager.
 //
-//   a slow path of the CPU, in a section ──put──► cells of the size class ──take──► handlers, NMIs; any CPU
+//   slow path of the CPU ──put──► cells of the size class ──take──► handlers, NMIs; any CPU
+//   (in a section)
 //
-// What lies in a cell is an object of the CPU's zone like any other that is in use; its free is an ordinary one.
+// What lies in a cell is an object of the CPU's zone like any other that is in use; its free is an
+// ordinary one.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +39,8 @@ class ObjectReserve {
 
   /// Sets how many objects of class `index` are kept, at most `Most`. Thread: any.
   void want(std::uint32_t index, std::uint32_t objects) noexcept {
-    wanted_[index].store(static_cast<std::uint8_t>(objects < Most ? objects : Most), Order::relaxed);
+    const std::uint32_t most = objects < Most ? objects : Most;
+    wanted_[index].store(static_cast<std::uint8_t>(most), Order::relaxed);
     note(index);
   }
   std::uint32_t wanted(std::uint32_t index) const noexcept {
@@ -53,9 +57,9 @@ class ObjectReserve {
     return false;
   }
 
-  /// Brings class `index` to what is wanted, with objects of `get(index)`, null if there is none, and
-  /// `give(index, object)`. False if an object was not to be had. Thread: one at a time, which no handler that calls
-  /// this interrupts.
+  /// Brings class `index` to what is wanted, with objects of `get(index)`, null if there is none,
+  /// and `give(index, object)`. False if an object was not to be had. Thread: one at a time, which
+  /// no handler that calls this interrupts.
   template <class Get, class Give>
   bool adjust(std::uint32_t index, Get&& get, Give&& give) noexcept {
     const std::uint32_t wanted_now = wanted(index);
@@ -78,8 +82,8 @@ class ObjectReserve {
     return true;
   }
 
-  /// adjust() of one class of those that may need it, in turn: what one cannot have does not keep others from theirs.
-  /// True if there was one, and it could be done. Thread: as adjust().
+  /// adjust() of one class of those that may need it, in turn: what one cannot have does not keep
+  /// others from theirs. True if there was one, and it could be done. Thread: as adjust().
   /// Order: acquire, with the release in note(): what was noted is seen in the cells.
   template <class Get, class Give>
   bool adjust_one(Get&& get, Give&& give) noexcept {
@@ -122,7 +126,7 @@ class ObjectReserve {
 
   typename Atomics::template Cell<std::uint8_t> wanted_[Classes];
   typename Atomics::template Cell<Word> noted_[words];  ///< A bit for each class to be adjusted.
-  std::uint32_t next_ = 0;                              ///< The class that adjust_one() looks at first.
+  std::uint32_t next_ = 0;  ///< The class that adjust_one() looks at first.
 };
 
 }  // namespace slabmalloc

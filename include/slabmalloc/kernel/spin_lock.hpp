@@ -4,8 +4,9 @@
 //
 //   next_ ──── takes a number ────► waits until serving_ shows it ────► holds ────► serving_ + 1
 //
-// A ticket lock (Mellor-Crummey and Scott, Algorithms for Scalable Synchronization, 1991, section 2.2): CPUs get it in
-// the order in which they asked. Invariant: 0 <= next_ - serving_ <= number of CPUs.
+// A ticket lock (Mellor-Crummey and Scott, Algorithms for Scalable Synchronization, 1991, section
+// 2.2): CPUs get it in the order in which they asked. Invariant: 0 <= next_ - serving_ <= number of
+// CPUs.
 #pragma once
 
 #include <cstdint>
