@@ -79,6 +79,20 @@ TEST(DeferredRuns, that_are_written_to_after_their_free_are_reported_and_followe
   }
 }
 
+TEST(DeferredRuns, that_hold_more_bytes_than_were_counted_break_an_invariant) {
+  Runs runs;
+  std::vector<Block> memory(2);
+  runs.push(&memory[0], layout);
+  runs.push(&memory[1], layout);
+  EXPECT_EQ(runs.validate(), nullptr);
+  // The sum of the link's words stays as it is.
+  memory[0].words[1] += 1;
+  memory[0].words[2] -= 1;
+  EXPECT_STREQ(runs.validate(), "K4: bytes of the waiting runs <= those counted");
+  memory[1].words[0] = 0;
+  EXPECT_EQ(runs.validate(), nullptr) << "a run that was written to ends the walk";
+}
+
 TEST(DeferredRuns, have_room_for_a_link) {
   const Layout of_one_byte = Layout::from_size_align(1, 1).value();
   EXPECT_GE(Runs::with_link(of_one_byte).size(), 5 * sizeof(void*));

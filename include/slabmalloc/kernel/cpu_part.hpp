@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuPart: what one CPU has of a CpuZones, and the section in which it is used.
+// CpuPart: what one CPU has of a CpuZones. It is used in sections (cpu_parts.hpp).
 //
-//   part pointer ──► | zone: classes, queue, remote buffer | frame cache of empty frames | reserve of objects |
-//     ▲        ▲                                     ▲                       ▲
-//     │        └── in a section only ────────────────┘                       └── anyone takes, in any context
-//     └── a pointer of the CPU's; null for as long as a section lasts
+//   others' frees ──► zone ──empty pages──► frame cache ──► other CPUs, pager
+//                      │ ▲                    │
+//                      │ └──────frames────────┘
+//                      └──► reserve of objects ──► handlers and NMIs of all CPUs
 //
-// A section saves interrupts, takes the part from the part pointer, and puts it back. What comes in between nevertheless, an
-// NMI, or a handler where the hooks keep away other threads alone, finds nothing behind the part pointer and goes another way.
-// Handlers end before the code that they interrupt goes on, so plain loads and stores in program order are enough.
+// It owns all of these, and how far the CPU has come with work in steps: a drain, a search, turns.
+//
+// Invariants, with their lines in validate(), beside those of the zone and of the frame cache:
+//   K5  the class with which a drain goes on <= number of classes, which means that none goes on
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "slabmalloc/kernel/frame_cache.hpp"
+#include "slabmalloc/kernel/frame_reserve.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
 #include "slabmalloc/kernel/object_reserve.hpp"
 #include "slabmalloc/zone/zone_allocator.hpp"
@@ -50,7 +52,9 @@ class FreeCounts {
     }
     return sum;
   }
-  std::size_t all(std::uint32_t index) const noexcept requires InSections {
+  std::size_t all(std::uint32_t index) const noexcept
+    requires InSections
+  {
     return in_sections_[index].load(Order::relaxed) + nested(index);
   }
 
@@ -61,18 +65,80 @@ class FreeCounts {
   Count nested_[Classes];
 };
 
+/// A drain of a zone in steps of a constant length, in rounds: first what others freed, then the
+/// empty pages of each class. Thread: the zone's CPU in a section, where not said otherwise.
+template <class Zone, class Atomics>
+class ZoneDrain {
+ public:
+  /// Has a round done by the next slow paths of the CPU. Thread: any, in any context.
+  void want() noexcept { is_wanted_.store(true, Order::relaxed); }
+  /// True while a round is wanted or goes on.
+  bool is_under_way() const noexcept {
+    return is_wanted_.load(Order::relaxed) || next_ != Zone::class_count;
+  }
+  /// Has the next step begin a round.
+  void begin_anew() noexcept { next_ = Zone::class_count; }
+
+  /// Takes in up to `pages` queued pages, or puts the empty pages of the next class that has any
+  /// into the frame cache; looks at a few. What others freed meanwhile has a further round done.
+  /// False at a round's end.
+  bool step(Zone& zone, std::uint32_t pages) noexcept {
+    if (next_ == Zone::class_count) {
+      // Before anything is looked at: what is wanted from here on is another time.
+      is_wanted_.store(false, Order::relaxed);
+      next_ = 0;
+    }
+    if (pages != 0 && zone.has_remote_frees()) {
+      zone.drain_some(pages);
+      return true;
+    }
+    bool has_trimmed = false;
+    for (std::uint32_t looks = 0;
+         looks < looks_per_step && next_ < Zone::class_count && !has_trimmed; ++looks) {
+      const std::uint32_t index = next_++;
+      has_trimmed = zone.has_empty_page(index);
+      if (has_trimmed) {
+        zone.trim_class(index);
+      }
+    }
+    const bool goes_on = next_ != Zone::class_count;
+    if (!goes_on && zone.has_remote_frees()) {
+      want();
+    }
+    return goes_on;
+  }
+  /// As step(), for a search: by turns with remote frees and without. Frees that come as fast as
+  /// they are taken in thus keep no search from what is empty.
+  bool step_of_search(Zone& zone) noexcept {
+    takes_pages_ = !takes_pages_;
+    return step(zone, takes_pages_ ? 1 : 0);
+  }
+
+  /// K5, or null.
+  const char* validate() const noexcept {
+    return next_ <= Zone::class_count ? nullptr : "K5: the class to drain next <= classes";
+  }
+
+ private:
+  static constexpr std::uint32_t looks_per_step = 4;
+
+  typename Atomics::template Cell<bool> is_wanted_;
+  std::uint32_t next_ = Zone::class_count;  ///< Zone::class_count while none goes on.
+  bool takes_pages_ = false;                ///< The last step of a search did, or tried to.
+};
+
 template <KernelHooks Hooks, class Config>
 struct CpuPart;
 template <KernelHooks Hooks, class Config>
 class CpuPartPointers;
 
-/// The pager of a CPU's zone: its own frame cache, then those of the others, then reserved frames if the
-/// allocation may have them. Thread: its CPU, inside a section.
+/// The pager of a CPU's zone: its own frame cache, then those of the others, then reserved frames
+/// if the allocation may have them. Thread: its CPU, inside a section.
 template <KernelHooks Hooks, class Config>
 class FrameCachePager {
  public:
   using Part = CpuPart<Hooks, Config>;
-  using Caches = FrameCaches<Hooks, typename Config::Pages>;
+  using Reserve = FrameReserve<Hooks, typename Config::Pages, typename Config::Atomics>;
 
   constexpr FrameCachePager() noexcept = default;
 
@@ -93,12 +159,13 @@ class FrameCachePager {
       }
       number = number + 1 < Hooks::maximum_cpus ? number + 1 : 0;
     } while (number != own_);
-    return reserved_frames_ != nullptr ? reserved_frames_->take(bytes) : nullptr;
+    return reserve_ != nullptr ? reserve_->take(bytes) : nullptr;
   }
-  /// Takes from `reserved` what the frame caches do not have, until the next call, with null. A reserved frame
-  /// thus becomes a page of the zone in one step: no other CPU takes it on the way.
-  void use_reserved(Caches* kept) noexcept { reserved_frames_ = kept; }
-  /// The next frame that is asked for is `frame`, unless it is taken back before. Nobody else takes it on the way either.
+  /// Takes from `reserve` what the frame caches do not have, until the next call, with null. A
+  /// reserved frame thus becomes a page of the zone in one step: no other CPU takes it on the way.
+  void use_reserve(Reserve* reserve) noexcept { reserve_ = reserve; }
+  /// The next frame that is asked for is `frame`, unless it is taken back before. No other CPU
+  /// takes it on the way either.
   void hand(void* frame) noexcept { handed_ = frame; }
   void* take_back() noexcept {
     void* const frame = handed_;
@@ -112,12 +179,13 @@ class FrameCachePager {
 
  private:
   Part* parts_ = nullptr;
-  Caches* reserved_frames_ = nullptr;
+  Reserve* reserve_ = nullptr;
   void* handed_ = nullptr;
   std::uint32_t own_ = 0;
 };
 
 /// One CPU's part. Its address must not change.
+/// Thread: its CPU in a section of this part, where not said otherwise.
 template <KernelHooks Hooks, class Config>
 struct alignas(64) CpuPart {
   using Atomics = typename Config::Atomics;
@@ -130,11 +198,13 @@ struct alignas(64) CpuPart {
 
   constexpr CpuPart() noexcept : zone(own_pager()) {}
 
-  // The slow ways of the zone, with what is counted of them. In a section of this part's.
+  // ---- the slow ways of the zone, with what is counted of them ----------------------------------
 
-  /// An object of class `index`, or null. Takes less in of what others freed where something else is left to do.
+  /// An object of class `index`, or null. Takes less in of what others freed where something else
+  /// is left to do.
   void* allocate(std::uint32_t index) noexcept {
-    return zone.allocate_class(index, is_behind() ? 1 : Config::drain_pages).value_or(nullptr);
+    const bool is_behind = drain.is_under_way() || reserve.has_work();
+    return zone.allocate_class(index, is_behind ? 1 : Config::drain_pages).value_or(nullptr);
   }
   void deallocate(void* object, std::uint32_t index) noexcept {
     zone.deallocate_class(object, index);
@@ -144,26 +214,55 @@ struct alignas(64) CpuPart {
   bool adjust_reserve(std::uint32_t index) noexcept {
     return reserve.adjust(index, getter(), giver());
   }
-  /// True while a drain is wanted or goes on.
-  bool is_draining() const noexcept {
-    return drain_is_wanted.load(Order::relaxed) || next_to_drain != Zone::class_count;
+
+  // ---- work in steps ---------------------------------------------------------------------------
+
+  /// What comes first of the work that waits: by turns, so that what always has something to do
+  /// keeps nothing else from being done. The other half is not done at all in the pager's turns.
+  enum class Turn : std::uint8_t { Reserve, Runs, Drain, Excess };
+  Turn next_turn() noexcept { return static_cast<Turn>(turns_++ % 4); }
+  static constexpr bool is_of_zone(Turn turn) noexcept {
+    return turn == Turn::Reserve || turn == Turn::Drain;
   }
-  bool is_behind() const noexcept { return is_draining() || reserve.has_work(); }
-  bool adjust_some_reserve() noexcept { return reserve.adjust_one(getter(), giver()); }
+
+  /// Does a step of what waits for the zone and the reserve, a drain taking in `pages` queued
+  /// pages. False if nothing was left to do.
+  bool run_deferred(Turn turn, std::uint32_t pages) noexcept {
+    const bool drains = drain.is_under_way();
+    // A reserve that nothing can fill now does not keep anybody from what is empty.
+    if (!(drains && turn == Turn::Drain) && reserve.has_work() &&
+        reserve.adjust_one(getter(), giver())) {
+      return true;
+    }
+    if (drains) {
+      drain.step(zone, pages);
+    }
+    return drains;
+  }
+
+  /// Does a step of a search: drains, unless it is the turn of giving memory back. True then, and
+  /// that is the caller's. A run that waits is given back by every second step at least, a frame by
+  /// the one after a round's end.
+  bool search_gives_back(bool has_deferred_runs) noexcept {
+    const bool gives = search_ended_round_ || (!search_gave_ && has_deferred_runs);
+    search_gave_ = gives;
+    search_ended_round_ = !gives && !drain.step_of_search(zone);
+    return gives;
+  }
+
+  /// The first broken invariant, or null. Pre: no CPU allocates or frees.
+  const char* validate() const noexcept {
+    const char* broken = zone.validate();
+    broken = broken != nullptr ? broken : frame_cache.validate();
+    return broken != nullptr ? broken : drain.validate();
+  }
 
   Zone zone;  ///< First: its address is then the tag of its pages.
   FrameCachePager<Hooks, Config> pager;
   Cell<CpuPartPointers<Hooks, Config>*> pointers;  ///< Null until its part pointer is opened first.
-  Cell<bool> drain_is_wanted;
-  /// The class with which draining goes on; Zone::class_count while it does not.
-  std::uint32_t next_to_drain = Zone::class_count;
-  // What the last steps of searches did.
-  bool search_drained = false;
-  bool search_gave = false;  ///< A run or a frame back.
-  bool search_ended_round = false;
-  std::uint32_t turns = 0;  ///< Calls that did, or tried, some of what waits.
-  Caches frame_cache;
-  Reserve reserve;
+  ZoneDrain<Zone, Atomics> drain;
+  Caches frame_cache;  ///< Thread: as FrameCaches.
+  Reserve reserve;     ///< Thread: as ObjectReserve.
   Frees frees;
   Cell<std::size_t> nested_allocations;  ///< Calls that came in the middle of a section.
 
@@ -175,132 +274,11 @@ struct alignas(64) CpuPart {
   auto giver() noexcept {
     return [this](std::uint32_t index, void* object) { deallocate(object, index); };
   }
-};
 
-/// The part pointers of all CPUs. Null at first: a CPU's first slow path opens its own.
-template <KernelHooks Hooks, class Config>
-class CpuPartPointers {
- public:
-  using Part = CpuPart<Hooks, Config>;
-  using Cell = typename Config::Atomics::template Cell<Part*>;
-
-  /// The part pointer of the CPU that runs the caller. Pre: interrupts are saved.
-  class PartPointer {
-   public:
-    [[gnu::always_inline]] explicit PartPointer(CpuPartPointers& pointers) noexcept
-        : part_(pointers.cell_of(Hooks::cpu())) {}
-    [[gnu::always_inline]] Part* load() const noexcept {
-      return part_ != nullptr ? part_->load(Order::relaxed) : nullptr;
-    }
-    /// Pre: the CPU has a part.
-    [[gnu::always_inline]] void store(Part* part) const noexcept {
-      part_->store(part, Order::relaxed);
-    }
-
-   private:
-    Cell* part_;
-  };
-
- private:
-  struct alignas(64) Own {
-    Cell part;
-  };
-  /// Null for a number that is too large: who finds no part goes to a slow path, which says so (own_part()).
-  [[gnu::always_inline]] Cell* cell_of(std::uint32_t number) noexcept {
-    return number < Hooks::maximum_cpus ? &part_pointers_[number].part : nullptr;
-  }
-
-  Own part_pointers_[Hooks::maximum_cpus];
-};
-
-/// The same in memory that each CPU has for itself.
-template <KernelHooks Hooks, class Config>
-  requires(Config::local_slot != Config::no_local_slot)
-class CpuPartPointers<Hooks, Config> {
-  static_assert(LocalHooks<Hooks>,
-                "local_slot needs hooks with local<slot>() and set_local<slot>()");
-
- public:
-  using Part = CpuPart<Hooks, Config>;
-
-  class PartPointer {
-   public:
-    [[gnu::always_inline]] explicit PartPointer(CpuPartPointers&) noexcept {}
-    [[gnu::always_inline]] Part* load() const noexcept {
-      return static_cast<Part*>(Hooks::template local<Config::local_slot>());
-    }
-    [[gnu::always_inline]] void store(Part* part) const noexcept {
-      Hooks::template set_local<Config::local_slot>(part);
-    }
-  };
-};
-
-/// Takes the part from behind `pointer`, so that nobody else finds it there until put_back(). Null if it is in use.
-template <class PartPointer>
-[[gnu::always_inline]] inline auto* take_from(const PartPointer& pointer) noexcept {
-  auto* const part = pointer.load();
-  if (part != nullptr) [[likely]] {
-    pointer.store(nullptr);
-    compiler_fence();
-  }
-  return part;
-}
-template <class PartPointer, class Part>
-[[gnu::always_inline]] inline void put_back(const PartPointer& pointer, Part* part) noexcept {
-  compiler_fence();
-  pointer.store(part);
-}
-
-/// The part of the CPU that runs the caller, for slow paths. Pre: interrupts are saved. Panics if there is none.
-template <KernelHooks Hooks, class Part>
-Part& own_part(Part* parts) noexcept {
-  const std::uint32_t number = Hooks::cpu();
-  require<Hooks>(number < Hooks::maximum_cpus, "cpu() < maximum_cpus");
-  return parts[number];
-}
-
-/// The use of the part of the CPU that runs the caller; false, and nothing else, if that is in use already.
-template <KernelHooks Hooks, class Config>
-class CpuSection {
- public:
-  using Part = CpuPart<Hooks, Config>;
-  using Pointers = CpuPartPointers<Hooks, Config>;
-
-  [[gnu::always_inline]] explicit CpuSection(Pointers& pointers) noexcept
-      : interrupts_(Hooks::save_interrupts()), pointer_(pointers), part_(take_from(pointer_)) {}
-  /// As above, for slow paths: opens a part pointer that was never opened. `parts` has one for each CPU.
-  CpuSection(Pointers& pointers, Part* parts) noexcept : CpuSection(pointers) {
-    if (part_ == nullptr) {
-      Part& own = own_part<Hooks>(parts);
-      // A handler may come in between, and open it: one exchange tells who was first.
-      if (own.pointers.load(Order::relaxed) == nullptr &&
-          own.pointers.exchange(&pointers, Order::relaxed) == nullptr) {
-        part_ = &own;
-      } else {
-        part_ = take_from(pointer_);
-      }
-    }
-  }
-  /// Goes on with a section that was begun without it: `part` was taken, `interrupts` were saved.
-  CpuSection(Part* part, typename Hooks::InterruptState interrupts) noexcept
-      : interrupts_(interrupts), pointer_(*part->pointers.load(Order::relaxed)), part_(part) {}
-  [[gnu::always_inline]] ~CpuSection() {
-    if (part_ != nullptr) [[likely]] {
-      put_back(pointer_, part_);
-    }
-    Hooks::restore_interrupts(interrupts_);
-  }
-  CpuSection(const CpuSection&) = delete;
-  CpuSection& operator=(const CpuSection&) = delete;
-
-  [[gnu::always_inline]] explicit operator bool() const noexcept { return part_ != nullptr; }
-  [[gnu::always_inline]] Part* operator->() const noexcept { return part_; }
-  [[gnu::always_inline]] Part* part() const noexcept { return part_; }
-
- private:
-  typename Hooks::InterruptState interrupts_;
-  [[no_unique_address]] typename Pointers::PartPointer pointer_;
-  Part* part_;
+  std::uint32_t turns_ = 0;
+  // What the last step of a search did.
+  bool search_gave_ = false;
+  bool search_ended_round_ = false;
 };
 
 }  // namespace slabmalloc

@@ -10,25 +10,8 @@
 
 namespace slabmalloc {
 
-/// What all CPUs count together.
-template <class Number = std::size_t>
-struct CpuZonesCounters {
-  Number growths{};
-  Number searches{};
-  Number failures{};
-
-  using Self = CpuZonesCounters;
-  static constexpr CounterEntry<Self, Number> counters[] = {
-      {&Self::growths, "growths", "calls", CounterKind::Total, "Calls for frames that got some."},
-      {&Self::searches, "searches", "calls", CounterKind::Total,
-       "Allocations for which the pager had nothing."},
-      {&Self::failures, "failures", "calls", CounterKind::Total,
-       "Allocations that ended as `OutOfMemory`."},
-  };
-};
-
 /// A snapshot.
-struct CpuZonesStatistics : CpuZonesCounters<> {
+struct CpuZonesStatistics {
   ZoneStatistics zones;
   std::size_t cached_frame_bytes = 0;
   std::size_t reserved_frame_bytes = 0;
@@ -37,8 +20,10 @@ struct CpuZonesStatistics : CpuZonesCounters<> {
   std::size_t frame_bytes_high_water = 0;
   std::size_t nested_allocations = 0;
   std::size_t nested_frees = 0;
+  std::size_t growths = 0;
+  std::size_t searches = 0;
+  std::size_t failures = 0;
 
-  using Base = CpuZonesCounters<>;
   using Self = CpuZonesStatistics;
   static constexpr CounterEntry<Self> counters[] = {
       {&Self::cached_frame_bytes, "cached_frame_bytes", "bytes", CounterKind::Current,
@@ -55,6 +40,11 @@ struct CpuZonesStatistics : CpuZonesCounters<> {
        "Allocations that came in the middle of a section."},
       {&Self::nested_frees, "nested_frees", "calls", CounterKind::Total,
        "Frees that came in the middle of a section."},
+      {&Self::growths, "growths", "calls", CounterKind::Total, "Calls for frames that got some."},
+      {&Self::searches, "searches", "calls", CounterKind::Total,
+       "Allocations for which the pager had nothing."},
+      {&Self::failures, "failures", "calls", CounterKind::Total,
+       "Allocations that ended as `OutOfMemory`."},
   };
 };
 static_assert(has_entry_for_each_counter<CpuZonesStatistics, ZoneStatistics>());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// DeferredRuns: runs that were freed where the pager cannot be called. They wait for somebody who may call it.
+// DeferredRuns: runs that were freed where the pager cannot be called. They wait for somebody who
+// may call it.
 //
 //   a handler, an NMI ──push──► run ► run ► run ──pop──► who may call the pager
 //
@@ -8,8 +9,12 @@
 //
 //   | next | bytes | alignment | sum of the three | mark |      mark: its own address, disguised
 //
-// A list of Treiber's (Systems Programming: Coping with Parallelism, 1986). Those that pop take turns: a run that one
-// of them has looked at is not popped by another, and pushed again, before it is done (no ABA).
+// A list of Treiber's (Systems Programming: Coping with Parallelism, 1986). Those that pop take
+// turns: a run that one of them has looked at is not popped by another, and pushed again, before it
+// is done (no ABA).
+//
+// Invariant, with its line in validate():
+//   K4  bytes of the waiting runs <= bytes(); the rest is lost to writes after a free
 #pragma once
 
 #include <cstddef>
@@ -29,14 +34,16 @@ class DeferredRuns {
     Layout layout;
   };
 
-  /// What a run is asked for to serve `layout`: it has room for a link. `layout` itself if that is too large.
+  /// What a run is asked for to serve `layout`: it has room for a link. `layout` itself if that is
+  /// too large.
   static constexpr Layout with_link(Layout layout) noexcept {
     const std::size_t size = layout.size() > sizeof(Link) ? layout.size() : sizeof(Link);
     const std::size_t align = layout.align() > alignof(Link) ? layout.align() : alignof(Link);
     return Layout::from_size_align(size, align).value_or(layout);
   }
 
-  /// Says that `run`, which comes from the pager, waits nowhere: memory may have outlived a restart in which it did.
+  /// Says that `run`, which comes from the pager, waits nowhere: memory may have outlived a restart
+  /// in which it did.
   /// Pre: it is as large as with_link() says.
   static void begin(void* run) noexcept { static_cast<Link*>(run)->mark.store(0, Order::relaxed); }
 
@@ -48,9 +55,10 @@ class DeferredRuns {
     return !is_empty() && is_aligned && link->mark.load(Order::relaxed) == mark_of(link);
   }
 
-  /// Puts `run` here, which was allocated for `layout`. Pre: with_link(layout) == layout. Thread: any, in any context;
-  /// without a lock. Fails: false if it waits here already.
-  /// Order: release, with the acquire in unlink_top(): who pops it sees the link, and what its last client did.
+  /// Puts `run` here, which was allocated for `layout`. Pre: with_link(layout) == layout. Thread:
+  /// any, in any context; without a lock. Fails: false if it waits here already.
+  /// Order: release, with the acquire in unlink_top(): who pops it sees the link, and what its last
+  /// client did.
   bool push(void* run, Layout layout) noexcept {
     const InterruptGuard<Hooks> interrupts;  // For handlers, where there are no atomics.
     Link* const link = static_cast<Link*>(run);
@@ -70,15 +78,15 @@ class DeferredRuns {
   }
 
   /// Takes a run out; its address is null if there is none. Thread: any, inside a section.
-  /// Fails: DoubleFree to the misuse hook if the run's link was written over, since it was in use after its free: it
-  /// and those behind it are lost then, and counted for ever.
+  /// Fails: DoubleFree to the misuse hook if the run's link was written over, since it was in use
+  /// after its free: it and those behind it are lost then, and counted for ever.
   Run pop() noexcept {
-    bool is_intact = false;
-    Link* const link = unlink_top(is_intact);
+    bool was_intact = false;
+    Link* const link = unlink_top(was_intact);
     if (link == nullptr) {
       return {};
     }
-    if (!is_intact) [[unlikely]] {
+    if (!was_intact) [[unlikely]] {
       report_misuse({MisuseKind::DoubleFree, link, 0, 0});
       return {};
     }
@@ -93,6 +101,16 @@ class DeferredRuns {
   /// Bytes of the waiting runs. Thread: any; others may see it lag.
   std::size_t bytes() const noexcept { return bytes_.load(Order::relaxed); }
 
+  /// K4, or null. Pre: nobody uses it. Cost: O(runs).
+  const char* validate() const noexcept {
+    std::size_t waiting = 0;
+    for (const Link* link = top_.load(Order::relaxed);
+         link != nullptr && is_intact(*link) && waiting <= bytes(); link = link->next) {
+      waiting += link->bytes;
+    }
+    return waiting <= bytes() ? nullptr : "K4: bytes of the waiting runs <= those counted";
+  }
+
  private:
   struct Link {
     Link* next;
@@ -104,22 +122,27 @@ class DeferredRuns {
 
   // No address is its own disguise, nor are clients likely to write it.
   static std::uintptr_t mark_of(const Link* link) noexcept {
-    return reinterpret_cast<std::uintptr_t>(link) ^ static_cast<std::uintptr_t>(0x5ab0'f4ee'd1f7'3a95u);
+    constexpr auto disguise = static_cast<std::uintptr_t>(0x5ab0'f4ee'd1f7'3a95u);
+    return reinterpret_cast<std::uintptr_t>(link) ^ disguise;
   }
   static std::uintptr_t sum_of(const Link& link) noexcept {
     return mark_of(link.next) + link.bytes + link.alignment;
   }
+  static bool is_intact(const Link& link) noexcept {
+    return link.mark.load(Order::relaxed) == mark_of(&link) && link.sum == sum_of(link);
+  }
   /// The top run, which is none any more, or null.
-  /// Order: acquire, with the release in push(); others' turns between the two do not break their pairing.
-  Link* unlink_top(bool& is_intact) noexcept {
+  /// Order: acquire, with the release in push(); others' turns between the two do not break their
+  /// pairing.
+  Link* unlink_top(bool& was_intact) noexcept {
     const typename SpinLock<Hooks, Atomics>::Guard guard(lock_);
     for (;;) {
       Link* link = top_.load(Order::acquire);
       if (link == nullptr) {
         return nullptr;
       }
-      is_intact = link->mark.load(Order::relaxed) == mark_of(link) && link->sum == sum_of(*link);
-      Link* const next = is_intact ? link->next : nullptr;
+      was_intact = is_intact(*link);
+      Link* const next = was_intact ? link->next : nullptr;
       // Where another was pushed meanwhile, that one is on top.
       if (top_.compare_exchange(link, next, Order::relaxed)) {
         return link;

@@ -19,10 +19,10 @@
 // up to whole frames once for each add(). Holes between regions lie in spans where that costs less.
 //
 // Every call holds one lock for O(log frames): there are at most 32 orders, and in each of them a
-// set's levels are touched, 5 for 2^30 numbers. So a free that merges up to the top touches 81 words
-// of the sets of 1 TiB of 4 KiB frames, and 11 of those of 1 MiB. There are no frame caches per CPU
-// here: the zones above keep frames of their own. What lies in a frame cache would be known as
-// neither free nor allocated, so that double frees were found late.
+// set's levels are touched, 5 for 2^30 numbers. So a free that merges up to the top touches 81
+// words of the sets of 1 TiB of 4 KiB frames, and 11 of those of 1 MiB. There are no frame caches
+// per CPU here: the zones above keep frames of their own. What lies in a frame cache would be known
+// as neither free nor allocated, so that double frees were found late.
 //
 // Frames are taken at low addresses first. Where devices can reach but some of the memory, give
 // that a FrameAllocator of its own.

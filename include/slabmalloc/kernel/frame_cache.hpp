@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
-// FrameCache: empty frames between zones and their pager. Each CPU has one for each page kind, others take from it
-// before new frames are asked for.
+// FrameCache: empty frames between zones and their pager. Each CPU has one for each page kind.
+// Others take from it before new frames are asked for.
 //
 //   zone ──page is empty──► frame cache ──excess──► pager
 //     ▲                     │   ▲
 //     └─────────────────────┘   └── other CPUs take, one frame at a time
 //
-// Frames are linked through their page header, not through their first bytes: whatever is kept in the slots stays.
+// Frames are linked through their page header, not through their first bytes: whatever is kept in
+// the slots stays.
+//
+// Invariant, with its line in validate():
+//   K3  size() = frames linked from the top on
 #pragma once
 
 #include <cstddef>
@@ -19,7 +23,7 @@
 namespace slabmalloc {
 
 /// Frames for pages of one kind, last in first out. Thread: any, inside a section of its CPU's (see
-/// CpuPart): a handler that interrupts whoever holds the lock then keeps away from all frame caches.
+/// CpuParts): a handler that interrupts a holder of the lock then keeps away from all frame caches.
 template <KernelHooks Hooks, class Kind>
 class FrameCache {
  public:
@@ -61,9 +65,9 @@ class FrameCache {
     return Page::frame_of(header);
   }
 
-  /// Takes a frame out of `source` for `frame`, but for this frame cache itself while that has fewer than
-  /// `least`: then `frame` stays as it is. False if `source` has none. Whoever finds nothing there
-  /// finds it by take() here. `least` is read meanwhile.
+  /// Takes a frame out of `source` for `frame`, but for this frame cache itself while that has
+  /// fewer than `least`: then `frame` stays as it is. False if `source` has none. Whoever finds
+  /// nothing there finds it by take() here. `least` is read meanwhile.
   template <class Least>
   bool move_or_take(FrameCache& source, const Least& least, void*& frame) noexcept {
     const Guard guard(lock_);
@@ -87,6 +91,15 @@ class FrameCache {
     return size();
   }
 
+  /// K3, or null. Pre: nobody uses it. Cost: O(frames).
+  const char* validate() const noexcept {
+    std::size_t linked = 0;
+    for (const Header* header = top_; header != nullptr && linked <= size(); ++linked) {
+      header = header->next;
+    }
+    return linked == size() ? nullptr : "K3: the size of a frame cache = frames linked in it";
+  }
+
  private:
   using Guard = typename SpinLock<Hooks, Atomics>::Guard;
 
@@ -102,13 +115,13 @@ class FrameCache {
   typename Atomics::template Cell<std::uint32_t> size_;
 };
 
-/// A frame cache for each page kind of `Pages`, told apart by the bytes of their frames.
+/// A frame cache for each page kind of `Pages`. Their frames are told apart by their bytes.
 template <KernelHooks Hooks, class Pages>
 class FrameCaches;
 template <KernelHooks Hooks, class... Kinds>
 class FrameCaches<Hooks, PageKinds<Kinds...>> : FrameCache<Hooks, Kinds>... {
  public:
-  /// The bytes of frames, each size once: several kinds may have the same, and share a frame cache then.
+  /// The bytes of frames, each size once: kinds that have the same share a frame cache.
   struct Sizes {
     std::size_t at[sizeof...(Kinds)] = {};
     std::uint32_t count = 0;
@@ -177,6 +190,21 @@ class FrameCaches<Hooks, PageKinds<Kinds...>> : FrameCache<Hooks, Kinds>... {
     std::uint32_t result = 0;
     const_cast<FrameCaches*>(this)->with(bytes, [&result](auto& cache) { result = cache.size(); });
     return result;
+  }
+  /// Bytes of all frames. Thread: any; others than the locks' holders may see it lag.
+  std::size_t bytes() const noexcept {
+    std::size_t sum = 0;
+    for (const std::size_t bytes : sizes) {
+      sum += size(bytes) * bytes;
+    }
+    return sum;
+  }
+
+  /// K3 of each, or null. Pre: nobody uses them. Cost: O(frames).
+  const char* validate() const noexcept {
+    const char* broken = nullptr;
+    ((broken = FrameCache<Hooks, Kinds>::validate()) || ...);
+    return broken;
   }
 
  private:

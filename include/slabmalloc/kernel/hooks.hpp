@@ -22,19 +22,25 @@
 namespace slabmalloc {
 
 /// A kernel, as far as it is asked for anything.
-///   maximum_cpus       CPU numbers are below it, or else panic() is called; arrays have so many elements
+///   maximum_cpus       CPU numbers are below it, or else panic() is called; arrays have so many
+///                      elements
 ///   cpu()              the number of the CPU that runs the caller; called with interrupts saved
-///   save_interrupts()  from here on the caller stays on this CPU and no other thread runs on it, until
-///                      restore_interrupts(state) of what was returned; pairs nest. It disables interrupts, or as
-///                      little as preemption: handlers that come in between find out that the CPU's part is in use,
-///                      and go another way (cpu_part.hpp). Where there are no atomics it must disable interrupts
-///   panic(line)        does not return; called where an invariant of the services is broken, with what it says
-///   log(line)          prints a line of a report; called by reports alone, in their caller's context
+///   save_interrupts()  from here on the caller stays on this CPU and no other thread runs on it,
+///                      until restore_interrupts(state) of what was returned; pairs nest. It
+///                      disables interrupts, or as little as preemption: handlers that come in
+///                      between find out that the CPU's part is in use, and go another way
+///                      (cpu_parts.hpp). Where there are no atomics it must disable interrupts
+///   panic(line)        does not return; called where an invariant of the services is broken, with
+///                      what it says
+///   log(line)          prints a line of a report; called by reports alone, in their caller's
+///                      context
 /// Optional:
 ///   relax()            what a CPU does between two looks at a lock: pause, yield, wfe
-///   local<slot>(), set_local<slot>(value)  a pointer of the CPU that runs the caller, null at first: what kernels keep
-///                      behind gs, tpidr or tp. A heap that has a slot of its own (CommonKernelConfig::local_slot) finds
-///                      its part there and needs no CPU number
+///   local<slot>(), set_local<slot>(value)
+///                      a pointer of the CPU that runs the caller, null at first, such as kernels
+///                      keep behind gs, tpidr or tp. A heap that has a slot of its own
+///                      (CommonKernelConfig::local_slot) finds its part there, and needs no CPU
+///                      number
 template <class H>
 concept KernelHooks = requires(typename H::InterruptState state, const char* line) {
   { H::maximum_cpus } -> std::convertible_to<std::uint32_t>;
@@ -52,14 +58,19 @@ concept LocalHooks = KernelHooks<H> && requires(void* value) {
   { H::template set_local<0u>(value) } noexcept;
 };
 
-/// What an allocation may do to get memory, and a free of a run to give it back. Each may do less than the one before
-/// but the last.
+/// What an allocation may do to get memory, and a free of a run to give it back. Each may do less
+/// than the one before but the last.
 enum class Context : std::uint8_t {
   MayWait,     ///< The pager may wait, all memory is searched, and it is reclaimed from others.
-  MayNotWait,  ///< The pager may be called but must not wait; the time is bounded, that of the pager apart.
+  MayNotWait,  ///< The pager may be called but must not wait; its time apart, the time is bounded.
   Interrupt,   ///< The pager is not called: interrupt handlers, NMIs, the pager itself.
-  Emergency,   ///< As Interrupt, and from what is reserved: panic, and who is about to give memory back.
+  Emergency,   ///< As Interrupt, and from what is reserved: panic, and frees that need memory.
 };
+
+/// Whether the pager may be called in that context.
+constexpr bool may_call_pager(Context context) noexcept {
+  return context == Context::MayWait || context == Context::MayNotWait;
+}
 
 /// That `Atomics` do for the CPUs of `Hooks`: several need atomic instructions.
 template <KernelHooks Hooks, class Atomics>

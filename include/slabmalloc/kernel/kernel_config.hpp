@@ -76,9 +76,8 @@ struct SmallArenaKernelConfig : CommonKernelConfig {
 
 /// A configuration of CpuZones: what inherits from CommonKernelConfig and names its page kinds.
 template <class C>
-concept CpuZonesConfig = std::derived_from<C, CommonKernelConfig> && requires {
-  typename C::Pages;
-};
+concept CpuZonesConfig =
+    std::derived_from<C, CommonKernelConfig> && requires { typename C::Pages; };
 
 /// `C` if it is one; else KernelConfig: after the sentence that says so the compiler has nothing to
 /// add.

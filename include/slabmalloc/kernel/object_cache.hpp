@@ -191,7 +191,7 @@ class ObjectCache {
   /// From now on each CPU keeps so many objects for calls that can get them nowhere else; see
   /// CpuZones.
   Result<void> reserve_for_interrupts(std::uint32_t objects,
-                                   Context context = Context::MayWait) noexcept {
+                                      Context context = Context::MayWait) noexcept {
     return zones_.reserve_for_interrupts(layout, objects, context);
   }
 
@@ -255,8 +255,8 @@ class ObjectCache {
 
 template <class T, KernelHooks Hooks, Pager PagerT, class Options, ObjectLife<T> Life>
 CacheStatistics ObjectCache<T, Hooks, PagerT, Options, Life>::statistics() const noexcept {
-  CacheStatistics result = CacheStatistics::of(name_, zones_.class_counts(0), objects_per_page,
-                                               Config::counts_frees);
+  CacheStatistics result =
+      CacheStatistics::of(name_, zones_.class_counts(0), objects_per_page, Config::counts_frees);
   result.object_bytes = object_bytes;
   result.page_bytes = page_bytes;
   result.pages = zones_.frame_bytes() / page_bytes;

@@ -7,7 +7,7 @@
 //             │ │ └───────────────────┐
 //             ▼ ▼                     ▼
 //   memory   |▒▒▒▒▒▒   ▒▒▒▒▒▒▒▒▒▒|   |▒▒▒▒|          |▒▒▒▒▒▒▒▒|
-//            └─ span, with a hole ┘                  └── new ─┘   a range of the map that plan() sees
+//            └─ span, with a hole ┘                  └─ new ──┘   a range of a map, see plan()
 //
 // A hole between two new ranges costs as much meta-data as memory does while it lies in a span, and
 // nothing where it ends one. Holes lie in spans up to bridged_frames, or more if there would be too

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MIT
+//
+// CpuMemory: the memory of a CpuZones that lies in no zone, and how it moves.
+//
+//   pager ──► FrameSupply ──grow──► frame cache of a CPU ◄──► its zone
+//     ▲        ▲   └─refill─┐          │
+//     │        │            ▼          │
+//     │        │      FrameReserve ◄───┤ one is missing there
+//     │        └───────── give_back ───┘ else
+//     └── give_back_run ── RunSupply: deferred runs
+//
+// It owns the supply of frames, the frame reserve, and the supply of runs. Frame caches are those
+// of the CPUs' parts. The pager is called between sections, with nothing held. A frame that goes
+// back is reserved instead while one is missing there.
+//
+// Invariants: those of what it owns; for all frames see K1 (cpu_zones.hpp).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/result.hpp"
+#include "slabmalloc/kernel/cpu_parts.hpp"
+#include "slabmalloc/kernel/frame_reserve.hpp"
+#include "slabmalloc/kernel/frame_supply.hpp"
+#include "slabmalloc/kernel/run_supply.hpp"
+
+namespace slabmalloc {
+
+/// Memory between one pager and the CPUs' zones.
+/// Thread: any that holds nothing. Context: where not said otherwise, one that may call the pager.
+template <KernelHooks Hooks, Pager PagerT, class Config, FrameLife Life>
+class CpuMemory {
+ public:
+  using Parts = CpuParts<Hooks, Config>;
+  using Part = typename Parts::Part;
+  using Section = typename Parts::Section;
+  using Caches = typename Part::Caches;
+  using Atomics = typename Config::Atomics;
+  using Frames = FrameSupply<Hooks, PagerT, Atomics, Life>;
+  using Reserve = FrameReserve<Hooks, typename Config::Pages, Atomics>;
+  using Runs = RunSupply<Hooks, PagerT, Atomics>;
+
+  static constexpr std::size_t no_bytes = 0;  ///< No frame's.
+
+  /// Pre: `parts` and `pager` outlive it.
+  constexpr CpuMemory(Parts& parts, PagerT& pager, Life life) noexcept
+      : parts_(parts), frames_(pager, life), runs_(pager) {}
+
+  Frames& frames() noexcept { return frames_; }
+  const Frames& frames() const noexcept { return frames_; }
+  const Reserve& reserve() const noexcept { return reserve_; }
+  Runs& runs() noexcept { return runs_; }
+  const Runs& runs() const noexcept { return runs_; }
+
+  // ---- from the pager --------------------------------------------------------------------------
+
+  /// An object of class `index` on a frame from the pager, or null if that has none.
+  [[gnu::noinline]] void* allocate(std::uint32_t index, Context context) noexcept {
+    void* object = nullptr;
+    grow(index, context, [&](Part& part) { object = part.zone.allocate_again(index); });
+    return object;
+  }
+
+  /// Has the caller's CPU keep as many objects of class `index` as its reserve is to have. False if
+  /// they were not to be had. Context: any; the pager is called if `context` allows it.
+  bool fill_object_reserve(std::uint32_t index, Context context) noexcept {
+    bool is_full = false;
+    {
+      const Section part = parts_.enter();
+      if (!part) {
+        return false;
+      }
+      is_full = part->adjust_reserve(index);
+    }
+    const auto adjust = [&](Part& part) { is_full = part.adjust_reserve(index); };
+    while (!is_full && may_call_pager(context) && grow(index, context, adjust)) {
+    }
+    return is_full;
+  }
+
+  // ---- reserved frames -------------------------------------------------------------------------
+
+  /// Reserves `count` frames of `bytes` from now on. False if not all were to be had; what was got
+  /// stays. Context: any; the pager is called if `context` allows it.
+  bool reserve_frames(std::size_t bytes, std::uint32_t count, Context context) noexcept {
+    reserve_.want(bytes, count);
+    for (;;) {
+      {
+        const Section part = parts_.enter();
+        if (!part) {
+          return false;
+        }
+        // Others may want more or fewer meanwhile.
+        if (!reserve_.is_short_now(bytes)) {
+          break;
+        }
+      }
+      void* const frame =
+          may_call_pager(context) ? frames_.get_to_reserve(bytes, context) : nullptr;
+      if (frame == nullptr) {
+        return false;
+      }
+      if (!refill_reserve(frame, bytes)) {
+        frames_.give_back(frame, bytes);
+      }
+    }
+    while (release_reserved(bytes)) {
+    }
+    return true;
+  }
+
+  /// An object of class `index`, on a reserved frame if need be, or null. Context: any.
+  void* allocate_reserved(std::uint32_t index) noexcept {
+    const Section part = parts_.enter();
+    if (!part) {
+      return nullptr;
+    }
+    part->pager.use_reserve(&reserve_);
+    void* const object = part->zone.allocate_again(index);
+    part->pager.use_reserve(nullptr);
+    return object;
+  }
+
+  // ---- back to the pager -----------------------------------------------------------------------
+
+  /// Gives all deferred runs back, and all frames of frame caches but for `keep` of each size and
+  /// CPU; returns their bytes.
+  std::size_t give_back(std::uint32_t keep) noexcept {
+    // As many as there are now, of runs and of frames: others may put there as fast as this takes.
+    std::size_t given = 0;
+    for (const std::size_t waiting = runs_.deferred_bytes(); given < waiting;) {
+      const std::size_t bytes = give_back_run();
+      if (bytes == 0) {
+        break;
+      }
+      given += bytes;
+    }
+    for (Part& other : parts_) {
+      for (const std::size_t bytes : Caches::sizes) {
+        for (std::uint32_t count = other.frame_cache.size(bytes); count > keep; --count) {
+          if (!give_back_one(other, bytes, keep, given)) {
+            break;
+          }
+        }
+      }
+    }
+    return given;
+  }
+
+  /// Gives a few frames back that the caller's CPU has beyond Config::cached_frames. False if there
+  /// were none.
+  bool give_back_excess() noexcept {
+    Part* own = nullptr;
+    {
+      const InterruptGuard<Hooks> interrupts;
+      own = &parts_.own();
+    }
+    std::uint32_t count = 0;
+    std::size_t given = 0;
+    for (const std::size_t bytes : Caches::sizes) {
+      while (count < excess_at_once && give_back_one(*own, bytes, Config::cached_frames, given)) {
+        ++count;
+      }
+    }
+    return count != 0;
+  }
+
+  /// Gives a deferred run back, or else a frame of other bytes than `bytes`, larger ones first.
+  /// False if there was none.
+  bool give_back_other(std::size_t bytes) noexcept {
+    std::size_t given = give_back_run();
+    for (std::uint32_t index = Caches::sizes.count; index-- > 0;) {
+      const std::size_t others = Caches::sizes.at[index];
+      for (Part* part = parts_.begin(); given == 0 && others != bytes && part != parts_.end();
+           ++part) {
+        give_back_one(*part, others, 0, given);
+      }
+    }
+    return given != 0;
+  }
+
+  /// Gives a deferred run back, and returns its bytes; 0 if there is none.
+  std::size_t give_back_run() noexcept {
+    if (!runs_.has_deferred()) {
+      return 0;
+    }
+    typename Runs::Run run;
+    {
+      const Section part = parts_.enter();
+      if (part) {
+        run = runs_.take_deferred();
+      }
+    }
+    return runs_.give_back(run);
+  }
+
+  /// Gives everything back, what zones have too, and reserves nothing any more.
+  /// Pre: nobody else uses it or its objects; nothing is reserved for handlers.
+  void release_all() noexcept {
+    const auto give = [this](void* frame, std::size_t bytes) noexcept {
+      frames_.give_back(frame, bytes);
+    };
+    for (Part& part : parts_) {
+      part.zone.release_all(give);
+      for (std::uint32_t index = 0; index < Part::Zone::class_count; ++index) {
+        part.reserve.want(index, 0);
+      }
+    }
+    for (const std::size_t bytes : Caches::sizes) {
+      reserve_.want(bytes, 0);
+    }
+    give_back(0);
+    for (const std::size_t bytes : Caches::sizes) {
+      while (void* const frame = reserve_.take(bytes)) {
+        give(frame, bytes);
+      }
+    }
+  }
+
+  /// The first broken invariant of what it owns, or null. Pre: nobody uses it.
+  const char* validate() const noexcept {
+    const char* broken = frames_.account().validate();
+    broken = broken != nullptr ? broken : reserve_.validate();
+    return broken != nullptr ? broken : runs_.validate();
+  }
+
+ private:
+  static constexpr std::uint32_t excess_at_once = 2;
+
+  /// Gets frames for class `index`, and calls use(part) in a section of the CPU on which the caller
+  /// then is. Its zone has one of them for certain: others could take whatever lies in a frame
+  /// cache, again and again. False if there are none.
+  template <class Use>
+  bool grow(std::uint32_t index, Context context, Use&& use) noexcept {
+    const std::size_t bytes = Part::Zone::frame_bytes_of_class(index);
+    void* frames[Config::growth_frames];
+    const std::uint32_t count = get_some(bytes, context, frames);
+    if (count == 0) {
+      return false;
+    }
+    const Section part = parts_.enter();
+    Parts::require_own(part);
+    if constexpr (Config::growth_frames > 1) {
+      part->frame_cache.push(frames + 1, count - 1, bytes);
+    }
+    part->pager.hand(frames[0]);
+    use(*part.part());
+    if (void* const frame = part->pager.take_back()) {
+      part->frame_cache.push(frame, bytes);
+    }
+    return true;
+  }
+  /// Gets frames for use, of which one goes to the reserve if it is short; returns how many are
+  /// left for the caller.
+  std::uint32_t get_some(std::size_t bytes, Context context, void** frames) noexcept {
+    constexpr std::uint32_t most = Config::growth_frames;
+    const std::uint32_t got =
+        frames_.get(bytes, context, frames, bytes == Caches::base_bytes ? most : 1);
+    // The first is for the caller.
+    return most > 1 && got > 1 && refill_reserve(frames[got - 1], bytes) ? got - 1 : got;
+  }
+
+  /// Puts a frame that lies nowhere into the reserve, if one is missing there.
+  bool refill_reserve(void* frame, std::size_t bytes) noexcept {
+    if (!reserve_.is_short(bytes)) {
+      return false;
+    }
+    const Section part = parts_.enter();
+    return part && reserve_.refill(frame, bytes);
+  }
+  /// Moves a reserved frame, of more than are wanted, to the frame cache of the caller's CPU. False
+  /// if there is none, or the CPU's part is occupied.
+  bool release_reserved(std::size_t bytes) noexcept {
+    const Section part = parts_.enter();
+    void* const frame = part ? reserve_.take_excess(bytes) : nullptr;
+    if (frame == nullptr) {
+      return false;
+    }
+    part->frame_cache.push(frame, bytes);
+    return true;
+  }
+
+  /// Moves a frame out of `other`'s frame cache, to the reserve if one is missing there, else to
+  /// the pager, and adds its bytes to `given` then. False if there are no more than `keep`.
+  bool give_back_one(Part& other, std::size_t bytes, std::uint32_t keep,
+                     std::size_t& given) noexcept {
+    if (other.frame_cache.size(bytes) <= keep) {
+      return false;
+    }
+    void* frame = nullptr;
+    bool is_excess = false;
+    {
+      const Section part = parts_.enter();
+      is_excess = part && reserve_.refill_or_take(other.frame_cache, bytes, frame);
+    }
+    if (frame != nullptr) {
+      frames_.give_back(frame, bytes);
+      given += bytes;
+    }
+    return is_excess;
+  }
+
+  Parts& parts_;
+  Frames frames_;
+  Reserve reserve_;
+  Runs runs_;
+};
+
+}  // namespace slabmalloc

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: MIT
+//
+// CpuParts: the parts of all CPUs of a CpuZones, and the sections in which they are used.
+//
+//   part pointer ──► | zone | frame cache of empty frames | reserve of objects |
+//     ▲        ▲         ▲                ▲                      ▲
+//     │        └── in a section only ─────┘                      └── anyone takes, in any context
+//     └── a pointer of the CPU's; null for as long as a section lasts
+//
+// A section saves interrupts, takes the part from the part pointer, and puts it back. An NMI may
+// come in between nevertheless, or a handler where the hooks keep away other threads alone. It
+// finds nothing behind the part pointer and goes another way. Handlers end before the code that
+// they interrupt goes on, so plain loads and stores in program order are enough.
+//
+// It owns the parts and their pointers. A section is short: an allocation's slow path visits the
+// words of two pages and takes in a few more. Invariants: those of each part.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/kernel/cpu_part.hpp"
+#include "slabmalloc/kernel/hooks.hpp"
+
+namespace slabmalloc {
+
+/// The part pointers of all CPUs. Null at first: a CPU's first slow path opens its own.
+template <KernelHooks Hooks, class Config>
+class CpuPartPointers {
+ public:
+  using Part = CpuPart<Hooks, Config>;
+  using Cell = typename Config::Atomics::template Cell<Part*>;
+
+  /// The part pointer of the CPU that runs the caller. Pre: interrupts are saved.
+  class PartPointer {
+   public:
+    [[gnu::always_inline]] explicit PartPointer(CpuPartPointers& pointers) noexcept
+        : part_(pointers.cell_of(Hooks::cpu())) {}
+    [[gnu::always_inline]] Part* load() const noexcept {
+      return part_ != nullptr ? part_->load(Order::relaxed) : nullptr;
+    }
+    /// Pre: the CPU has a part.
+    [[gnu::always_inline]] void store(Part* part) const noexcept {
+      part_->store(part, Order::relaxed);
+    }
+
+   private:
+    Cell* part_;
+  };
+
+ private:
+  struct alignas(64) Own {
+    Cell part;
+  };
+  /// Null for a number that is too large. A caller that finds no part goes to a slow path, which
+  /// says so (own_part()).
+  [[gnu::always_inline]] Cell* cell_of(std::uint32_t number) noexcept {
+    return number < Hooks::maximum_cpus ? &part_pointers_[number].part : nullptr;
+  }
+
+  Own part_pointers_[Hooks::maximum_cpus];
+};
+
+/// The same in memory that each CPU has for itself.
+template <KernelHooks Hooks, class Config>
+  requires(Config::local_slot != Config::no_local_slot)
+class CpuPartPointers<Hooks, Config> {
+  static_assert(LocalHooks<Hooks>,
+                "local_slot needs hooks with local<slot>() and set_local<slot>()");
+
+ public:
+  using Part = CpuPart<Hooks, Config>;
+
+  class PartPointer {
+   public:
+    [[gnu::always_inline]] explicit PartPointer(CpuPartPointers&) noexcept {}
+    [[gnu::always_inline]] Part* load() const noexcept {
+      return static_cast<Part*>(Hooks::template local<Config::local_slot>());
+    }
+    [[gnu::always_inline]] void store(Part* part) const noexcept {
+      Hooks::template set_local<Config::local_slot>(part);
+    }
+  };
+};
+
+/// Takes the part from behind `pointer`, so that nobody else finds it there until put_back(). Null
+/// if it is in use.
+template <class PartPointer>
+[[gnu::always_inline]] inline auto* take_from(const PartPointer& pointer) noexcept {
+  auto* const part = pointer.load();
+  if (part != nullptr) [[likely]] {
+    pointer.store(nullptr);
+    compiler_fence();
+  }
+  return part;
+}
+template <class PartPointer, class Part>
+[[gnu::always_inline]] inline void put_back(const PartPointer& pointer, Part* part) noexcept {
+  compiler_fence();
+  pointer.store(part);
+}
+
+/// The part of the CPU that runs the caller, for slow paths.
+/// Pre: interrupts are saved. Panics if there is none.
+template <KernelHooks Hooks, class Part>
+Part& own_part(Part* parts) noexcept {
+  const std::uint32_t number = Hooks::cpu();
+  require<Hooks>(number < Hooks::maximum_cpus, "cpu() < maximum_cpus");
+  return parts[number];
+}
+
+/// The use of the part of the CPU that runs the caller; false, and nothing else, if that is in use
+/// already.
+template <KernelHooks Hooks, class Config>
+class CpuSection {
+ public:
+  using Part = CpuPart<Hooks, Config>;
+  using Pointers = CpuPartPointers<Hooks, Config>;
+
+  [[gnu::always_inline]] explicit CpuSection(Pointers& pointers) noexcept
+      : interrupts_(Hooks::save_interrupts()), pointer_(pointers), part_(take_from(pointer_)) {}
+  /// As above, for slow paths: opens a part pointer that was never opened. `parts` has one for each
+  /// CPU.
+  CpuSection(Pointers& pointers, Part* parts) noexcept : CpuSection(pointers) {
+    if (part_ == nullptr) {
+      Part& own = own_part<Hooks>(parts);
+      // A handler may come in between, and open it: one exchange tells who was first.
+      if (own.pointers.load(Order::relaxed) == nullptr &&
+          own.pointers.exchange(&pointers, Order::relaxed) == nullptr) {
+        part_ = &own;
+      } else {
+        part_ = take_from(pointer_);
+      }
+    }
+  }
+  /// Goes on with a section that was begun without it: `part` was taken, `interrupts` were saved.
+  CpuSection(Part* part, typename Hooks::InterruptState interrupts) noexcept
+      : interrupts_(interrupts), pointer_(*part->pointers.load(Order::relaxed)), part_(part) {}
+  [[gnu::always_inline]] ~CpuSection() {
+    if (part_ != nullptr) [[likely]] {
+      put_back(pointer_, part_);
+    }
+    Hooks::restore_interrupts(interrupts_);
+  }
+  CpuSection(const CpuSection&) = delete;
+  CpuSection& operator=(const CpuSection&) = delete;
+
+  [[gnu::always_inline]] explicit operator bool() const noexcept { return part_ != nullptr; }
+  [[gnu::always_inline]] Part* operator->() const noexcept { return part_; }
+  [[gnu::always_inline]] Part* part() const noexcept { return part_; }
+
+ private:
+  typename Hooks::InterruptState interrupts_;
+  [[no_unique_address]] typename Pointers::PartPointer pointer_;
+  Part* part_;
+};
+
+/// A part for each CPU. Its address must not change.
+template <KernelHooks Hooks, class Config>
+class CpuParts {
+ public:
+  using Part = CpuPart<Hooks, Config>;
+  using Pointers = CpuPartPointers<Hooks, Config>;
+  using Section = CpuSection<Hooks, Config>;
+  using Zone = typename Part::Zone;
+
+  constexpr CpuParts() noexcept {
+    for (std::uint32_t number = 0; number < Hooks::maximum_cpus; ++number) {
+      parts_[number].pager.attach(parts_, number);
+    }
+  }
+
+  /// For fast paths.
+  [[gnu::always_inline]] Pointers& pointers() noexcept { return pointers_; }
+  /// A section of the CPU that runs the caller, for slow paths.
+  Section enter() noexcept { return Section(pointers_, parts_); }
+  /// Panics if a caller that may call the pager got no part: then it interrupted a section.
+  static void require_own(const Section& part) noexcept {
+    require<Hooks>(static_cast<bool>(part), "a caller of the pager interrupts no section");
+  }
+  /// The part of the CPU that runs the caller. Pre: interrupts are saved. Panics if there is none.
+  Part& own() noexcept { return own_part<Hooks>(parts_); }
+
+  Part* begin() noexcept { return parts_; }
+  Part* end() noexcept { return parts_ + Hooks::maximum_cpus; }
+  const Part* begin() const noexcept { return parts_; }
+  const Part* end() const noexcept { return parts_ + Hooks::maximum_cpus; }
+  const Part& operator[](std::uint32_t cpu) const noexcept { return parts_[cpu]; }
+
+  // ---- objects, by the slow ways ---------------------------------------------------------------
+
+  /// An object of the caller's CPU, or null; `is_nested` if its part is occupied.
+  void* allocate(std::uint32_t index, bool& is_nested) noexcept {
+    const Section part = enter();
+    if (!part) {
+      is_nested = true;
+      own().nested_allocations.fetch_add(1, Order::relaxed);
+      return nullptr;
+    }
+    return part->allocate(index);
+  }
+
+  /// An object that the caller's CPU keeps for handlers, or if `of_all` any CPU; or null.
+  void* take_reserved(std::uint32_t index, bool of_all) noexcept {
+    {
+      const InterruptGuard<Hooks> interrupts;
+      if (void* const object = own().reserve.take(index)) {
+        return object;
+      }
+    }
+    for (Part* part = begin(); of_all && part != end(); ++part) {
+      const InterruptGuard<Hooks> interrupts;
+      if (void* const object = part->reserve.take(index)) {
+        return object;
+      }
+    }
+    return nullptr;
+  }
+
+  [[gnu::noinline]] void deallocate(void* object, std::uint32_t index) noexcept {
+    {
+      const Section part = enter();
+      if (part) {
+        part->deallocate(object, index);
+        return;
+      }
+      own().frees.add_nested(index, object);
+    }
+    Zone::deallocate_remote_class(object, index);
+  }
+
+  /// The rest of a free whose fast path took `part` and saved interrupts.
+  [[gnu::noinline]] static void finish_deallocate(void* object, Part* part,
+                                                  typename Hooks::InterruptState interrupts,
+                                                  std::uint32_t index,
+                                                  FreeOutcome outcome) noexcept {
+    const Section section(part, interrupts);
+    part->zone.finish_deallocate(index, outcome, object);
+    part->frees.add(index, object);
+  }
+
+  // ---- drains ----------------------------------------------------------------------------------
+
+  /// Drains the caller's CPU, in sections of a constant length. False if its part was occupied:
+  /// then its next slow paths do it.
+  bool drain_this_cpu() noexcept {
+    {
+      const InterruptGuard<Hooks> interrupts;
+      own().drain.want();
+    }
+    for (bool is_first = true, goes_on = true; goes_on; is_first = false) {
+      const Section part = enter();
+      if (!part) {
+        return false;
+      }
+      if (is_first) {
+        part->drain.begin_anew();
+      }
+      goes_on = part->drain.step(part->zone, Config::drain_pages);
+    }
+    return true;
+  }
+  /// Has each CPU drain in its next slow paths.
+  void drain_later() noexcept {
+    for (Part& part : parts_) {
+      part.drain.want();
+    }
+  }
+  /// Drains all CPUs to the end, and frees what is reserved for handlers. Empty pages then lie in
+  /// frame caches, but for each class's current one. Pre: nobody else uses any. Cost: O(pages).
+  void drain_all() noexcept {
+    // What one zone delivers another takes in.
+    for (int round = 0; round < 2; ++round) {
+      for (Part& part : parts_) {
+        for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
+          while (void* const object = part.reserve.take(index)) {
+            part.deallocate(object, index);
+          }
+        }
+        part.zone.drain();
+      }
+    }
+    for (Part& part : parts_) {
+      for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
+        part.zone.trim_class(index);
+      }
+    }
+  }
+
+  // ---- looking ---------------------------------------------------------------------------------
+
+  /// The sum over all CPUs. Exact while none allocates or frees; no zone must be used meanwhile.
+  ClassStatistics class_statistics(std::uint32_t index) const noexcept {
+    ClassStatistics result;
+    for (const Part& part : parts_) {
+      result += part.zone.class_statistics(index);
+    }
+    return result;
+  }
+  /// See CpuZones. Thread: any; others may be seen to lag. Cost: O(CPUs).
+  ClassStatistics class_counts(std::uint32_t index) const noexcept {
+    ClassStatistics result;
+    std::size_t in_reserves = 0;
+    for (const Part& part : parts_) {
+      result += part.zone.class_counts(index);
+      if constexpr (Config::counts_frees) {
+        result.frees += part.frees.all(index);
+        in_reserves += part.reserve.size(index);
+      }
+    }
+    if constexpr (Config::counts_frees) {
+      const std::size_t gone = result.frees + in_reserves;
+      result.used = result.allocations > gone ? result.allocations - gone : 0;
+    }
+    return result;
+  }
+  /// Calls that came while their CPU's part was occupied. Thread: any.
+  std::size_t nested_calls() const noexcept {
+    std::size_t calls = 0;
+    for (const Part& part : parts_) {
+      calls += part.nested_allocations.load(Order::relaxed) + part.frees.nested();
+    }
+    return calls;
+  }
+
+  /// The first broken invariant of a part, or null. Pre: no CPU allocates or frees.
+  const char* validate() const noexcept {
+    for (const Part& part : parts_) {
+      if (const char* const broken = part.validate()) {
+        return broken;
+      }
+    }
+    return nullptr;
+  }
+
+ private:
+  Pointers pointers_;
+  Part parts_[Hooks::maximum_cpus];
+};
+
+}  // namespace slabmalloc

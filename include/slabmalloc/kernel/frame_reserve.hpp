@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+//
+// FrameReserve: frames that are held back for allocations that get none elsewhere, emergencies or
+// such as must not fail.
+//
+//   pager ─────────refill─────────►┐                        ┌──take──► a zone
+//                                  │ wanted: 3   ▒ ▒ ▒ ▒    │
+//   frame cache ──refill_or_take──►┘                        └──take_excess──► frame cache
+//
+// It owns the frames, and how many of each size are wanted. One frame serves any size class of its
+// page kind. A frame that is taken becomes a page of a zone in one step, within the section of its
+// allocation. A frame that goes back is found in a frame cache or here at any moment.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/kernel/frame_cache.hpp"
+
+namespace slabmalloc {
+
+/// Reserved frames for the page kinds of `Pages`. `bytes` is one of FrameCaches::sizes throughout.
+/// Thread: any, inside a section as FrameCache, where not said otherwise.
+template <KernelHooks Hooks, class Pages, class Atomics>
+class FrameReserve {
+ public:
+  using Caches = FrameCaches<Hooks, Pages>;
+
+  /// Says how many frames of `bytes` there are to be. Thread: any, in any context; the last one who
+  /// says so is heard.
+  void want(std::size_t bytes, std::uint32_t frames) noexcept {
+    wanted_[index_of(bytes)].store(frames, Order::relaxed);
+  }
+  /// True if frames of `bytes` may be missing. Thread: any, in any context; a hint.
+  bool is_short(std::size_t bytes) const noexcept { return frames_.size(bytes) < wanted(bytes); }
+  /// The same, without a lag.
+  bool is_short_now(std::size_t bytes) noexcept {
+    return frames_.exact_size(bytes) < wanted(bytes);
+  }
+
+  /// Puts `frame` here, which lies nowhere, if one is missing; else false.
+  bool refill(void* frame, std::size_t bytes) noexcept {
+    return frames_.push_below(wanted(bytes), frame, bytes);
+  }
+  /// Moves a frame here from `cache`, if one is missing; else takes it out for `frame`. False if
+  /// `cache` has none. Inline, since a search does it for each frame.
+  [[gnu::always_inline]] bool refill_or_take(Caches& cache, std::size_t bytes,
+                                             void*& frame) noexcept {
+    return frames_.move_or_take(cache, bytes, wanted_[index_of(bytes)], frame);
+  }
+
+  /// A frame, or null.
+  void* take(std::size_t bytes) noexcept { return frames_.take(bytes); }
+  /// A frame of more than are wanted, or null.
+  void* take_excess(std::size_t bytes) noexcept { return frames_.take(bytes, wanted(bytes)); }
+
+  /// Bytes of all frames. Thread: any; others than the locks' holders may see it lag.
+  std::size_t bytes() const noexcept { return frames_.bytes(); }
+
+  /// K3 of its frames, or null. Pre: nobody uses it. Cost: O(frames).
+  const char* validate() const noexcept { return frames_.validate(); }
+
+ private:
+  static std::uint32_t index_of(std::size_t bytes) noexcept {
+    const std::uint32_t index = Caches::sizes.index_of(bytes);
+    require<Hooks>(index < Caches::sizes.count, Caches::known_bytes);
+    return index;
+  }
+  std::uint32_t wanted(std::size_t bytes) const noexcept {
+    return wanted_[index_of(bytes)].load(Order::relaxed);
+  }
+
+  Caches frames_;
+  typename Atomics::template Cell<std::uint32_t> wanted_[Caches::sizes.count];
+};
+
+}  // namespace slabmalloc

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT
+//
+// SlowPath: how an allocation of a CpuZones gets memory that its fast path did not find.
+//
+//   zone, with its empty pages ─► frame caches ─► pager ─► search ─► reclaim ─► reserved frames
+//                                      │
+//                                      └─ no pager ─► reserved frames ─► reserved objects
+//
+// The lower way is that of handlers and emergencies, and of all that interrupt a section. An
+// allocation that may call the pager also does a step of what waits: a reserve, a drain, a deferred
+// run, or excess frames.
+//
+// A search goes through the memory that the heap has elsewhere. That of MayWait goes to its end,
+// and then has memory reclaimed. MayNotWait takes one step of it, and each call the next.
+//
+// It owns the callback for reclaim, and the counts of searches and failures.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "slabmalloc/base/layout.hpp"
+#include "slabmalloc/base/result.hpp"
+#include "slabmalloc/kernel/cpu_memory.hpp"
+#include "slabmalloc/zone/statistics.hpp"
+
+namespace slabmalloc {
+
+/// Called when the pager has nothing for an allocation that may wait; true if it freed memory
+/// somewhere.
+using ReclaimCallback = bool (*)(void* argument) noexcept;
+
+/// The slow path over the parts of all CPUs, and over their memory.
+/// Thread: any, in any context, where not said otherwise.
+template <class Memory, class Config>
+class SlowPath {
+ public:
+  using Parts = typename Memory::Parts;
+  using Part = typename Parts::Part;
+  using Section = typename Parts::Section;
+  using Runs = typename Memory::Runs;
+
+  /// Pre: `parts` and `memory` outlive it.
+  constexpr SlowPath(Parts& parts, Memory& memory) noexcept : parts_(parts), memory_(memory) {}
+
+  /// An object of class `index`. Cost: see CpuZones::allocate(). Fails: OutOfMemory.
+  [[gnu::noinline]] Result<void*> allocate(std::uint32_t index, Context context) noexcept {
+    bool is_nested = false;
+    if (void* const object = parts_.allocate(index, is_nested)) {
+      if (!is_nested && may_call_pager(context)) {
+        run_some_deferred(0);
+      }
+      return object;
+    }
+    if (is_nested || !may_call_pager(context)) {
+      return allocate_without_pager(index, context);
+    }
+    if (void* const object = memory_.allocate(index, context)) {
+      return object;
+    }
+    return allocate_after_pager(index, context);
+  }
+
+  /// A run. Fails: OutOfMemory; InvalidLayout if the pager has none.
+  [[gnu::noinline]] Result<void*> allocate_run(Layout layout, Context context) noexcept {
+    if (!Runs::exist) {
+      return AllocationError::InvalidLayout;
+    }
+    if (!may_call_pager(context)) {
+      return out_of_memory();
+    }
+    Result<void*> run = memory_.runs().allocate(layout, context);
+    if (!run) {
+      searches_.add(1);
+      run = context == Context::MayWait ? search_for_run(layout) : search_some_for_run(layout);
+    }
+    return run ? run : out_of_memory();
+  }
+
+  /// Does all that waits for the caller's CPU. Context: one that may call the pager.
+  void run_deferred() noexcept {
+    // Every second one leaves the zone alone.
+    while (run_some_deferred(Config::drain_pages) || run_some_deferred(Config::drain_pages)) {
+    }
+  }
+
+  /// Thread: any, while nobody allocates.
+  void set_reclaim(ReclaimCallback callback, void* argument) noexcept {
+    reclaim_ = callback;
+    reclaim_argument_ = argument;
+  }
+
+  /// Allocations for which the pager had nothing.
+  std::size_t searches() const noexcept { return searches_.get(); }
+  /// Those that ended as OutOfMemory.
+  std::size_t failures() const noexcept { return failures_.get(); }
+
+ private:
+  static constexpr std::size_t bytes_of_class(std::uint32_t index) noexcept {
+    return Part::Zone::frame_bytes_of_class(index);
+  }
+
+  Result<void*> out_of_memory() noexcept {
+    failures_.add(1);
+    return AllocationError::OutOfMemory;
+  }
+  /// Nothing is left but what is reserved.
+  Result<void*> allocate_without_pager(std::uint32_t index, Context context) noexcept {
+    void* object = allocate_reserved(index, context);
+    if (object == nullptr) {
+      object = parts_.take_reserved(index, context == Context::Emergency);
+    }
+    return object != nullptr ? object : out_of_memory();
+  }
+  /// The pager has nothing.
+  [[gnu::cold]] Result<void*> allocate_after_pager(std::uint32_t index, Context context) noexcept {
+    searches_.add(1);
+    void* object = context == Context::MayWait ? search(index) : search_some(index);
+    if (object == nullptr) {
+      object = allocate_reserved(index, context);
+    }
+    return object != nullptr ? object : out_of_memory();
+  }
+  /// An object, on a reserved frame if the context may have one, or null.
+  void* allocate_reserved(std::uint32_t index, Context context) noexcept {
+    return Config::reserved_frames_are_for_all || context == Context::Emergency
+               ? memory_.allocate_reserved(index)
+               : nullptr;
+  }
+
+  // ---- the search ------------------------------------------------------------------------------
+
+  /// Looks through all that this CPU can look through, then reclaims.
+  void* search(std::uint32_t index) noexcept {
+    bool is_nested = false;
+    parts_.drain_this_cpu();
+    void* object = parts_.allocate(index, is_nested);
+    // What lies in frame caches now is of other sizes. The pager can make frames of this one of it,
+    // of a larger one at once.
+    if (object == nullptr && memory_.give_back_other(bytes_of_class(index))) {
+      object = memory_.allocate(index, Context::MayWait);
+    }
+    if (object == nullptr && memory_.give_back(0) != 0) {
+      object = memory_.allocate(index, Context::MayWait);
+    }
+    if (object != nullptr) {
+      return object;
+    }
+    parts_.drain_later();
+    if (!reclaims()) {
+      return nullptr;
+    }
+    object = memory_.allocate(index, Context::MayWait);
+    return object != nullptr ? object : parts_.allocate(index, is_nested);
+  }
+  /// A step of such a search, of constant length; the next call takes the next one.
+  void* search_some(std::uint32_t index) noexcept {
+    {
+      const Section part = parts_.enter();
+      Parts::require_own(part);
+      if (!part->search_gives_back(memory_.runs().has_deferred())) {
+        return part->zone.allocate_again(index);
+      }
+    }
+    void* const object = memory_.give_back_other(bytes_of_class(index))
+                             ? memory_.allocate(index, Context::MayNotWait)
+                             : nullptr;
+    if (object == nullptr) {
+      parts_.drain_later();
+    }
+    return object;
+  }
+
+  Result<void*> search_for_run(Layout layout) noexcept {
+    Result<void*> run = AllocationError::OutOfMemory;
+    parts_.drain_later();
+    parts_.drain_this_cpu();
+    if (memory_.give_back(0) != 0) {
+      run = memory_.runs().allocate(layout, Context::MayWait);
+    }
+    if (!run && reclaims()) {
+      memory_.give_back(0);
+      run = memory_.runs().allocate(layout, Context::MayWait);
+    }
+    return run;
+  }
+  Result<void*> search_some_for_run(Layout layout) noexcept {
+    {
+      const Section part = parts_.enter();
+      Parts::require_own(part);
+      part->drain.step_of_search(part->zone);
+    }
+    Result<void*> run = AllocationError::OutOfMemory;
+    if (memory_.give_back_other(Memory::no_bytes)) {
+      run = memory_.runs().allocate(layout, Context::MayNotWait);
+    }
+    if (!run) {
+      parts_.drain_later();
+    }
+    return run;
+  }
+
+  bool reclaims() noexcept { return reclaim_ != nullptr && reclaim_(reclaim_argument_); }
+
+  // ---- what waits ------------------------------------------------------------------------------
+
+  /// A part of what run_deferred() does, of constant length, a drain taking in `pages` queued
+  /// pages. With 0 allocations take in what others freed. False if nothing was left to do, or could
+  /// be done, in this turn.
+  bool run_some_deferred(std::uint32_t pages) noexcept {
+    using Turn = typename Part::Turn;
+    Turn turn{};
+    {
+      const Section part = parts_.enter();
+      if (!part) {
+        return false;
+      }
+      turn = part->next_turn();
+      if (Part::is_of_zone(turn) && part->run_deferred(turn, pages)) {
+        return true;
+      }
+    }
+    return turn == Turn::Excess ? memory_.give_back_excess() || memory_.give_back_run() != 0
+                                : memory_.give_back_run() != 0 || memory_.give_back_excess();
+  }
+
+  Parts& parts_;
+  Memory& memory_;
+  SharedCounter<typename Config::Atomics> searches_;
+  SharedCounter<typename Config::Atomics> failures_;
+  ReclaimCallback reclaim_ = nullptr;
+  void* reclaim_argument_ = nullptr;
+};
+
+}  // namespace slabmalloc

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT
+#include "slabmalloc/kernel/frame_supply.hpp"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+#include "kernel/hosted_kernel.hpp"
+#include "support/frames.hpp"
+#include "support/misuse_recorder.hpp"
+
+namespace slabmalloc::test {
+namespace {
+
+constexpr std::size_t frame_bytes = 4096;
+using Account = FrameAccount<OpenKernel, HardwareAtomics>;
+
+TEST(FrameAccount, charges_as_many_as_the_limit_allows) {
+  Account account;
+  account.set_limit(10 * frame_bytes + 1, nullptr, nullptr);
+  EXPECT_EQ(account.charge(frame_bytes, 4), 4u);
+  EXPECT_EQ(account.charge(4 * frame_bytes, 4), 1u);
+  EXPECT_EQ(account.charge(4 * frame_bytes, 4), 0u) << "what does not fit is not counted";
+  EXPECT_EQ(account.charge(frame_bytes, 4), 2u);
+  EXPECT_EQ(account.bytes(), 10 * frame_bytes);
+  account.discharge(7 * frame_bytes);
+  account.set_limit(2 * frame_bytes, nullptr, nullptr);
+  EXPECT_EQ(account.charge_or_call(frame_bytes, 1), 0u) << "a limit below what there is";
+}
+
+TEST(FrameAccount, calls_the_callback_once_where_the_limit_allows_none) {
+  struct Client {
+    Account account;
+    int calls = 0;
+    bool frees = true;
+  } client;
+  client.account.set_limit(
+      4 * frame_bytes,
+      [](void* argument) noexcept {
+        auto& [account, calls, frees] = *static_cast<Client*>(argument);
+        ++calls;
+        account.discharge(frees ? frame_bytes : 0);
+      },
+      &client);
+  EXPECT_EQ(client.account.charge_or_call(frame_bytes, 4), 4u);
+  EXPECT_EQ(client.calls, 0);
+  EXPECT_EQ(client.account.charge(frame_bytes, 1), 0u);
+  EXPECT_EQ(client.calls, 0);
+  EXPECT_EQ(client.account.charge_or_call(frame_bytes, 2), 1u);
+  EXPECT_EQ(client.calls, 1);
+  client.frees = false;
+  EXPECT_EQ(client.account.charge_or_call(frame_bytes, 2), 0u);
+  EXPECT_EQ(client.calls, 2);
+}
+
+TEST(FrameAccount, validates_the_high_water) {
+  Account account;
+  ASSERT_EQ(account.charge(frame_bytes, 3), 3u);
+  EXPECT_STREQ(account.validate(), "K2: frame bytes <= the most that they ever were");
+  account.note_high_water();
+  account.discharge(2 * frame_bytes);
+  account.note_high_water();
+  EXPECT_EQ(account.validate(), nullptr);
+  EXPECT_EQ(account.high_water(), 3 * frame_bytes);
+}
+
+TEST(FrameAccount, holds_the_limit_whatever_threads_do_at_once) {
+  constexpr std::size_t limit = 8 * frame_bytes;
+  Account account;
+  account.set_limit(limit, nullptr, nullptr);
+  std::atomic<std::size_t> charged = 0;
+  std::array<std::thread, 4> threads;
+  for (std::thread& thread : threads) {
+    thread = std::thread([&] {
+      for (int round = 0; round < 20'000; ++round) {
+        const std::uint32_t got = account.charge(frame_bytes, 3);
+        EXPECT_LE(account.bytes(), limit);
+        account.note_high_water();
+        charged += got;
+        account.discharge(got * frame_bytes);
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  EXPECT_EQ(account.bytes(), 0u);
+  EXPECT_LE(account.high_water(), limit);
+  EXPECT_GT(charged, 0u);
+}
+
+/// Hears of frames, and refuses some.
+struct LifeRecord {
+  std::vector<void*> begun;
+  std::vector<void*> ended;
+  std::vector<Context> contexts;
+  std::size_t refused = 0;  ///< So many of the next ones.
+};
+struct RecordingLife {
+  LifeRecord* record;
+  bool begin(void* frame, Context context) noexcept {
+    EXPECT_EQ(HostedCpu::saved, 0u);
+    record->contexts.push_back(context);
+    if (record->refused != 0) {
+      --record->refused;
+      return false;
+    }
+    record->begun.push_back(frame);
+    return true;
+  }
+  void end(void* frame) noexcept {
+    EXPECT_EQ(HostedCpu::saved, 0u);
+    record->ended.push_back(frame);
+  }
+};
+
+class FrameSupplyTest : public testing::Test {
+ protected:
+  void TearDown() override {
+    EXPECT_EQ(supply.account().bytes(), pager.live_bytes());
+    EXPECT_EQ(supply.account().validate(), nullptr);
+  }
+
+  FrameSource pager;
+  LifeRecord life;
+  FrameSupply<OpenKernel, FrameSource, HardwareAtomics, RecordingLife> supply{pager, {&life}};
+};
+
+TEST_F(FrameSupplyTest, gets_frames_and_gives_them_back) {
+  void* frames[4] = {};
+  ASSERT_EQ(supply.get(frame_bytes, Context::MayNotWait, frames, 4), 4u);
+  EXPECT_EQ(life.begun, std::vector<void*>(frames, frames + 4));
+  EXPECT_EQ(life.contexts, std::vector<Context>(4, Context::MayNotWait));
+  for (void* const frame : frames) {
+    supply.give_back(frame, frame_bytes);
+  }
+  EXPECT_EQ(life.ended, life.begun);
+  EXPECT_EQ(pager.live_bytes(), 0u);
+  EXPECT_EQ(supply.growths(), 1u);
+  EXPECT_EQ(supply.account().high_water(), 4 * frame_bytes);
+}
+
+TEST_F(FrameSupplyTest, counts_what_it_did_not_get_no_more) {
+  void* frames[4] = {};
+  pager.set_limit(3 * frame_bytes);
+  life.refused = 2;
+  ASSERT_EQ(supply.get(frame_bytes, Context::MayWait, frames, 4), 1u) << "two of three are refused";
+  EXPECT_EQ(life.begun, std::vector<void*>{frames[0]});
+  EXPECT_TRUE(life.ended.empty()) << "what never began does not end";
+  EXPECT_EQ(pager.live_bytes(), frame_bytes);
+  pager.set_exhausted(true);
+  EXPECT_EQ(supply.get(frame_bytes, Context::MayWait, frames + 1, 1), 0u);
+  EXPECT_EQ(supply.growths(), 1u);
+}
+
+TEST_F(FrameSupplyTest, asks_no_pager_for_what_the_limit_forbids) {
+  int told = 0;
+  supply.account().set_limit(
+      frame_bytes, [](void* argument) noexcept { ++*static_cast<int*>(argument); }, &told);
+  void* const frame = supply.get_to_reserve(frame_bytes, Context::MayWait);
+  ASSERT_NE(frame, nullptr);
+  const std::size_t calls = pager.calls();
+  EXPECT_EQ(supply.get_to_reserve(frame_bytes, Context::MayWait), nullptr);
+  EXPECT_EQ(told, 0);
+  EXPECT_EQ(supply.growths(), 0u);
+  void* none = nullptr;
+  EXPECT_EQ(supply.get(frame_bytes, Context::MayWait, &none, 1), 0u);
+  EXPECT_EQ(told, 1);
+  EXPECT_EQ(pager.calls(), calls);
+}
+
+/// A pager that gives addresses inside of frames.
+struct CrookedPager : FrameSource {
+  Frame allocate_frame(std::size_t bytes) noexcept {
+    void* const address = frame(bytes);
+    return address != nullptr ? static_cast<std::byte*>(address) + 64 : nullptr;
+  }
+  void deallocate_frame(void* address, std::size_t bytes) noexcept {
+    FrameSource::deallocate_frame(static_cast<std::byte*>(address) - 64, bytes);
+  }
+};
+
+TEST(FrameSupplyMisuse, frames_that_are_not_aligned_are_reported_and_go_back) {
+  MisuseRecorder misuse;
+  CrookedPager pager;
+  FrameSupply<OpenKernel, CrookedPager, HardwareAtomics, PlainFrames> supply(pager, {});
+  void* frames[2] = {};
+  EXPECT_EQ(supply.get(frame_bytes, Context::MayWait, frames, 2), 0u);
+  EXPECT_EQ(misuse.take_kinds(), std::vector(2, MisuseKind::InvalidPage));
+  EXPECT_EQ(supply.account().bytes(), 0u);
+  EXPECT_EQ(pager.live_bytes(), 0u);
+}
+
+}  // namespace
+}  // namespace slabmalloc::test

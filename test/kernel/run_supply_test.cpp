@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+#include "slabmalloc/kernel/run_supply.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <vector>
+
+#include "kernel/hosted_kernel.hpp"
+#include "support/frames.hpp"
+#include "support/misuse_recorder.hpp"
+
+namespace slabmalloc::test {
+namespace {
+
+constexpr Layout large = Layout::from_size_align(100'000, 8).value_or(Layout());
+constexpr Layout tiny = Layout::of<char>();
+
+/// A pager that asks for the context of runs.
+struct ContextPager : FrameSource {
+  Frame allocate_run(std::size_t bytes, std::size_t alignment, Context context) noexcept {
+    contexts.push_back(context);
+    return FrameSource::allocate_run(bytes, alignment);
+  }
+  using FrameSource::allocate_run;
+  std::vector<Context> contexts;
+};
+
+class RunSupplyTest : public testing::Test {
+ protected:
+  void TearDown() override {
+    EXPECT_EQ(runs.validate(), nullptr);
+    EXPECT_EQ(pager.live_bytes(), 0u);
+  }
+  void* allocate(Layout layout, Context context = Context::MayWait) {
+    return runs.allocate(layout, context).value_or(nullptr);
+  }
+
+  MisuseRecorder misuse;
+  ContextPager pager;
+  RunSupply<OpenKernel, ContextPager, HardwareAtomics> runs{pager};
+};
+
+TEST_F(RunSupplyTest, tells_the_pager_the_context_that_asks_for_it) {
+  for (const Context context : {Context::MayNotWait, Context::MayWait}) {
+    void* const run = allocate(large, context);
+    ASSERT_NE(run, nullptr);
+    runs.deallocate(run, large, context);
+  }
+  EXPECT_EQ(pager.contexts, (std::vector{Context::MayNotWait, Context::MayWait}));
+  pager.set_exhausted(true);
+  EXPECT_EQ(runs.allocate(large, Context::MayWait).error(), AllocationError::OutOfMemory);
+}
+
+TEST_F(RunSupplyTest, defers_a_free_where_the_pager_cannot_be_called) {
+  void* const first = allocate(large);
+  void* const second = allocate(tiny);
+  runs.deallocate(first, large, Context::Interrupt);
+  runs.deallocate(second, tiny, Context::Emergency);
+  EXPECT_TRUE(runs.has_deferred());
+  EXPECT_EQ(runs.deferred_bytes(), pager.live_bytes());
+  EXPECT_EQ(runs.validate(), nullptr);
+  std::size_t given = 0;
+  while (runs.has_deferred()) {
+    given += runs.give_back(runs.take_deferred());
+  }
+  EXPECT_GE(given, large.size() + 5 * sizeof(void*)) << "a tiny run has room for a link";
+  EXPECT_EQ(runs.give_back(runs.take_deferred()), 0u) << "there is none";
+  runs.deallocate(nullptr, large, Context::MayWait);
+}
+
+TEST_F(RunSupplyTest, reports_the_second_free_of_a_run_that_waits) {
+  void* const run = allocate(large);
+  runs.deallocate(run, large, Context::Interrupt);
+  for (const Context context : {Context::Interrupt, Context::MayWait}) {
+    runs.deallocate(run, large, context);
+    EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
+  }
+  EXPECT_EQ(runs.give_back(runs.take_deferred()), large.size());
+}
+
+TEST_F(RunSupplyTest, has_none_of_a_pager_without_runs) {
+  struct FramesOnly {
+    Frame allocate_frame(std::size_t) noexcept { return {}; }
+    void deallocate_frame(void*, std::size_t) noexcept {}
+  } frames;
+  RunSupply<OpenKernel, FramesOnly, HardwareAtomics> none(frames);
+  EXPECT_EQ(none.allocate(large, Context::MayWait).error(), AllocationError::InvalidLayout);
+  int object = 0;
+  none.deallocate(&object, large, Context::Interrupt);
+  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::SizeMismatch});
+  EXPECT_FALSE(none.has_deferred());
+}
+
+}  // namespace
+}  // namespace slabmalloc::test

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+#include "slabmalloc/kernel/slow_path.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernel/hosted_kernel.hpp"
+#include "slabmalloc/kernel/kernel_config.hpp"
+#include "support/frames.hpp"
+
+namespace slabmalloc::test {
+namespace {
+
+struct ForAllConfig : KernelConfig {
+  static constexpr bool reserved_frames_are_for_all = true;
+};
+
+template <class Config>
+class SlowPathOf : public testing::Test {
+ protected:
+  using Parts = CpuParts<OpenKernel, Config>;
+  using Memory = CpuMemory<OpenKernel, FrameSource, Config, PlainFrames>;
+
+  void SetUp() override { HostedCpu::number = 0; }
+  void TearDown() override {
+    EXPECT_EQ(parts.validate(), nullptr);
+    parts.drain_all();
+    memory.release_all();
+    EXPECT_EQ(pager.live_bytes(), 0u);
+  }
+  void* allocate(Context context) { return slow_path.allocate(small, context).value_or(nullptr); }
+  /// Uses up all that lies in the heap.
+  void use_up() {
+    while (allocate(Context::Interrupt) != nullptr) {
+    }
+  }
+
+  static constexpr std::size_t base_bytes = Memory::Caches::base_bytes;
+  static constexpr std::uint32_t small = Parts::Zone::class_for(Layout::of<std::uint64_t[8]>());
+  FrameSource pager;
+  Parts parts;
+  Memory memory{parts, pager, {}};
+  SlowPath<Memory, Config> slow_path{parts, memory};
+};
+using SlowPathTest = SlowPathOf<KernelConfig>;
+using SlowPathWithReserveForAll = SlowPathOf<ForAllConfig>;
+
+TEST_F(SlowPathTest, searches_only_where_the_pager_has_nothing) {
+  EXPECT_NE(allocate(Context::MayWait), nullptr);
+  EXPECT_NE(allocate(Context::Interrupt), nullptr) << "what lies in the zone";
+  pager.set_exhausted(true);
+  use_up();
+  EXPECT_EQ(slow_path.searches(), 0u);
+  EXPECT_EQ(slow_path.failures(), 1u);
+  EXPECT_EQ(allocate(Context::MayNotWait), nullptr);
+  EXPECT_EQ(allocate(Context::MayWait), nullptr);
+  EXPECT_EQ(slow_path.searches(), 2u);
+  EXPECT_EQ(slow_path.failures(), 3u);
+}
+
+TEST_F(SlowPathTest, only_an_allocation_that_may_wait_reclaims_and_then_asks_the_pager_again) {
+  pager.set_exhausted(true);
+  slow_path.set_reclaim(
+      [](void* argument) noexcept {
+        static_cast<FrameSource*>(argument)->set_exhausted(false);
+        return true;
+      },
+      &pager);
+  for (const Context context : {Context::Interrupt, Context::Emergency, Context::MayNotWait}) {
+    EXPECT_EQ(allocate(context), nullptr);
+  }
+  EXPECT_NE(allocate(Context::MayWait), nullptr);
+  EXPECT_EQ(slow_path.failures(), 3u);
+}
+
+TEST_F(SlowPathTest, reserved_frames_come_before_reserved_objects) {
+  parts.enter()->reserve.want(small, 1);
+  ASSERT_TRUE(memory.fill_object_reserve(small, Context::MayWait));
+  ASSERT_TRUE(memory.reserve_frames(base_bytes, 1, Context::MayWait));
+  pager.set_exhausted(true);
+  memory.give_back(0);
+  while (parts.enter()->zone.allocate_again(small) != nullptr) {
+  }
+  EXPECT_NE(allocate(Context::Emergency), nullptr);
+  EXPECT_EQ(memory.reserve().bytes(), 0u);
+  EXPECT_EQ(parts[0].reserve.size(small), 1u);
+  while (parts.enter()->zone.allocate_again(small) != nullptr) {
+  }
+  EXPECT_NE(allocate(Context::Interrupt), nullptr);
+  EXPECT_EQ(parts[0].reserve.size(small), 0u);
+  EXPECT_EQ(allocate(Context::Emergency), nullptr);
+}
+
+TEST_F(SlowPathWithReserveForAll, every_context_ends_with_the_reserved_frames) {
+  for (const Context context : {Context::MayWait, Context::MayNotWait, Context::Interrupt}) {
+    pager.set_exhausted(false);
+    ASSERT_TRUE(memory.reserve_frames(base_bytes, 1, Context::MayWait));
+    pager.set_exhausted(true);
+    while (parts.enter()->zone.allocate_again(small) != nullptr) {
+    }
+    EXPECT_NE(allocate(context), nullptr);
+    EXPECT_EQ(memory.reserve().bytes(), 0u);
+  }
+}
+
+TEST_F(SlowPathTest, runs_are_searched_for_too) {
+  const Layout large = Layout::from_size_align(100'000, 8).value();
+  void* const first = slow_path.allocate_run(large, Context::MayNotWait).value_or(nullptr);
+  ASSERT_NE(first, nullptr);
+  pager.set_limit(100'000);
+  for (const Context context : {Context::MayWait, Context::MayNotWait}) {
+    memory.runs().deallocate(first, large, Context::Interrupt);
+    EXPECT_TRUE(slow_path.allocate_run(large, context)) << "on the memory of the one that waits";
+  }
+  EXPECT_EQ(slow_path.searches(), 2u);
+  EXPECT_EQ(slow_path.allocate_run(large, Context::Emergency).error(),
+            AllocationError::OutOfMemory);
+  EXPECT_EQ(slow_path.failures(), 1u);
+  memory.runs().deallocate(first, large, Context::MayWait);
+}
+
+TEST_F(SlowPathTest, does_what_waits_in_turns_until_nothing_is_left) {
+  const Layout large = Layout::from_size_align(100'000, 8).value();
+  for (int count = 0; count < 3; ++count) {
+    memory.runs().deallocate(slow_path.allocate_run(large, Context::MayWait).value(), large,
+                             Context::Interrupt);
+  }
+  parts.drain_later();
+  EXPECT_EQ(allocate(Context::Interrupt), nullptr) << "nothing lies in the heap";
+  EXPECT_TRUE(memory.runs().has_deferred()) << "a handler does nothing of it";
+  slow_path.run_deferred();
+  EXPECT_FALSE(memory.runs().has_deferred());
+  EXPECT_FALSE(parts[0].drain.is_under_way());
+}
+
+}  // namespace
+}  // namespace slabmalloc::test
