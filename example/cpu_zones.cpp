@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Per-CPU zones: a kernel's hooks, its frames, its heap, and an interrupt handler that frees and allocates. Here threads
-// stand for CPUs, signals for interrupts between them, and a static buffer for the memory; a kernel has its own `machine`.
+// Per-CPU zones: a kernel's hooks, its frames, its heap, and an interrupt handler that frees and
+// allocates. Here threads play the CPUs, signals the interrupts between them, and a static buffer
+// the memory. A kernel has its own `machine`.
 #include <pthread.h>
 
 #include <atomic>
@@ -68,10 +69,10 @@ struct Packet {
 };
 constexpr auto packet_layout = slabmalloc::Layout::of<Packet>();
 
-/// Where each CPU's handler finds the last packet, and leaves the next one.
+/// Each CPU's handler takes the last packet from here, and leaves the next one.
 slabmalloc::HardwareAtomics::Cell<Packet*> waiting[Kernel::maximum_cpus];
 
-/// Once, as soon as the memory map is known.
+/// Call once, as soon as the memory map is known.
 bool start_heap(const slabmalloc::MemoryRegion* regions, std::size_t count) noexcept {
   return frames.add(regions, count) && heap.reserve_for_interrupts(packet_layout, 4);
 }
@@ -80,14 +81,15 @@ Packet* make_packet(Context context) noexcept {
   return memory != nullptr ? ::new (memory) Packet{Kernel::cpu(), {}} : nullptr;
 }
 void drop_packet(Packet* packet) noexcept { heap.deallocate(packet, packet_layout); }
-/// In an interrupt handler, whatever it interrupts. Without memory it leaves nothing, and the next one tries again.
+/// Call in an interrupt handler, whatever it interrupts. If there is no memory, it leaves no
+/// packet, and the next call tries again.
 void receive() noexcept {
   Packet* const packet = make_packet(Context::Interrupt);
   drop_packet(waiting[Kernel::cpu()].exchange(packet, slabmalloc::Order::acq_rel));
 }
-/// When a CPU has nothing else to do: what slow paths have left over.
+/// Call when a CPU is idle: it does the work that slow paths deferred.
 void idle() noexcept { heap.run_deferred(); }
-/// Before a CPU is taken away, on that CPU: the others then have what it does not use.
+/// Call on a CPU before you take it away: the other CPUs then get the memory it does not use.
 bool leave() noexcept { return heap.drain_this_cpu(); }
 
 }  // namespace
@@ -118,7 +120,7 @@ static void run_cpu(std::uint32_t number) {
     if (packet == nullptr || packet->from != number) {
       has_failed = true;
     }
-    // Whoever takes it from there frees it: this CPU or that, here or in the handler.
+    // Any CPU may take it from there and free it, here or in the handler.
     drop_packet(waiting[other].exchange(packet, slabmalloc::Order::acq_rel));
     if (count % 8 == 0) {
       pthread_kill(threads[other], SIGUSR1);
@@ -159,7 +161,8 @@ int main() {
   const slabmalloc::CpuZonesStatistics now = heap.statistics();
   std::printf("%u interrupts; %zu KiB of frames at most, %zu frees by other CPUs\n",
               received.load(), now.frame_bytes_high_water / 1024, now.zones.remote_frees);
-  // All goes back: the reserves, then what each CPU delivers, then what the others take in of that.
+  // All memory goes back: the reserves, then the frees that each CPU delivers, once their owners
+  // have drained them.
   bool is_sound = static_cast<bool>(heap.reserve_for_interrupts(packet_layout, 0));
   for (std::uint32_t turn = 0; turn < 2 * machine::cpus; ++turn) {
     machine::number_of_cpu = turn % machine::cpus;

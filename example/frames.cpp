@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Frames from a boot memory map: a kernel's hooks, the frame allocator over what the loader lists,
-// and a zone over that. A static buffer stands for the memory.
+// Frames from a boot memory map: a kernel's hooks, the frame allocator over the loader's list, and
+// a zone over that. A static buffer plays the memory.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -31,7 +31,7 @@ using Frames = slabmalloc::FrameAllocator<Kernel>;
 constinit Frames frames;
 constinit slabmalloc::PagedZone<Frames, slabmalloc::SmallArenaConfig> zone(frames);
 
-/// What the loader's list looks like to the kernel once its image and devices are left out.
+/// The loader's list, without the kernel's image and devices.
 bool add_memory(const slabmalloc::MemoryRegion* regions, std::size_t count) {
   return static_cast<bool>(frames.add(regions, count));
 }
@@ -63,7 +63,7 @@ static void print_memory_map() {
 
 int main() {
   const auto start = reinterpret_cast<std::uintptr_t>(memory);
-  // Not sorted, and with a hole for something that was there before: 512 … 640 KiB.
+  // The list is not sorted, and has a hole for memory that is in use: 512 … 640 KiB.
   const slabmalloc::MemoryRegion regions[] = {{start + 640 * 1024, 384 * 1024},
                                               {start, 512 * 1024}};
   if (!add_memory(regions, 2)) {

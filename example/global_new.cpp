@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // operator new and delete over a zone: every container and string of the program then lives in a
-// static buffer. Requests of up to 1 KiB come from the zone's pages; larger ones, of about a page
-// and more, the zone passes straight to the pager. One lock protects both; with a zone for each
-// thread the common case needs none (thread_zones.cpp).
+// static buffer. Requests of up to 1 KiB come from the zone's pages. The zone passes larger ones,
+// of about a page and more, straight to the pager. One lock protects both. With a zone for each
+// thread the common case needs no lock (thread_zones.cpp).
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -21,8 +21,8 @@ namespace {
 using slabmalloc::Layout;
 using slabmalloc::ObjectPage;
 
-/// Frames and runs of frames of a static buffer, first fit. It remembers the length of each run, so
-/// that a block can be freed by its address alone.
+/// Gives frames and runs of frames of a static buffer, first fit. It stores the length of each run,
+/// so that a block can be freed by its address alone.
 class BufferPager {
  public:
   static constexpr std::size_t frame_bytes = ObjectPage::size_bytes;
@@ -87,7 +87,7 @@ class BufferPager {
 
 using Zone = slabmalloc::PagedZone<BufferPager, slabmalloc::BasePageConfig>;
 
-// All are initialised when the program is compiled: constructors of other objects may allocate.
+// Constructors of other objects may allocate, so the compiler initialises all of these.
 constinit std::mutex lock;
 constinit BufferPager pager;
 constinit Zone zone(pager);
@@ -104,8 +104,8 @@ void* allocate(std::size_t size, std::size_t align) {
   return block;
 }
 
-/// C++ code may free without telling the size. So it is looked up: the pager knows its runs, and
-/// any other block lies in a page of the zone, whose header tells the size class.
+/// C++ code may free without the size, so this looks it up. The pager knows its runs. Any other
+/// block lies in a page of the zone, whose header has the size class.
 void deallocate(void* block) noexcept {
   if (block == nullptr) {
     return;
@@ -137,7 +137,7 @@ struct alignas(256) Wide {
   int value;
 };
 
-/// Uses containers in two threads, as a program would that knows nothing of slabmalloc.
+/// Uses containers in two threads, like a program that knows nothing of slabmalloc.
 bool use_the_standard_library() {
   std::vector<int> numbers;
   std::thread other([&numbers] {

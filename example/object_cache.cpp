@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// An object cache: a lock and a list that every session needs are made once for each slot, not at
-// each allocation, and whoever frees a session leaves them as they were made.
+// An object cache. Every session needs a lock and a list. The cache makes them once for each slot,
+// not at each allocation. So the code that frees a session must leave them as they were made.
 #include <cstdio>
 
 #include "slabmalloc/kernel.hpp"
 
 namespace {
 
-/// The kernel: one CPU, and no interrupts. A real one disables them.
+/// The kernel has one CPU and no interrupts. A real kernel disables them.
 struct Kernel {
   static constexpr std::uint32_t maximum_cpus = 1;
   using InterruptState = int;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Objects of one size from one page frame that is part of the program: no heap, no operating
-// system.
+// Objects of one size from one page frame that is part of the program. There is no heap and no
+// operating system.
 #include <cstddef>
 #include <cstdio>
 #include <new>
@@ -22,7 +22,7 @@ struct Connection {
 // A page type is exactly its frame, 4 KiB, and a frame is aligned to its size.
 alignas(ObjectPage::size_bytes) ObjectPage frame;
 
-// Initialised when the program is compiled, so that it works before main() and in a kernel.
+// The compiler initialises this, so that it works before main() and in a kernel.
 constinit SCAllocator<ObjectPage> connections(sizeof(Connection));
 
 }  // namespace
@@ -41,10 +41,10 @@ int main() {
   std::printf("connection %d to %s at %p\n", connection->id, connection->peer,
               static_cast<void*>(connection));
 
-  // The layout is given back with the object: no header in front of it tells its size.
+  // The object has no header with its size, so the caller gives the layout back with it.
   connections.deallocate(connection, layout);
 
-  // One frame holds so many, and then says that it is full instead of failing.
+  // One frame holds this many objects, and then reports that it is full.
   std::size_t count = 0;
   while (connections.allocate(layout)) {
     ++count;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// A port: everything between the two lines is what a kernel or a firmware writes to get an
-// allocator of all sizes up to 1 KiB. It uses nothing but the core, which needs no library.
+// A port. A kernel or a firmware writes the code between the two lines, and gets an allocator of
+// all sizes up to 1 KiB. The code uses only the core, which needs no library.
 #include "slabmalloc/slabmalloc.hpp"
 
 // ---- the port starts here ----
 
 namespace {
 
-/// Hands out the frames of a static buffer; those that come back are linked by their first word.
+/// Hands out the frames of a static buffer. Links returned frames by their first word.
 class StaticPager {
  public:
   slabmalloc::Frame allocate_frame(std::size_t) noexcept {
@@ -50,7 +50,7 @@ int main() {
     for (; count < 10000; ++count) {
       objects[count] = zone.allocate(layout).value_or(nullptr);
       if (objects[count] == nullptr) {
-        break;  // The buffer is used up: a value, not an accident.
+        break;  // The buffer is used up, which is a normal result.
       }
       std::memset(objects[count], 1, size);
     }

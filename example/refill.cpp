@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// All sizes, with pages given by hand: allocate; if there is no memory, give the zone a frame and
-// try again. This is how a kernel keeps control of which frames go where.
+// All sizes, without a pager. The client allocates; if there is no memory, it gives the zone a
+// frame and tries again. A kernel that must decide which frames go where does so.
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -18,7 +18,7 @@ using slabmalloc::ZoneAllocator;
 
 namespace {
 
-/// Where frames come from: here the C library, in a kernel the frame allocator.
+/// The source of frames: here the C library, in a kernel the frame allocator.
 class FramePool {
  public:
   template <class Page>
@@ -40,7 +40,7 @@ class FramePool {
 FramePool pool;
 constinit ZoneAllocator zone;
 
-/// Gives the zone a frame of the kind that serves `layout`: small objects live on base pages, the
+/// Gives the zone a frame of the kind that serves `layout`. Small objects live on base pages, the
 /// others on large ones.
 Result<void> refill(Layout layout) {
   if (layout.size() <= ZoneAllocator::MAX_BASE_ALLOC_SIZE) {
@@ -49,7 +49,7 @@ Result<void> refill(Layout layout) {
   return zone.refill_large(layout, pool.take<LargeObjectPage>());
 }
 
-/// Allocates; refills and tries again where the zone is out of memory.
+/// Allocates. If the zone is out of memory, refills it and tries again.
 void* allocate(Layout layout) {
   for (;;) {
     const Result<void*> object = zone.allocate(layout);
@@ -82,13 +82,13 @@ int main() {
       zone.deallocate(object, layout);
     }
 
-    // Empty pages stay in the zone until it is asked for them.
+    // Empty pages stay in the zone until the client reclaims them.
     const auto give_back = [](auto* page) { pool.give_back(page); };
     zone.try_reclaim_base_pages(count, give_back);
     zone.try_reclaim_large_pages(count, give_back);
   }
 
-  // A size that the zone never serves is told apart from a lack of memory.
+  // The zone distinguishes a size that it never serves from a lack of memory.
   const Layout huge = Layout::from_size_align(ZoneAllocator::MAX_ALLOC_SIZE + 1, 8).value();
   const bool refused = zone.allocate(huge).error() == AllocationError::InvalidLayout;
   return refused && pool.frames() == 0 ? 0 : 1;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A zone for each thread: allocation takes no lock, and objects may be freed by other threads.
-// Threads stand in a ring; each allocates messages from its zone and passes them on, its neighbour
+// A zone for each thread: allocation takes no lock, and other threads may free the objects. The
+// threads form a ring. Each allocates messages from its zone and sends them to its neighbour, which
 // reads and frees them.
 #include <cstddef>
 #include <cstdio>
@@ -59,7 +59,7 @@ class Mailbox {
 };
 
 /// Sends all its messages to `outgoing` and frees as many from `incoming`. Returns the sum of the
-/// numbers that it received.
+/// received numbers.
 std::size_t send_and_receive(Zone& zone, Mailbox& outgoing, Mailbox& incoming) {
   const Layout layout = Layout::of<Message>();
   std::size_t sum = 0;
@@ -75,14 +75,14 @@ std::size_t send_and_receive(Zone& zone, Mailbox& outgoing, Mailbox& incoming) {
     if (Message* message = incoming.take()) {
       sum += message->number;
       ++received;
-      // Another thread's message, freed through this thread's own zone: that finds the owner,
-      // gathers frees that lie together and delivers them without a lock.
+      // This frees another thread's message through this thread's own zone. The zone finds the
+      // owner, buffers frees that lie together, and delivers them without a lock.
       zone.deallocate(message, layout);
     } else {
       std::this_thread::yield();
     }
   }
-  // What is still gathered goes to its owners before the thread ends.
+  // Before the thread ends, its zone delivers the frees that it still buffers.
   zone.drain_and_leave_current();
   return sum;
 }
@@ -91,7 +91,7 @@ std::size_t send_and_receive(Zone& zone, Mailbox& outgoing, Mailbox& incoming) {
 
 int main() {
   HeapPager pager;
-  // A zone never moves, and outlives the objects that came from it, whoever frees them.
+  // A zone never moves. It outlives its objects, no matter which thread frees them.
   std::deque<Zone> zones;
   Mailbox mailboxes[thread_count];
   std::size_t sums[thread_count] = {};
@@ -113,7 +113,7 @@ int main() {
   std::printf("thread  allocated    freed  by others  pages' KiB, at most\n");
   for (std::size_t index = 0; index < thread_count; ++index) {
     Zone& zone = zones[index];
-    // The threads are gone; this one now owns their zones and takes in the last frees.
+    // The threads are gone. This one now owns their zones and drains the last frees.
     zone.drain();
     const slabmalloc::ZoneStatistics statistics = zone.statistics();
     std::printf("%6zu  %9zu  %7zu  %9zu  %19zu\n", index, statistics.allocations, statistics.frees,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The interrupt controller, GICv3, as far as a CPU's own interrupts go (Arm IHI 0069, chapter 12):
-// 0 to 15 are sent by software, 27 is the virtual timer.
+// The interrupt controller, GICv3, for a CPU's own interrupts only (Arm IHI 0069, chapter 12).
+// Software sends 0 to 15; 27 is the virtual timer.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,10 @@ namespace boot::gic {
 
 inline constexpr std::uint32_t signal_interrupt = 0;
 inline constexpr std::uint32_t timer_interrupt = 27;
-/// What acknowledge() returns when the interrupt has gone again; not to be ended.
+/// acknowledge() returns this when no interrupt is pending any more. Do not end it.
 inline constexpr std::uint32_t none_pending = 1023;
 
-/// Once, by the first CPU.
+/// The first CPU calls this once.
 inline void enable_distributor() noexcept {
   constexpr std::uintptr_t distributor = 0x0800'0000;
   constexpr std::uint32_t by_affinity = 1 << 4;
@@ -21,9 +21,9 @@ inline void enable_distributor() noexcept {
   *reinterpret_cast<volatile std::uint32_t*>(distributor) = by_affinity | group_1;
 }
 
-/// By each CPU, for itself.
+/// Each CPU calls this for itself.
 inline void enable(std::uint32_t cpu) noexcept {
-  // QEMU lays the redistributors out by CPU. Of two frames each the second is for its own
+  // QEMU lays the redistributors out by CPU, two frames each. The second frame is for the CPU's own
   // interrupts.
   constexpr std::uintptr_t redistributors = 0x080a'0000;
   constexpr std::uintptr_t frame = 0x1'0000;
@@ -51,14 +51,14 @@ inline void enable(std::uint32_t cpu) noexcept {
       : "r"(std::uint64_t{1}), "r"(lowest_priority));
 }
 
-/// The interrupt that is pending, now being handled.
+/// Returns the pending interrupt; the CPU now handles it.
 inline std::uint32_t acknowledge() noexcept {
   std::uint64_t number;
   asm volatile("mrs %0, icc_iar1_el1\n dsb sy" : "=r"(number) : : "memory");
   return static_cast<std::uint32_t>(number);
 }
 
-/// Handled.
+/// Ends the handling of `interrupt`.
 inline void end(std::uint32_t number) noexcept {
   asm volatile("msr icc_eoir1_el1, %0\n isb" : : "r"(std::uint64_t{number}) : "memory");
 }

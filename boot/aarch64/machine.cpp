@@ -25,7 +25,7 @@ constexpr std::uint64_t affinity_mask = 0xff'00ff'ffff;
 
 std::uint64_t tick_length[maximum_cpus];  // by CPU, in units of the timer
 
-/// Has event counter 0 count instructions. QEMU does so under -icount only.
+/// Makes event counter 0 count instructions. QEMU does so under -icount only.
 void count_instructions() noexcept {
   constexpr std::uint64_t instructions_retired = 0x08;
   constexpr std::uint64_t enable_and_reset = 1 << 0 | 1 << 1;
@@ -38,7 +38,7 @@ void count_instructions() noexcept {
       : "r"(instructions_retired), "r"(std::uint64_t{1}), "r"(enable_and_reset));
 }
 
-/// Prepares what each CPU has of its own.
+/// Prepares the registers that each CPU has for itself.
 void prepare_processor() noexcept {
   asm volatile("msr vbar_el1, %0\n isb" : : "r"(&vectors));
   use_page_tables();

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// Translation with a granule of page_bytes (Arm Architecture Reference Manual, chapter D8), for
-// addresses of 36 bits. A table fills one page; each level resolves as many bits as it has entries.
+// Translation with a granule of page_bytes, for addresses of 36 bits (Arm Architecture Reference
+// Manual, chapter D8). A table fills one page. The number of its entries decides how many address
+// bits a level resolves.
 //
 //   granule   levels    a page    a block
 //    4 KiB    1, 2, 3    4 KiB     2 MiB, 1 GiB
 //   16 KiB    2, 3      16 KiB    32 MiB
 //   64 KiB    2, 3      64 KiB   512 MiB
 //
-// A range is mapped by blocks where a block fits, and by pages at its edges. Nothing is mapped at
+// Blocks map a range where they fit; pages map its edges. To catch faults, nothing is mapped at
 // address 0, code cannot be written, and nothing else can be executed.
 #include "page_tables.hpp"
 
@@ -29,7 +30,7 @@ constexpr std::size_t entries = std::size_t{1} << bits_per_level;
 static_assert(page_bytes == 4 << 10 || page_bytes == 16 << 10 || page_bytes == 64 << 10,
               "the architecture has these three granules");
 
-/// The shift of what one entry of a table at `level` maps.
+/// One entry of a table at `level` maps 2^shift bytes.
 constexpr unsigned shift_at(unsigned level) { return page_shift + (3 - level) * bits_per_level; }
 constexpr unsigned root_level = shift_at(2) + bits_per_level >= address_bits ? 2 : 1;
 static_assert(shift_at(root_level) + bits_per_level >= address_bits);
@@ -40,7 +41,8 @@ struct Table {
   alignas(page_bytes) std::uint64_t entry[entries];
 };
 
-// The root; two for devices; and for memory one for each edge of a range and each level.
+// One table is the root, two are for devices. Memory needs one for each edge of a range and each
+// level.
 constexpr std::size_t table_count = 16;
 constinit Table tables[table_count] = {};
 constinit std::size_t tables_used = 1;
@@ -74,7 +76,7 @@ Table& table_behind(std::uint64_t& entry) noexcept {
   return *reinterpret_cast<Table*>(entry & address_mask);
 }
 
-/// Maps the part of `range` that `table`, at `level`, is about.
+/// Maps the part of `range` that `table`, at `level`, covers.
 void map(Table& table, unsigned level, Region range, std::uint64_t access) noexcept {
   const std::size_t step = std::size_t{1} << shift_at(level);
   while (range.bytes > 0) {
@@ -106,7 +108,7 @@ Region between(const std::byte* start, const std::byte* end) noexcept {
 
 enum class Use { read, write };
 
-/// Whether the MMU lets EL1 use `address` so.
+/// True if the MMU lets EL1 use `address` in this way.
 bool is_allowed(const std::byte* address, Use use) noexcept {
   std::uint64_t result;
   if (use == Use::read) {

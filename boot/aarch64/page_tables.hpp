@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// The page tables: every address is mapped to itself, if at all, by the granule that the kernel was
-// built for.
+// The page tables map every address to itself, or not at all. They use the granule that the kernel
+// was built for.
 #pragma once
 
 namespace boot {
 
-/// Makes the tables. Pre: the MMU is off; machine.memory is known. Post: it has lost what cannot be
-/// mapped.
+/// Makes the tables.
+/// Pre: the MMU is off; machine.memory is known.
+/// Post: machine.memory no longer contains memory that cannot be mapped.
 void make_page_tables() noexcept;
 
 /// Turns this CPU's MMU on.

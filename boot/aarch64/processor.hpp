@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The hot part of the machine on aarch64, at EL1; machine.hpp tells what each is.
+// The fast paths of the machine on aarch64, at EL1. machine.hpp describes each function.
 //
 //   tpidr_el1     the CPU's ProcessorRecord
 //   daif.I        interrupts are kept out
@@ -59,8 +59,8 @@ inline constexpr InterruptState interrupts_masked = 1 << 7;
   asm volatile("wfi" : : : "memory");
 }
 
-/// Event counter 0, which counts instructions (machine.cpp). The barriers keep what is measured
-/// between two readings there.
+/// Event counter 0, which counts instructions (machine.cpp). The barriers keep measured code
+/// between its two readings.
 [[gnu::always_inline]] inline std::uint64_t instructions() noexcept {
   std::uint64_t count;
   asm volatile("isb\n mrs %0, pmevcntr0_el0\n isb" : "=r"(count) : : "memory");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The first instructions of each CPU, and where its exceptions arrive.
+// The first instructions of each CPU, and its exception vectors.
 
 .macro to_record_of index
   adrp x11, processor_records
@@ -27,7 +27,7 @@ start:
   to_stack_of x0
   b start_first
 
-// CPU_ON enters here: x0 = what start_cpu() passed on, the CPU's number.
+// CPU_ON enters here: x0 = the CPU's number, from start_cpu().
 .text
 .globl start_secondary
 start_secondary:
@@ -35,7 +35,7 @@ start_secondary:
   to_stack_of x0
   b start_other
 
-// What the handler may change is kept on the stack of whatever was interrupted. x0: the vector.
+// The handler may change registers, so they are saved on the interrupted stack. x0: the vector.
 .macro vector number, continue
   .balign 128
   stp x0, x1, [sp, #-160]!
@@ -66,7 +66,7 @@ interrupt:
   ldp x0, x1, [sp], #160
   eret
 
-// Four kinds (synchronous, interrupt, fast interrupt, error) for each of four origins; the second
+// Each of four origins has four kinds: synchronous, interrupt, fast interrupt, error. The second
 // four are those of EL1 itself.
 .balign 2048
 .globl vectors

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The kernel's command line: words NAME or NAME=VALUE with blanks between them.
+// The kernel's command line: words NAME or NAME=VALUE, separated by blanks.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +22,8 @@ constexpr void for_each_piece(Text list, char separator, Visit visit) {
   }
 }
 
-/// Sets `number` to what `digits` say, if they are decimal digits of a 64-bit number and nothing
-/// else.
+/// Sets `number` to the value of `digits`, if they are decimal digits of a 64-bit number and
+/// nothing else.
 constexpr bool parse(Text digits, std::uint64_t& number) noexcept {
   std::uint64_t value = 0;
   for (const char digit : digits) {
@@ -47,8 +47,7 @@ class CommandLine {
  public:
   constexpr CommandLine() noexcept = default;
 
-  /// Takes a copy of `line`. Fails: false if it is longer than a command line may be; it is cut
-  /// then.
+  /// Copies `line`. Fails: false if it is longer than a command line may be; then it is cut.
   constexpr bool set(Text line) noexcept {
     const Text kept = line.part(0, capacity);
     length_ = kept.length();
@@ -72,7 +71,7 @@ class CommandLine {
     return otherwise;
   }
 
-  /// The same as a number; what is no number counts as absent.
+  /// The same as a number. A value that is no number counts as absent.
   constexpr std::uint64_t number(Text name, std::uint64_t otherwise) const noexcept {
     parse(value(name, ""), otherwise);
     return otherwise;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Job `cost`: how many instructions allocations and frees take, and the longest of them. It needs a processor that
-// counts (scripts/boot --icount), which is then the only one: other CPUs are played, each by turns.
+// Job `cost` counts the instructions of allocations and frees, and finds the longest. It needs a
+// processor that counts (scripts/boot --icount). That is the only one, so it plays the other CPUs
+// in turn.
 //
 //   operations=N   turns of the search for the longest; default 200,000
 //   seed=N         of its random numbers
@@ -20,19 +21,19 @@ using slabmalloc::Frame;
 using slabmalloc::Layout;
 using slabmalloc::Result;
 
-// What the kernel promises, in instructions.
+// The kernel's bounds, in instructions.
 constexpr std::uint64_t most_to_allocate = 25;
 constexpr std::uint64_t most_to_deallocate = 35;
-// A slow path visits the words of a page's bitmap, of which larger pages have more.
+// A slow path reads the words of a page's bitmap, and larger pages have more words.
 constexpr std::uint64_t most_on_a_slow_path = 2000 + (page_bytes / 4096 - 1) * 400;
 
 struct Thing {
   std::byte bytes[64];
 };
 
-// ---- the short way ---------------------------------------------------------------------------------------------------
+// ---- the fast path ------------------------------------------------------------------------------
 
-// Calls as a client's code has them, with the heap at an address that it knows.
+// Calls as in a client's code, with the heap at a constant address.
 constinit Room<KernelMemory<ClosedHeap>> things_room{};
 KernelMemory<ClosedHeap>& things() noexcept { return things_room.content(); }
 
@@ -43,19 +44,19 @@ KernelMemory<ClosedHeap>& things() noexcept { return things_room.content(); }
   things().heap.deallocate(thing, Layout::of<Thing>());
 }
 
-// What is around them: functions of a return alone.
+// Empty functions measure the call and the return.
 [[gnu::noinline]] Result<void*> allocate_nothing() noexcept {
   void* nothing;
   asm volatile("" : "=r"(nothing));
   return nothing;
 }
 [[gnu::noinline]] void deallocate_nothing(void*) noexcept { asm volatile(""); }
-/// Has `result` in memory here and now, so that both kinds of calls are followed by the same store.
+/// Forces `result` into memory, so that the same store follows both kinds of calls.
 [[gnu::always_inline]] inline void put_down(Result<void*>& result) noexcept {
   asm volatile("" : "+m"(result));
 }
 
-/// Least, mean and most of what was counted.
+/// Least, mean and most of the counts.
 struct Counts {
   std::uint64_t least = ~std::uint64_t{0};
   std::uint64_t most = 0;
@@ -78,7 +79,7 @@ std::uint64_t count(Call call) noexcept {
   call();
   return instructions() - before;
 }
-/// The least of several: a tick may come in between.
+/// The least of several, since a tick may come in between.
 template <class Call>
 std::uint64_t count_least(Call call) noexcept {
   Counts counts;
@@ -88,7 +89,7 @@ std::uint64_t count_least(Call call) noexcept {
   return counts.least;
 }
 
-/// Batches of allocations and of frees, with what belongs to slow paths.
+/// Batches of allocations and of frees, slow paths included.
 void count_the_short_way() noexcept {
   constexpr std::uint32_t batch = 1000;
   static void* objects[batch];
@@ -123,7 +124,7 @@ void count_the_short_way() noexcept {
   expect(frees.least <= most_to_deallocate, "a free of 64 B takes at most 35 instructions");
 }
 
-// ---- the longest way -------------------------------------------------------------------------------------------------
+// ---- the longest path ---------------------------------------------------------------------------
 
 /// Plays several CPUs on one.
 struct PlayedHooks : Hooks {
@@ -132,7 +133,7 @@ struct PlayedHooks : Hooks {
   static std::uint32_t cpu() noexcept { return played; }
 };
 
-/// The same, and counts how long interrupts are saved.
+/// The same. Counts how long interrupts are saved.
 struct CountingHooks : PlayedHooks {
   static inline Counts sections;
 
@@ -194,21 +195,21 @@ struct PlayedMemory {
   slabmalloc::CpuZones<Hooks, CountingFrames, slabmalloc::GranuleKernelConfig<page_bytes>> heap;
 };
 
-/// Allocations for which the pager had nothing.
+/// Allocations for which the pager had no memory.
 struct Searches {
-  Counts found;  ///< There was memory elsewhere.
+  Counts found;  ///< The search found memory elsewhere.
   Counts refused;
 };
 
 /// Calls, without the pager.
 struct LongestWay {
-  Counts allocations;  ///< The pager was asked, or not, and there was memory.
-  Searches bounded;    ///< Of those that must not wait.
-  Searches complete;   ///< Of those that may.
+  Counts allocations;  ///< Served with or without a call of the pager.
+  Searches bounded;    ///< Of allocations that must not wait.
+  Searches complete;   ///< Of allocations that may.
   Counts frees;
 };
 
-/// A storm of one CPU that plays four, until memory is used up and back.
+/// A storm of one CPU that plays four, until memory is used up and given back.
 template <class Hooks>
 LongestWay search_the_longest_way() noexcept {
   static constinit Room<PlayedMemory<Hooks>> room{};
@@ -223,7 +224,7 @@ LongestWay search_the_longest_way() noexcept {
   LongestWay way;
   std::uint32_t in_use = places;
   for (std::uint64_t turn = 0; turn < turns; ++turn) {
-    // Now with few places and now with many, so that memory is used up and given back.
+    // The number of places changes, so that memory is used up and given back.
     in_use = turn % 16384 == 0 ? (random.one_in(2) ? places : places / 16) : in_use;
     PlayedHooks::played = random.below(PlayedHooks::maximum_cpus);
     Object*& place = objects[random.below(places)];
@@ -232,7 +233,7 @@ LongestWay search_the_longest_way() noexcept {
       const std::uint64_t spent = memory.counting.spent;
       expect(place->is_intact(), "nobody else wrote into an object");
       const Layout layout = place->layout();
-      // Runs that are freed by handlers wait, and are given back by allocations.
+      // Runs that handlers free wait, and allocations give them back.
       const Context context = random.one_in(2) ? Context::Interrupt : Context::MayNotWait;
       const std::uint64_t all = count([&] { memory.heap.deallocate(place, layout, context); });
       way.frees.add(all - (memory.counting.spent - spent));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Work is an order: CPU 0 writes down what is to be done and counts `order` up; each CPU compares
-// it with the orders it has seen, carries out what is new, and counts `done` up.
+// CPU 0 stores the work and increments `order`. Each CPU compares `order` with the last one that it
+// has seen. If it is new, the CPU carries the work out and increments `done`.
 #include "kernel/cpus.hpp"
 
 #include "kernel/stacks.hpp"
@@ -26,8 +26,8 @@ void start_cpus() noexcept {
   for (std::uint32_t cpu = 1; cpu < cpu_count(); ++cpu) {
     stacks[cpu].prepare();
     start_cpu(cpu);
-    // One at a time. Order: acquire, with the release in secondary_main(): it needs nothing more of
-    // its start.
+    // One at a time. Order: acquire, with the release in secondary_main(): that CPU no longer needs
+    // the data of its start.
     while (running.load(Order::acquire) != cpu + 1) {
       relax();
     }
@@ -40,8 +40,8 @@ void secondary_main() noexcept {
   // Order: release, with the acquire in start_cpus().
   running.fetch_add(1, Order::release);
   for (std::uint32_t seen = 0;;) {
-    // Order: acquire, with the release in run_on_all_cpus(): the work and what CPU 0 prepared for
-    // it are seen.
+    // Order: acquire, with the release in run_on_all_cpus(): this CPU sees the work and the data
+    // that CPU 0 prepared for it.
     if (order.load(Order::acquire) == seen) {
       wait_for_interrupt();  // an order given meanwhile is found at the next tick
       continue;
@@ -59,7 +59,7 @@ void run_on_all_cpus(void (*work)(std::uint32_t cpu)) noexcept {
   // Order: release, with the acquire in secondary_main().
   order.fetch_add(1, Order::release);
   work(cpu());
-  // Order: acquire, with the release in secondary_main(): what the work wrote is seen.
+  // Order: acquire, with the release in secondary_main(): CPU 0 sees all writes of the work.
   while (done.load(Order::acquire) != cpu_count() - 1) {
     relax();
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// All CPUs at work. After start_cpus() every CPU but 0 sleeps between the ticks of its timer and
-// waits for something to run; CPU 0 carries out the jobs.
+// Starts all CPUs and runs work on them. After start_cpus() every CPU but 0 sleeps between the
+// ticks of its timer and waits for work. CPU 0 runs the jobs.
 //
 //   CPU 0   ... run_on_all_cpus(f) ── f(0) ──── waits ──┐ ...
 //   CPU 1   sleeps ─────────────────── f(1) ── sleeps ──┤
@@ -24,16 +24,16 @@ inline std::uint32_t cpu_count() noexcept { return machine.cpu_count; }
 void start_cpus() noexcept;
 
 /// Calls `work(cpu())` on every CPU at once and returns when all have returned.
-/// Thread: CPU 0, not from within such work. Order: all that CPU 0 wrote before is seen by the
-/// work, and all that the work wrote is seen by CPU 0 afterwards.
+/// Thread: CPU 0, not from within such work.
+/// Order: the work sees all earlier writes of CPU 0. Afterwards CPU 0 sees all writes of the work.
 void run_on_all_cpus(void (*work)(std::uint32_t cpu)) noexcept;
 
-/// Where all CPUs meet, any number of times.
+/// A barrier for all CPUs, which they may use any number of times.
 class Barrier {
  public:
   /// Returns when every CPU has called it.
-  /// Order: acq_rel and acquire, with each other: what any CPU wrote before is seen by all
-  /// afterwards.
+  /// Order: acq_rel and acquire, with each other: afterwards all CPUs see each CPU's earlier
+  /// writes.
   void wait() noexcept {
     const std::uint32_t round = round_.load(Order::relaxed);
     if (arrived_.fetch_add(1, Order::acq_rel) + 1 == cpu_count()) {

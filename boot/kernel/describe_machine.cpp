@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Free memory is what the tree lists less what it reserves, the tree itself and the kernel.
+// Free memory is the memory that the tree lists, less its reservations, the tree itself and the
+// kernel.
 #include "kernel/describe_machine.hpp"
 
 #include "kernel/end.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// From a device tree to the description of the machine, for architectures whose loader passes one.
+// Fills in the description of the machine from a device tree, for architectures whose loader passes
+// one.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +12,8 @@
 namespace boot {
 
 /// Fills in `machine` from the device tree at `blob`, of at most `available` bytes. CPU 0 is the
-/// one that the hardware calls `boot_id`. Returns the tree. Fails: panics where the tree is
-/// malformed or does not have that CPU.
+/// one that the hardware calls `boot_id`. Returns the tree.
+/// Fails: panics if the tree is malformed or lacks that CPU.
 DeviceTree describe_machine(const void* blob, std::size_t available,
                             std::uint64_t boot_id) noexcept;
 

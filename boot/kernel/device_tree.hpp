@@ -3,12 +3,13 @@
 // A reader of flattened device trees (devicetree.org, Devicetree Specification 0.4, chapter 5),
 // version 17.
 //
-//   0         header: ten big-endian words
-//   o_rsvmap  reserved regions: pairs of 64-bit numbers, up to a pair of zeroes
-//   o_struct  tokens: BEGIN_NODE name | PROPERTY length, name, value | NOP | END_NODE | END, each
-//   at a multiple of 4 o_strings names of properties
+//   0          header: ten big-endian words
+//   o_rsvmap   reserved regions: pairs of 64-bit numbers, up to a pair of zeroes
+//   o_struct   tokens: BEGIN_NODE name | PROPERTY length, name, value | NOP | END_NODE | END;
+//              each at a multiple of 4
+//   o_strings  names of properties
 //
-// Nothing is believed: open() walks the whole blob, and every read is checked against its bounds.
+// The reader does not trust the blob. open() walks all of it, and every read checks its bounds.
 #pragma once
 
 #include <cstddef>
@@ -30,11 +31,11 @@ class TreeBytes {
   constexpr bool holds(std::size_t offset, std::size_t bytes) const noexcept {
     return offset <= bytes_ && bytes <= bytes_ - offset;
   }
-  /// The part of `bytes` bytes from `offset` on; nothing if that is not all inside.
+  /// The part of `bytes` bytes from `offset` on; no bytes if it is not all inside.
   constexpr TreeBytes part(std::size_t offset, std::size_t bytes) const noexcept {
     return holds(offset, bytes) ? TreeBytes(data_ + offset, bytes) : TreeBytes();
   }
-  /// The number of `cells` 32-bit cells at `offset`; 0 if they are not inside or no number of 64
+  /// The number in `cells` 32-bit cells at `offset`. 0 if they are not inside, or do not fit 64
   /// bits.
   constexpr std::uint64_t number(std::size_t offset, std::size_t cells) const noexcept {
     std::uint64_t value = 0;
@@ -71,8 +72,8 @@ class DeviceTree {
  public:
   static constexpr std::size_t header_bytes = 40;
 
-  /// A node, by the place of the first token inside of it. Two nodes are on the same level, or one
-  /// is the other's parent; which it is the caller knows.
+  /// A node, named by the place of the first token inside it. The caller knows how two nodes are
+  /// related: on the same level, or parent and child.
   class Node {
    public:
     explicit operator bool() const noexcept { return tree_ != nullptr; }
@@ -81,10 +82,10 @@ class DeviceTree {
     /// The value of its property `name`; `found` tells whether there is one.
     TreeBytes property(Text name, bool& found) const noexcept;
     TreeBytes property(Text name) const noexcept;
-    /// Its number `index` in property "reg", in the cells that its parent prescribes; no bytes if
-    /// there is none.
+    /// Entry `index` of property "reg", in the cells that its parent prescribes. No bytes if there
+    /// is none.
     Region region(const Node& parent, std::size_t index) const noexcept;
-    /// The cells of `kind` that its children's addresses or sizes have.
+    /// The number of cells, by property `kind`, of its children's addresses or sizes.
     std::size_t cells(Text kind, std::size_t otherwise) const noexcept;
     bool is_enabled() const noexcept;
 
@@ -103,17 +104,17 @@ class DeviceTree {
     Text name_;
   };
 
-  /// Reads what is at `blob`, of at most `available` bytes.
-  /// Returns an empty text, or what is wrong with it; then the tree is empty.
+  /// Reads the tree at `blob`, of at most `available` bytes. Returns an empty text.
+  /// Fails: returns the defect of the tree, which is empty then.
   Text open(const void* blob, std::size_t available) noexcept;
 
   std::size_t bytes() const noexcept { return blob_.bytes(); }
   Node root() const noexcept;
 
-  /// Calls visit(Region) for all memory, what is reserved included.
+  /// Calls visit(Region) for all memory, reserved memory included.
   template <class Visit>
   void for_each_memory(Visit visit) const;
-  /// Calls visit(Region) for what must be left alone: the two kinds of reservation. The blob itself
+  /// Calls visit(Region) for both kinds of reserved memory, which nobody may use. The blob itself
   /// is not among them.
   template <class Visit>
   void for_each_reservation(Visit visit) const;
@@ -123,7 +124,7 @@ class DeviceTree {
 
   /// The command line.
   Text bootargs() const noexcept;
-  /// Ticks of the CPUs' clock in a second; 0 if the tree does not tell.
+  /// Ticks of the CPUs' clock in a second; 0 if the tree does not have it.
   std::uint32_t timebase_frequency() const noexcept;
 
  private:
@@ -137,7 +138,7 @@ class DeviceTree {
   };
   struct Token {
     Kind kind = Kind::malformed;
-    std::size_t next = 0;  ///< Where the next token is.
+    std::size_t next = 0;  ///< The place of the next token.
     Text name;
     TreeBytes value;
   };
@@ -251,7 +252,7 @@ inline Text DeviceTree::open(const void* blob, std::size_t available) noexcept {
 
 // ---- Nodes ---------------------------------------------------------------------------
 
-/// The node that begins at `offset`, after NOPs; none if something else is there.
+/// The node that begins at `offset`, after NOPs; none if another token is there.
 inline DeviceTree::Node DeviceTree::node_at(std::size_t offset) const noexcept {
   Token token = token_at(offset);
   while (token.kind == Kind::nop) {
@@ -335,7 +336,7 @@ inline bool DeviceTree::Node::is_enabled() const noexcept {
   return !found || status == "okay" || status == "ok";
 }
 
-// ---- What the kernel asks ------------------------------------------------------------
+// ---- The kernel's questions ----------------------------------------------------------
 
 template <class Visit>
 void DeviceTree::for_each_region(const Node& node, const Node& parent, Visit visit) {

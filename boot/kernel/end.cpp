@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The end is for one CPU only: the first that asks for it.
+// Only one CPU ends the machine: the first that calls.
 #include "kernel/end.hpp"
 
 #include "kernel/machine.hpp"
@@ -16,12 +16,12 @@ void end_kernel(std::uint64_t status) noexcept {
   save_interrupts();
   if (ending.exchange(1, Order::relaxed) == 0) {
     const auto reported = static_cast<std::uint32_t>(status < 125 ? status : 125);
-    ConsoleAtAnyPrice console;  // kept, so that this is the last line
+    ConsoleAtAnyPrice console;  // not given back, so that this is the last line
     console.print_line("exit status ", reported);
     end_machine(reported);
   }
-  // Another CPU is about to end the machine, or ending it has failed here: then this is a hang,
-  // which scripts/boot reports as one.
+  // Another CPU is about to end the machine, or this CPU failed to. In that case it hangs here, and
+  // scripts/boot reports a hang.
   while (true) {
     wait_for_interrupt();
   }

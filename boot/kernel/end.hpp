@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// How the kernel ends: always with a last line that tells the status, by which scripts/boot knows
+// The end of the kernel. Its last line always has the status. From that line scripts/boot knows
 // that the emulator's status is the kernel's.
 #pragma once
 
@@ -13,7 +13,7 @@ namespace boot {
 /// Ends the machine with `status`, or 125 if it is greater.
 [[noreturn]] void end_kernel(std::uint64_t status) noexcept;
 
-/// Says what is broken and ends the machine with status 1. From any context, on any CPU.
+/// Prints the defect and ends the machine with status 1. Thread: any CPU, in any context.
 template <class... Values>
 [[noreturn]] void panic(const Values&... values) noexcept {
   ConsoleAtAnyPrice console;

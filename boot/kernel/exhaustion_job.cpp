@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Job `exhaustion`: how much of an arena of 1 MiB clients get before the first OutOfMemory, nothing being freed. The
-// meta-data of frames and pages comes out of the arena. benchmark/core/arena_use.cpp compares configurations.
+// Job `exhaustion` measures how much of an arena of 1 MiB clients get before the first OutOfMemory.
+// It frees nothing. The meta-data of frames and pages comes out of the arena.
+// benchmark/core/arena_use.cpp compares configurations.
 #include <cstddef>
 #include <cstdint>
 
@@ -27,8 +28,8 @@ struct Arena {
 std::uint32_t draw_64(Random&) noexcept { return 64; }
 std::uint32_t draw_even(Random& random) noexcept { return 16 + random.below(2033); }
 std::uint32_t draw_power(Random& random) noexcept { return 16u << random.below(8); }
-/// As many of each size from one power of two to the next as from any to its next, fewer of the larger ones: the
-/// logarithm is even, but for straight pieces, eight for each doubling.
+/// The logarithms of the sizes are evenly spread, so each doubling has as many sizes as any other.
+/// Eight straight pieces for each doubling approximate the curve.
 std::uint32_t draw_logarithm(Random& random) noexcept {
   constexpr std::uint32_t eighths[] = {2048, 2233, 2435, 2656, 2896, 3158, 3444, 3756, 4096};
   const std::uint32_t doubling = random.below(7);
@@ -37,7 +38,7 @@ std::uint32_t draw_logarithm(Random& random) noexcept {
   return (eighths[eighth] + random.below(width)) >> (7 - doubling);
 }
 
-/// The first region with room for an arena that begins at a multiple of 64 KiB.
+/// The first region with room for an arena at a multiple of 64 KiB.
 std::uintptr_t find_arena() noexcept {
   for (const Region& region : machine.memory) {
     const std::uintptr_t start = (region.start + 0xffff) & ~std::uintptr_t{0xffff};
@@ -48,7 +49,7 @@ std::uintptr_t find_arena() noexcept {
   panic("no region has room for an arena of 1 MiB");
 }
 
-/// Bytes that were asked for until an allocation failed.
+/// The bytes requested before an allocation failed.
 std::size_t fill(std::uint32_t (*draw)(Random&) noexcept, Random random) noexcept {
   static constinit Room<Arena> room{};
   Arena& arena = room.make();

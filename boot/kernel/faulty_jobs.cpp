@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Jobs that do what a kernel must not do, so that tests can tell that it would be seen.
+// Jobs that break a rule of the kernel on purpose, so that tests can check that the kernel notices.
 #include <cstdint>
 
 #include "kernel/jobs.hpp"
@@ -10,8 +10,8 @@
 namespace boot {
 namespace {
 
-/// Calls itself until the stack is used up to its canary, which is longer than a frame of this
-/// function.
+/// Calls itself until it has used the stack up to its canary. The canary is longer than a frame of
+/// this function.
 [[gnu::noinline]] void descend(const Stack& stack) noexcept {
   volatile std::uint64_t place = 0;
   if (&place >= stack.word + Stack::canary_words) {
@@ -41,8 +41,7 @@ void overflow_job() {
 
 void trap_job() {
   std::uintptr_t nowhere = 0;
-  asm volatile(""
-               : "+r"(nowhere));  // not known to the compiler, which would know what to make of it
+  asm volatile("" : "+r"(nowhere));  // hidden from the compiler, which would optimise the access
   expect(*reinterpret_cast<volatile std::uint64_t*>(nowhere) != 0 && false,
          "address 0 is not mapped");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// How values look as text: write(sink, value) for each kind of value. A sink has put(char).
+// Formats values as text: write(sink, value) for each kind of value. A sink has put(char).
 //
 //   write(sink, 42)                  42
 //   write(sink, hex(42))             0x2a
@@ -31,7 +31,7 @@ Hex hex(Pointee* address) noexcept {
   return {reinterpret_cast<std::uintptr_t>(address)};
 }
 
-/// A number of bytes to be written in the largest unit that it is a multiple of.
+/// A number of bytes to be written in the largest unit that divides it.
 struct Size {
   std::uint64_t bytes;
 };
@@ -94,7 +94,7 @@ constexpr void write(Sink& sink, Size size) noexcept {
   write(sink, units[unit]);
 }
 
-/// A value to be filled up with blanks to `width` characters; a longer one is written in full.
+/// A value to be padded with blanks to `width` characters. A longer one is written in full.
 template <class Value>
 struct Column {
   std::size_t width;

@@ -19,8 +19,8 @@
 
 namespace boot {
 
-/// Hooks that keep nothing out: with one thread for each CPU there is nothing but handlers to come in between, and
-/// these go another way in the middle of a section.
+/// Hooks that keep nothing out. With one thread for each CPU, only handlers can come in the middle
+/// of a section, and the heap has another path for these.
 struct OpenHooks : Hooks {
   struct InterruptState {};
   static InterruptState save_interrupts() noexcept { return {}; }
@@ -39,7 +39,7 @@ struct OpenConfig : slabmalloc::GranuleKernelConfig<page_bytes> {
 using ClosedHeap = slabmalloc::CpuZones<Hooks, Frames, ClosedConfig>;
 using OpenHeap = slabmalloc::CpuZones<OpenHooks, Frames, OpenConfig>;
 
-/// Memory for a `T` that is made when a job begins, whatever jobs before left there.
+/// Memory for a `T` that is made when a job begins. The old contents do not matter.
 template <class T>
 class Room {
  public:
@@ -54,8 +54,8 @@ class Room {
   alignas(T) std::byte bytes_[sizeof(T)];
 };
 
-/// Gives `frames` the free memory of the machine, no more than `most_bytes` of it.
-/// Fails: ends the kernel if there is not enough for its meta-data.
+/// Gives `frames` the free memory of the machine, at most `most_bytes` of it.
+/// Fails: ends the kernel if there is not enough for the meta-data.
 void take_memory(Frames& frames, std::size_t most_bytes = ~std::size_t{0}) noexcept;
 
 /// A heap over frames of its own.
@@ -69,7 +69,8 @@ struct KernelMemory {
   Heap heap;
 };
 
-/// The kernel's memory anew, of no more than `most_bytes`. Thread: CPU 0, while the others do nothing.
+/// The kernel's memory, made anew, of at most `most_bytes`. Thread: CPU 0, while the others are
+/// idle.
 template <class Heap>
 KernelMemory<Heap>& make_memory(std::size_t most_bytes = ~std::size_t{0}) noexcept {
   static constinit Room<KernelMemory<Heap>> room{};
@@ -77,12 +78,12 @@ KernelMemory<Heap>& make_memory(std::size_t most_bytes = ~std::size_t{0}) noexce
   return room.make(most_bytes);
 }
 
-/// Checks that nothing of the heap is in use any more, and that all frames are back. Thread: CPU 0.
+/// Checks that no object of the heap is in use, and that all frames are back. Thread: CPU 0.
 template <class Heap>
 void expect_all_is_back(KernelMemory<Heap>& memory) noexcept {
   static Heap* heap;
   heap = &memory.heap;
-  // Once to deliver what each CPU gathered of others' objects, once to take it in.
+  // The first round delivers the remote frees that each CPU buffers; the second drains them.
   for (int round = 0; round < 2; ++round) {
     run_on_all_cpus([](std::uint32_t) noexcept {
       heap->run_deferred();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// This kernel, as the kernel services of slabmalloc see it.
+// The hooks of this kernel for slabmalloc's kernel services.
 //
 //   constinit slabmalloc::CpuZones<boot::Hooks, Frames> heap(frames);
 #pragma once

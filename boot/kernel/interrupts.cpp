@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// From the architecture's interrupt to the handler of the day.
+// Calls the current handler for an interrupt of the architecture.
 #include "kernel/interrupts.hpp"
 
 namespace boot {
@@ -14,7 +14,7 @@ void ignore() noexcept {}
 constinit Cell<InterruptHandler> timer_handler{&ignore};
 constinit Cell<InterruptHandler> signal_handler{&ignore};
 
-// Only this CPU writes the count, and a handler is not interrupted by its like.
+// Only this CPU writes the count, and no handler interrupts another of its kind.
 void count(Cell<std::uint64_t>& counter) noexcept {
   counter.store(counter.load(Order::relaxed) + 1, Order::relaxed);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Ticks and signals, counted for each CPU and passed on to a handler. Handlers run on the stack of
-// what they interrupted, with interrupts disabled, and leave them so.
+// Counts ticks and signals for each CPU, and calls a handler. Handlers run on the interrupted
+// stack, with interrupts disabled, and leave them so.
 #pragma once
 
 #include <cstdint>
@@ -12,19 +12,19 @@ namespace boot {
 
 using InterruptHandler = void (*)() noexcept;
 
-/// What happened to one CPU. Written by that CPU's handlers alone.
+/// The counts of one CPU. Only that CPU's handlers write them.
 struct alignas(64) InterruptCounts {
   Cell<std::uint64_t> ticks{0};
   Cell<std::uint64_t> signals{0};
 };
 extern InterruptCounts interrupt_counts[maximum_cpus];
 
-/// Has every CPU call `handler` at each tick of its timer from now on; null for nothing.
-/// Order: release, with the acquire in on_timer(): the handler sees what was set up for it. A
-/// handler that was replaced may still be running.
+/// Makes every CPU call `handler` at each tick of its timer from now on; null for none. The
+/// replaced handler may still be running.
+/// Order: release, with the acquire in on_timer(): the handler sees the caller's earlier writes.
 void set_timer_handler(InterruptHandler handler) noexcept;
 
-/// The same for signals. Where signals_are_non_maskable the handler interrupts anything, critical
+/// The same for signals. If signals_are_non_maskable, the handler interrupts all code, critical
 /// sections included.
 void set_signal_handler(InterruptHandler handler) noexcept;
 

@@ -23,12 +23,13 @@ constexpr Job jobs[] = {
     {"trap", trap_job, false, "reads address 0, to show that it is seen"},
 };
 
-/// Words of the command line whose values are numbers, of whatever job.
+/// Words of the command line whose values are numbers, for all jobs.
 constexpr Text numbers[] = {"icount", "operations", "rounds", "seed"};
 
 constinit Cell<std::uint64_t> failures{0};
 
-/// A word that nobody reads would change nothing, and a wrong number count as absent, without a sign of it.
+/// Checks the words. Otherwise an unknown word would change nothing, and a wrong number would count
+/// as absent, both without a message.
 void check_word(Text word) noexcept {
   const std::size_t length = word.find('=');
   const Text name = word.part(0, length);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Jobs: what the kernel does once the machine runs, by name. To add one, write a function, declare
-// it below and add a line to the table in jobs.cpp.
+// Jobs: named functions that the kernel runs once the machine is up. To add one, write a function,
+// declare it below and add a line to the table in jobs.cpp.
 //
 //   void my_job() {                                  // on CPU 0, all CPUs up and ticking
 //     run_on_all_cpus([](std::uint32_t cpu) { expect(work(cpu), "the work is done"); });
@@ -17,18 +17,18 @@ namespace boot {
 struct Job {
   Text name;
   void (*run)();
-  bool by_default;  ///< Whether it is run when the command line names no jobs.
+  bool by_default;  ///< The kernel runs it if the command line names no jobs.
   Text purpose;
 };
 
-/// Runs the jobs that the command line names, `run=NAME,NAME`, or those that are run by default.
-/// A name that no job has counts as a failure, and so does any other word that none understands.
+/// Runs the jobs that the command line names, `run=NAME,NAME`, or else the default jobs. An unknown
+/// name counts as a failure, and so does any other unknown word.
 void run_jobs() noexcept;
 
 /// Failures so far.
 std::uint64_t failure_count() noexcept;
 
-/// Counts a failure, and prints what was expected and where, unless `condition` holds. Returns
+/// Unless `condition` holds, counts a failure and prints the expectation and its place. Returns
 /// `condition`. Thread: any CPU; not from a signal's handler.
 bool expect(bool condition, Text what, const char* file = __builtin_FILE(),
             int line = __builtin_LINE()) noexcept;

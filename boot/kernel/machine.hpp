@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: MIT
 //
-// The machine, as the shared kernel sees it. Each architecture's folder supplies it twice over:
+// The interface between the shared kernel and the machine. Each architecture's folder supplies two
+// parts:
 //
-//   processor.hpp   what is hot, inline, found by the include path:
+//   processor.hpp   the fast paths, inline, found by the include path:
 //     architecture              its name, a constexpr Text
 //     cpu()                     number of the running CPU, below machine.cpu_count; 0 has booted
 //     local<slot>(), set_local<slot>(value)  pointers that each CPU has for itself, null at first
 //     InterruptState            what save_interrupts() returns
-//     save_interrupts()         keeps interrupts out of this CPU, tells how it was; calls nest
-//     restore_interrupts(s)     makes it so again
+//     save_interrupts()         disables interrupts on this CPU, returns the old state; calls nest
+//     restore_interrupts(s)     restores that state
 //     enable_interrupts(), interrupts_enabled()
-//     relax()                   to be called in loops that wait for another CPU
+//     relax()                   for loops that wait for another CPU
 //     wait_for_interrupt()      sleeps until an interrupt is pending; may return early
-//     instructions()            instructions this CPU has carried out; counted, and exactly, under
-//                               `-icount shift=0` with one CPU; without it a number, no more
+//     instructions()            instructions this CPU has carried out; exact under
+//                               `-icount shift=0` with one CPU, without meaning otherwise
 //     count_down(n)             a loop of exactly 2 n instructions, n > 0
-//     signals_are_non_maskable  whether a signal arrives while interrupts are kept out
+//     signals_are_non_maskable  true if a signal arrives while interrupts are disabled
 //
 //   the functions of the second section below, in its .cpp and .S files
 //
-// and calls those of the third. The first instructions are the architecture's: on the CPU that
+// It calls the functions of the third section. It also has the first instructions. On the CPU that
 // booted they set up a stack, cpu() and traps, fill in `machine` and call kernel_main().
 #pragma once
 
@@ -39,7 +40,7 @@ using slabmalloc::Order;
 template <class T>
 using Cell = slabmalloc::HardwareAtomics::Cell<T>;
 
-/// Keeps interrupts out of this CPU while it lives. They nest.
+/// Disables this CPU's interrupts while it lives. These objects nest.
 class InterruptsDisabled {
  public:
   InterruptsDisabled() noexcept : before_(save_interrupts()) {}
@@ -51,24 +52,24 @@ class InterruptsDisabled {
   InterruptState before_;
 };
 
-// ---- What there is -------------------------------------------------------------------
+// ---- The data ------------------------------------------------------------------------
 
-/// The size of the smallest page that the MMU maps, which is the allocator's base page.
+/// The size of the smallest page that the MMU maps. It is also the allocator's base page.
 inline constexpr std::size_t page_bytes = SLABMALLOC_BOOT_PAGE_BYTES;
 /// The stack of each CPU, interrupt handlers included.
 inline constexpr std::size_t stack_bytes = SLABMALLOC_BOOT_STACK_BYTES;
 inline constexpr std::uint32_t maximum_cpus = 32;
 
-/// What the loader said. Written before kernel_main() is called, and never again.
+/// The loader's information. It does not change once kernel_main() is called.
 struct Machine {
   RegionList<32> memory;                       ///< Free for any use; the kernel is outside of it.
-  std::uint64_t hardware_ids[maximum_cpus]{};  ///< By cpu(): what the architecture calls it.
+  std::uint64_t hardware_ids[maximum_cpus]{};  ///< By cpu(): the architecture's name for it.
   std::uint32_t cpu_count = 1;
   CommandLine command_line;
 };
 inline constinit Machine machine;
 
-/// By CPU number; the numbers are there from the beginning.
+/// By CPU number. The numbers in the records are there from the beginning.
 extern "C" ProcessorRecord processor_records[maximum_cpus];
 
 extern "C" const std::byte image_start[], constants_start[], data_start[],
@@ -80,31 +81,30 @@ inline Region image() noexcept {
                          reinterpret_cast<std::uintptr_t>(image_end));
 }
 
-// ---- What the architecture supplies --------------------------------------------------
+// ---- Functions of the architecture ---------------------------------------------------
 
 /// Puts one character on the serial console.
-/// Thread: the caller sees to it that there is one at a time; print() does.
+/// Thread: one at a time; print() ensures that.
 void put_on_console(char character) noexcept;
 
 /// Ends the emulator with `status`, 0 to 125.
 [[noreturn]] void end_machine(std::uint32_t status) noexcept;
 
-/// Starts the CPU that is to be `cpu`. Pre: those below are up. Post: it calls secondary_main() on
-/// its own stack, with interrupts disabled.
+/// Starts the CPU that is to be `cpu`. Pre: those below it are up. Post: it calls secondary_main()
+/// on its own stack, with interrupts disabled.
 void start_cpu(std::uint32_t cpu) noexcept;
 
 /// Starts this CPU's timer: on_timer() is called every `microseconds`.
 /// Pre: microseconds <= 1,000,000.
 void start_timer(std::uint32_t microseconds) noexcept;
 
-/// Returns what is wrong with this CPU's translation of addresses, as it was meant to be set up; an
-/// empty text if nothing is.
+/// Checks that this CPU translates addresses as intended. Returns the defect, or an empty text.
 Text check_translation() noexcept;
 
 /// Sends a signal: on_signal() is called on `cpu`, which may be the caller's.
 void send_signal(std::uint32_t cpu) noexcept;
 
-// ---- What the architecture calls -----------------------------------------------------
+// ---- Calls by the architecture -------------------------------------------------------
 
 /// The kernel, on the CPU that booted, with interrupts disabled.
 [[noreturn]] void kernel_main() noexcept;
@@ -112,19 +112,18 @@ void send_signal(std::uint32_t cpu) noexcept;
 /// The kernel on every other CPU, with interrupts disabled.
 [[noreturn]] void secondary_main() noexcept;
 
-/// A tick of this CPU's timer. The interrupt has been acknowledged, or will be by whoever calls
-/// this.
+/// A tick of this CPU's timer. The caller acknowledges the interrupt, before or after this.
 void on_timer() noexcept;
 
 /// A signal has arrived. Where signals are not maskable, the interrupted code may hold any lock.
 void on_signal() noexcept;
 
-/// What the processor told about a trap that nobody expects.
+/// The processor's description of an unexpected trap.
 struct Trap {
   Text cause;
   std::uint64_t number;        ///< The architecture's own.
   std::uintptr_t instruction;  ///< Address of the instruction.
-  std::uintptr_t address;      ///< The address it was about, where there is one.
+  std::uintptr_t address;      ///< The address that caused it, where there is one.
 };
 [[noreturn]] void unexpected_trap(const Trap& trap) noexcept;
 

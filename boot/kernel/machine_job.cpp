@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Job `machine`: what machine.hpp promises, tried out.
+// Job `machine` tests the promises of machine.hpp.
 #include <cstddef>
 #include <cstdint>
 
@@ -15,7 +15,7 @@
 namespace boot {
 namespace {
 
-// What each CPU writes about itself; the others read it when its work is done.
+// Each CPU writes notes about itself. The others read them when its work is done.
 struct alignas(64) Notes {
   Cell<std::uint64_t> visits{0};
   Cell<std::uint64_t> handled{0};
@@ -28,8 +28,8 @@ void add_one(Cell<std::uint64_t>& count) noexcept {
   count.store(count.load(Order::relaxed) + 1, Order::relaxed);
 }
 
-/// Whether `condition` becomes true within half a minute or so, as fast as processors are emulated:
-/// the emulator needs time of its own to make interrupts.
+/// Returns true if `condition` becomes true within about half a minute. The limit depends on the
+/// emulator's speed, because it needs time of its own to make interrupts.
 template <class Condition>
 bool comes_true(Condition condition) noexcept {
   for (std::uint32_t attempts = 0; attempts < 20'000'000; ++attempts) {
@@ -147,7 +147,7 @@ void addresses_are_translated_as_they_should_be() noexcept {
 
 std::uint64_t instructions_of(std::uint64_t iterations) noexcept {
   const InterruptsDisabled disabled;
-  asm volatile("" : "+r"(iterations));  // in its register before the counting begins
+  asm volatile("" : "+r"(iterations));  // puts it in its register before the counting begins
   const std::uint64_t before = instructions();
   count_down(iterations);
   return instructions() - before;
@@ -194,7 +194,7 @@ struct Buffer {
   }
 };
 
-/// Whether `moved` is the numbered buffer after `bytes` bytes at `from` were moved to `to`.
+/// True if `moved` is the numbered buffer after `bytes` bytes at `from` were moved to `to`.
 bool is_moved(const Buffer& moved, std::size_t to, std::size_t from, std::size_t bytes) noexcept {
   for (std::size_t index = 0; index < buffer_bytes; ++index) {
     const bool inside = index >= to && index < to + bytes;

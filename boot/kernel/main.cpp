@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The kernel's course: say what machine this is, start its CPUs, run the jobs, check the stacks,
-// end.
+// The kernel's steps: describe the machine, start its CPUs, run the jobs, check the stacks, end.
 #include <cstddef>
 #include <cstdint>
 
@@ -46,7 +45,7 @@ void check_stacks() noexcept {
 }  // namespace
 
 void kernel_main() noexcept {
-  // This stack is in use: by this function, and below it by the one that writes the pattern.
+  // This function uses the stack, and below it so does the function that writes the pattern.
   constexpr std::size_t margin_bytes = 1024;
   stacks[0].prepare(static_cast<std::byte*>(__builtin_frame_address(0)) - margin_bytes);
   print_machine();

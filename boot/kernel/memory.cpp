@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The four functions that compilers call whatever the flags. Word by word where both sides allow
-// it; compiled without the optimisation that would make of each loop a call of the very function it
-// is in.
+// The four functions that compilers call with any flags. They work word by word where both sides
+// allow it. An optimisation would turn each loop into a call of its own function, so it is off
+// here.
 #include <cstddef>
 #include <cstdint>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// A picture of memory in text: a character for each stretch of it, which tells what most of the stretch is used for.
+// A picture of memory in text. Each character stands for a stretch, and names its main use.
 //
 //   0x40000000 |bbbbbbbbbbbbMMMMMMMMbbbbRRRRRR..................................+|
 #pragma once
@@ -12,7 +12,7 @@
 
 namespace boot {
 
-/// What frames are used for, by their size: the frame allocator knows no more.
+/// The use of frames, by their size, since the frame allocator knows no more.
 class MemoryPicture {
  public:
   /// Draws the memory of `frames`, whose heap has pages of two kinds.
@@ -97,7 +97,8 @@ class MemoryPicture {
 
   std::uintptr_t first_ = 0;
   std::size_t stretch_bytes_ = page_bytes;
-  /// Frames by use. One row more than is aimed at, since the first stretch begins before the memory.
+  /// Frames by use. There is one row more than the target, since the first stretch begins before
+  /// the memory.
   std::uint32_t frames_[cells + columns][kinds] = {};
 };
 

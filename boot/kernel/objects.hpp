@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Objects that tell whether they are still their owner's alone, and places where CPUs and handlers swap them.
+// Objects that detect writes by others, and places where CPUs and handlers swap objects.
 //
 //   | bytes | key | a pattern made of the key … |
 #pragma once
@@ -22,8 +22,8 @@ struct Object {
 
   static constexpr std::uint32_t smallest = 16;
 
-  /// The bytes of a small object, but now and then of a larger one, or of a run of the frame allocator's: once in so
-  /// many times each.
+  /// The bytes of a small object. At times, with the given frequency each, those of a larger object
+  /// or of a run of the frame allocator.
   static std::uint32_t draw_bytes(Random& random, std::uint32_t run_once_in,
                                   std::uint32_t larger_once_in) noexcept {
     if (random.one_in(run_once_in)) {
@@ -58,20 +58,20 @@ struct Object {
   }
 };
 
-/// Places with an object each, or none. Thread: any CPU, in any context.
+/// Places that hold one object or none. Thread: any CPU, in any context.
 template <class Heap>
 class Exchange {
  public:
   constexpr explicit Exchange(Heap& heap) noexcept : heap_(heap) {}
 
-  /// Puts a new object of `bytes` at a place and frees what lies there. False if there was no memory.
+  /// Puts a new object of `bytes` at a place and frees the old one. False if there was no memory.
   bool turn(std::uint64_t place, std::uint32_t bytes, slabmalloc::Context context) noexcept {
     const auto layout = slabmalloc::Layout::from_size_align(bytes, 8).value();
     void* const memory = heap_.allocate(layout, context).value_or(nullptr);
     Object* const object =
         memory == nullptr ? nullptr
                           : Object::make(memory, bytes, static_cast<std::uint32_t>(place >> 32));
-    // Order: acq_rel, with itself: who takes an object sees what was written into it.
+    // Order: acq_rel, with itself: the taker of an object sees all writes into it.
     dispose(places_[place % count].exchange(object, Order::acq_rel), context);
     return object != nullptr;
   }
@@ -91,7 +91,7 @@ class Exchange {
     }
   }
 
-  /// Objects that somebody else wrote into. They are not freed: they tell no size any more.
+  /// Objects with writes by others. They are not freed, because their size is lost.
   std::uint64_t overwritten() const noexcept { return overwritten_.load(Order::relaxed); }
 
  private:

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Printing on the serial console, by all CPUs: what one call prints stays together.
+// Prints on the serial console, from all CPUs. The output of one call stays together.
 //
 //   print_line("cpu ", cpu(), " has seen ", ticks, " ticks at ", hex(address));
 //
-// format.hpp lists what can be printed. Not to be called from a signal's handler: the code that it
-// interrupted may be printing.
+// format.hpp lists the printable values. A signal's handler must not print, because the interrupted
+// code may be printing.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +19,13 @@ struct Console {
   void put(char character) noexcept { put_on_console(character); }
 };
 
-/// A lock for which a panic waits only so long, and then goes on without it. slabmalloc::SpinLock,
-/// which all others take, cannot be left like that: it gives each CPU a number, in order, and a CPU
-/// that takes none would wait for all that have one. And a report that it is broken must get out.
+/// The console's lock. A panic waits for it for a limited time, and then goes on without it. All
+/// other code uses slabmalloc::SpinLock, which does not allow that. It serves CPUs in order, so a
+/// CPU that stops to wait would block all that come after it. Besides, a report that such a lock is
+/// broken must not wait for one.
 class ConsoleLock {
  public:
-  /// Order: acquire, with the release in unlock(): what the last holder wrote is seen.
+  /// Order: acquire, with the release in unlock(): the caller sees all writes of the last holder.
   bool try_lock() noexcept {
     return locked_.load(Order::relaxed) == 0 && locked_.exchange(1, Order::acquire) == 0;
   }
@@ -42,7 +43,7 @@ inline constinit ConsoleLock console_lock;
 
 namespace detail {
 
-// A literal is not converted to a Text by deduction.
+// Deduction does not convert a literal to a Text.
 template <std::size_t extent>
 constexpr Text printable(const char (&literal)[extent]) noexcept {
   return {literal, extent - 1};
@@ -70,8 +71,8 @@ void print_line(const Values&... values) noexcept {
   print(values..., '\n');
 }
 
-/// The console for the last words of a broken kernel: waits only so long for it, and gives it back
-/// or, with the machine about to end, does not.
+/// The console for the last lines of a broken kernel. It waits for the console for a limited time.
+/// If the machine is about to end, it need not give the console back.
 class ConsoleAtAnyPrice {
  public:
   ConsoleAtAnyPrice() noexcept {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Lists of memory regions: what a loader says is there, less what is taken already.
+// Lists of memory regions: the loader's memory, less the parts that are in use.
 //
 //   add      |---------------------|
 //   remove          |----|
@@ -16,7 +16,7 @@
 
 namespace boot {
 
-/// The `bytes` bytes of memory from `start` on. Neither need be a multiple of anything.
+/// The `bytes` bytes of memory from `start` on, both with any alignment.
 struct Region {
   std::uintptr_t start;
   std::size_t bytes;
@@ -25,7 +25,7 @@ struct Region {
   constexpr bool overlaps(const Region& other) const noexcept {
     return start < other.end() && other.start < end();
   }
-  /// The region from `start` to `end`, none of it if they are the wrong way round.
+  /// The region from `start` to `end`; an empty one if `end` is below `start`.
   static constexpr Region between(std::uintptr_t start, std::uintptr_t end) noexcept {
     return {start, end > start ? end - start : 0};
   }
@@ -51,9 +51,9 @@ class RegionList {
     return sum;
   }
 
-  /// Adds a region, less what of it is in the list already.
-  /// Fails: false if the list is full, or the region goes beyond the last address; what there was
-  /// room for is in the list.
+  /// Adds a region, except the parts that are in the list already.
+  /// Fails: false if the list is full, or the region goes beyond the last address. The list then
+  /// has the part for which there was room.
   constexpr bool add(Region region) noexcept {
     if (region.end() < region.start) {
       return false;
@@ -80,8 +80,8 @@ class RegionList {
   }
 
   /// Takes `taken` out of all regions.
-  /// Fails: false if a region falls into two and the list is full; then the upper part is lost, not
-  /// kept by mistake.
+  /// Fails: false if a region falls into two and the list is full. The list then loses the upper
+  /// part.
   constexpr bool remove(Region taken) noexcept {
     bool complete = true;
     for (std::size_t index = 0; index < count_;) {
@@ -103,8 +103,8 @@ class RegionList {
     return complete;
   }
 
-  /// Takes out what is not a whole page of `bytes_per_page` bytes, aligned to its size.
-  /// Pre: it is a power of two.
+  /// Keeps only whole pages of `bytes_per_page` bytes, aligned to their size.
+  /// Pre: bytes_per_page is a power of two.
   constexpr void keep_whole_pages(std::size_t bytes_per_page) noexcept {
     for (std::size_t index = 0; index < count_;) {
       Region& region = regions_[index];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Job `report`: a heap and an object cache in use by all CPUs, and what can be seen of them: a table in the manner of
-// slabinfo, the frames, and a picture of memory by use.
+// Job `report` lets all CPUs use a heap and an object cache. Then it prints them: a table in the
+// manner of slabinfo, the frames, and a picture of memory by use.
 #include <cstddef>
 #include <cstdint>
 
@@ -20,7 +20,7 @@ constexpr std::size_t report_bytes = std::size_t{page_bytes < 65536 ? 24 : 64} <
 constexpr std::uint32_t objects_per_cpu = 4000;
 constexpr std::uint32_t tasks_per_cpu = 100;
 
-/// What a kernel has many of, and wants to find as it left it.
+/// A kernel has many of these, and needs each as it left it.
 struct Task {
   Task() noexcept : stack_pointer(this) {}
   void* stack_pointer;
@@ -88,7 +88,7 @@ void report_job() {
   slabmalloc::Reclaimable tasks_entry(tasks);
   reclaimer.add(heap_entry);
   reclaimer.add(tasks_entry);
-  // A run stands out in the picture.
+  // The run is easy to see in the picture.
   const auto run = slabmalloc::Layout::from_size_align(3 << 19, page_bytes).value();
   void* const large = memory.heap.allocate(run, Context::MayWait).value_or(nullptr);
   expect(large != nullptr, "there is room for a run");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Job `scenarios`: the scenarios of test/scenarios on this machine's frames, by CPU 0, while the
-// timers of all CPUs tick. Those that need more memory than there is, or larger frames, are printed
-// as skipped.
+// Job `scenarios` runs the scenarios of test/scenarios on this machine's frames. CPU 0 runs them
+// while the timers of all CPUs tick. The job prints scenarios as skipped if they need more memory
+// than there is, or larger frames.
 //
 //   seed=N      other random numbers; default 1
 //   rounds=N    N times as many steps at random; default 1

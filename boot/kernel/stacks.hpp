@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// The stacks of all CPUs, one after the other; each grows down from its end. The part of it that
-// has never been used still holds the pattern which prepare() put there.
+// The stacks of all CPUs, one after the other. Each grows down from its end. prepare() fills it
+// with a pattern, and the part that was never used still holds that.
 //
 //   stacks:  | canary | unused: pattern | used  <- | canary | ...
 //              256 B                    ^ deepest()
 //
-// Invariant S1: the canary holds the pattern. What overflows a stack overwrites it, and the end of
-// the kernel checks.
+// Invariant S1: the canary holds the pattern. An overflow of a stack overwrites it, and the kernel
+// checks that at its end.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,7 @@ struct alignas(64) Stack {
 
   std::uint64_t word[words];
 
-  /// Writes the pattern to all that is below `limit`. Pre: nobody uses that part.
+  /// Writes the pattern to all bytes below `limit`. Pre: that part is not in use.
   void prepare(const void* limit) noexcept {
     for (std::uint64_t* each = word; each < limit; ++each) {
       *each = pattern;
@@ -32,7 +32,7 @@ struct alignas(64) Stack {
   }
   void prepare() noexcept { prepare(word + words); }
 
-  /// How many bytes of it have been in use at most.
+  /// The most bytes that have been in use.
   std::size_t deepest() const noexcept {
     std::size_t unused = 0;
     while (unused < words && word[unused] == pattern) {
@@ -41,7 +41,7 @@ struct alignas(64) Stack {
     return (words - unused) * sizeof(std::uint64_t);
   }
 
-  /// S1.
+  /// True if S1 holds.
   bool intact() const noexcept { return deepest() <= stack_bytes - canary_words * sizeof(word[0]); }
 };
 static_assert(sizeof(Stack) == stack_bytes, "the first instructions compute where a stack ends");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Job `storm`: all CPUs allocate and free each other's objects, timer interrupts and signals do so in the middle, and
-// now and then one CPU takes all memory there is. Afterwards every frame must be accounted for.
+// Job `storm`: all CPUs allocate objects and free each other's. Timer interrupts and signals do so
+// in the middle. Now and then one CPU takes all free memory. Afterwards every frame must be
+// accounted for.
 //
 //   operations=N   allocations and frees by all CPUs, per heap; default 400,000
 //   seed=N         of the random numbers
@@ -19,16 +20,16 @@ namespace {
 
 using slabmalloc::Context;
 
-/// All memory of a storm: little enough to be used up.
+/// All memory of a storm. It is small, so that the storm uses it up.
 constexpr std::size_t storm_bytes = std::size_t{page_bytes < 65536 ? 24 : 48} << 20;
-/// What handlers allocate.
+/// Handlers allocate objects of this size.
 constexpr std::uint32_t handler_bytes = 64;
 constexpr std::uint32_t turns_per_tick = 8;
 constexpr std::uint32_t turns_per_signal = 2;
-/// Turns between two times that a CPU takes all memory.
+/// A CPU takes all memory once in so many turns.
 constexpr std::uint32_t turns_per_hoard = 20'000;
 
-/// What one CPU did.
+/// The counts of one CPU.
 struct alignas(64) Deeds {
   std::uint64_t turns = 0;
   std::uint64_t refused = 0;  ///< Allocations that ended as OutOfMemory.
@@ -60,7 +61,7 @@ class Storm {
     run_on_all_cpus([](std::uint32_t number) noexcept { work(number); });
     set_timer_handler(nullptr);
     set_signal_handler(nullptr);
-    // A signal or a tick may be on its way still.
+    // A signal or a tick may still be on its way.
     run_on_all_cpus([](std::uint32_t) noexcept { count_down(100'000); });
 
     tell(memory);
@@ -90,7 +91,7 @@ class Storm {
     }
   }
 
-  /// Takes memory until there is none, and gives it back.
+  /// Takes memory until none is left, then gives it back.
   static void hoard(Deeds& mine, Random& random) noexcept {
     Object* first = nullptr;
     const std::uint32_t bytes = 256 << random.below(6);

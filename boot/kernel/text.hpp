@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Text: characters that belong to somebody else, with their number. No terminating zero is needed,
-// so a part of a text is a text too.
+// Text: a view of characters that another object owns, with their number. It needs no terminating
+// zero, so a part of a text is a text too.
 #pragma once
 
 #include <cstddef>

@@ -45,8 +45,8 @@ Text cause_name(std::uint64_t cause) noexcept {
                                         : Text("exception");
 }
 
-/// Prepares what each CPU has of its own. Floating point stays off: nothing here saves its
-/// registers.
+/// Prepares the registers that each CPU has for itself. Floating point stays off, because nothing
+/// here saves its registers.
 void prepare_processor() noexcept {
   asm volatile("csrw stvec, %0" : : "r"(&trap_entry));
   asm volatile("csrw sie, %0" : : "r"(1 << software_interrupt | 1 << timer_interrupt));
@@ -74,7 +74,7 @@ extern "C" void handle_trap(std::uint64_t cause, std::uintptr_t instruction,
   if (cause == (interrupt_bit | timer_interrupt)) {
     std::uint64_t& next = next_tick[cpu()];
     next += tick_length[cpu()];
-    // Ticks that came too late to be told apart are left out.
+    // If several ticks are overdue, they count as one.
     const std::uint64_t now = clock();
     next = next > now ? next : now + tick_length[cpu()];
     sbi::set_timer(next);

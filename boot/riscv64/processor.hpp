@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The hot part of the machine on riscv64, in supervisor mode; machine.hpp tells what each is.
+// The fast paths of the machine on riscv64, in supervisor mode. machine.hpp describes each
+// function.
 //
 //   tp            the CPU's ProcessorRecord
 //   sstatus.SIE   interrupts are taken

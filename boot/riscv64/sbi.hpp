@@ -19,8 +19,8 @@ inline std::int64_t call(std::uint64_t extension, std::uint64_t function, std::u
   return static_cast<std::int64_t>(a0);
 }
 
-/// Has the timer interrupt this hart when the clock reaches `time`, and takes back an interrupt
-/// that is pending.
+/// Makes the timer interrupt this hart when the clock reaches `time`. Clears a pending timer
+/// interrupt.
 inline void set_timer(std::uint64_t time) noexcept { call(0x5449'4d45, 0, time); }
 
 /// Sends a software interrupt to one hart.

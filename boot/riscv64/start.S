@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 #
-# The first instructions of each CPU, and where its traps arrive. Translation stays off (satp = 0): there is one page
-# size, all memory is reachable as it is, and nothing is mapped at address 0, so a null pointer faults all the same.
+# The first instructions of each CPU, and its trap vector. Translation stays off (satp = 0). So
+# there is one page size, and all memory is reachable as it is. A null pointer faults all the same,
+# because nothing is mapped at address 0.
 
-# Every hart enters here, a0 = hart: the first from OpenSBI, with a1 = device tree; the others by hart_start, one after
-# the other, so that counting them gives each its number. They are not given an address or an argument of their own:
-# OpenSBI before 1.3 has a hart go before it has written down where to, and who is quick goes where the first one went.
+# Every hart enters here, a0 = hart. OpenSBI starts the first, with a1 = device tree. hart_start
+# starts the others, one after the other, so that a count gives each its number. They have no
+# address or argument of their own. OpenSBI before 1.3 lets a hart run before it has stored its
+# address, so that a fast hart starts where the first one did.
 .section .text.start, "ax"
 .globl start
 start:
@@ -31,7 +33,7 @@ harts_so_far:
   .skip 4
 
 .text
-# All traps. What the handler may change is kept on the stack of whatever was interrupted.
+# All traps. The handler may change registers, so they are saved on the interrupted stack.
 .balign 4
 .globl trap_entry
 trap_entry:

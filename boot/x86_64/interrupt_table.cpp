@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The interrupt descriptor table, one for all CPUs, and what stands in it. The compiler saves and
-// restores registers for functions with the attribute `interrupt`. None of them changes stacks:
-// there is no user mode.
+// The interrupt descriptor table, one for all CPUs, and its handlers. The compiler saves and
+// restores registers for functions with the attribute `interrupt`. None of them changes stacks,
+// because there is no user mode.
 #include "interrupt_table.hpp"
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 namespace boot {
 namespace {
 
-/// What the processor pushes.
+/// The processor pushes this.
 struct Frame {
   std::uintptr_t instruction;
   std::uint64_t code_segment;
@@ -55,7 +55,7 @@ constexpr Text exception_names[] = {"division",
                                     "general protection",
                                     "page fault"};
 
-/// Whether the processor pushes an error code.
+/// True if the processor pushes an error code.
 constexpr bool has_error_code(std::size_t vector) {
   return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 ||
          vector == 29 || vector == 30;

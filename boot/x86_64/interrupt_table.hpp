@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The table of interrupts.
+// The interrupt descriptor table.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +9,10 @@ namespace boot {
 
 inline constexpr std::uint8_t timer_vector = 0x40;
 
-/// Fills the table, once.
+/// Fills the table. Pre: called once.
 void fill_interrupt_table() noexcept;
 
-/// Has this CPU use the table and its local APIC. It still takes no interrupts but non-maskable
-/// ones.
+/// Makes this CPU use the table and its local APIC. It still takes only non-maskable interrupts.
 void accept_interrupts() noexcept;
 
 }  // namespace boot

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The local APIC of the CPU that asks, by its memory-mapped registers (Intel SDM, volume 3, chapter
+// The local APIC of the calling CPU, by its memory-mapped registers (Intel SDM, volume 3, chapter
 // 11). The same addresses lead every CPU to its own.
 #pragma once
 
@@ -25,7 +25,7 @@ inline volatile std::uint32_t& at(Register which) noexcept {
   return *reinterpret_cast<volatile std::uint32_t*>(base + which);
 }
 
-/// Enables it. Interrupts of the old controller, which come in by pin 0, are kept out.
+/// Enables it. Masks the interrupts of the old controller, which arrive by pin 0.
 inline void enable(std::uint8_t spurious) noexcept {
   constexpr std::uint32_t enabled = 1 << 8;
   constexpr std::uint32_t masked = 1 << 16;
@@ -33,14 +33,14 @@ inline void enable(std::uint8_t spurious) noexcept {
   at(spurious_vector) = enabled | spurious;
 }
 
-/// What a command makes of the other CPU.
+/// The effect of a command on the other CPU.
 enum Delivery : std::uint32_t {
   non_maskable = 4 << 8,
   init = 5 << 8,
   startup = 6 << 8,  ///< Or-ed with the number of the page where it starts.
 };
 
-/// Sends to the CPU whose local APIC has the id `target`. Returns when it has been sent.
+/// Sends a command to the CPU whose local APIC has the id `target`. Returns when it has been sent.
 inline void send(std::uint32_t target, std::uint32_t command) noexcept {
   constexpr std::uint32_t level_assert = 1 << 14;
   constexpr std::uint32_t pending = 1 << 12;
@@ -50,7 +50,7 @@ inline void send(std::uint32_t target, std::uint32_t command) noexcept {
   }
 }
 
-/// Has `vector` arrive every `microseconds`. QEMU's timer counts nanoseconds, before it divides.
+/// Raises `vector` every `microseconds`. QEMU's timer counts nanoseconds before it divides.
 inline void start_timer(std::uint8_t vector, std::uint32_t microseconds) noexcept {
   constexpr std::uint32_t periodic = 1 << 17;
   constexpr std::uint32_t divide_by_1 = 0xb;

@@ -18,7 +18,7 @@ extern std::uint64_t level1[];  // the page table of the first 2 MiB
 namespace boot {
 namespace {
 
-/// What the PVH loader passes (Xen, public/arch-x86/hvm/start_info.h).
+/// The PVH loader passes this (Xen, public/arch-x86/hvm/start_info.h).
 struct StartInfo {
   std::uint32_t magic;
   std::uint32_t version;
@@ -41,7 +41,7 @@ struct MemoryMapEntry {
 };
 constexpr std::uint32_t usable_memory = 1;
 
-/// Where a started CPU begins, and the memory below 1 MiB that this needs.
+/// A started CPU begins in this page, which must lie below 1 MiB.
 constexpr Region trampoline{0x8000, 4096};
 constexpr std::size_t trampoline_cpu_offset = 4096 - sizeof(std::uint32_t);
 constexpr Region null_page{0, 4096};
@@ -58,7 +58,7 @@ void mask_old_controllers() noexcept {
   write_port(0xa1, 0xff);
 }
 
-/// The number of CPUs, by QEMU's firmware configuration device.
+/// The number of CPUs, from QEMU's firmware configuration device.
 std::uint32_t count_cpus() noexcept {
   constexpr std::uint16_t selector_port = 0x510;
   constexpr std::uint16_t data_port = 0x511;
@@ -108,8 +108,8 @@ std::uint64_t& entry_of(const void* address) noexcept {
   return level1[reinterpret_cast<std::uintptr_t>(address) / page_bytes];
 }
 
-/// From here on a null pointer leads nowhere, and code and constants cannot be written. Not
-/// earlier: the loader's words are in the first page.
+/// Unmaps address 0, and protects code and constants from writes. The loader's data is in the first
+/// page, so this must not happen earlier.
 void protect_pages() noexcept {
   level1[0] = 0;
   for (const std::byte* page = image_start; page < data_start; page += page_bytes) {
@@ -144,7 +144,7 @@ void put_on_console(char character) noexcept {
 }
 
 void end_machine(std::uint32_t status) noexcept {
-  // QEMU's own failures end with 1, which 0 would become here.
+  // QEMU's own failures end with 1, and status 0 would become 1 here.
   constexpr std::uint32_t success = 1;
   constexpr std::uint16_t exit_port = 0xf4;
   asm volatile("outl %0, %1" : : "a"(success + status), "Nd"(exit_port));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The hot part of the machine on x86-64; machine.hpp tells what each is.
+// The fast paths of the machine on x86-64. machine.hpp describes each function.
 //
 //   gs base       the CPU's ProcessorRecord
 //   rflags.IF     interrupts are taken
@@ -64,7 +64,7 @@ inline constexpr InterruptState interrupt_flag = 1 << 9;
   asm volatile("hlt" : : : "memory");
 }
 
-/// The time stamp counter: under -icount shift=0 it goes up by one with each instruction.
+/// The time stamp counter. Under -icount shift=0 it grows by one with each instruction.
 [[gnu::always_inline]] inline std::uint64_t instructions() noexcept {
   std::uint32_t low;
   std::uint32_t high;

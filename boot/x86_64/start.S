@@ -3,9 +3,10 @@
 # The first instructions of each CPU, up to 64-bit code on a stack of its own.
 #
 #   CPU 0    32-bit protected mode, by the PVH note; ebx = start_info
-#   others   16-bit real mode, at the page that start_cpu() copied the trampoline to; the page ends with its number
+#   others   16-bit real mode, at the page with start_cpu()'s copy of the trampoline; the CPU's
+#            number is at the end of the page
 #
-# All memory is mapped where it is.
+# Every address is mapped to itself.
 
 .set present_writable, 0x3
 .set block, 0x80
@@ -69,7 +70,7 @@ start64_secondary:
   addl $stacks, %esp
   call start_other
 
-# Copied to a page below 1 MiB; runs there with cs = the page's segment and ip = 0.
+# start_cpu() copies this to a page below 1 MiB. It runs there with cs = the page's segment, ip = 0.
 .code16
 .globl trampoline_start, trampoline_end
 trampoline_start:
@@ -96,8 +97,8 @@ descriptor_table_pointer:
   .word descriptor_table_end - descriptor_table - 1
   .long descriptor_table
 
-# 512 GiB: the first 2 MiB in pages of 4 KiB, so that address 0 can be unmapped; the rest of the first GiB in blocks
-# of 2 MiB, everything else in blocks of 1 GiB.
+# 512 GiB. The first 2 MiB are in pages of 4 KiB, so that address 0 can be unmapped. The rest of the
+# first GiB is in blocks of 2 MiB, everything else in blocks of 1 GiB.
 .globl level1
 .balign 4096
 level4:
