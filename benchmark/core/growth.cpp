@@ -2,8 +2,8 @@
 //
 // fill/<bytes> fills fresh pages with objects of one size. The time includes setting the pages up
 // and calling the pager.
-// grow/<objects> and shrink/<objects> grow an empty zone to so many objects of 64 B, and free them
-// in the order of their allocation.
+// The benchmarks grow/<objects> and shrink/<objects> grow an empty zone to so many objects of 64 B,
+// and free them in the order of their allocation.
 //
 // The benchmark does not touch the objects: it measures the allocator's own work, with its cache
 // and TLB misses. Frames come from memory that was written before. Times are per object.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
 // Batches of 5000 objects of 16 to 1000 B; small objects are more frequent.
-// bulk-lifo frees three quarters of a batch at once, youngest first, and the rest six batches
-// later.
-// bulk-reversed passes each batch to a neighbouring thread, which frees it, oldest first. A single
-// thread frees its own batch, one batch later.
+// The pattern bulk-lifo frees three quarters of a batch at once, youngest first, and the rest six
+// batches later.
+// The pattern bulk-reversed passes each batch to a neighbouring thread, which frees it, oldest
+// first. A single thread frees its own batch, one batch later.
 // Source: the access patterns of SmartHeap's sh6bench and sh8bench (MicroQuill).
 #include <array>
 #include <mutex>
