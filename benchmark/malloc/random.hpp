@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Random numbers and random sizes for the workloads. The generator is fast, so that most of the time
-// goes to the allocator.
+// Random numbers and random sizes for the workloads. The generator is fast, so that most of the
+// time goes to the allocator.
 #pragma once
 
 #include <bit>
