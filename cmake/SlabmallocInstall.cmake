@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# What `cmake --install` puts where: headers, libraries, the CMake package, the pkg-config files and
-# the manual page. All of them find each other by relative paths, so an installed tree can be moved.
+# `cmake --install` copies headers, libraries, the CMake package, the pkg-config files and the
+# manual page. They find each other by relative paths, so an installed tree can be moved.
 
 include(CMakePackageConfigHelpers)
 

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: MIT
-# How tests are declared.
+# Functions that declare tests.
 #
 #   slabmalloc_add_test(<name>
 #     SOURCES <file>...          relative to the calling folder
-#     LIBRARIES <target>...      slabmalloc::core, slabmalloc::heap (all of src/ but the interposing entry
-#                                points, sources included by "os/os.hpp" and the like), slabmalloc::malloc, ...
-#     [LABELS <label>...]        more labels than the folder's name, which every test has
-#     [SANITIZERS <name>...]     of address, undefined, thread: those the test is built and run with;
-#                                default all; `none` for tests that cannot run under any of them
+#     LIBRARIES <target>...      slabmalloc::core, slabmalloc::malloc, slabmalloc::heap, ...
+#                                (heap: all of src/ but the interposing entry points; its
+#                                sources are included by "os/os.hpp" and the like)
+#     [LABELS <label>...]        further labels; every test has that of its folder
+#     [SANITIZERS <name>...]     those of address, undefined, thread that build and run the test;
+#                                default all; `none` for tests that run under none of them
 #     [ENVIRONMENT <VAR=value>...]
 #     [TIMEOUT <seconds>]        per test case, default 60, three times as much under a sanitizer
 #     [SERIAL])                  runs alone: for tests that measure
 #
-# builds the GoogleTest program <name> and makes each of its cases a ctest named <name>.<suite>.<case>. Where
-# libslabmalloc is not built, what links it is left out.
-# A test that says the same whatever the build's configuration has the label `once`.
+# builds the GoogleTest program <name>. Each of its cases becomes a ctest named
+# <name>.<suite>.<case>. If libslabmalloc is not built, tests that link it are left out. A test has
+# the label `once` if the build's configuration cannot change its result.
 
 find_package(GTest REQUIRED)
 find_package(Threads REQUIRED)
@@ -24,7 +25,8 @@ function(slabmalloc_add_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL" "TIMEOUT"
                         "SOURCES;LIBRARIES;LABELS;SANITIZERS;ENVIRONMENT")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
-    message(FATAL_ERROR "slabmalloc_add_test(${name}): SOURCES are missing or an argument is unknown: "
+    message(FATAL_ERROR
+      "slabmalloc_add_test(${name}): SOURCES are missing or an argument is unknown: "
                         "${arg_UNPARSED_ARGUMENTS}")
   endif()
   if(arg_LIBRARIES MATCHES "slabmalloc::(malloc|override)" AND NOT SLABMALLOC_BUILD_MALLOC)
@@ -46,13 +48,14 @@ function(slabmalloc_add_test name)
 
   add_executable(${name} ${arg_SOURCES})
   target_compile_features(${name} PRIVATE cxx_std_20)
-  # Compiling -O3 takes half as long again, and the library itself is compiled with -O2.
+  # -O3 takes half as long again to compile, and the library itself is compiled with -O2.
   target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O2>)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/test)
   target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} GTest::gtest_main Threads::Threads)
   gtest_discover_tests(${name} TEST_PREFIX ${name}. DISCOVERY_TIMEOUT 60)
 
-  # gtest_discover_tests cannot pass on a property whose value is a list, so ctest sets them after discovery.
+  # gtest_discover_tests cannot forward a property with a list as value. So ctest sets the
+  # properties after discovery.
   set(properties "TIMEOUT ${arg_TIMEOUT} LABELS \"${folder};${arg_LABELS}\"")
   if(arg_SERIAL)
     string(APPEND properties " RUN_SERIAL TRUE")
@@ -61,6 +64,7 @@ function(slabmalloc_add_test name)
     string(APPEND properties " ENVIRONMENT \"${arg_ENVIRONMENT}\"")
   endif()
   set(properties_file ${CMAKE_CURRENT_BINARY_DIR}/${name}_properties.cmake)
-  file(WRITE ${properties_file} "set_tests_properties(\${${name}_TESTS} PROPERTIES ${properties})\n")
+  file(WRITE ${properties_file}
+    "set_tests_properties(\${${name}_TESTS} PROPERTIES ${properties})\n")
   set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${properties_file})
 endfunction()

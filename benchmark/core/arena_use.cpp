@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
 //
-// How much of a fixed arena of 1 MiB clients get before the first OutOfMemory: requested bytes /
-// arena bytes, nothing being freed. A zone over a FrameAllocator whose meta-data comes out of the
-// arena; pages' meta-data too, and frame tables. Only the zone itself, whose bytes are printed,
-// lies elsewhere.
+// Measures how much of a fixed arena of 1 MiB clients get before the first OutOfMemory, as
+// requested bytes / arena bytes. Nothing is freed. A zone allocates over a FrameAllocator. All
+// meta-data comes out of the arena: the allocator's, the pages' and the frame tables. Only the zone
+// object lies elsewhere, and the program prints its size.
 //
 //   64      objects of 64 B
 //   even    sizes drawn evenly from 16 … 2048 B
 //   log     sizes whose logarithm is drawn evenly from the same range
 //   powers  powers of two from 16 to 2048 B, each as often as the others
 //
-// The same on each run: mean and least of 32 seeds.
+// The program prints the mean and the least of 32 fixed seeds, so each run prints the same.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -31,7 +31,7 @@ constexpr std::size_t arena_bytes = mebibyte;
 constexpr std::uint64_t seeds = 32;
 alignas(arena_bytes) std::byte arena[arena_bytes];
 
-/// One thread, which is one CPU after the other, and nobody who interrupts it.
+/// One thread plays all CPUs, one after the other, and no interrupt comes.
 struct OneThread {
   static constexpr std::uint32_t maximum_cpus = 4;
   using InterruptState = int;
@@ -45,8 +45,8 @@ struct OneThread {
 using Frames = FrameAllocator<OneThread>;
 using CpuZonesOfArena = CpuZones<OneThread, Frames, SmallArenaKernelConfig<>>;
 
-/// A record of a header and one word of each bitmap, 64 B, for each frame of the arena, which is
-/// aligned to its size.
+/// A record of a header and one word of each bitmap, 64 B, for each frame of the arena. The arena
+/// is aligned to its size.
 struct ArenaTable {
   using Atomics = HardwareAtomics;
   using Header = PageHeader<Atomics>;
@@ -92,7 +92,7 @@ struct Beside : SmallArenaConfig {
   using SizeClasses = Table;
   using Pages = PageKinds<PageKind<ObjectPage, 48>, PageKind<BesidePage<ArenaTable>, 2048>>;
 };
-/// The largest multiples of 16 B of which so many fill a frame.
+/// The largest multiples of 16 B that let so many slots fill a frame.
 using Divisors = ListedSizeClasses<16, 16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 336, 400,
                                    448, 512, 576, 672, 816, 1024, 1360, 2048>;
 
@@ -113,12 +113,12 @@ std::size_t draw_logarithm(Source& source) {
 std::size_t draw_power(Source& source) { return std::size_t{16} << source() % 8; }
 std::size_t draw_64(Source&) { return 64; }
 
-/// Where the bytes of an arena are when an allocation has failed for the first time.
+/// Where an arena's bytes are when an allocation fails for the first time.
 struct Use {
   double requested = 0;
-  double rounding = 0;    ///< In slots that are larger than what was asked for.
-  double free_slots = 0;  ///< Of pages in use.
-  double page_rest = 0;   ///< Meta-data of pages, what no slot fills, frame tables.
+  double rounding = 0;    ///< The part of a slot beyond the requested bytes.
+  double free_slots = 0;  ///< Slots of pages in use.
+  double page_rest = 0;   ///< Meta-data of pages, bytes that no slot fills, frame tables.
   double free_frames = 0;
   double frame_metadata = 0;
 };
@@ -168,7 +168,7 @@ Use use_of_arena(std::uint64_t seed, Draw&& draw) {
           share(frame_statistics.metadata_bytes)};
 }
 
-/// The share of the arena that is given out to `cpus` CPUs, each allocation being one's at random.
+/// The share of the arena that `cpus` CPUs can allocate. A random CPU makes each allocation.
 template <std::uint32_t cpus, class Draw>
 double use_by_cpus(std::uint64_t seed, Draw&& draw) {
   const auto frames = std::make_unique<Frames>();
@@ -189,7 +189,7 @@ double use_by_cpus(std::uint64_t seed, Draw&& draw) {
   }
 }
 
-/// Prints mean and least of use(seed).
+/// Prints the mean and the least of use(seed).
 template <class UseOfSeed>
 void print_use(UseOfSeed&& use_of_seed) {
   double sum = 0, least = 1;
@@ -254,7 +254,7 @@ void print_table() {
   print_row_of_cpus<4>("SmallArenaKernelConfig, 4 CPUs");
 }
 
-/// What becomes of all bytes, in the mean.
+/// Prints where all bytes of the arena are, on average.
 template <class Config, class Draw>
 void print_rest(const char* name, Draw&& draw) {
   Use sum;

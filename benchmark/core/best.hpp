@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Best: times batches and keeps the best, which is what the work costs while nobody disturbs it.
+// Best times batches and keeps the fastest one. The fastest batch shows the cost of the work
+// itself, since nothing disturbed it.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -22,8 +23,9 @@ class Best {
     state_.counters["best_ns"] = (undisturbed_ != unknown ? undisturbed_ : disturbed_) * 1e9;
   }
 
-  /// Runs and times `work`, which deals with so many objects as it returns. A batch during which the
-  /// thread was switched away counts by its processor time, and only while no other kind is known.
+  /// Runs and times `work`, which returns the number of objects that it processed. If the kernel
+  /// switches the thread away during a batch, the batch counts by its processor time. Such a batch
+  /// is used only until an undisturbed one exists.
   template <class Work>
   void measure(Work&& work) {
     const long switches = involuntary_switches();

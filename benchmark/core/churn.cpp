@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// churn/<allocator>/<sizes>: of 10^6 live objects a random one is freed and another allocated in
-// its place, whose first word is written. Sizes are 64 B, or random multiples of 16 B to 512 B.
+// churn/<allocator>/<sizes> keeps 10^6 objects live. Each step frees a random one, allocates
+// another in its place and writes its first word. Sizes are 64 B, or random multiples of 16 B to
+// 512 B.
 #include <benchmark/benchmark.h>
 
 #include <cstddef>
@@ -49,7 +50,7 @@ std::size_t size_from(std::uint64_t random) noexcept {
   return mixed ? 16 + ((random >> 50) & 31) * 16 : 64;
 }
 
-/// 10^6 objects of an allocator, and the two ways to replace some of them.
+/// Holds 10^6 objects of an allocator and replaces some of them in either of two ways.
 template <class Allocator, bool mixed>
 class Objects {
  public:

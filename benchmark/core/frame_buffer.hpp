@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// FrameBuffer: a pager over one mapping whose every byte was written before anything is measured,
-// so that the operating system's page faults are no part of what an allocator costs.
+// FrameBuffer is a pager over one mapping. It writes every byte before a measurement starts, so
+// that the operating system's page faults do not count as the allocator's cost.
 #pragma once
 
 #include <sys/mman.h>
@@ -16,10 +16,10 @@
 
 namespace slabmalloc::benchmark_core {
 
-/// A bump pager: frames that come back are not given out again before reset().
+/// A bump pager: a returned frame stays unused until reset().
 class FrameBuffer {
  public:
-  /// Maps and writes `bytes`, in small pages of the operating system on every machine alike.
+  /// Maps and writes `bytes`, in small OS pages on every machine, so that machines compare.
   explicit FrameBuffer(std::size_t bytes) noexcept : bytes_(bytes + 2 * alignment) {
     void* mapping =
         ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -36,7 +36,7 @@ class FrameBuffer {
   FrameBuffer& operator=(const FrameBuffer&) = delete;
   ~FrameBuffer() { ::munmap(mapping_, bytes_); }
 
-  /// Base frames from the front, large frames from the back.
+  /// Takes base frames from the front and large frames from the back.
   Frame allocate_frame(std::size_t bytes) noexcept {
     if (end_ - next_ < bytes) {
       return {};
@@ -72,14 +72,14 @@ class FrameBuffer {
 
 using Zone = PagedZone<FrameBuffer>;
 
-/// Makes the compiler believe that `pointer` is used and that it may have changed any memory. The
+/// Makes the compiler assume that someone uses `pointer` and may have changed any memory. The
 /// pointer stays in its register.
 template <class T>
 [[gnu::always_inline]] inline void keep(T*& pointer) noexcept {
   asm volatile("" : "+r"(pointer) : : "memory");
 }
 
-/// The layout of `bytes` bytes, known when the program is compiled.
+/// The layout of `bytes` bytes, known at compile time.
 template <std::size_t bytes>
 inline constexpr Layout layout_of = *Layout::from_size_align(bytes, 8);
 

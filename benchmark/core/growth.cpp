@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// fill/<bytes>: objects of a size from fresh pages until these are full, the pages' set-up and the
-//   pager's calls included.
-// grow/<objects>, shrink/<objects>: an empty zone grows to so many objects of 64 B, and frees them
-// in
-//   the order in which they came.
+// fill/<bytes> fills fresh pages with objects of one size. The time includes setting the pages up
+// and calling the pager.
+// The benchmarks grow/<objects> and shrink/<objects> grow an empty zone to so many objects of 64 B,
+// and free them in the order of their allocation.
 //
-// The objects themselves are not touched: what is measured is the allocator's own work, its cache
-// and TLB misses included. Frames come from memory that was written before. Times are per object.
+// The benchmark does not touch the objects: it measures the allocator's own work, with its cache
+// and TLB misses. Frames come from memory that was written before. Times are per object.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -38,8 +37,8 @@ std::size_t allocate_many(Zone& zone, std::size_t objects) {
   return objects;
 }
 
-/// Frees the first `objects` objects of 64 B: pages are filled in the order of their frames, and
-/// each from its first slot on.
+/// Frees the first `objects` objects of 64 B. Pages fill in the order of their frames, and each
+/// from its first slot on.
 std::size_t free_many(Zone& zone, std::byte* first_frame, std::size_t objects) {
   std::byte* frame = first_frame;
   for (std::size_t rest = objects; rest != 0; frame += ObjectPage::size_bytes) {
@@ -54,14 +53,14 @@ std::size_t free_many(Zone& zone, std::byte* first_frame, std::size_t objects) {
   return objects;
 }
 
-/// A zone without pages, and all frames for it.
+/// A zone without pages, and all frames that it needs.
 Zone& empty_zone() {
   alignas(Zone) static std::byte place[sizeof(Zone)];
   shared_frames().reset();
   return *::new (static_cast<void*>(place)) Zone(shared_frames());
 }
 
-/// Ends the benchmark where a batch did not do what it is timed for.
+/// Ends the benchmark if a batch did not do the work that is timed.
 void expect_used(benchmark::State& state, const Zone& zone, std::size_t bytes) {
   if (zone.statistics().used_bytes != bytes) {
     state.SkipWithError("the zone does not hold what the batch should have left");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Prints how much of a page its slots take, for every size class: class,page,slots,usable as CSV.
+// Prints the share of a page that its slots take, for every size class, as CSV:
+// class,page,slots,usable.
 #include <cstddef>
 #include <cstdio>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// pair/<allocator>/<bytes>: one allocation and its deallocation, over and over.
+// pair/<allocator>/<bytes> repeats one allocation and its deallocation.
 #include <benchmark/benchmark.h>
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 namespace slabmalloc::benchmark_core {
 namespace {
 
-/// The CSV wants every counter in every row; a pair's time is the processor's, in its own column.
+/// The CSV needs every counter in every row. A pair's time is processor time, in its own column.
 void fill_counter(benchmark::State& state) { state.counters["best_ns"] = 0; }
 
 template <std::size_t bytes>

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Reads core_benchmark's and core_layout's CSV; prints minima over the repetitions, ratios and targets.
+# Reads the CSV of core_benchmark and core_layout. Prints minima over the repetitions, ratios and
+# targets.
 
 BEGIN { FS = "," }
 
@@ -74,7 +75,7 @@ END {
   compared("random free of one, allocate again, 64 B", "one", "64", 0.70)
   compared("random free of one, allocate again, mixed", "one", "mixed", 0.70)
   row("slots of 64 B in 4 KiB", slots[4096, 64], "", "", ">= 63", verdict(slots[4096, 64] >= 63))
-  # A slot has two bits: 3.1 % of 8 B and 1.6 % of 16 B, which live on base pages for that reason.
+  # A slot has two bits: 3.1 % of 8 B and 1.6 % of 16 B. Therefore these sizes live on base pages.
   size = usable[2097152, worst] * 100
   row("2 MiB pages usable, 32 B to 4 KiB: " worst " B", sprintf("%.2f %%", size), "", "", ">= 99 %",
       verdict(size >= 99))

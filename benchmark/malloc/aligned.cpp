@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Aligned blocks: random ones of 1000 are replaced through posix_memalign and aligned_alloc by
-// blocks aligned to 16 B to 4 KiB, most often to a cache line, of one to eight times the
-// alignment.
+// Aligned blocks. Each step replaces a random one of 1000 blocks through posix_memalign or
+// aligned_alloc. Blocks are aligned to 16 B to 4 KiB, most often to a cache line, and one to eight
+// alignments long.
 // Source: vector registers (16 to 64 B), cache lines, pages and direct input and output (4 KiB).
-// Alignments of 256 to 1024 B are left out: one of the peers fails them.
+// One of the peers fails at alignments of 256 to 1024 B, so the pattern leaves them out.
 #include <array>
 #include <cstdint>
 

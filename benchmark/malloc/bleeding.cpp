@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Server objects that bleed across threads: each thread replaces random ones of 2000 objects of 16
-// to 1000 B; after a while it ends and leaves them to its successor, which frees what it did not
-// make.
+// Server objects that outlive their threads. Each thread replaces random ones of 2000 objects of 16
+// to 1000 B. After a while the thread ends, and its successor frees the objects that it left.
 // Source: P. Larson, M. Krishnan, "Memory allocation for long-running server applications", 1998.
 #include <thread>
 #include <vector>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Batches. Both make 5000 objects at a time, of 16 to 1000 B, small ones more often.
-// bulk-lifo: three quarters of a batch are freed at once from the youngest, the rest six batches
-// later.
-// bulk-reversed: each batch goes to a neighbouring thread, which frees it from the oldest (alone:
-// the same thread, one batch later).
+// Batches of 5000 objects of 16 to 1000 B; small objects are more frequent.
+// The pattern bulk-lifo frees three quarters of a batch at once, youngest first, and the rest six
+// batches later.
+// The pattern bulk-reversed passes each batch to a neighbouring thread, which frees it, oldest
+// first. A single thread frees its own batch, one batch later.
 // Source: the access patterns of SmartHeap's sh6bench and sh8bench (MicroQuill).
 #include <array>
 #include <mutex>
@@ -65,7 +65,7 @@ Result run_lifo(unsigned thread, std::size_t batches) {
   return result;
 }
 
-/// Where a thread finds the batches that others made. One batch waits in it at most.
+/// Hands batches to a thread. At most one batch waits in it.
 struct Queue {
   std::mutex mutex;
   Batch batch;
@@ -86,7 +86,7 @@ Result run_reversed(unsigned thread, std::size_t batches, std::vector<Queue>& qu
     Batch batch = queues[thread].exchange({});
     result += drop_oldest_first(batch);
     fill(batch, random, serial);
-    // What still waits there, this thread frees itself.
+    // The neighbour did not take the earlier batch, so this thread frees it.
     Batch left = neighbour.exchange(std::move(batch));
     result += drop_oldest_first(left);
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// A heap in phases: 48 MiB of objects of about one size, then four fifths of them die, random
-// ones, and the room is filled with the next size. What holes the next phase cannot use shows in
-// peak memory.
+// A heap in phases. A phase allocates 48 MiB of objects of about one size, then frees a random four
+// fifths of them. The next phase fills the room with another size. Peak memory shows the holes that
+// the next phase cannot use.
 // Source: M. Robson, "Worst case fragmentation of first fit and best fit storage allocation
 // strategies", 1977; P. Wilson et al., "Dynamic storage allocation: a survey", 1995, on phases.
 #include <array>
@@ -23,7 +23,7 @@ class Heap {
   Heap(unsigned thread, std::size_t capacity)
       : random_(thread), serial_(first_serial(thread)), capacity_(capacity) {}
 
-  /// Fills up with objects of `bytes` and up to a quarter more.
+  /// Fills up with objects of `bytes` to 1.25 times `bytes`.
   void fill(std::size_t bytes) {
     while (used_ < capacity_) {
       const std::size_t size = bytes + random_.below(bytes / 4);
@@ -33,7 +33,7 @@ class Heap {
     }
   }
 
-  /// Frees random objects until `left` bytes are left.
+  /// Frees random objects until `left` bytes are live.
   void thin_out(std::size_t left) {
     while (used_ > left) {
       void*& object = objects_[random_.below(objects_.size())];

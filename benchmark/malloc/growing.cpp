@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Vectors that grow through realloc: 32 at a time, each by elements of 8 B here and there, by half
-// of their capacity when they are full, to a final size of 64 B to 4 MiB by a power law; then the
-// next one takes its place. One in eight grows alone, as a file that is read.
-// Source: growth by factors is what std::vector, Python's list and string builders do; half is the
-// factor of folly's FBVector.
+// Vectors that grow through realloc, 32 at a time. Each step appends elements of 8 B to a random
+// one. A full vector grows by half of its capacity. Final sizes are 64 B to 4 MiB by a power law;
+// then a new vector takes its place. One step in eight appends many elements, as a program that
+// reads a file.
+// Source: std::vector, Python's list and string builders grow by factors; folly's FBVector grows by
+// half.
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -22,8 +23,8 @@ constexpr std::size_t least_elements = 8;
 constexpr unsigned doublings = 16;
 constexpr std::size_t elements_alone = std::size_t{1} << 20;
 
-/// Elements are first, first + 1, … so that the last and a middle one tell if the content moved
-/// along.
+/// Elements are first, first + 1, …, so the last and a middle one show whether the content moved
+/// too.
 class Vector {
  public:
   void start(std::uint64_t first, std::size_t final_count) {
@@ -33,7 +34,7 @@ class Vector {
 
   [[nodiscard]] bool full_grown() const { return count_ >= final_count_; }
 
-  /// Appends up to `count` elements; returns how many there was room for.
+  /// Appends up to `count` elements; returns how many fitted.
   std::size_t append(std::size_t count) {
     const std::size_t old_count = count_;
     for (const std::size_t end = std::min(count_ + count, final_count_); count_ < end; ++count_) {

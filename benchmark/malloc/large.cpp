@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Large blocks, 128 KiB to 32 MiB, each doubling as likely as the others: random ones of twelve
-// (shared between the threads, at least one each) are replaced, and written as a whole.
+// Large blocks of 128 KiB to 32 MiB, each doubling as likely as the others. Each step replaces a
+// random one of twelve blocks and writes all of it. The threads share the twelve; each has at least
+// one.
 // Source: image, matrix and input buffers; glibc's threshold for mappings moves between these
 // sizes.
 #include <algorithm>

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// Starts a program under an allocator, waits for it and writes what it used. As small as it is,
-// this process leaves the figures alone: Linux counts what is in memory before an exec into the
-// peak.
+// Starts a program under an allocator, waits for it and writes down its use of resources. Linux
+// counts memory from before an exec into the peak, so this process stays small.
 //
 //   malloc_launch REPORT PRELOAD REPEAT PROGRAM NAME ARGUMENT...
 //
-// PRELOAD may be empty. The program at the path PROGRAM runs REPEAT times, one after another, until
-// one fails, as NAME with the arguments. REPORT gets one line of JSON: the sum of times, the
-// largest peak, and the wait status of the last one.
+// PRELOAD may be empty. The program at the path PROGRAM runs REPEAT times as NAME with the
+// arguments, or until one run fails. REPORT gets one line of JSON: the sum of times, the largest
+// peak, and the wait status of the last run.
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,7 +37,7 @@ double now() {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
-/// Runs the program once and adds what it used. Fails: false if it cannot be started or waited for.
+/// Runs the program once and adds its use of resources. Fails: false if it does not start or end.
 bool run(const char* program, char** arguments, Usage& usage) {
   const double start = now();
   const pid_t child = fork();

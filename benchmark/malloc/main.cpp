@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// Runs one allocation pattern and prints what it took, as one line of JSON.
+// Runs one allocation pattern and prints its time and memory as one line of JSON.
 //
 //   malloc_workloads NAME [--threads N] [--percent N] [--settle MILLISECONDS]
 //   malloc_workloads --list      every NAME, its numbers of threads and what it is, one a line
 //
-// Times are those of the work, without the program's start. Afterwards everything is freed, all
-// threads are joined, and after a pause (1 s) the memory still resident is read.
+// Times cover the work without the program's start. Then the program frees everything, joins all
+// threads, pauses (1 s), and reads the memory still resident.
 #include <charconv>
 #include <cstdio>
 #include <cstring>
@@ -41,7 +41,7 @@ bool parse_number(const char* text, unsigned least, unsigned most, unsigned& num
   return error == std::errc() && stop == end && number >= least && number <= most;
 }
 
-/// Prints what is wrong and returns false if the arguments are not as in the header of this file.
+/// Checks the arguments against the header of this file. Fails: prints the error, returns false.
 bool parse(int count, char** words, Arguments& arguments) {
   if (count < 2 || (arguments.workload = find_workload(words[1])) == nullptr) {
     std::fprintf(stderr, "malloc_workloads: no workload `%s`; see --list\n",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What a process says of itself, read without allocating.
+// Reads the figures of this process without allocating.
 #pragma once
 
 #include <cstdint>
@@ -9,18 +9,18 @@ namespace slabmalloc::benchmark {
 
 double wall_seconds();
 
-/// Processor time of all threads of this process, those that ended included.
+/// Processor time of all threads of this process, including ended ones.
 double cpu_seconds();
 
-/// Memory now in use (Rss of /proc/self/smaps_rollup, which is exact).
+/// Resident memory now (Rss of /proc/self/smaps_rollup, which is exact).
 std::uint64_t resident_bytes();
 
-/// The most that ever was (VmHWM of /proc/self/status).
+/// The peak of resident memory (VmHWM of /proc/self/status).
 std::uint64_t peak_resident_bytes();
 
 void sleep_milliseconds(unsigned milliseconds);
 
-/// The file that `malloc` comes from.
+/// The file that provides `malloc`.
 const char* malloc_origin();
 
 }  // namespace slabmalloc::benchmark

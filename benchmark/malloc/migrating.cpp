@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Objects that move between dying threads: in each of several rounds N threads make objects of 16
-// B to 8 KiB by a power law, keep some to their end, and swap one in eight with a table that all
-// share. At the end of a round all threads die; every other round half the table is cleared by the
-// main thread.
+// Objects that move between ending threads. In each of several rounds, N threads make objects of 16
+// B to 8 KiB by a power law. A thread frees some at its end and swaps one in eight with a table
+// that all threads share. All threads end with the round; every other round the main thread clears
+// half the table.
 // Source: the pattern of mstress in daanx/mimalloc-bench (D. Leijen).
 #include <atomic>
 #include <vector>
@@ -58,7 +58,7 @@ Result run_migrating(const Job& job) {
   Table table(table_places);
   Result result;
   for (unsigned round = 0; round < rounds; ++round) {
-    // Also a single thread dies.
+    // A single thread ends each round too.
     std::vector<std::thread> owners;
     owners.emplace_back([&] {
       result += run_threads(job.threads, [&](unsigned thread) {

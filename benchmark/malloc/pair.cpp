@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A malloc and its free, over and over, of one size or of random ones of 16 B to 1 KiB: the fast
-// paths and nothing else. Only the first word of each block is written.
+// A malloc and its free, repeated, of one size or of random sizes of 16 B to 1 KiB. This measures
+// the fast paths and nothing else. The pattern writes only the first word of each block.
 // Source: the shortest lifetime there is, as of a temporary std::string.
 #include <array>
 

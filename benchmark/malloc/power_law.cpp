@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Random sizes by a power law, 16 B to 64 KiB, most of them small: each thread replaces random
-// ones of 5000 blocks, and passes one in sixteen on through a mailbox, where the next visitor
-// takes it away.
+// Random sizes by a power law, 16 B to 64 KiB, most of them small. Each thread replaces random ones
+// of 5000 blocks. It swaps one in sixteen with a slot of a table that all threads share.
 // Source: rpmalloc's benchmark (M. Jansson).
 #include <array>
 #include <atomic>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Asymmetric threads: one half only allocates, the other only frees. Batches of 100 objects of 16
-// to 512 B pass through a queue of 64 batches; the batch itself is a block too.
+// Asymmetric threads: one half only allocates, the other half only frees. Batches of 100 objects of
+// 16 to 512 B pass through a queue of 64 batches. Each batch is a block too.
 // Source: C. Lever, D. Boreham, "malloc() performance in a multithreaded Linux environment", 2000.
 #include <array>
 #include <condition_variable>
@@ -24,7 +24,8 @@ struct Batch {
   std::array<void*, objects_per_batch> objects;
 };
 
-/// A queue that both sides wait at; `finish` tells the consumers that no more will come.
+/// A bounded queue: producers wait while it is full, consumers while it is empty. `finish` tells
+/// the consumers that no more batches come.
 class Queue {
  public:
   void put(Batch* batch) {
@@ -34,7 +35,7 @@ class Queue {
     not_empty_.notify_one();
   }
 
-  /// The next batch, null after the last.
+  /// The next batch, or null after the last.
   Batch* take() {
     std::unique_lock lock(mutex_);
     not_empty_.wait(lock, [this] { return !batches_.empty() || finished_; });

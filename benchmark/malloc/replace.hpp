@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The loop of patterns in which random ones of a fixed number of blocks are replaced, step by step.
+// The loop of patterns that replace random ones of a fixed number of blocks.
 #pragma once
 
 #include <vector>
@@ -12,7 +12,7 @@
 namespace slabmalloc::benchmark {
 
 /// Replaces one of `alive` blocks in each of `steps`, then frees all. make(random, step, serial)
-/// returns the new block, written.
+/// returns the new block, already written.
 template <class Make>
 Result replace_random(unsigned thread, std::size_t steps, std::size_t alive, const Make& make) {
   Random random(thread);

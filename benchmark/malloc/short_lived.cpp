@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Small objects that die young: what calls leave behind in programs made of small functions. A
-// call makes 1 to 16 objects of 16 to 128 B and frees them at its end, every other call from the
-// youngest; one in 64 survives into a ring of 4096 and dies when its place comes round.
+// Small objects that die young, as in programs made of small functions. A call makes 1 to 16
+// objects of 16 to 128 B and frees them at its end; every other call frees the youngest first. One
+// object in 64 survives in a ring of 4096 until the ring reuses its place.
 // Source: the weak generational hypothesis (D. Ungar, "Generation scavenging", 1984), and the
 // traces of cfrac and espresso in B. Zorn, D. Grunwald, "Empirical measurements of six
 // allocation-intensive C programs", 1992.

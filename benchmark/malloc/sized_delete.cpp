@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// operator new, and operator delete that is told the size, as C++ containers call them: random
-// ones of 2000 objects of 16 to 512 B are replaced, and a map of strings gains and loses entries.
+// operator new and sized operator delete, as C++ containers call them. The pattern replaces random
+// ones of 2000 objects of 16 to 512 B. A map of strings gains and loses entries.
 // Source: sized deallocation (C++14, N3778).
 #include <map>
 #include <new>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Threads that are born and die: each of N chains starts a thread, waits for its end and starts
-// the next. A thread makes 1000 objects of 16 to 1024 B, with up to 100 alive, frees all and ends.
+// Threads that start and end. Each of N chains starts a thread, waits for its end and starts the
+// next. A thread makes 1000 objects of 16 to 1024 B, with up to 100 live, frees all and ends.
 // Source: servers with one thread a request; W. Gloger's t-test1 does the like.
 #include <array>
 #include <thread>

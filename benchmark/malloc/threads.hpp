@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Threads for the workloads. One thread means none besides the program's own, as in most programs.
+// Starts and joins the threads of a workload. A workload of one thread runs on the program's own,
+// as in most programs.
 #pragma once
 
 #include <thread>
@@ -10,8 +11,8 @@
 
 namespace slabmalloc::benchmark {
 
-/// Calls body(0) … body(count - 1), each on a thread of its own; returns the sum once all are
-/// joined.
+/// Calls body(0) … body(count - 1), each on a thread of its own. Returns the sum once all have
+/// ended.
 template <class Body>
 Result run_threads(unsigned count, const Body& body) {
   if (count == 1) return body(0U);

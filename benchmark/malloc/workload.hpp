@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Workload: one allocation pattern, its name and how it runs. `workloads()` is their one list.
+// Workload is one allocation pattern: its name and how it runs. `workloads()` is the only list of
+// them.
 //
-// Every pattern does an amount of work that depends on its job alone, from fixed seeds, however its
-// threads are scheduled; so its checksum is the same under every allocator that is right.
+// Every pattern does a fixed amount of work from fixed seeds, however the kernel schedules its
+// threads. So the checksum is the same under every correct allocator.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +13,7 @@
 
 namespace slabmalloc::benchmark {
 
-/// What to do: on how many threads, and how much of the usual work.
+/// The job: how many threads, and how much of the usual work.
 struct Job {
   unsigned threads = 1;
   unsigned percent = 100;
@@ -24,7 +25,7 @@ struct Job {
   }
 };
 
-/// What was done: a sum over blocks, the same in whatever order they are counted.
+/// The result: a sum over blocks, independent of the order of counting.
 struct Result {
   std::uint64_t operations = 0;
   std::uint64_t checksum = 0;
@@ -36,7 +37,7 @@ struct Result {
   }
 };
 
-/// A pattern and the numbers of threads at which it says something.
+/// A pattern and the numbers of threads that make a difference to it.
 struct Workload {
   const char* name;
   const char* description;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// calloc, 32 B to 256 KiB by a power law: the memory must be zero, is written, and freed when its
-// place among 1000 is drawn again. One in 256 is of 64 to 256 KiB, where clearing costs most.
-// Source: calloc is what interpreters, compilers (GCC's xcalloc) and C libraries use for tables.
+// calloc of 32 B to 256 KiB by a power law. The pattern checks that the memory is zero, writes it,
+// and frees it when it draws its place among 1000 again. One block in 256 has 64 to 256 KiB, where
+// clearing costs most.
+// Source: interpreters, compilers (GCC's xcalloc) and C libraries call calloc for tables.
 
 #include "replace.hpp"
 #include "threads.hpp"

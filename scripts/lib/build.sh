@@ -1,16 +1,16 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
-# Builds in this checkout, by the presets of CMakePresets.json, one script at a time.
-# Source it; it defines functions and runs nothing.
+# Builds in this checkout by the presets of CMakePresets.json, one script at a time. Source it; it
+# defines functions and runs nothing.
 #
 #   build_targets release slabmalloc_malloc core_benchmark
 #
-# The folder is build/PRESET. Its output is the build's own; that of cmake's configuring is shown only when it fails.
+# The folder is build/PRESET. It prints the build's output, but that of configuring only on failure.
 
 build_root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 
-# Builds the targets named after preset $1, which it configures unless that was done since the presets changed.
-# A script that is building keeps others waiting, since two builds of one folder destroy each other's files.
+# Builds the named targets of preset $1. Configures it first if the presets have changed since. Two
+# builds of one folder would destroy each other's files, so a building script makes others wait.
 build_targets() (
   cd -- "$build_root" && hold_build_folder "$build_root/build" &&
     configure_if_needed "$1" && cmake --build --preset "$1" --parallel "$(nproc)" --target "${@:2}"

@@ -1,15 +1,15 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
-# Debian packages that a script needs: installs the missing ones, or says which they are.
-# Source it; it defines functions and runs nothing.
+# Installs missing Debian packages that a script needs, or names them. Source it; it defines
+# functions and runs nothing.
 #
 #   ensure_packages cmake:cmake libgtest-dev:/usr/include/gtest/gtest.h spin:spin
 #
-# Each argument is PACKAGE or PACKAGE:PROBE. PROBE is a command or an absolute path; where it exists the
-# package counts as present, however it was installed, which also makes the check work on other systems.
-# Without a probe Debian is asked, and other systems are believed to have it.
+# Each argument is PACKAGE or PACKAGE:PROBE. PROBE is a command or an absolute path. If it exists,
+# the package counts as present, so the check also works on other systems. Without a probe the
+# function asks Debian; on other systems the package counts as present.
 
-# Succeeds if what the argument names is present.
+# Succeeds if the package of the argument is present.
 package_present() {
   local package=${1%%:*} probe=""
   [[ $1 == *:* ]] && probe=${1#*:}
@@ -20,7 +20,7 @@ package_present() {
   esac
 }
 
-# Makes every package named present, or prints what is missing and why it was not installed, and fails.
+# Makes every named package present. On failure prints the missing ones and the reason.
 ensure_packages() {
   local argument
   local -a missing=() as_root=()
@@ -50,7 +50,7 @@ ensure_packages() {
   return 1
 }
 
-# Runs apt-get through the caller's as_root, with its output shown only when it fails.
+# Runs apt-get through the caller's as_root; shows its output only on failure.
 install_packages() {
   local log
   local -a apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300)

@@ -1,27 +1,27 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
-# The Python interpreter for the drivers in tools/, which needs modules beside the standard library.
+# Finds the Python interpreter for the drivers in tools/, which need more modules than Python's own.
 # Source it after packages.sh; it defines functions and runs nothing.
 #
 #   ensure_python rich && "$python" -I tools/run
 #
-# Debian's own interpreter comes first: only it can import Debian's packages, and the python3 of a
+# Debian's own interpreter comes first: only it can import Debian's packages. The python3 of a
 # version manager is a wrapper that changes the environment.
 
-# Sets python to the path of an interpreter that can import each module named, or fails.
+# Sets python to the path of an interpreter that can import each named module, or fails.
 find_python() {
   local candidate modules
   # shellcheck disable=SC2034  # python is for the caller
   modules=$(IFS=, && echo "$*")
   for candidate in /usr/bin/python3 python3; do
-    # Its own path, since the name may be that of a wrapper.
+    # Asks the interpreter for its own path, since the name may belong to a wrapper.
     python=$("$candidate" -I -B -c "import sys, $modules; print(sys.executable)" 2>/dev/null) &&
       return 0
   done
   return 1
 }
 
-# The same, and installs Debian's packages of the modules where no interpreter has them.
+# Like find_python, but installs Debian's packages of the modules if no interpreter has them.
 ensure_python() {
   local module
   local -a packages=(python3:/usr/bin/python3)

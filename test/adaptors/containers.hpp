@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What the adaptors' tests put into containers, and the zones they take it from.
+// Containers that the adaptors' tests fill, and the zones that they allocate from.
 #pragma once
 
 #include <cstddef>
@@ -12,10 +12,10 @@
 
 namespace slabmalloc::test {
 
-/// Middle pages, so that a test does not touch 2 MiB for each class.
+/// Middle pages keep a test from touching 2 MiB for each class.
 using TestZone = ScopedZone<FrameSource, MiddlePageConfig>;
 
-/// More than any malloc guarantees.
+/// An alignment that no malloc guarantees.
 struct alignas(256) Wide {
   std::uint64_t value;
 };
@@ -24,7 +24,7 @@ inline bool is_aligned(const void* address, std::size_t alignment) {
   return (reinterpret_cast<std::uintptr_t>(address) & (alignment - 1)) == 0;
 }
 
-/// A text that no string keeps inside itself.
+/// A text too long for a string's internal buffer.
 inline std::string long_text(std::size_t number) {
   return "the text that belongs to the number " + std::to_string(number);
 }

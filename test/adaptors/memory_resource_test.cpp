@@ -19,7 +19,7 @@
 namespace slabmalloc::test {
 namespace {
 
-/// A resource that counts, over new and delete.
+/// A resource over new and delete that counts its blocks.
 class CountingResource : public std::pmr::memory_resource {
  public:
   std::size_t allocations = 0;
@@ -42,7 +42,7 @@ class CountingResource : public std::pmr::memory_resource {
 
 constexpr std::size_t entries = 2000;
 
-/// Fills and checks one container of each kind on `resource`; `while_live` runs while they live.
+/// Fills and checks one container of each kind on `resource`. Calls `while_live` while they live.
 template <class WhileLive>
 void use_containers(std::pmr::memory_resource* resource, WhileLive&& while_live) {
   std::pmr::vector<std::pmr::string> texts(resource);

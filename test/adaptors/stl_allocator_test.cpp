@@ -115,7 +115,7 @@ TEST(StlAllocator, counts_whose_bytes_overflow_are_refused) {
   TestZone zone(frames);
   InZone<std::uint64_t> allocator(zone);
   constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
-  // 2^61 + 1 objects of 8 bytes would be 8 bytes, modulo 2^64.
+  // Modulo 2^64, 2^61 + 1 objects of 8 bytes take 8 bytes.
   for (const std::size_t count : {most, most / 2, most / 8 + 2}) {
     EXPECT_THROW((void)allocator.allocate(count), std::bad_array_new_length) << count;
     EXPECT_THROW((void)ProcessAllocator<std::uint64_t>().allocate(count), std::bad_array_new_length)

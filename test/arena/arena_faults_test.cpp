@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The operating system fails: each call in turn, once and from then on. Whatever fails, the arena
-// stays whole, what is handed out stays its owner's, and when the trouble is over everything works.
+// Each call of the operating system fails in turn, once and from then on. The arena must stay valid
+// and keep each block intact for its owner. Once calls succeed again, everything must work.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -17,12 +17,12 @@ namespace {
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 constexpr std::size_t gibibyte = std::size_t{1} << 30;
 
-/// A life of an arena: pages, large objects and direct ones, allocated, resized and freed.
+/// One life of an arena: it allocates, resizes and frees pages, large objects and direct objects.
 class Scenario {
  public:
   explicit Scenario(Arena& arena, test::FaultyOs& os) : arena_(arena), os_(os) {}
 
-  /// Runs it; returns how many allocations were refused.
+  /// Runs the script; returns how many allocations were refused.
   std::size_t run() {
     refused_ = 0;
     for (std::size_t step = 0; step < 30; ++step) {
@@ -46,7 +46,7 @@ class Scenario {
  private:
   struct Block {
     void* address;
-    std::size_t chunks;  ///< 0 for a large object.
+    std::size_t chunks;  ///< Zero for a large object.
     std::size_t written;
     std::size_t key;
   };
@@ -117,7 +117,7 @@ class Scenario {
 
 enum class Failing { Once, FromThenOn };
 
-/// Runs the scenario with the k-th call failing, for every k, then once more without trouble.
+/// Runs the script with the k-th call failing, for every k, then once without failures.
 void sweep(Failing failing, std::size_t address_space) {
   for (std::size_t k = 1;; ++k) {
     SCOPED_TRACE(k);
@@ -203,7 +203,7 @@ TEST(ArenaFaults, fragments_of_either_kind_serve_together_before_giving_up) {
   while (const Extent run = arena->allocate(1)) {
     runs.push_back(run.address);
   }
-  // The first half clean, the second dirty: neither alone is enough.
+  // The first half is clean, the second dirty: neither alone is enough.
   for (std::size_t run = 0; run < runs.size() / 2; ++run) {
     arena->deallocate(runs[run], 1);
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Random operations on an arena against a plain map of what is handed out. Every block is written
-// all over, so that a false claim of zeros, an overlap or a purge of memory in use shows.
+// Random operations on an arena, compared with a plain map of its blocks. The test writes every
+// block in full. So it notices a false claim of zeros, an overlap, or a purge of memory in use.
 #include <gtest/gtest.h>
 
 #include <iterator>
@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
-/// Marks in a block, close enough to show any damage by whole OS pages, far enough to be quick.
+/// Writes marks into a block, one in each OS page: enough to show damage, and quick.
 constexpr std::size_t mark_distance = 4096;
 
 void write_marks(void* address, std::size_t bytes, std::uint64_t key) {
@@ -47,7 +47,7 @@ bool has_zeros(const void* address, std::size_t bytes) {
   return true;
 }
 
-/// What the arena should be holding.
+/// The blocks that the arena should hold.
 class Checker {
  public:
   Checker(test::FaultyOs& os, test::Random& random) : os_(os), random_(random) {}

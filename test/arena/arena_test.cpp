@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Runs of chunks: what a size class's pages are made of.
+// Tests of runs of chunks, of which a size class makes its pages.
 #include "arena/arena.hpp"
 
 #include <gtest/gtest.h>
@@ -160,7 +160,7 @@ TEST_F(ArenaTest, works_with_each_size_of_os_page) {
   }
 }
 
-TEST_F(ArenaTest, statistics_follow_what_is_handed_out) {
+TEST_F(ArenaTest, statistics_follow_allocations_and_frees_of_runs) {
   const Extent run = arena_->allocate(2);
   const Extent large = arena_->allocate_large(1 << 19, 16);
   ArenaStatistics now = arena_->statistics();

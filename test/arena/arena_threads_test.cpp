@@ -39,7 +39,7 @@ TEST(ArenaThreads, concurrent_first_use_sets_up_one_window) {
   }
 }
 
-TEST(ArenaThreads, what_one_thread_holds_no_other_gets) {
+TEST(ArenaThreads, no_two_threads_hold_the_same_memory) {
   test::Random random;
   test::FaultyOs os;
   const auto arena = std::make_unique<Arena>();
@@ -102,7 +102,7 @@ TEST(ArenaThreads, what_one_thread_holds_no_other_gets) {
   EXPECT_EQ(arena->statistics().committed_bytes, os.usable_bytes());
 }
 
-TEST(ArenaThreads, of_several_that_free_one_object_exactly_one_succeeds) {
+TEST(ArenaThreads, exactly_one_of_several_threads_frees_an_object) {
   for (const std::size_t bytes : {mebibyte, tunables.direct_threshold_bytes}) {
     test::FaultyOs os;
     const auto arena = std::make_unique<Arena>();
@@ -119,12 +119,13 @@ TEST(ArenaThreads, of_several_that_free_one_object_exactly_one_succeeds) {
   }
 }
 
-TEST(ArenaThreads, a_cache_passes_each_run_to_one_thread_at_a_time) {
+TEST(ArenaThreads, a_cache_gives_each_run_to_one_thread_at_a_time) {
   LargeCache cache;
   std::atomic<int> holders[5] = {};
   std::atomic<bool> is_shared{false};
   const auto hold = [&](CachedRun run) {
-    is_shared = is_shared || (run.chunks != 0 && holders[run.address / chunk_bytes].fetch_add(1) != 0);
+    is_shared =
+        is_shared || (run.chunks != 0 && holders[run.address / chunk_bytes].fetch_add(1) != 0);
     return run;
   };
   const auto let_go = [&](CachedRun run) {
@@ -147,7 +148,7 @@ TEST(ArenaThreads, a_cache_passes_each_run_to_one_thread_at_a_time) {
   EXPECT_FALSE(is_shared.load());
 }
 
-TEST(ArenaThreads, of_several_that_free_one_object_into_caches_exactly_one_succeeds) {
+TEST(ArenaThreads, exactly_one_of_several_threads_frees_an_object_into_a_cache) {
   test::FaultyOs os;
   const auto arena = std::make_unique<Arena>();
   LargeCache* const cache = &arena->large_cache_of(0);
@@ -179,7 +180,7 @@ TEST(ArenaThreads, arena_works_in_the_child_of_a_fork_amid_allocations) {
     const pid_t child = fork();
     ASSERT_NE(child, -1);
     if (child == 0) {
-      // The test's own stand-in has a mutex that knows nothing of forks.
+      // The mutex of the test's own interface does not handle forks.
       os::replace_interface(os::linux_interface);
       arena->child_after_fork();
       const Extent run = arena->allocate(5);
@@ -221,7 +222,7 @@ TEST(ArenaThreads, others_allocate_and_free_while_one_purges) {
   EXPECT_EQ(arena->statistics().dirty_bytes, 0u);
 }
 
-TEST(ArenaThreads, what_others_free_while_one_purges_is_purged_too) {
+TEST(ArenaThreads, a_purge_includes_memory_that_others_free_meanwhile) {
   test::FaultyOs os;
   const auto arena = std::make_unique<Arena>();
   void* const first = arena->allocate(512).address;
@@ -239,7 +240,7 @@ TEST(ArenaThreads, what_others_free_while_one_purges_is_purged_too) {
   EXPECT_TRUE(arena->validate());
 }
 
-TEST(ArenaThreads, memory_that_is_being_purged_is_not_out_of_memory) {
+TEST(ArenaThreads, an_allocation_waits_for_memory_that_is_being_purged) {
   test::FaultyOs os;
   os.limit_commit(64 * mebibyte);
   const auto arena = std::make_unique<Arena>();

@@ -52,7 +52,7 @@ TEST(Chunk, tail_leads_to_head) {
   EXPECT_EQ(chunks[3].head(chunks[3].snapshot()), &chunks[1]);
 }
 
-TEST(Chunk, head_is_that_of_the_snapshot_though_the_page_has_ended) {
+TEST(Chunk, finds_the_head_by_the_snapshot_after_the_page_has_ended) {
   const auto chunks = std::make_unique<Chunk[]>(4);
   chunks[3].publish(ChunkInfo::slab_tail(2));
   const ChunkInfo snapshot = chunks[3].snapshot();

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
-/// Sees to it that something is mapped at an address, so that what ends there cannot grow.
+/// Maps memory at an address, so that an object that ends there cannot grow.
 class Obstacle {
  public:
   explicit Obstacle(std::byte* address)
@@ -31,7 +31,7 @@ class Obstacle {
   }
 
  private:
-  void* mapped_;  ///< MAP_FAILED if there was something already.
+  void* mapped_;  ///< MAP_FAILED if a mapping exists already.
 };
 
 class DirectMapTest : public testing::Test {
@@ -107,7 +107,7 @@ TEST_F(DirectMapTest, the_register_grows_with_the_number_of_objects) {
   EXPECT_TRUE(map_.validate());
 }
 
-TEST_F(DirectMapTest, the_last_objects_to_end_are_remembered_and_no_more) {
+TEST_F(DirectMapTest, remembers_only_the_last_freed_objects) {
   void* const never = allocate(mebibyte);
   std::vector<void*> ended;
   for (std::size_t number = 0; number <= Tunables::remembered_ends; ++number) {
@@ -124,9 +124,9 @@ TEST_F(DirectMapTest, the_last_objects_to_end_are_remembered_and_no_more) {
   EXPECT_FALSE(map_.has_ended(never));
 }
 
-TEST_F(DirectMapTest, what_has_no_address_never_ended) { EXPECT_FALSE(map_.has_ended(nullptr)); }
+TEST_F(DirectMapTest, a_null_address_is_no_freed_object) { EXPECT_FALSE(map_.has_ended(nullptr)); }
 
-TEST_F(DirectMapTest, an_object_that_moves_ends_where_it_was) {
+TEST_F(DirectMapTest, a_moved_object_counts_as_freed_at_its_old_address) {
   void* const object = allocate(2 * mebibyte);
   ASSERT_EQ(map_.resize(object, mebibyte), object);
   const Obstacle obstacle(static_cast<std::byte*>(object) + mebibyte);
@@ -177,7 +177,7 @@ TEST_F(DirectMapTest, an_object_that_cannot_be_resized_is_as_before) {
 }
 
 TEST_F(DirectMapTest, slack_that_cannot_be_cut_off_goes_with_the_object) {
-  allocate(4096);  // The register is there now.
+  allocate(4096);  // The register exists now.
   const std::size_t before = os_.usable_bytes();
   os_.fail_every(test::OsCall::Unmap);
   void* object = allocate(mebibyte, 64 * mebibyte);
@@ -193,7 +193,7 @@ TEST_F(DirectMapTest, slack_that_cannot_be_cut_off_goes_with_the_object) {
   EXPECT_EQ(os_.usable_bytes(), before);
 }
 
-TEST_F(DirectMapTest, what_cannot_be_unmapped_is_emptied_and_used_again) {
+TEST_F(DirectMapTest, a_mapping_that_cannot_be_unmapped_is_emptied_and_reused) {
   void* const object = allocate(8 * mebibyte);
   test::fill_pattern(object, 8 * mebibyte, 4);
   const std::size_t purges = os_.purges();
@@ -210,7 +210,7 @@ TEST_F(DirectMapTest, what_cannot_be_unmapped_is_emptied_and_used_again) {
   EXPECT_FALSE(last_was_zeroed_) << "it is not known whether emptying succeeded";
 }
 
-TEST_F(DirectMapTest, what_cannot_be_unmapped_is_unmapped_later) {
+TEST_F(DirectMapTest, a_mapping_that_cannot_be_unmapped_is_unmapped_later) {
   const std::size_t empty = [&] {
     map_.deallocate(allocate(4096));
     return os_.usable_bytes();

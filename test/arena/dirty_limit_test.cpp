@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
-/// One that has seen `peak` in use, and its reserve raised to `reserve` at time 0.
+/// A limit that has seen `peak` bytes in use and has raised its reserve to `reserve` at time 0.
 DirtyLimit experienced(std::size_t peak, std::size_t reserve) {
   DirtyLimit limit;
   limit.note_taken(peak, 0, 0);
@@ -17,7 +17,7 @@ DirtyLimit experienced(std::size_t peak, std::size_t reserve) {
   return limit;
 }
 
-TEST(DirtyLimit, without_experience_it_is_half_of_what_is_in_use_but_not_little) {
+TEST(DirtyLimit, without_refaults_it_is_half_of_the_memory_in_use_above_a_minimum) {
   DirtyLimit limit;
   EXPECT_EQ(limit.amount(0), mebibyte);
   limit.note_taken(320 * mebibyte, 320 * mebibyte, 0);
@@ -26,7 +26,7 @@ TEST(DirtyLimit, without_experience_it_is_half_of_what_is_in_use_but_not_little)
   EXPECT_EQ(limit.amount(160 * mebibyte), 80 * mebibyte);
 }
 
-TEST(DirtyLimit, with_what_is_in_use_it_stays_near_the_peak) {
+TEST(DirtyLimit, the_limit_plus_the_memory_in_use_stays_near_the_peak) {
   for (const std::size_t reserve : {0u, 300u}) {
     const DirtyLimit limit = experienced(320 * mebibyte, reserve * mebibyte);
     for (std::size_t in_use = 64; in_use <= 320; ++in_use) {
@@ -36,19 +36,19 @@ TEST(DirtyLimit, with_what_is_in_use_it_stays_near_the_peak) {
   }
 }
 
-TEST(DirtyLimit, refaults_raises_it_to_four_times_what_is_in_use) {
+TEST(DirtyLimit, refaults_raise_it_to_four_times_the_memory_in_use) {
   const DirtyLimit limit = experienced(320 * mebibyte, 200 * mebibyte);
   EXPECT_EQ(limit.amount(100 * mebibyte), 200 * mebibyte) << "the whole reserve";
   EXPECT_EQ(limit.amount(20 * mebibyte), 80 * mebibyte);
   EXPECT_EQ(limit.amount(0), 11 * mebibyte);
 }
 
-TEST(DirtyLimit, refaults_keeps_four_mebibytes_where_nothing_is_in_use) {
+TEST(DirtyLimit, refaults_raise_it_to_four_mebibytes_if_nothing_is_in_use) {
   EXPECT_EQ(experienced(10 * mebibyte, 3 * mebibyte).amount(0), 3 * mebibyte);
   EXPECT_EQ(experienced(10 * mebibyte, 9 * mebibyte).amount(0), 4 * mebibyte);
 }
 
-TEST(DirtyLimit, only_what_was_purged_is_refaulted_and_once) {
+TEST(DirtyLimit, only_purged_memory_is_refaulted_and_only_once) {
   DirtyLimit limit;
   limit.note_taken(64 * mebibyte, 64 * mebibyte, 0);
   EXPECT_EQ(limit.amount(0), 3 * mebibyte) << "nothing was purged";
@@ -62,7 +62,7 @@ TEST(DirtyLimit, only_what_was_purged_is_refaulted_and_once) {
   EXPECT_EQ(limit.amount(0), 4 * mebibyte);
 }
 
-TEST(DirtyLimit, what_is_faulted_in_late_is_not_refaulted) {
+TEST(DirtyLimit, memory_faulted_in_late_is_not_refaulted) {
   for (const bool late : {false, true}) {
     DirtyLimit limit;
     limit.note_taken(16 * mebibyte, 0, 0);
@@ -75,7 +75,7 @@ TEST(DirtyLimit, what_is_faulted_in_late_is_not_refaulted) {
   }
 }
 
-TEST(DirtyLimit, what_was_purged_long_ago_is_forgotten) {
+TEST(DirtyLimit, memory_purged_long_ago_is_forgotten) {
   DirtyLimit limit;
   limit.note_taken(16 * mebibyte, 0, 0);
   limit.note_excess(4 * mebibyte, 1000);
@@ -84,7 +84,7 @@ TEST(DirtyLimit, what_was_purged_long_ago_is_forgotten) {
   EXPECT_EQ(limit.amount(0), 2 * mebibyte);
 }
 
-TEST(DirtyLimit, what_nobody_wanted_lowers_the_reserve) {
+TEST(DirtyLimit, unused_dirty_memory_lowers_the_reserve) {
   DirtyLimit limit = experienced(320 * mebibyte, 200 * mebibyte);
   limit.note_expired(50 * mebibyte);
   EXPECT_EQ(limit.amount(100 * mebibyte), 150 * mebibyte);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// LargeCaches: by themselves, and as the arena uses them.
+// Tests of LargeCache alone, and in the arena.
 #include "arena/large_cache.hpp"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ constexpr CachedRun run_at(std::uintptr_t number, std::uint32_t chunks = 1) {
   return {number * chunk_bytes, chunks};
 }
 
-TEST(LargeCache, gives_a_run_of_the_length_that_is_asked_for_once) {
+TEST(LargeCache, gives_a_run_of_the_requested_length_once) {
   LargeCache cache;
   EXPECT_EQ(cache.put(run_at(1, 1)).chunks, 0u);
   EXPECT_EQ(cache.put(run_at(2, 2)).chunks, 0u);
@@ -35,7 +35,7 @@ TEST(LargeCache, gives_a_run_of_the_length_that_is_asked_for_once) {
   EXPECT_EQ(cache.takes(), 2u);
 }
 
-TEST(LargeCache, makes_room_for_a_run_by_giving_up_each_place_in_turn) {
+TEST(LargeCache, evicts_each_place_in_turn_to_make_room_for_a_run) {
   LargeCache cache;
   std::uintptr_t number = 1;
   for (std::uint32_t place = 0; place < Tunables::large_cache_places; ++place) {
@@ -49,7 +49,7 @@ TEST(LargeCache, makes_room_for_a_run_by_giving_up_each_place_in_turn) {
   EXPECT_EQ(cache.runs(), Tunables::large_cache_places);
 }
 
-TEST(LargeCache, is_cleared_of_what_lay_there_the_last_time_too) {
+TEST(LargeCache, clear_returns_runs_that_an_earlier_clear_has_seen) {
   LargeCache cache;
   (void)cache.put(run_at(1));
   EXPECT_EQ(cache.clear(0, true).chunks, 0u) << "seen for the first time";
@@ -107,7 +107,7 @@ TEST_F(LargeCacheTest, larger_and_more_aligned_objects_do_not_come_from_caches) 
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(LargeCacheTest, what_lies_in_a_cache_counts_as_freed) {
+TEST_F(LargeCacheTest, cached_objects_count_as_freed) {
   void* const object = allocate(most_bytes);
   void* const other = allocate(1);
   EXPECT_EQ(deallocate(object), LargeFree::Freed);
@@ -135,7 +135,7 @@ TEST_F(LargeCacheTest, what_lies_in_a_cache_counts_as_freed) {
   EXPECT_EQ(now.large.allocations, now.large.frees);
 }
 
-TEST_F(LargeCacheTest, every_address_in_a_cached_object_is_told_to_be_free) {
+TEST_F(LargeCacheTest, reports_every_address_in_a_cached_object_as_free) {
   auto* const object = static_cast<std::byte*>(allocate(most_bytes));
   EXPECT_EQ(deallocate(object + 16), LargeFree::Inside);
   EXPECT_EQ(deallocate(object), LargeFree::Freed);
@@ -151,14 +151,15 @@ TEST_F(LargeCacheTest, every_address_in_a_cached_object_is_told_to_be_free) {
 TEST_F(LargeCacheTest, trim_takes_objects_from_all_caches) {
   for (std::size_t number = 0; number < Tunables::large_caches; ++number) {
     LargeCache* const cache = &arena_->large_cache_of(number);
-    ASSERT_EQ(arena_->deallocate_large(arena_->allocate_large(1, 16, cache).address, cache), LargeFree::Freed);
+    ASSERT_EQ(arena_->deallocate_large(arena_->allocate_large(1, 16, cache).address, cache),
+              LargeFree::Freed);
   }
   EXPECT_EQ(arena_->trim(), Tunables::large_caches * chunk_bytes);
   EXPECT_EQ(arena_->statistics().dirty_bytes, 0u);
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(LargeCacheTest, objects_that_nobody_wants_go_back_in_time) {
+TEST_F(LargeCacheTest, unused_objects_go_back_after_the_decay_time) {
   ASSERT_EQ(deallocate(allocate(1)), LargeFree::Freed);
   for (int look = 0; look < 4; ++look) {
     os_.advance_clock(tunables.decay_milliseconds);
@@ -168,7 +169,7 @@ TEST_F(LargeCacheTest, objects_that_nobody_wants_go_back_in_time) {
   EXPECT_EQ(arena_->statistics().dirty_bytes, 0u);
 }
 
-TEST_F(LargeCacheTest, nothing_is_kept_where_memory_decays_at_once) {
+TEST_F(LargeCacheTest, caches_nothing_if_memory_decays_at_once) {
   tunables.decay_milliseconds = 0;
   ASSERT_EQ(deallocate(allocate(1)), LargeFree::Freed);
   tunables = Tunables{};
@@ -176,7 +177,7 @@ TEST_F(LargeCacheTest, nothing_is_kept_where_memory_decays_at_once) {
   EXPECT_EQ(arena_->statistics().dirty_bytes, 0u);
 }
 
-TEST_F(LargeCacheTest, objects_are_handed_out_to_others_before_memory_is_exhausted) {
+TEST_F(LargeCacheTest, cached_objects_serve_other_requests_before_memory_is_exhausted) {
   void* const object = allocate(most_bytes);
   std::vector<void*> others;
   os_.fail_every(test::OsCall::MapAt);
@@ -189,7 +190,8 @@ TEST_F(LargeCacheTest, objects_are_handed_out_to_others_before_memory_is_exhaust
   EXPECT_FALSE(arena_->allocate(1));
 }
 
-TEST_F(LargeCacheTest, objects_are_handed_out_to_others_before_bounded_address_space_is_used_up) {
+TEST_F(LargeCacheTest,
+       cached_objects_serve_other_requests_before_bounded_address_space_is_used_up) {
   os_.limit_address_space(std::size_t{1} << 30);
   void* const object = allocate(most_bytes);
   ASSERT_EQ(deallocate(object), LargeFree::Freed);

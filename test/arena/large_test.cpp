@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Large objects, in runs of chunks and in mappings of their own.
+// Tests of large objects, both in runs of chunks and in mappings of their own.
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -47,10 +47,10 @@ TEST_F(LargeTest, sizes_around_the_threshold_are_served) {
   }
 }
 
-TEST_F(LargeTest, the_threshold_is_what_the_tunable_says_but_not_much_in_bounded_address_space) {
+TEST_F(LargeTest, the_tunable_sets_the_threshold_up_to_a_maximum_in_bounded_address_space) {
   for (const bool is_bounded : {false, true}) {
     os_.limit_address_space(is_bounded ? 16 * gibibyte : os::unlimited);
-    // The arena looks for a bound when its window grows.
+    // The arena reads the bound when its window grows.
     ASSERT_TRUE(arena_->allocate(4096));
     for (const std::size_t wanted : {chunk_bytes, mebibyte, 4 * mebibyte, 64 * mebibyte}) {
       tunables.direct_threshold_bytes = wanted;
@@ -91,7 +91,7 @@ TEST_F(LargeTest, impossible_requests_are_refused_and_change_nothing) {
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(LargeTest, wrong_frees_are_told_apart_and_harmless) {
+TEST_F(LargeTest, wrong_frees_are_reported_by_kind_and_change_nothing) {
   std::byte* const run = allocate(mebibyte);
   std::byte* const direct = allocate(threshold);
   const Extent page = arena_->allocate(2);
@@ -118,7 +118,7 @@ TEST_F(LargeTest, wrong_frees_are_told_apart_and_harmless) {
 
 TEST_F(LargeTest, an_address_that_is_mapped_anew_is_no_longer_called_free) {
   std::byte* const before = allocate(threshold);
-  // What cannot be unmapped is used for the next object.
+  // The next object uses memory that could not be unmapped.
   os_.fail_every(test::OsCall::Unmap);
   EXPECT_EQ(arena_->deallocate_large(before), LargeFree::Freed);
   EXPECT_EQ(arena_->classify(before), LargeFree::AlreadyFree);
@@ -129,7 +129,7 @@ TEST_F(LargeTest, an_address_that_is_mapped_anew_is_no_longer_called_free) {
   EXPECT_EQ(arena_->classify(after), LargeFree::AlreadyFree);
 }
 
-TEST_F(LargeTest, freeing_twice_is_told) {
+TEST_F(LargeTest, reports_a_second_free) {
   std::byte* const run = allocate(mebibyte);
   std::byte* const direct = allocate(threshold);
   EXPECT_EQ(arena_->deallocate_large(run), LargeFree::Freed);
@@ -141,7 +141,7 @@ TEST_F(LargeTest, freeing_twice_is_told) {
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(LargeTest, tail_of_an_object_that_was_a_page_before_is_not_taken_for_one) {
+TEST_F(LargeTest, the_tail_of_an_object_on_a_former_page_is_no_page) {
   const Extent page = arena_->allocate(16);
   Chunk* const records = arena_->chunk_of(page.address);
   for (int chunk = 0; chunk < 16; ++chunk) {
@@ -172,7 +172,7 @@ TEST_F(LargeTest, runs_grow_and_shrink_in_place_where_neighbours_are_free) {
   EXPECT_EQ(arena_->statistics().large.bytes, mebibyte / 2);
 }
 
-TEST_F(LargeTest, runs_do_not_grow_over_what_is_in_use) {
+TEST_F(LargeTest, runs_do_not_grow_over_chunks_in_use) {
   std::byte* const object = allocate(mebibyte);
   std::byte* const next = allocate(mebibyte);
   ASSERT_EQ(next, object + mebibyte);
@@ -231,7 +231,7 @@ TEST_F(LargeTest, mappings_stand_in_where_growth_is_refused) {
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(LargeTest, errno_is_left_alone) {
+TEST_F(LargeTest, keeps_errno) {
   errno = 12345;
   EXPECT_EQ(allocate(~std::size_t{0} / 4), nullptr);
   std::byte* const object = allocate(threshold);

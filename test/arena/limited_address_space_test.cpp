@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// RLIMIT_AS for real: each test runs in a child process whose address space is bounded a little
-// above what it has mapped already.
+// Tests with a real RLIMIT_AS. Each test runs in a child process, whose bound lies a little above
+// its present mappings.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -29,20 +29,20 @@ std::size_t mapped_bytes() {
   return os_pages * os::linux_interface.os_page_bytes();
 }
 
-/// Runs `work` with room for `bytes` more; what it returns, 0 for success.
+/// Runs `work` with room for `bytes` more. Returns its result, 0 for success.
 template <class Work>
 int in_bounded_child(std::size_t bytes, Work work) {
   return test::status_of_child([&] {
     const std::size_t bound = mapped_bytes() + bytes;
     const rlimit limit{bound, bound};
     setrlimit(RLIMIT_AS, &limit);
-    // Not on a heap that is bounded too.
+    // This memory must not come from a heap that is bounded too.
     alignas(Arena) static std::byte place[sizeof(Arena)];
     return work(*new (place) Arena);
   });
 }
 
-TEST(LimitedAddressSpace, most_of_what_there_is_can_be_used) {
+TEST(LimitedAddressSpace, most_of_the_address_space_can_be_used) {
   EXPECT_EQ(in_bounded_child(400 * mebibyte,
                              [](Arena& arena) {
                                std::size_t chunks = 0;
@@ -56,7 +56,7 @@ TEST(LimitedAddressSpace, most_of_what_there_is_can_be_used) {
             0);
 }
 
-TEST(LimitedAddressSpace, others_can_map_what_the_arena_does_not_use) {
+TEST(LimitedAddressSpace, others_can_map_space_that_the_arena_does_not_use) {
   EXPECT_EQ(in_bounded_child(400 * mebibyte,
                              [](Arena& arena) {
                                if (!arena.allocate(1)) {
@@ -84,14 +84,14 @@ TEST(LimitedAddressSpace, large_objects_are_served_and_given_back) {
             0);
 }
 
-TEST(LimitedAddressSpace, what_large_objects_took_serves_a_larger_one_afterwards) {
+TEST(LimitedAddressSpace, space_of_large_objects_serves_a_larger_one_afterwards) {
   EXPECT_EQ(in_bounded_child(400 * mebibyte,
                              [](Arena& arena) {
                                static void* objects[1000];
                                std::size_t count = 0;
                                while (const Extent object = arena.allocate_large(mebibyte, 16)) {
                                  objects[count++] = object.address;
-                                 // Pages in between, which stay.
+                                 // These pages stay in between.
                                  arena.allocate(1);
                                }
                                for (std::size_t object = 0; object < count; ++object) {
@@ -122,7 +122,7 @@ TEST(LimitedAddressSpace, exhaustion_is_null_and_passes_when_memory_is_freed) {
             0);
 }
 
-TEST(LimitedAddressSpace, nothing_at_all_is_null_too) {
+TEST(LimitedAddressSpace, no_space_at_all_is_null_too) {
   EXPECT_EQ(in_bounded_child(0,
                              [](Arena& arena) {
                                const bool refused = !arena.allocate(1) &&

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// How freed memory goes back to the operating system.
+// Tests of how freed memory goes back to the operating system.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
-/// Bytes of a range that are in memory.
+/// The number of resident bytes of a range.
 std::size_t resident_bytes(void* start, std::size_t bytes) {
   const std::size_t os_page_bytes = os::linux_interface.os_page_bytes();
   std::vector<unsigned char> os_pages(bytes / os_page_bytes);
@@ -54,7 +54,7 @@ TEST_F(PurgeTest, trim_gives_memory_back) {
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(PurgeTest, memory_handed_out_again_after_a_purge_is_zero_and_called_so) {
+TEST_F(PurgeTest, memory_reused_after_a_purge_is_zero_and_reported_zero) {
   void* const run = allocate_written(64);
   arena_->deallocate(run, 64);
   arena_->trim();
@@ -73,13 +73,13 @@ TEST_F(PurgeTest, freed_memory_stays_for_reuse_until_it_has_decayed) {
   arena_->decay();
   EXPECT_EQ(dirty(), 4 * chunk_bytes);
   os_.advance_clock(1);
-  // Any operation looks at the clock.
+  // Any operation reads the clock.
   arena_->deallocate(other, 1);
   EXPECT_EQ(dirty(), chunk_bytes);
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(PurgeTest, the_decay_time_is_what_the_tunable_says) {
+TEST_F(PurgeTest, the_tunable_sets_the_decay_time) {
   for (const std::uint32_t milliseconds : {0u, 20u, 1000u}) {
     tunables.decay_milliseconds = milliseconds;
     void* const run = allocate_written(4);
@@ -138,14 +138,14 @@ TEST_F(PurgeTest, more_than_the_dirty_limit_goes_at_once) {
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(PurgeTest, little_is_kept_when_everything_is_freed) {
+TEST_F(PurgeTest, little_memory_stays_when_everything_is_freed) {
   void* const run = allocate_written(512);
   arena_->deallocate(run, 512);
   EXPECT_LE(dirty(), 2 * mebibyte) << "1 MiB and a thirty-second of 32 MiB";
   EXPECT_LE(resident_bytes(run, 512 * chunk_bytes), 2 * mebibyte);
 }
 
-TEST_F(PurgeTest, what_is_wanted_again_soon_is_kept_the_next_times) {
+TEST_F(PurgeTest, memory_refaulted_soon_stays_the_next_times) {
   for (int round = 0; round < 100; ++round) {
     std::vector<void*> runs;
     for (int count = 0; count < 48; ++count) {
@@ -170,14 +170,14 @@ TEST_F(PurgeTest, objects_that_grow_in_place_are_refaulted_too) {
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(PurgeTest, what_replaces_as_much_at_the_peak_is_not_faulted_in_again) {
+TEST_F(PurgeTest, memory_replaced_at_the_peak_is_not_faulted_in_again) {
   std::vector<void*> runs;
   for (int count = 0; count < 64; ++count) {
     runs.push_back(arena_->allocate(16).address);
   }
   std::size_t purged_at_first = 0;
   for (std::size_t step = 0; step < 400; ++step) {
-    // Half of all is freed, then allocated anew.
+    // Frees half of all runs, then allocates them again.
     for (std::size_t run = step % 2; run < runs.size(); run += 2) {
       arena_->deallocate(runs[run], 16);
     }
@@ -193,7 +193,7 @@ TEST_F(PurgeTest, what_replaces_as_much_at_the_peak_is_not_faulted_in_again) {
 }
 
 TEST_F(PurgeTest, one_operation_purges_a_bounded_amount_of_what_has_decayed) {
-  // Enough in use that half of it may be dirty.
+  // Uses enough that half of it may be dirty.
   const Extent rest = arena_->allocate(16384);
   ASSERT_TRUE(rest);
   const Extent run = arena_->allocate(1024);
@@ -210,7 +210,7 @@ TEST_F(PurgeTest, one_operation_purges_a_bounded_amount_of_what_has_decayed) {
   }
 }
 
-TEST_F(PurgeTest, nobody_purges_for_ever_while_others_go_on_freeing) {
+TEST_F(PurgeTest, a_purge_ends_while_others_go_on_freeing) {
   std::vector<void*> runs;
   for (int count = 0; count < 200; ++count) {
     runs.push_back(arena_->allocate(256).address);
@@ -222,7 +222,7 @@ TEST_F(PurgeTest, nobody_purges_for_ever_while_others_go_on_freeing) {
       arena_->deallocate(run, 256);
     }
   };
-  // Until half of what is in use is dirty, nothing is purged.
+  // The arena purges nothing until half of the memory in use is dirty.
   while (arena_->statistics().purged_bytes == 0) {
     free_one();
   }
@@ -238,7 +238,7 @@ TEST_F(PurgeTest, nobody_purges_for_ever_while_others_go_on_freeing) {
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(PurgeTest, what_is_freed_while_everything_is_purged_is_looked_at_afterwards) {
+TEST_F(PurgeTest, memory_freed_during_a_purge_of_everything_is_examined_afterwards) {
   std::vector<void*> runs;
   for (int count = 0; count < 20; ++count) {
     runs.push_back(arena_->allocate(256).address);
@@ -257,7 +257,7 @@ TEST_F(PurgeTest, what_is_freed_while_everything_is_purged_is_looked_at_afterwar
   EXPECT_TRUE(arena_->validate());
 }
 
-TEST_F(PurgeTest, what_cannot_be_purged_stays_dirty_and_is_tried_again) {
+TEST_F(PurgeTest, memory_that_cannot_be_purged_stays_dirty_and_is_retried) {
   void* const run = allocate_written(8);
   void* const separator = allocate_written(1);
   void* const other = allocate_written(4);
@@ -280,7 +280,7 @@ TEST_F(PurgeTest, what_cannot_be_purged_stays_dirty_and_is_tried_again) {
   arena_->deallocate(separator, 1);
 }
 
-TEST_F(PurgeTest, locked_memory_is_kept_and_harmless) {
+TEST_F(PurgeTest, locked_memory_stays_and_does_no_harm) {
   void* const run = allocate_written(2);
   if (mlock(run, 2 * chunk_bytes) != 0 || os::linux_interface.purge(run, chunk_bytes)) {
     GTEST_SKIP() << "memory cannot be locked here, or a sanitizer ignores it";

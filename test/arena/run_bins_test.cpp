@@ -10,7 +10,7 @@ namespace {
 
 constexpr RunRequest for_chunks(std::uint32_t chunks) { return {chunks, 1, 0}; }
 
-/// Bins over tags that the test writes.
+/// Bins over tags that the test writes itself.
 struct Fixture {
   explicit Fixture(std::size_t chunks) : tags(chunks) {}
   void add(std::uint32_t run, std::uint32_t chunks) {
@@ -54,7 +54,7 @@ TEST(RunBins, lengths_in_one_bin_differ_by_an_eighth_at_most) {
   }
 }
 
-TEST(RunBins, visits_a_bounded_number_of_the_longest_runs) {
+TEST(RunBins, visit_longest_shows_a_bounded_number_of_runs) {
   Fixture fixture(10000);
   const auto visited = [&] {
     std::vector<std::uint32_t> runs;
@@ -96,7 +96,7 @@ TEST(RunBins, prefers_the_lowest_address_among_equals) {
   EXPECT_EQ(fixture.find(for_chunks(4)).run, 100u);
 }
 
-TEST(RunBins, emptied_bins_are_passed_over) {
+TEST(RunBins, skips_emptied_bins) {
   Fixture fixture(1000);
   fixture.add(0, 4);
   fixture.add(100, 4);
@@ -123,7 +123,8 @@ TEST(RunBins, aligned_requests_are_placed_by_absolute_address) {
 
 TEST(RunBins, exhaustive_search_finds_what_a_bounded_one_gives_up_on) {
   Fixture fixture(4000);
-  // All in the bin of 32 to 35 chunks; the one that fits was put in first, so it is looked at last.
+  // All runs lie in the bin of 32 to 35 chunks. The one that fits came first, so the search reads
+  // it last.
   fixture.add(0, 35);
   for (std::uint32_t run = 1; run < 30; ++run) {
     fixture.add(run * 100, 32);

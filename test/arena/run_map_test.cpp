@@ -35,7 +35,7 @@ class RunMapTest : public testing::Test {
   RunMap map_;
 };
 
-TEST_F(RunMapTest, an_empty_one_has_nothing_and_is_valid) {
+TEST_F(RunMapTest, an_empty_map_has_no_run_and_is_valid) {
   EXPECT_EQ(map_.end(), 0u);
   EXPECT_FALSE(map_.find(for_chunks(1), SearchEffort::Exhaustive));
   EXPECT_TRUE(map_.validate());
@@ -117,7 +117,7 @@ TEST_F(RunMapTest, a_dirty_run_that_is_too_short_is_used_with_its_clean_neighbou
   EXPECT_TRUE(map_.validate());
 }
 
-TEST_F(RunMapTest, of_dirty_runs_with_clean_neighbours_the_one_that_serves_more_is_used) {
+TEST_F(RunMapTest, uses_the_dirty_run_that_covers_more_of_the_request) {
   map_.append(40, RunState::Clean);
   const std::uint32_t runs[] = {take(2), take(6), take(1), take(8), take(6)};
   for (const std::uint32_t run : {runs[0], runs[4]}) {
@@ -153,7 +153,7 @@ TEST_F(RunMapTest, dirty_runs_are_purged_oldest_first) {
   EXPECT_TRUE(map_.validate());
 }
 
-TEST_F(RunMapTest, a_rest_keeps_the_age_of_the_whole) {
+TEST_F(RunMapTest, the_rest_of_a_run_keeps_the_age_of_the_run) {
   map_.append(20, RunState::Clean);
   const std::uint32_t old_run = take(8);
   take(1);
@@ -161,7 +161,7 @@ TEST_F(RunMapTest, a_rest_keeps_the_age_of_the_whole) {
   take(1);
   map_.release(old_run, 10);
   map_.release(young_run, 20);
-  // 5 of the 8 dirty chunks: what remains is still the oldest.
+  // Takes 5 of the 8 dirty chunks: the rest is still the oldest.
   const std::uint32_t taken = take(5);
   EXPECT_EQ(taken, old_run);
   EXPECT_EQ(map_.oldest_dirty_run(), old_run + 5);
@@ -203,7 +203,7 @@ TEST_F(RunMapTest, a_run_can_be_purged_piece_by_piece) {
   EXPECT_EQ(map_.oldest_dirty_run(), no_chunk);
 }
 
-TEST_F(RunMapTest, what_is_being_purged_is_neither_used_nor_merged) {
+TEST_F(RunMapTest, runs_under_purge_are_neither_used_nor_merged) {
   map_.append(12, RunState::Clean);
   const std::uint32_t runs[] = {take(4), take(4), take(4)};
   map_.release(runs[1], 5);
@@ -222,7 +222,7 @@ TEST_F(RunMapTest, what_is_being_purged_is_neither_used_nor_merged) {
   EXPECT_TRUE(map_.extend(left, 12));
 }
 
-TEST_F(RunMapTest, a_refused_purge_makes_the_whole_the_youngest) {
+TEST_F(RunMapTest, a_refused_purge_makes_the_whole_run_the_youngest) {
   map_.append(20, RunState::Clean);
   const std::uint32_t run = take(8);
   take(1);
@@ -252,7 +252,7 @@ TEST_F(RunMapTest, extends_over_free_neighbours_of_either_kind) {
   EXPECT_EQ(map_.chunks_in(RunState::Clean), 10u);
 }
 
-TEST_F(RunMapTest, does_not_extend_over_what_is_in_use) {
+TEST_F(RunMapTest, does_not_extend_over_chunks_in_use) {
   map_.append(20, RunState::Clean);
   const std::uint32_t run = take(4);
   const std::uint32_t gap = take(2);
@@ -283,7 +283,7 @@ TEST_F(RunMapTest, tells_which_run_holds_a_chunk) {
   EXPECT_EQ(map_.state_of_run(map_.run_holding(19)), RunState::Clean);
 }
 
-/// The same operations on a plain array of chunk states.
+/// Applies the same operations to a plain array of chunk states.
 class Model {
  public:
   void append(std::uint32_t chunks, RunState state) {
@@ -305,7 +305,7 @@ class Model {
   std::uint32_t count(RunState state) const {
     return static_cast<std::uint32_t>(std::count(states_.begin(), states_.end(), state));
   }
-  /// True if some row of free chunks serves the request.
+  /// True if some row of free chunks fits the request.
   bool could_serve(const RunRequest& request) const {
     std::uint64_t run_start = 0;
     for (std::size_t chunk = 0; chunk < states_.size(); ++chunk) {
@@ -328,7 +328,7 @@ TEST_F(RunMapTest, random_operations_agree_with_a_plain_array) {
   test::Random random;
   Model model;
   std::map<std::uint32_t, std::uint32_t> live;
-  std::uint32_t stamp = ~std::uint32_t{0} - 2000;  // The stamp wraps on the way.
+  std::uint32_t stamp = ~std::uint32_t{0} - 2000;  // The stamp wraps during the test.
   const std::uint64_t phase = random.below(16);
   for (int step = 0; step < 20000; ++step) {
     stamp += random.below(3);

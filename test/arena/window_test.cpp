@@ -24,7 +24,7 @@ void expect_usable(const Window& window, std::uint32_t first, std::uint32_t chun
   }
 }
 
-TEST(Window, opens_on_first_growth_with_at_least_what_was_asked) {
+TEST(Window, opens_on_first_growth_with_at_least_the_requested_chunks) {
   test::FaultyOs os;
   Window window;
   const Growth growth = window.grow(3);
@@ -69,7 +69,7 @@ TEST(Window, growth_continues_where_it_ended) {
   }
 }
 
-TEST(Window, takes_a_smaller_space_where_a_large_one_is_not_to_be_had) {
+TEST(Window, takes_a_smaller_space_if_no_large_one_is_free) {
   for (const std::size_t largest : {20 * gibibyte, 5 * gibibyte, 2 * gibibyte}) {
     test::FaultyOs os;
     os.limit_space(largest);
@@ -154,7 +154,7 @@ TEST(Window, uses_up_bounded_address_space_to_the_last_step) {
   EXPECT_GT(std::size_t{end} * chunk_bytes, 96 * mebibyte);
 }
 
-TEST(Window, skips_what_others_have_mapped_in_its_way) {
+TEST(Window, skips_mappings_in_its_way) {
   test::FaultyOs os;
   os.limit_address_space(gibibyte);
   Window window;
@@ -183,7 +183,7 @@ TEST(Window, skips_obstacles_of_gibibytes_where_address_space_is_free) {
   ASSERT_EQ(mmap(obstacle, bytes, PROT_NONE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0),
             obstacle);
-  // The first step fits before it, if steps do not grow; the following go beyond.
+  // The first step ends before it, if steps do not grow; later steps go beyond.
   std::uint32_t first = end;
   std::byte* last = nullptr;
   for (int step = 0; step < 4; ++step) {
@@ -198,11 +198,12 @@ TEST(Window, skips_obstacles_of_gibibytes_where_address_space_is_free) {
   munmap(obstacle, bytes);
 }
 
-TEST(Window, ends_before_what_others_have_mapped_behind_its_records_for_as_long_as_it_is_there) {
+TEST(Window, ends_before_a_mapping_behind_its_records_until_that_is_gone) {
   test::FaultyOs os;
   Window window;
   std::uint32_t end = window.grow(1).added;
-  const std::size_t offset = align_up(end * sizeof(Chunk), os.os_page_bytes()) + 16 * os.os_page_bytes();
+  const std::size_t offset =
+      align_up(end * sizeof(Chunk), os.os_page_bytes()) + 16 * os.os_page_bytes();
   void* const obstacle = reinterpret_cast<std::byte*>(window.records()) + offset;
   ASSERT_EQ(
       mmap(obstacle, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
@@ -244,7 +245,7 @@ TEST(Window, goes_elsewhere_if_its_first_place_is_taken) {
     ASSERT_TRUE(window.grow(1));
     first_place = window.data();
   }
-  // More than the widest gap that is skipped.
+  // Wider than the widest gap that the window skips.
   const std::size_t bytes = gibibyte;
   ASSERT_EQ(mmap(first_place, bytes, PROT_NONE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0),

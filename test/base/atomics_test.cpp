@@ -26,7 +26,7 @@ TYPED_TEST(AtomicsTest, a_cell_starts_with_zero_or_with_what_it_is_given) {
   EXPECT_EQ(seven.load(Order::acquire), 7u);
 }
 
-TYPED_TEST(AtomicsTest, what_is_stored_is_loaded) {
+TYPED_TEST(AtomicsTest, a_load_returns_the_stored_value) {
   typename TypeParam::template Cell<std::uintptr_t> cell;
   cell.store(~std::uintptr_t{0}, Order::release);
   EXPECT_EQ(cell.load(Order::acquire), ~std::uintptr_t{0});
@@ -62,7 +62,7 @@ TYPED_TEST(AtomicsTest, compare_exchange_writes_only_over_the_expected_value) {
   EXPECT_EQ(cell.load(Order::relaxed), &second);
 }
 
-TEST(HardwareAtomics, updates_from_several_threads_are_all_kept) {
+TEST(HardwareAtomics, no_update_by_several_threads_is_lost) {
   constexpr std::uint32_t per_thread = 20'000;
   constexpr std::uint32_t thread_count = 3;
   HardwareAtomics::Cell<std::uint32_t> sum;
@@ -83,7 +83,7 @@ TEST(HardwareAtomics, updates_from_several_threads_are_all_kept) {
   EXPECT_EQ(bits.load(Order::relaxed), std::uintptr_t{0xFFFFFF});
 }
 
-TEST(HardwareAtomics, a_release_publishes_what_was_written_before) {
+TEST(HardwareAtomics, a_release_publishes_earlier_writes) {
   constexpr std::size_t rounds = 2'000;
   std::size_t plain = 0;
   HardwareAtomics::Cell<std::size_t> turn;
@@ -106,7 +106,7 @@ TEST(HardwareAtomics, a_release_publishes_what_was_written_before) {
   writer.join();
 }
 
-TEST(HardwareAtomics, cells_are_as_small_as_what_they_hold) {
+TEST(HardwareAtomics, cells_are_as_small_as_their_values) {
   static_assert(sizeof(HardwareAtomics::Cell<std::uint32_t>) == 4);
   static_assert(sizeof(HardwareAtomics::Cell<void*>) == sizeof(void*));
   static_assert(sizeof(SingleCpuAtomics::Cell<std::uint32_t>) == 4);

@@ -93,7 +93,7 @@ TEST(Bits, highest_bit_agrees_with_the_standard_library_in_both_forms) {
   });
 }
 
-TEST(Bits, powers_of_two_are_told_from_all_else) {
+TEST(Bits, recognises_powers_of_two) {
   EXPECT_FALSE(is_power_of_two(0));
   for (std::uint32_t bit = 0; bit < word_bits; ++bit) {
     const std::size_t power = std::size_t{1} << bit;

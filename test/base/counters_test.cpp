@@ -83,7 +83,7 @@ TEST(Counters, of_several_owners_add_up_but_for_constants) {
   EXPECT_EQ(text(sum), "current 22, peak 33, constant 64, total 11, ");
 }
 
-TEST(Counters, count_totals_alone_from_a_later_start) {
+TEST(Counters, count_only_totals_from_a_later_start) {
   Things now = things(10, 20, 30, 64);
   subtract_start(now, things(4, 5, 6, 64));
   EXPECT_EQ(text(now), "current 20, peak 30, constant 64, total 6, ");

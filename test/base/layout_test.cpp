@@ -35,7 +35,7 @@ TEST(Layout, keeps_the_size_and_alignment_it_was_made_of) {
   EXPECT_NE(*layout, *Layout::from_size_align(100, 16));
 }
 
-TEST(Layout, one_without_arguments_is_of_no_bytes) {
+TEST(Layout, the_default_has_no_bytes) {
   EXPECT_EQ(Layout().size(), 0u);
   EXPECT_EQ(Layout().align(), 1u);
 }

@@ -30,7 +30,7 @@ TEST(Misuse, each_kind_has_words_of_its_own) {
   EXPECT_EQ(words.count(""), 0u);
 }
 
-TEST(Misuse, the_hook_hears_every_detail) {
+TEST(Misuse, the_hook_receives_every_detail) {
   test::MisuseRecorder recorder;
   const int block = 0;
   for (const MisuseKind kind : kinds) {

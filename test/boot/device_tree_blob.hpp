@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Makes flattened device trees by hand, token by token, well-formed or not.
+// Makes flattened device trees token by token, well-formed or not.
 #pragma once
 
 #include <sys/mman.h>
@@ -66,12 +66,12 @@ class BlobBuilder {
     return *this;
   }
 
-  /// The blob, with the token END.
+  /// The blob, with a final END token.
   Bytes finish() {
     token(9);
     return assemble();
   }
-  /// The blob as it is.
+  /// The blob without any addition.
   Bytes assemble() const {
     constexpr std::size_t header_bytes = 40;
     Bytes reservations = reservations_;
@@ -110,7 +110,7 @@ class BlobBuilder {
   Bytes structure_, strings_, reservations_;
 };
 
-/// A copy of bytes that end where unmapped memory begins: who reads further crashes.
+/// Copies bytes to the end of mapped memory, so that a read beyond them crashes.
 class GuardedCopy {
  public:
   explicit GuardedCopy(const Bytes& bytes)

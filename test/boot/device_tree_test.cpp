@@ -20,7 +20,7 @@ using Cells = std::vector<std::uint32_t>;
 
 std::string string_of(Text text) { return {text.begin(), text.end()}; }
 
-/// What the kernel asks of a tree.
+/// The answers of a tree to the kernel's questions.
 struct Answers {
   std::vector<Region> memory, reserved;
   std::vector<std::uint64_t> cpus;
@@ -38,7 +38,7 @@ Answers ask(const DeviceTree& tree) {
   return answers;
 }
 
-/// What open() says of a blob, in memory that ends with it; and the answers.
+/// Opens a blob whose last byte is followed by unmapped memory, and returns the answers.
 std::string open(const Bytes& blob, Answers* answers = nullptr) {
   const GuardedCopy copy(blob);
   DeviceTree tree;
@@ -56,7 +56,7 @@ Answers answers_of(const Bytes& blob) {
   return answers;
 }
 
-/// A machine with all that the kernel asks for.
+/// A machine with every node that the kernel asks for.
 Bytes whole_machine() {
   return BlobBuilder()
       .reserve(0x4000'0000, 0x1000)
@@ -99,7 +99,7 @@ Bytes whole_machine() {
       .finish();
 }
 
-TEST(DeviceTree, tells_what_the_kernel_asks) {
+TEST(DeviceTree, answers_every_question_of_the_kernel) {
   const Answers answers = answers_of(whole_machine());
   EXPECT_EQ(answers.memory,
             (std::vector<Region>{{0x4000'0000, 0x1000'0000}, {0x1'0000'0000, 0x2'0000'0000}}));
@@ -110,7 +110,7 @@ TEST(DeviceTree, tells_what_the_kernel_asks) {
   EXPECT_EQ(answers.frequency, 10'000'000u);
 }
 
-TEST(DeviceTree, a_tree_without_any_of_it_gives_nothing) {
+TEST(DeviceTree, an_empty_tree_answers_nothing) {
   const Answers answers = answers_of(BlobBuilder().begin("").end().finish());
   EXPECT_TRUE(answers.memory.empty() && answers.reserved.empty() && answers.cpus.empty());
   EXPECT_EQ(answers.bootargs, "");
@@ -153,7 +153,7 @@ TEST(DeviceTree, numbers_of_more_than_64_bits_are_ignored) {
   EXPECT_TRUE(answers.memory.empty());
 }
 
-TEST(DeviceTree, what_is_disabled_is_left_out) {
+TEST(DeviceTree, leaves_disabled_nodes_out) {
   const Answers answers = answers_of(BlobBuilder()
                                          .begin("")
                                          .property("#size-cells", Cells{2})
@@ -206,7 +206,7 @@ TEST(DeviceTree, nops_may_be_anywhere) {
   EXPECT_EQ(answers.memory, (std::vector<Region>{{0x1000, 0x2000}}));
 }
 
-TEST(DeviceTree, what_is_no_tree_is_told) {
+TEST(DeviceTree, reports_bytes_that_are_no_tree) {
   const Bytes good = whole_machine();
   EXPECT_EQ(open({}), "there is no device tree");
   EXPECT_EQ(open(Bytes(good.begin(), good.begin() + 39)), "there is no device tree");
@@ -224,7 +224,7 @@ TEST(DeviceTree, what_is_no_tree_is_told) {
   EXPECT_EQ(open(blob), "it is longer than there is room");
 }
 
-TEST(DeviceTree, malformed_structures_are_told) {
+TEST(DeviceTree, reports_malformed_structures) {
   EXPECT_EQ(open(BlobBuilder().finish()), "there is no node");
   EXPECT_EQ(open(BlobBuilder().begin("").finish()), "a node does not end");
   EXPECT_EQ(open(BlobBuilder().begin("").end().end().finish()), "a node ends that has not begun");
@@ -247,7 +247,7 @@ TEST(DeviceTree, a_tree_that_did_not_open_is_empty) {
   EXPECT_TRUE(ask(tree).memory.empty());
 }
 
-TEST(DeviceTree, no_truncation_is_taken_for_a_tree) {
+TEST(DeviceTree, refuses_every_truncated_tree) {
   const Bytes good = whole_machine();
   for (std::size_t length = 0; length < good.size(); ++length) {
     Bytes blob(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(length));
@@ -259,8 +259,8 @@ TEST(DeviceTree, no_truncation_is_taken_for_a_tree) {
   }
 }
 
-// Whatever a blob says, nothing outside of it is read, and every question has an end. Outside of it
-// is unmapped memory.
+// For any blob, the tree reads only bytes of it, and every question ends. The bytes after the blob
+// are unmapped.
 TEST(DeviceTree, one_wrong_byte_never_leads_outside) {
   const Bytes good = whole_machine();
   std::size_t refused = 0;
@@ -282,7 +282,7 @@ TEST(DeviceTree, random_bytes_never_lead_outside) {
     Bytes blob = good;
     const std::size_t changes = random.between(1, 8);
     for (std::size_t change = 0; change < changes; ++change) {
-      // Mostly small numbers, which lead somewhere.
+      // Mostly small numbers, which are often valid offsets.
       const auto word = static_cast<std::uint32_t>(random.next() >> random.between(32, 63));
       test::overwrite(blob, random.below(blob.size() / 4) * 4, word);
     }

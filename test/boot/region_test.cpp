@@ -28,7 +28,7 @@ TEST(RegionList, is_in_ascending_order) {
   EXPECT_EQ(list.bytes(), 30u);
 }
 
-TEST(RegionList, nothing_is_in_it_twice) {
+TEST(RegionList, holds_no_byte_twice) {
   RegionList<8> list;
   EXPECT_TRUE(list.add({100, 10}));
   EXPECT_TRUE(list.add({120, 10}));
@@ -36,7 +36,7 @@ TEST(RegionList, nothing_is_in_it_twice) {
   EXPECT_EQ(all(list), (std::vector<Region>{{90, 10}, {100, 10}, {110, 10}, {120, 10}, {130, 20}}));
 }
 
-TEST(RegionList, what_is_taken_from_the_middle_leaves_both_sides) {
+TEST(RegionList, removal_from_the_middle_leaves_both_sides) {
   RegionList<2> list;
   EXPECT_TRUE(list.add({100, 100}));
   EXPECT_TRUE(list.remove({150, 10}));
@@ -52,7 +52,7 @@ TEST(RegionList, a_region_beyond_the_last_address_is_refused) {
   EXPECT_EQ(list.count(), 0u);
 }
 
-TEST(RegionList, a_full_list_tells) {
+TEST(RegionList, a_full_list_refuses_another_region) {
   RegionList<2> list;
   EXPECT_TRUE(list.add({100, 1}));
   EXPECT_TRUE(list.add({300, 1}));
@@ -60,7 +60,7 @@ TEST(RegionList, a_full_list_tells) {
   EXPECT_EQ(all(list), (std::vector<Region>{{100, 1}, {300, 1}}));
 }
 
-TEST(RegionList, whole_pages_are_kept) {
+TEST(RegionList, reduces_regions_to_whole_pages) {
   RegionList<8> list;
   EXPECT_TRUE(list.add({10, 90}));   // to 100
   EXPECT_TRUE(list.add({101, 18}));  // inside of a page
@@ -72,8 +72,8 @@ TEST(RegionList, whole_pages_are_kept) {
   EXPECT_EQ(all(list), (std::vector<Region>{{32, 64}, {192, 32}}));
 }
 
-// Against a map of single bytes.
-TEST(RegionList, holds_what_was_added_and_not_removed) {
+// Compares the list with a map of single bytes.
+TEST(RegionList, holds_every_added_byte_that_was_not_removed) {
   slabmalloc::test::Random random;
   for (int round = 0; round < 200; ++round) {
     RegionList<128> list;

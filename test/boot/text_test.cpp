@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Texts, what is printed, and what the command line says.
+// Tests of text, printing, and the command line.
 #include "kernel/text.hpp"
 
 #include <gtest/gtest.h>
@@ -81,7 +81,7 @@ TEST(CommandLine, gives_values_by_name) {
   EXPECT_TRUE(line.value("absent", "default") == "default");
 }
 
-TEST(CommandLine, a_line_that_is_too_long_is_cut_and_told) {
+TEST(CommandLine, a_line_that_is_too_long_is_cut_and_reported) {
   const std::string text(2000, 'a');
   CommandLine line;
   EXPECT_FALSE(line.set({text.data(), text.size()}));

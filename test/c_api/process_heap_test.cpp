@@ -41,7 +41,7 @@ TEST_F(CProcessHeap, blocks_are_aligned_distinct_and_usable_for_every_size_and_a
   EXPECT_TRUE(heard.empty());
 }
 
-TEST_F(CProcessHeap, refuses_what_is_no_alignment_and_what_is_too_large) {
+TEST_F(CProcessHeap, refuses_invalid_alignments_and_excessive_sizes) {
   EXPECT_EQ(slabmalloc_allocate(16, 0), nullptr);
   EXPECT_EQ(slabmalloc_allocate(16, 24), nullptr);
   EXPECT_EQ(slabmalloc_allocate_zeroed(16, 3), nullptr);
@@ -64,7 +64,8 @@ TEST_F(CProcessHeap, zeroed_blocks_are_zero_after_their_memory_was_dirty) {
 }
 
 TEST_F(CProcessHeap, reallocation_keeps_contents_and_alignment) {
-  for (std::size_t alignment : {std::size_t{8}, std::size_t{64}, std::size_t{4096}, std::size_t{1} << 20}) {
+  for (std::size_t alignment :
+       {std::size_t{8}, std::size_t{64}, std::size_t{4096}, std::size_t{1} << 20}) {
     std::size_t bytes = 10;
     auto* block = static_cast<unsigned char*>(slabmalloc_reallocate(nullptr, 0, bytes, alignment));
     ASSERT_NE(block, nullptr);

@@ -11,7 +11,7 @@
 
 namespace {
 
-/// A pager over the C library that counts, and refuses when told to.
+/// A pager over the C library that counts its frames, and refuses on demand.
 struct CountingPager {
   std::size_t bytes = 0;
   bool refuses = false;
@@ -102,7 +102,7 @@ TEST(CZone, exhaustion_is_null_and_passes) {
   slabmalloc_zone_destroy(zone);
 }
 
-TEST(CZone, takes_in_what_other_threads_freed) {
+TEST(CZone, drains_frees_by_other_threads) {
   CountingPager pager;
   const slabmalloc_pager functions = pager.functions(false);
   slabmalloc_zone* zone = slabmalloc_zone_create(&functions);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The size classes of the configurations that the core and the kernel services offer.
+// Golden tests of the size classes of the core's and the kernel services' configurations.
 #include <gtest/gtest.h>
 
 #include "slabmalloc/kernel/kernel_config.hpp"

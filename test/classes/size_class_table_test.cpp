@@ -94,7 +94,7 @@ TYPED_TEST(SizeClassTableTest, alignments_above_the_largest_have_no_class) {
   }
 }
 
-/// The largest share of a slot that is not asked for, in per mille, over sizes above `above`.
+/// The largest unused share of a slot, in per mille, over sizes above `above`.
 template <class Table>
 std::size_t worst_waste_per_mille(std::size_t above) {
   std::size_t worst = 0;

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t header_bytes = sizeof(PageHeader<HardwareAtomics>);
 
-/// The geometries of `object_size` in a page with the meta-data inside, and with it elsewhere.
+/// The geometries of `object_size` in a page with its meta-data inside, and with it elsewhere.
 std::vector<SlotGeometry> geometries_of(std::size_t object_size, std::size_t page_bytes) {
   return {SlotGeometry::fit(object_size, page_bytes, header_bytes, true),
           SlotGeometry::fit(object_size, page_bytes, 0, false)};
@@ -29,7 +29,7 @@ std::vector<std::size_t> class_sizes() {
   return sizes;
 }
 
-/// What slot_at() must answer, by division.
+/// The expected result of slot_at(), by division.
 std::uint32_t expected_slot(const SlotGeometry& geometry, std::size_t offset) {
   const std::size_t slot = offset / geometry.object_size;
   return offset % geometry.object_size == 0 && slot < geometry.slots
@@ -37,7 +37,7 @@ std::uint32_t expected_slot(const SlotGeometry& geometry, std::size_t offset) {
              : SlotGeometry::no_slot;
 }
 
-/// Checks slot_at() for every offset in the page; true if all were right.
+/// Checks slot_at() for every offset in the page; true if all results were right.
 bool is_exact_for_every_offset(const SlotGeometry& geometry, std::size_t page_bytes) {
   std::uint32_t slot = 0;
   std::size_t next = 0;
@@ -56,8 +56,8 @@ bool is_exact_for_every_offset(const SlotGeometry& geometry, std::size_t page_by
   return true;
 }
 
-/// As above, for the multiples of the object's size and the offsets around them, `stride` slots
-/// apart.
+/// As above, for the multiples of the object's size and the offsets around them. It checks every
+/// `stride`-th slot.
 bool is_exact_around_slots(const SlotGeometry& geometry, std::size_t page_bytes,
                            std::size_t stride) {
   const std::size_t end = page_bytes / geometry.object_size;
@@ -136,7 +136,7 @@ TEST(SlotGeometry, offsets_beyond_the_page_are_in_no_slot) {
   }
 }
 
-/// Bytes of `slots` slots and the two bitmaps that describe them.
+/// Bytes of `slots` slots and of their two bitmaps.
 std::size_t bytes_needed(std::size_t slots, std::size_t size) {
   return slots * size + 2 * sizeof(Word) * ((slots + word_bits - 1) / word_bits);
 }
@@ -211,7 +211,7 @@ TEST(SlotGeometry, small_slots_leave_no_more_than_their_bitmaps_and_the_header) 
   }
 }
 
-TEST(SlotGeometry, what_does_not_fit_has_no_slots) {
+TEST(SlotGeometry, an_object_that_does_not_fit_has_no_slots) {
   const SlotGeometry none{};
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, 4 * kibibyte - header_bytes,
                                  4 * kibibyte, 5 * kibibyte, std::size_t{PTRDIFF_MAX}}) {

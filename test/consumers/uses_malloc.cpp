@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-//   consumer FILE     exits with 0 if malloc and operator new are those of FILE, they work, and a
-//   zone of the
-//                     program's own shares nothing with them.
+//   consumer FILE     exits with 0 if malloc and operator new are those of FILE, if they work, and
+//                     if a zone of the program's own shares nothing with them.
 #include <dlfcn.h>
 
 #include <cstdio>
@@ -30,7 +29,7 @@ static bool comes_from(const char* function, const std::filesystem::path& file) 
 
 static int misuses = 0;
 
-/// A double free in the program's zone goes to the program's handler.
+/// A double free in the program's zone calls the program's handler.
 static bool own_zone_is_separate() {
   alignas(4096) static slabmalloc::ObjectPage page;
   static constinit slabmalloc::ZoneAllocator zone;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Prints docs/STATISTICS.md: the tables of all counters.
+// Prints docs/STATISTICS.md from the tables of all counters.
 #include <cstdio>
 
 #include "malloc/report.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Every part of the core, instantiated for every kind of configuration, so that whatever a compiler
-// would want from a support library shows up as an undefined symbol of this file's object.
+// Instantiates every part of the core for every kind of configuration. If a compiler needs a
+// support library, this file's object has an undefined symbol.
 #include <cstddef>
 #include <cstdint>
 
@@ -11,7 +11,7 @@ using namespace slabmalloc;
 
 namespace {
 
-/// Page sizes of a granule and the policies that every kernel chooses: one CPU or several.
+/// Page sizes of a granule, and both policies that kernels choose: one CPU or several.
 template <std::size_t GranuleBytes, class AtomicsT>
 struct KernelConfig : CommonConfig {
   using Atomics = AtomicsT;
@@ -24,7 +24,7 @@ struct HardenedConfig : DefaultConfig {
   static constexpr bool hardened = true;
 };
 
-/// A frame table as kernels have one: a record for each frame of a fixed window of memory.
+/// A kernel's frame table: a record for each frame of a fixed window of memory.
 template <class AtomicsT>
 struct WindowTable {
   using Atomics = AtomicsT;
@@ -72,7 +72,7 @@ struct BesideConfig : CommonConfig {
   using Pages = PageKinds<PageKind<BasePage, 1024>>;
 };
 
-/// A pager is the kernel's own; here it is never called, only compiled against.
+/// A kernel writes its own pager. This file only compiles against this one and never calls it.
 struct FramePager {
   void* next = nullptr;
   void* allocate_frame(std::size_t) noexcept { return next; }
@@ -85,7 +85,7 @@ struct FrameAndRunPager : FramePager {
 
 std::size_t visited_bytes = 0;
 
-/// What zones and size-class allocators share, templates of the class included.
+/// The common part of zones and size-class allocators, including templates of the class.
 template <class Allocator, class Page>
 const char* exercise(Allocator& allocator, Layout layout, Page* page) {
   const Result<void*> object = allocator.allocate(layout);
@@ -153,7 +153,8 @@ template class slabmalloc::SCAllocator<BesidePage<WindowTable<SingleCpuAtomics>>
 template class slabmalloc::BasicZoneAllocator<DefaultConfig>;
 template class slabmalloc::BasicZoneAllocator<DefaultConfig, FramePager>;
 
-/// Keeps all of the above: called by nobody, and external. Sizes and frames are not constants here.
+/// Keeps all of the above in the object. It is external, so sizes and frames are not constants
+/// here.
 const char* exercise_everything(std::size_t size, std::size_t alignment, void* frame) {
   const Result<Layout> checked = Layout::from_size_align(size, alignment);
   if (!checked) {
@@ -173,8 +174,8 @@ const char* exercise_everything(std::size_t size, std::size_t alignment, void* f
   exercise_zone(zone_by_hand, layout, base_page.template operator()<DefaultConfig>());
   using OneCpu = KernelConfig<4 * kibibyte, SingleCpuAtomics>;
   exercise_zone(zone_of_one_cpu, layout, base_page.template operator()<OneCpu>());
-  return each
-      .template operator()<PowerOfTwoConfig, MiddlePageConfig, BasePageConfig, SmallArenaConfig,
-                           HardenedConfig, OneCpu, GranuleConfig<16 * kibibyte>, GranuleConfig<64 * kibibyte>,
-                           BesideConfig<HardwareAtomics>, BesideConfig<SingleCpuAtomics>>();
+  return each.template
+  operator()<PowerOfTwoConfig, MiddlePageConfig, BasePageConfig, SmallArenaConfig, HardenedConfig,
+             OneCpu, GranuleConfig<16 * kibibyte>, GranuleConfig<64 * kibibyte>,
+             BesideConfig<HardwareAtomics>, BesideConfig<SingleCpuAtomics>>();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The kernel services, instantiated for one CPU and for several, as everything.cpp does for the
+// Instantiates the kernel services for one CPU and for several, as everything.cpp does for the
 // core.
 #include "slabmalloc/kernel.hpp"
 
@@ -11,7 +11,7 @@ using namespace slabmalloc;
 
 namespace {
 
-/// A kernel's hooks are its own; here they are never called, only compiled against.
+/// A kernel writes its own hooks. This file only compiles against these and never calls them.
 struct Kernel {
   static constexpr std::uint32_t maximum_cpus = 4;
   using InterruptState = std::uintptr_t;
@@ -45,7 +45,7 @@ const char* exercise_frames(Frames& frames, const MemoryRegion* regions, std::si
   return frames.validate();
 }
 
-/// Has a constructor and a destructor, and wants more than its own alignment.
+/// Has a constructor and a destructor, and an alignment above the default.
 struct Thing {
   Thing() noexcept { ++Kernel::saved; }
   ~Thing() { --Kernel::saved; }
@@ -110,7 +110,7 @@ constinit CpuZones<Kernel, FrameAllocator<Kernel>, SmallArenaKernelConfig<>> zon
 
 template class slabmalloc::FrameAllocator<Kernel, 16 * kibibyte>;
 
-/// Keeps all of the above: called by nobody, and external.
+/// Keeps all of the above in the object: external, and never called.
 const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   const char* broken = exercise_frames(frames_of_many_cpus, regions, count);
   broken = broken != nullptr ? broken : exercise_frames(frames_of_one_cpu, regions, count);

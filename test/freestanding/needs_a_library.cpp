@@ -1,4 +1,4 @@
 // SPDX-License-Identifier: MIT
 //
-// Not freestanding: the check must refuse it.
+// This file is not freestanding: the check must refuse it.
 int* make_counter() { return new int(0); }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// A kernel of one CPU: nothing of this may need an atomic instruction.
+// A kernel of one CPU: no part of this may need an atomic instruction.
 #include <cstddef>
 #include <cstdint>
 
@@ -37,10 +37,11 @@ constinit Reclaimer<Kernel, Atomics> reclaimer;
 
 }  // namespace
 
-/// Keeps all of the above: called by nobody, and external.
+/// Keeps all of the above in the object: external, and never called.
 const char* run_one_cpu(const MemoryRegion* regions, std::size_t count, Layout layout) {
   set_misuse_handler([](const Misuse& misuse) noexcept { Kernel::saved += misuse.slot; });
-  if (!frames.add(regions, count) || !heap.reserve_for_interrupts(layout, 2) || !things.reserve(count)) {
+  if (!frames.add(regions, count) || !heap.reserve_for_interrupts(layout, 2) ||
+      !things.reserve(count)) {
     return "refused";
   }
   reclaimer.add(heap_entry);

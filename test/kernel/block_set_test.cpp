@@ -45,7 +45,7 @@ TEST(BlockSet, holds_each_number_alone) {
   }
 }
 
-TEST(BlockSet, is_as_a_set_of_numbers_whatever_is_done) {
+TEST(BlockSet, agrees_with_a_set_of_numbers_under_random_calls) {
   Random random;
   for (const std::size_t size : {1u, 63u, 64u, 65u, 4096u, 4097u, 300'000u}) {
     std::vector<Word> words(BlockSet::words_for(size));

@@ -72,7 +72,7 @@ TYPED_TEST(ColouredPageTest, frames_at_any_regular_distance_have_all_colours) {
   for (std::uintptr_t distance = 1; distance <= 512; distance += distance < 16 ? 1 : distance) {
     std::vector<std::size_t> frames(Page::colours, 0);
     for (std::uintptr_t number = 1; number <= frames_each * Page::colours; ++number) {
-      // Looked at and never touched: the colour is the address's alone.
+      // The test only computes addresses here: the address alone decides the colour.
       ++frames[Page::colour_of(
           reinterpret_cast<const void*>(number * distance * this->frame_bytes))];
     }
@@ -83,7 +83,7 @@ TYPED_TEST(ColouredPageTest, frames_at_any_regular_distance_have_all_colours) {
   }
 }
 
-TYPED_TEST(ColouredPageTest, objects_lie_where_the_slots_are_and_misuse_is_told_exactly) {
+TYPED_TEST(ColouredPageTest, objects_lie_in_their_slots_and_misuse_is_reported_exactly) {
   using Page = typename TypeParam::Page;
   typename TestFixture::Allocator allocator(TypeParam::object_bytes, 1);
   std::set<Page*> pages;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuZones: what an allocation may do in which context, handlers and emergencies above all.
+// Tests which allocations CpuZones serves in which context, above all in handlers and emergencies.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -43,7 +43,7 @@ TEST_F(CpuZonesTest, handlers_have_a_reserve_that_is_refilled_later) {
   EXPECT_EQ(allocate_all(small, Context::Interrupt).size(), 3u);
 }
 
-TEST_F(CpuZonesTest, a_reserve_is_given_up_when_nothing_is_to_be_kept) {
+TEST_F(CpuZonesTest, a_reserve_of_zero_objects_gives_the_reserve_up) {
   ASSERT_TRUE(heap.reserve_for_interrupts(small, 4));
   EXPECT_EQ(heap.statistics().zones.used_bytes, 4 * small.size());
   ASSERT_TRUE(heap.reserve_for_interrupts(small, 0));
@@ -54,7 +54,7 @@ TEST_F(CpuZonesTest, a_reserve_is_given_up_when_nothing_is_to_be_kept) {
             AllocationError::InvalidLayout);
 }
 
-/// Runs `work` in the middle of a section: the misuse hook is called there.
+/// Runs `work` in the middle of a section, from the misuse hook.
 void in_a_section(auto& heap, const std::function<void()>& work) {
   static const std::function<void()>* job;
   job = &work;
@@ -82,7 +82,7 @@ TEST_F(CpuZonesTest, in_the_middle_of_a_free_handlers_allocate_from_the_reserve_
   std::vector<void*> objects;
   in_a_section(heap, [&] {
     for (int call = 0; call < 3; ++call) {
-      // What the caller says it may do does not matter there.
+      // Inside a section, the caller's context does not matter.
       objects.push_back(heap.allocate(small, Context::MayWait).value_or(nullptr));
     }
   });
@@ -108,7 +108,7 @@ TEST_F(CpuZonesTest, in_the_middle_of_a_free_an_emergency_takes_other_cpus_reser
   heap.deallocate(object, small);
 }
 
-TEST_F(CpuZonesTest, a_drain_that_found_the_part_occupied_is_done_by_the_next_slow_path) {
+TEST_F(CpuZonesTest, the_next_slow_path_repeats_a_drain_that_met_a_section) {
   const std::vector<void*> objects = {allocate(), allocate()};
   on_cpu(1);
   free_all(objects);
@@ -141,7 +141,7 @@ TEST_F(CpuZonesTest, reserved_frames_are_for_emergencies_and_refilled_before_fra
   EXPECT_EQ(frames.live_bytes(), 0u);
 }
 
-TEST_F(CpuZonesTest, an_emergency_calls_no_pager_which_panic_may_have_interrupted) {
+TEST_F(CpuZonesTest, an_emergency_does_not_call_the_pager) {
   ASSERT_TRUE(heap.reserve_frames(small, 1));
   const std::size_t calls = frames.calls();
   const std::vector<void*> objects = allocate_all(small, Context::Emergency);
@@ -149,30 +149,32 @@ TEST_F(CpuZonesTest, an_emergency_calls_no_pager_which_panic_may_have_interrupte
   EXPECT_EQ(heap.allocate(layout_of(1 * mebibyte), Context::Emergency).error(),
             AllocationError::OutOfMemory);
   EXPECT_EQ(frames.calls(), calls);
-  // An allocation that may call it makes good what was used.
+  // The next allocation that may call the pager refills the reserve.
   const std::vector<void*> others = {allocate(layout_of(128))};
   EXPECT_EQ(heap.statistics().reserved_frame_bytes, base_bytes);
   free_all(objects);
   free_all(others, layout_of(128));
 }
 
-TEST_F(CpuZonesTest, frames_that_cannot_be_reserved_are_told) {
+TEST_F(CpuZonesTest, reports_frames_that_cannot_be_reserved) {
   frames.set_limit(3 * base_bytes);
   EXPECT_EQ(heap.reserve_frames(small, 4).error(), AllocationError::OutOfMemory);
-  EXPECT_EQ(heap.reserve_frames(layout_of(1 * mebibyte), 1).error(), AllocationError::InvalidLayout);
+  EXPECT_EQ(heap.reserve_frames(layout_of(1 * mebibyte), 1).error(),
+            AllocationError::InvalidLayout);
   EXPECT_EQ(heap.statistics().reserved_frame_bytes, 3 * base_bytes);
 }
 
-// ---- what must not wait ------------------------------------------------------------------------------
+// ---- calls that must not wait -------------------------------------------------------------------
 
-TEST_F(CpuZonesTest, what_must_not_wait_finds_step_by_step_what_others_find_at_once) {
+TEST_F(CpuZonesTest, a_call_that_must_not_wait_succeeds_after_some_repetitions) {
   const Layout middle = layout_of(4096);
   frames.set_limit(256 * kibibyte);
   const std::vector<void*> objects = allocate_all();
   free_all(objects);
   int calls = 1;
   void* object = allocate(middle, Context::MayNotWait);
-  EXPECT_EQ(object, nullptr) << "all frames are of another size, and it is not called more often than once";
+  EXPECT_EQ(object, nullptr)
+      << "all frames are of another size, and it is not called more often than once";
   while (object == nullptr && calls < 1000) {
     object = allocate(middle, Context::MayNotWait);
     ++calls;
@@ -182,7 +184,7 @@ TEST_F(CpuZonesTest, what_must_not_wait_finds_step_by_step_what_others_find_at_o
   heap.deallocate(object, middle);
 }
 
-TEST_F(CpuZonesTest, what_must_not_wait_takes_in_what_others_freed) {
+TEST_F(CpuZonesTest, a_call_that_must_not_wait_drains_remote_frees) {
   frames.set_limit(64 * base_bytes);
   const std::vector<void*> objects = allocate_all();
   on_cpu(1);
@@ -199,7 +201,7 @@ TEST_F(CpuZonesTest, what_must_not_wait_takes_in_what_others_freed) {
   free_all(again);
 }
 
-TEST_F(CpuZonesTest, what_must_not_wait_does_not_reclaim) {
+TEST_F(CpuZonesTest, a_call_that_must_not_wait_does_not_reclaim) {
   static int calls;
   calls = 0;
   heap.set_reclaim([](void*) noexcept { return ++calls != 0; }, nullptr);

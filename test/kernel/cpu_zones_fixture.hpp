@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What tests of CpuZones share: a heap over counted frames, on CPUs that the test chooses.
+// The fixture of CpuZones tests: a heap over counted frames, on CPUs that the test chooses.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,7 +20,7 @@ inline constexpr std::size_t base_bytes = 4 * kibibyte;
 
 inline Layout layout_of(std::size_t size) { return Layout::from_size_align(size, 8).value(); }
 
-/// A test on CPU 0 that ends with nothing lost.
+/// A test on CPU 0 that must end without a lost object or frame.
 class CpuZonesTest : public testing::Test {
  protected:
   using Heap = CpuZones<OpenKernel, FrameSource>;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// An interrupt at one access to shared memory after the other of each operation of CpuZones: what it does there and
-// what it interrupted both succeed, and nothing is lost.
+// Interrupts each operation of CpuZones at each access to shared memory in turn. Both the handler's
+// calls and the interrupted call must succeed, and no memory may be lost.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -31,7 +31,7 @@ constexpr Layout small = Layout::of<std::uint64_t[8]>();
 constexpr Layout large = Layout::from_size_align(1024, 8).value_or(small);
 constexpr Layout run = Layout::from_size_align(20'000, 8).value_or(small);
 
-/// Two CPUs, and one thread, for which to wait for a lock is to wait for ever.
+/// Two CPUs on one thread: a wait for a lock would never end.
 struct LonelyKernel : test::OpenKernel {
   static constexpr std::uint32_t maximum_cpus = 2;
   static std::uint32_t cpu() noexcept { return Interruption::may_come(), OpenKernel::cpu(); }
@@ -55,7 +55,7 @@ class Interrupted {
  public:
   using Heap = CpuZones<LonelyKernel, FrameSource, Config>;
 
-  /// Objects in use, each with its pattern.
+  /// Live objects, each with its pattern.
   class Objects {
    public:
     Objects(Heap& heap, Context context_of_frees) : heap_(heap), context_(context_of_frees) {}
@@ -93,7 +93,7 @@ class Interrupted {
     std::vector<Entry> entries_;
   };
 
-  /// A heap with a bit of everything, and objects of the thread's, the handler's and another CPU's.
+  /// A heap in a mixed state, with objects of the thread, of the handler and of another CPU.
   struct Place {
     FrameSource frames;
     Heap heap{frames};
@@ -120,7 +120,7 @@ class Interrupted {
     HostedCpu::number = 0;
     ASSERT_TRUE(place.heap.reserve_for_interrupts(small, 4, Context::MayWait));
   }
-  /// Nothing is in use, in whatever order all is taken in.
+  /// Nothing may be in use at the end, in any order of draining.
   static void finish(Place& place) {
     place.own.clear();
     place.handlers.clear();
@@ -134,7 +134,7 @@ class Interrupted {
     EXPECT_EQ(place.heap.frame_bytes(), 0u);
   }
 
-  /// `prepared` false: on a heap that nobody has used.
+  /// With `is_prepared` false, the heap is unused before the step.
   static void interrupt_everywhere(const Step& step, const Step& handler, bool is_prepared,
                                    bool (*is_kept_away)() = nullptr) {
     std::size_t access = ++starts_ % stride + 1;
@@ -187,7 +187,7 @@ class Interrupted {
            [](Place& place) { allocate_some(place, large, 70, Context::MayNotWait); }},
       Step{"allocate in an emergency",
            [](Place& place) {
-             // It calls no pager, so there must be something already.
+             // This step does not call the pager, so the heap must hold memory already.
              if (place.heap.frame_bytes() != 0) {
                allocate_some(place, small, 2, Context::Emergency);
              }
@@ -282,7 +282,8 @@ class Interrupted {
              place.heap.trim();
            }},
   };
-  /// Each pair begins with another one of the first accesses, and goes on in steps: all of them take a minute.
+  /// All accesses together would take a minute. So each pair starts at another access and then
+  /// takes every `stride`-th one.
   static constexpr std::size_t stride = 13;
   static inline std::size_t starts_ = 0;
   static inline std::size_t accesses_ = 0;

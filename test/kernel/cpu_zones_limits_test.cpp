@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuZones: limits, reclaim, reserved frames while others are busy, and how the pager is called.
+// Tests of CpuZones: limits, reclaim, reserved frames while other CPUs work, and calls of the
+// pager.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -52,7 +53,7 @@ TEST_F(CpuZonesTest, the_limit_holds_and_its_callback_may_free_something) {
   free_all(objects);
 }
 
-TEST_F(CpuZonesTest, who_may_wait_has_memory_reclaimed_elsewhere) {
+TEST_F(CpuZonesTest, an_allocation_that_may_wait_reclaims_memory_elsewhere) {
   static FrameSource* source;
   static int calls;
   source = &frames;
@@ -72,7 +73,7 @@ TEST_F(CpuZonesTest, who_may_wait_has_memory_reclaimed_elsewhere) {
   EXPECT_EQ(calls, 1);
 }
 
-/// A heap with one reserved frame, and nothing else to be had.
+/// A heap with one reserved frame, and an exhausted pager.
 class CpuZonesReservedFrames : public testing::Test {
  protected:
   using Heap = CpuZones<BusyKernel, FrameSource>;
@@ -89,7 +90,7 @@ class CpuZonesReservedFrames : public testing::Test {
   Heap heap{frames};
 };
 
-TEST_F(CpuZonesReservedFrames, are_not_taken_by_others_on_their_way) {
+TEST_F(CpuZonesReservedFrames, are_not_taken_by_other_cpus_on_their_way_back) {
   std::size_t attempts = 0;
   std::size_t taken = 0;
   BusyKernel::elsewhere = [&] {
@@ -103,7 +104,7 @@ TEST_F(CpuZonesReservedFrames, are_not_taken_by_others_on_their_way) {
 }
 
 TEST_F(CpuZonesReservedFrames, are_found_while_they_go_back) {
-  // Where empty frames lie whose return is under way.
+  // These empty frames are on their way back.
   void* const object = heap.allocate(small, Context::Emergency).value();
   heap.deallocate(object, small);
   ASSERT_TRUE(heap.drain_this_cpu());
@@ -125,7 +126,7 @@ TEST_F(CpuZonesReservedFrames, are_found_while_they_go_back) {
   EXPECT_EQ(heap.statistics().reserved_frame_bytes, base_bytes);
 }
 
-/// A pager that needs memory for each frame it gives, and sees how it is called.
+/// A pager that needs memory for each frame that it gives, and records its calls.
 class AllocatingPager {
  public:
   Frame allocate_frame(std::size_t bytes, Context context) noexcept {
@@ -216,7 +217,7 @@ TEST(CpuZonesPager, is_asked_once_for_several_frames_if_it_can_give_them) {
   EXPECT_EQ(pager.live_bytes(), 0u);
 }
 
-/// A pager that gives the same frame for ever.
+/// A pager that gives the same frame each time.
 struct StuckPager : FrameSource {
   Frame allocate_frame(std::size_t bytes) noexcept {
     if (only == nullptr) {

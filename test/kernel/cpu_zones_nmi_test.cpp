@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// An NMI at each step of each call: before one atomic operation after the other, the whole of what an NMI may do with a
-// heap is done there.
+// An NMI comes before each atomic operation of each call in turn. It does everything that an NMI
+// may do with a heap.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -16,10 +16,10 @@
 namespace slabmalloc {
 namespace {
 
-/// When the NMI comes, and what it does.
+/// The time of the NMI and its action.
 struct Nmi {
-  static inline std::size_t operations = 0;  ///< Done so far, those of NMIs not included.
-  static inline std::size_t at = 0;          ///< The one before which it comes; 0: none.
+  static inline std::size_t operations = 0;  ///< Operations so far, without those of NMIs.
+  static inline std::size_t at = 0;          ///< The NMI comes before this one; 0: never.
   static inline std::function<void()> handler;
 
   static void count() noexcept {
@@ -31,7 +31,7 @@ struct Nmi {
   }
 };
 
-/// The processor's atomics, each of which an NMI may precede.
+/// The processor's atomics, with a possible NMI before each operation.
 struct InterruptedAtomics {
   template <class T>
   class Cell {
@@ -59,7 +59,7 @@ struct InterruptedAtomics {
   };
 };
 
-/// Nobody else runs here: who waits for a lock waits for itself.
+/// No other CPU runs, so a wait for a lock would never end.
 struct LonelyKernel : test::OpenKernel {
   static constexpr std::uint32_t maximum_cpus = 2;
   static void relax() noexcept { panic("an NMI waits for a lock of what it interrupted"); }
@@ -73,7 +73,8 @@ using Heap = CpuZones<LonelyKernel, test::FrameSource, Config>;
 constexpr Layout layout = Layout::of<std::uint64_t[8]>();
 constexpr Layout run_layout = Layout::of<std::uint64_t[4096]>();
 
-/// What a call finds: pages and frame caches of two CPUs, frees by others, reserved frames and reserves.
+/// The state that a call finds: pages and frame caches of two CPUs, remote frees, reserved frames
+/// and reserves.
 struct Machine {
   Machine() {
     EXPECT_TRUE(heap.reserve_for_interrupts(layout, 2));
@@ -87,10 +88,10 @@ struct Machine {
     for (int count = 0; count < 6; ++count) {
       runs.push_back(heap.allocate(run_layout).value());
     }
-    // One waits.
+    // One run waits to go back.
     heap.deallocate(runs.back(), run_layout, Context::Interrupt);
     runs.pop_back();
-    for (int count = 0; count < 80; ++count) {  // By CPU 1, of CPU 0.
+    for (int count = 0; count < 80; ++count) {  // CPU 1 frees objects of CPU 0.
       free_one(static_cast<std::size_t>(count));
     }
     test::HostedCpu::number = 0;
@@ -120,13 +121,14 @@ struct Machine {
   std::vector<void*> runs;
 };
 
-/// Makes `call` as often as it has steps, with an NMI before another one each time.
+/// Makes `call` once for each of its steps, with an NMI before that step.
 void interrupt_everywhere(const std::function<void(Machine&)>& call) {
   std::size_t steps = 1;
   for (std::size_t at = 1; at <= steps; ++at) {
     Machine machine;
     Nmi::handler = [&machine] {
-      // Another CPU's object, an own one, and as many as there are without the pager.
+      // Frees an object of another CPU and an own one. Then allocates all memory that needs no
+      // pager.
       machine.free_one(150);
       machine.free_one(90);
       machine.heap.deallocate(machine.runs.back(), run_layout, Context::Interrupt);
@@ -173,7 +175,7 @@ TEST(CpuZonesNmi, may_come_while_a_handler_frees_runs) {
   });
 }
 
-TEST(CpuZonesNmi, may_come_while_memory_is_kept) {
+TEST(CpuZonesNmi, may_come_while_memory_is_reserved) {
   interrupt_everywhere([](Machine& machine) {
     EXPECT_TRUE(machine.heap.reserve_frames(layout, 3));
     EXPECT_TRUE(machine.heap.reserve_for_interrupts(layout, 4));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuZones where memory is short: one CPU keeps no other from what is free.
+// Tests of CpuZones when memory is short: no CPU keeps free memory from another.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -35,7 +35,7 @@ std::vector<void*> allocate_some(Heap& heap, std::size_t count) {
   return objects;
 }
 
-TEST(CpuZonesUnderPressure, a_cpu_that_is_told_to_drain_takes_in_what_others_freed) {
+TEST(CpuZonesUnderPressure, a_cpu_that_is_told_to_drain_drains_remote_frees) {
   FrameSource frames;
   Heap heap(frames);
   HostedCpu::number = 1;
@@ -72,7 +72,7 @@ TEST(CpuZonesUnderPressure, a_reserve_that_cannot_be_filled_keeps_no_cpu_from_dr
   heap.release_all();
 }
 
-TEST(CpuZonesUnderPressure, nothing_is_kept_in_a_context_that_may_not_call_the_pager) {
+TEST(CpuZonesUnderPressure, reserves_nothing_in_a_context_that_may_not_call_the_pager) {
   FrameSource frames;
   Heap heap(frames);
   HostedCpu::number = 0;
@@ -84,7 +84,7 @@ TEST(CpuZonesUnderPressure, nothing_is_kept_in_a_context_that_may_not_call_the_p
 struct InterruptedConfig
     : GranuleKernelConfig<4 * kibibyte, test::InterruptingAtomics<HardwareAtomics>> {};
 
-/// Another CPU does something while this one holds nothing.
+/// Another CPU acts while this one is in no section.
 void meanwhile(std::size_t access, const std::function<void()>& something) {
   Interruption::arm(
       access,
@@ -96,7 +96,7 @@ void meanwhile(std::size_t access, const std::function<void()>& something) {
       [] { return HostedCpu::saved != 0; });
 }
 
-TEST(CpuZonesUnderPressure, what_does_not_fit_the_limit_keeps_no_cpu_from_what_does) {
+TEST(CpuZonesUnderPressure, a_request_beyond_the_limit_keeps_no_cpu_from_one_within) {
   bool came = true;
   for (std::size_t access = 1; came; ++access) {
     FrameSource frames;
@@ -110,7 +110,7 @@ TEST(CpuZonesUnderPressure, what_does_not_fit_the_limit_keeps_no_cpu_from_what_d
   }
 }
 
-TEST(CpuZonesUnderPressure, two_cpus_that_keep_different_numbers_of_frames_end) {
+TEST(CpuZonesUnderPressure, two_cpus_that_reserve_different_numbers_of_frames_both_return) {
   bool came = true;
   for (std::size_t access = 1; came; ++access) {
     FrameSource frames;
@@ -119,7 +119,7 @@ TEST(CpuZonesUnderPressure, two_cpus_that_keep_different_numbers_of_frames_end) 
     meanwhile(access, [&] { EXPECT_TRUE(heap.reserve_frames(small, 1)); });
     EXPECT_TRUE(heap.reserve_frames(small, 3));
     came = Interruption::disarm();
-    // Whoever said so last.
+    // The later call decides.
     const std::size_t kept = heap.statistics().reserved_frame_bytes / (4 * kibibyte);
     EXPECT_TRUE(kept == 3 || (kept == 1 && came)) << kept << " at access " << access;
     heap.release_all();

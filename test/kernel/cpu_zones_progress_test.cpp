@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuZones: what must not wait ends, whatever others do meanwhile, and gets further with each call; what waits for slow
-// paths gets its turn.
+// Tests progress of CpuZones. A call that must not wait ends, whatever other CPUs do, and repeated
+// calls get further. Work that slow paths defer gets done.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -31,7 +31,7 @@ constexpr Layout large = Layout::from_size_align(1024, 8).value_or(small);
 constexpr Layout run_layout = Layout::from_size_align(64 * kibibyte, 8).value_or(small);
 constexpr std::size_t base_bytes = 4 * kibibyte;
 
-/// A pager in which other CPUs are at work too.
+/// A pager during whose calls other CPUs act.
 struct BusyPager : FrameSource {
   Frame allocate_frame(std::size_t bytes) noexcept {
     if (before_frame) {
@@ -56,7 +56,7 @@ class CpuZonesProgress : public testing::Test {
   using Heap = CpuZones<BusyKernel, BusyPager>;
 
   void SetUp() override { HostedCpu::number = 0; }
-  /// From now on another CPU takes whatever frame it finds in a frame cache, as soon as it lies there.
+  /// From now on, another CPU takes each frame as soon as it reaches a frame cache.
   void steal_frames() {
     BusyKernel::elsewhere = [this] {
       while (pager.calls() < 1000 && allocate(small, Context::Interrupt) != nullptr) {
@@ -85,11 +85,11 @@ class CpuZonesProgress : public testing::Test {
   Heap heap{pager};
 };
 
-TEST_F(CpuZonesProgress, runs_that_are_freed_as_fast_as_they_go_back_keep_nobody_from_going_on) {
+TEST_F(CpuZonesProgress, runs_that_are_freed_as_fast_as_they_go_back_block_no_call) {
   for (int count = 0; count < 3; ++count) {
     defer_run();
   }
-  // Another CPU allocates and frees one.
+  // Another CPU allocates and frees a run.
   pager.meanwhile = [&] {
     if (pager.runs_back < 1000) {
       defer_run();
@@ -115,7 +115,7 @@ TEST_F(CpuZonesProgress, a_frame_that_is_not_needed_any_more_lies_in_the_frame_c
     objects.push_back(allocate(small, Context::MayNotWait));
   }
   heap.give_back();
-  // A handler frees what is allocated then.
+  // A handler frees an object while the pager allocates.
   pager.before_frame = [&] { heap.deallocate(std::exchange(objects[7], nullptr), small); };
   void* const freed = objects[7];
   EXPECT_EQ(allocate(small, Context::MayNotWait), freed);
@@ -123,7 +123,7 @@ TEST_F(CpuZonesProgress, a_frame_that_is_not_needed_any_more_lies_in_the_frame_c
   EXPECT_EQ(heap.validate(), nullptr);
 }
 
-TEST_F(CpuZonesProgress, a_limit_below_what_there_is_gives_nothing) {
+TEST_F(CpuZonesProgress, a_limit_below_the_frames_in_use_grants_none) {
   void* const object = allocate(small, Context::MayWait);
   const std::size_t before = heap.frame_bytes();
   heap.set_limit(base_bytes);
@@ -135,7 +135,7 @@ TEST_F(CpuZonesProgress, a_limit_below_what_there_is_gives_nothing) {
   heap.deallocate(object, small);
 }
 
-TEST_F(CpuZonesProgress, a_run_that_must_not_wait_finds_what_lies_in_frame_caches) {
+TEST_F(CpuZonesProgress, a_run_that_must_not_wait_uses_frames_of_frame_caches) {
   pager.set_limit(run_layout.size());
   std::vector<void*> objects;
   while (void* const object = allocate(small, Context::MayNotWait)) {
@@ -176,7 +176,7 @@ TEST_F(CpuZonesProgress, a_search_that_must_not_wait_asks_other_cpus_to_drain) {
   }
 }
 
-TEST_F(CpuZonesProgress, frees_of_others_objects_keep_no_search_from_going_on) {
+TEST_F(CpuZonesProgress, frees_of_remote_objects_do_not_stop_a_search) {
   HostedCpu::number = 1;
   std::vector<void*> theirs;
   for (int count = 0; count < 20'000; ++count) {
@@ -186,7 +186,8 @@ TEST_F(CpuZonesProgress, frees_of_others_objects_keep_no_search_from_going_on) {
   EXPECT_TRUE(heap.drain_this_cpu());
   HostedCpu::number = 0;
   pager.set_limit(pager.live_bytes());
-  // A frame for large objects lies in the other CPU's frame cache. This one gathers frees, of more pages than it delivers.
+  // The other CPU's frame cache holds a frame for large objects. This CPU frees remote objects of
+  // more pages than it delivers.
   void* object = nullptr;
   std::size_t next = 0;
   for (int call = 0; call < 100 && object == nullptr; ++call) {
@@ -199,7 +200,7 @@ TEST_F(CpuZonesProgress, frees_of_others_objects_keep_no_search_from_going_on) {
   EXPECT_NE(object, nullptr);
 }
 
-TEST_F(CpuZonesProgress, runs_that_handlers_free_keep_no_search_from_going_on) {
+TEST_F(CpuZonesProgress, runs_that_handlers_free_do_not_stop_a_search) {
   // An empty page of another class, freed by another CPU, under a limit.
   std::vector<void*> objects;
   for (std::size_t count = 0; count < ObjectPage::geometry(other.size()).slots; ++count) {
@@ -221,7 +222,7 @@ TEST_F(CpuZonesProgress, runs_that_handlers_free_keep_no_search_from_going_on) {
   EXPECT_NE(object, nullptr);
 }
 
-TEST_F(CpuZonesProgress, frees_of_others_objects_keep_no_run_from_going_back) {
+TEST_F(CpuZonesProgress, frees_of_remote_objects_keep_no_run_from_going_back) {
   HostedCpu::number = 1;
   std::vector<void*> theirs;
   for (int count = 0; count < 3000; ++count) {
@@ -239,7 +240,7 @@ TEST_F(CpuZonesProgress, frees_of_others_objects_keep_no_run_from_going_back) {
   EXPECT_EQ(pager.runs_back, 1u);
 }
 
-TEST_F(CpuZonesProgress, a_reserve_with_work_all_the_time_keeps_nothing_else_from_its_turn) {
+TEST_F(CpuZonesProgress, a_reserve_that_always_needs_work_starves_no_other_work) {
   HostedCpu::number = 1;
   void* const freed = allocate(other, Context::MayWait);
   HostedCpu::number = 0;
@@ -261,7 +262,7 @@ TEST_F(CpuZonesProgress, a_reserve_with_work_all_the_time_keeps_nothing_else_fro
   EXPECT_EQ(heap.class_counts(Heap::Zone::class_for(large)).pages, 0u) << "the CPU was drained";
 }
 
-TEST_F(CpuZonesProgress, runs_that_are_freed_all_the_time_keep_nothing_else_from_its_turn) {
+TEST_F(CpuZonesProgress, runs_that_are_always_freed_starve_no_other_work) {
   std::vector<void*> objects;
   for (std::size_t pages = 0; pages < 20; ++pages) {
     for (std::size_t count = 0; count < Heap::Zone::slots_per_page(Heap::Zone::class_for(large));
@@ -284,7 +285,7 @@ TEST_F(CpuZonesProgress, runs_that_are_freed_all_the_time_keep_nothing_else_from
   EXPECT_EQ(heap.zone_of(0).class_statistics(Heap::Zone::class_for(other)).used, 4u);
 }
 
-TEST_F(CpuZonesProgress, the_high_water_is_what_was_had_not_what_was_asked_for) {
+TEST_F(CpuZonesProgress, the_high_water_counts_frames_held_and_not_frames_requested) {
   pager.set_limit(6 * base_bytes);
   while (allocate(small, Context::MayNotWait) != nullptr) {
   }
@@ -305,14 +306,14 @@ TEST_F(CpuZonesProgress, a_waiting_run_that_a_thread_frees_again_is_reported) {
   EXPECT_EQ(pager.runs_back, 0u);
 }
 
-TEST_F(CpuZonesProgress, a_reserve_is_filled_whatever_others_take) {
+TEST_F(CpuZonesProgress, a_reserve_fills_while_others_take_frames) {
   steal_frames();
   EXPECT_TRUE(heap.reserve_for_interrupts(small, 4, Context::MayNotWait));
   BusyKernel::elsewhere = nullptr;
   EXPECT_LE(pager.calls(), KernelConfig::growth_frames);
 }
 
-TEST_F(CpuZonesProgress, what_is_no_run_is_left_to_the_pager_unread) {
+TEST_F(CpuZonesProgress, an_address_of_no_run_goes_to_the_pager_unread) {
   struct TellingPager : FrameSource {
     void deallocate_run(void* run, std::size_t, std::size_t) noexcept { told = run; }
     void* told = nullptr;
@@ -339,7 +340,7 @@ TEST_F(CpuZonesProgress, a_run_in_memory_that_outlived_a_restart_waits_like_any_
     again.deallocate(same, run_layout, Context::Interrupt);
     EXPECT_EQ(misuse.take().size(), 0u);
     EXPECT_EQ(again.statistics().deferred_bytes, run_layout.size());
-    // The kernel ends here, and the memory stays as it is.
+    // The kernel restarts here, and the memory keeps its content.
     const auto waiting = restarted->memory;
     again.run_deferred();
     EXPECT_EQ(restarted->runs_back, runs);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuZones: requests above the largest size class.
+// Tests of CpuZones with requests above the largest size class.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -46,12 +46,12 @@ TEST_F(CpuZonesTest, a_small_block_of_large_alignment_is_a_run_too) {
   heap.deallocate(run, aligned, Context::Interrupt);
   heap.run_deferred();
   EXPECT_EQ(frames.live_bytes(), 0u);
-  // As large as it was asked for.
+  // The run has exactly the requested size.
   heap.deallocate(allocate(aligned), aligned);
   EXPECT_EQ(frames.live_bytes(), 0u);
 }
 
-TEST_F(CpuZonesTest, a_run_that_a_handler_frees_waits_for_who_may_call_the_pager) {
+TEST_F(CpuZonesTest, a_run_that_a_handler_frees_waits_for_a_call_of_the_pager) {
   void* const run = allocate(run_layout);
   heap.deallocate(run, run_layout, Context::Interrupt);
   EXPECT_EQ(frames.live_bytes(), 3 * mebibyte);
@@ -82,7 +82,7 @@ TEST_F(CpuZonesTest, memory_pressure_gives_waiting_runs_back) {
   EXPECT_EQ(frames.live_bytes(), 0u);
 }
 
-TEST_F(CpuZonesTest, an_allocation_for_which_there_is_nothing_gives_waiting_runs_back) {
+TEST_F(CpuZonesTest, an_allocation_that_finds_no_memory_gives_waiting_runs_back) {
   frames.set_limit(run_layout.size());
   for (const Context context : {Context::MayWait, Context::MayNotWait}) {
     heap.deallocate(allocate(run_layout), run_layout, Context::Interrupt);
@@ -97,7 +97,7 @@ TEST_F(CpuZonesTest, an_allocation_for_which_there_is_nothing_gives_waiting_runs
   }
 }
 
-TEST_F(CpuZonesTest, a_run_that_may_wait_gets_what_lies_in_frame_caches) {
+TEST_F(CpuZonesTest, a_run_that_may_wait_uses_frames_of_frame_caches) {
   frames.set_limit(4 * mebibyte);
   for (const std::uint32_t cpu : {1u, 0u}) {
     on_cpu(cpu);
@@ -108,7 +108,7 @@ TEST_F(CpuZonesTest, a_run_that_may_wait_gets_what_lies_in_frame_caches) {
   heap.deallocate(run, run_layout);
 }
 
-TEST_F(CpuZonesTest, a_run_that_may_wait_gets_what_a_reclaim_frees_here) {
+TEST_F(CpuZonesTest, a_run_that_may_wait_uses_frames_that_a_reclaim_frees) {
   struct Held {
     Heap& heap;
     std::vector<void*> objects;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuZones: what a search finds that goes a step with each call, against one that goes to its end.
+// Compares the result of a search that advances a step with each call with that of a complete
+// search.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -21,11 +22,11 @@ using test::FrameSource;
 using test::HostedCpu;
 using test::OpenKernel;
 
-/// A heap at its limit: objects of four CPUs, runs, frees under way; and nothing left in the pager.
+/// A heap at its limit: objects of four CPUs, runs, frees in transit, and an exhausted pager.
 struct RandomHeap {
   explicit RandomHeap(std::uint64_t seed) : random(seed) {
     pager.set_limit(1 * mebibyte);
-    // Many objects of one size at a time, so that their free leaves empty pages.
+    // Allocates many objects of one size at a time, so that freeing them leaves empty pages.
     std::vector<std::vector<void*>> batches;
     std::vector<Layout> layouts;
     for (std::size_t failures = 0; failures < 20;) {
@@ -45,7 +46,7 @@ struct RandomHeap {
       batches[batch].clear();
     }
     HostedCpu::number = 0;
-    // Either the pager has nothing, or may give nothing.
+    // Either the pager is exhausted, or the limit forbids another frame.
     random.one_in(2) ? pager.set_limit(pager.live_bytes()) : heap.set_limit(heap.frame_bytes());
   }
   Layout some_layout() {
@@ -62,7 +63,7 @@ struct RandomHeap {
   CpuZones<OpenKernel, FrameSource> heap{pager};
 };
 
-TEST(CpuZonesSearch, that_must_not_wait_finds_at_last_what_one_finds_that_may) {
+TEST(CpuZonesSearch, without_waiting_ends_with_the_result_of_one_that_waits) {
   constexpr int most_calls = 500;
   std::size_t found = 0;
   for (std::uint64_t seed = 0; seed < 100; ++seed) {

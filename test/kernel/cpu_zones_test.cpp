@@ -36,7 +36,7 @@ TEST_F(CpuZonesTest, each_cpu_allocates_from_pages_of_its_own) {
   heap.deallocate(second, small);
 }
 
-TEST_F(CpuZonesTest, what_another_cpu_frees_serves_its_owner_again) {
+TEST_F(CpuZonesTest, an_object_freed_by_another_cpu_serves_its_owner_again) {
   frames.set_limit(4 * base_bytes);
   const std::vector<void*> objects = allocate_all();
   on_cpu(3);
@@ -63,7 +63,7 @@ TEST_F(CpuZonesTest, empty_pages_of_other_classes_and_cpus_come_before_new_frame
   const std::vector<void*> objects = allocate_all();
   frames.set_exhausted(true);
   free_all(objects);
-  // Of two empty pages one is the class's, the other lies in the frame cache.
+  // The class holds one of the two empty pages; the frame cache holds the other.
   const Layout other = layout_of(128);
   void* const same_cpu = allocate(other);
   EXPECT_NE(same_cpu, nullptr);
@@ -98,7 +98,7 @@ TEST_F(CpuZonesTest, exhaustion_is_a_value_and_loses_nothing) {
   free_all(again);
 }
 
-TEST_F(CpuZonesTest, zeroed_blocks_are_zero_where_others_were_before) {
+TEST_F(CpuZonesTest, zeroed_blocks_are_zero_on_reused_slots) {
   auto* const bytes = static_cast<unsigned char*>(allocate());
   std::fill_n(bytes, small.size(), static_cast<unsigned char>(0xEE));
   heap.deallocate(bytes, small);
@@ -149,7 +149,8 @@ TEST_F(CpuZonesTest, misuse_is_reported_and_does_nothing) {
   heap.deallocate(nullptr, small);
 }
 
-/// Calls of a CPU that has no number end in a panic, whatever lies where its part pointer would be.
+/// A call of a CPU with too high a number ends in a panic, whatever memory lies at its part
+/// pointer.
 template <class Kernel, class Config>
 void expect_too_large_numbers_to_be_refused() {
   HostedCpu::number = 0;
@@ -174,7 +175,7 @@ TEST(CpuZonesHooks, that_number_cpus_too_high_end_at_their_first_call) {
   expect_too_large_numbers_to_be_refused<OpenKernel, KernelConfig>();
 }
 
-/// Each number has a slot, too large ones as well.
+/// Each number has a slot, even one that is too high.
 struct LocalKernel : OpenKernel {
   static inline std::map<std::uint32_t, void*> values;
   template <std::uint32_t slot>
@@ -211,7 +212,7 @@ TEST(CpuZonesOfASmallArena, count_frames_of_one_size_once_whatever_kinds_have_it
   EXPECT_EQ(frames.live_bytes(), 0u);
 }
 
-/// The same with no atomic instruction, for one CPU.
+/// The same heap for one CPU, without atomic instructions.
 TEST(CpuZonesOfOneCpu, need_no_atomics) {
   HostedCpu::number = 0;
   FrameSource frames;

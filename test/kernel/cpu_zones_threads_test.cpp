@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Threads as CPUs, signals as interrupts: every CPU frees every CPU's objects, in handlers too.
+// Threads act as CPUs, and signals as interrupts. Every CPU frees every CPU's objects, in handlers
+// too.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -29,19 +30,19 @@ using test::HostedCpu;
 
 constexpr std::size_t cpus = 4;
 
-/// What each object begins with.
+/// The first bytes of each object.
 struct Head {
   std::uint32_t bytes;
   std::uint32_t key;
 };
 
-/// Objects on their way from whoever allocates to whoever frees; each is checked by its pattern.
+/// Objects in transit from the allocating to the freeing CPU; each is checked by its pattern.
 template <class Heap>
 class Exchange {
  public:
   explicit Exchange(Heap& heap) : heap_(heap) {}
 
-  /// Swaps a new object for what lies at place `place`, and frees that. False if there was no
+  /// Swaps a new object with the one at place `place`, and frees that one. False if there was no
   /// memory.
   bool turn(std::size_t place, std::uint32_t bytes, std::uint32_t key, Context context) noexcept {
     const Layout layout = Layout::from_size_align(bytes, 8).value();
@@ -51,7 +52,7 @@ class Exchange {
       std::memcpy(object, &head, sizeof head);
       test::fill_pattern(static_cast<Head*>(object) + 1, bytes - sizeof head, key);
     }
-    // In whatever context, which matters for runs.
+    // Runs are freed in either context, since the context decides whether they wait.
     dispose(places_[place % count].exchange(object, std::memory_order_acq_rel),
             key % 2 == 0 ? Context::Interrupt : context);
     return object != nullptr;
@@ -100,7 +101,7 @@ void expect_nothing_lost(Heap& heap, Exchange<Heap>& exchange, test::FrameSource
   EXPECT_EQ(heap.frame_bytes(), 0u);
 }
 
-/// A signal of the process goes to a thread that does not block it.
+/// The kernel delivers a process's signal to a thread that does not block it.
 void mask_interrupts(int how) {
   sigset_t interrupts;
   sigemptyset(&interrupts);
@@ -108,7 +109,7 @@ void mask_interrupts(int how) {
   pthread_sigmask(how, &interrupts, nullptr);
 }
 
-/// Each CPU makes `turns`, under a limit that memory pressure reaches now and then.
+/// Each CPU makes `turns`, under a limit that the heap reaches at times.
 template <class Heap>
 void exchange_on_all_cpus(Heap& heap, Exchange<Heap>& exchange, int turns,
                           std::atomic<std::size_t>& failures) {
@@ -150,7 +151,7 @@ TEST(CpuZonesThreads, every_cpu_frees_every_cpus_objects_under_memory_pressure) 
   expect_nothing_lost(heap, exchange, frames);
 }
 
-/// A pager that knows how much of what it gave are frames.
+/// A pager that counts the bytes of its frames, without those of runs.
 struct LimitedFrames : test::FrameSource {
   static constexpr std::size_t most_bytes = 301 * 1024;  // No multiple of any frame.
   Frame allocate_frame(std::size_t bytes) noexcept {
@@ -178,8 +179,7 @@ TEST(CpuZonesThreads, cpus_that_race_for_the_last_frames_stay_below_the_limit) {
   expect_nothing_lost(heap, exchange, frames);
 }
 
-// ---- handlers
-// ------------------------------------------------------------------------------------------
+// ---- handlers -----------------------------------------------------------------------------------
 
 template <class Kernel>
 struct Interrupted {
@@ -188,7 +188,7 @@ struct Interrupted {
   static inline std::atomic<std::size_t> handled = 0;
   static inline std::atomic<std::size_t> refused = 0;
 
-  /// What an interrupt does: a few allocations and frees, wherever it came.
+  /// The interrupt handler: a few allocations and frees.
   static void handle(int) {
     Exchange<Heap>* const target = exchange.load();
     if (target == nullptr) {

@@ -58,8 +58,8 @@ TEST(DeferredRuns, wait_once_each) {
   EXPECT_EQ(runs.pop().address, nullptr);
 }
 
-TEST(DeferredRuns, that_are_written_to_after_their_free_are_reported_and_followed_nowhere) {
-  // Each of the link's words, of a run with another one behind it.
+TEST(DeferredRuns, that_are_overwritten_after_their_free_are_reported_and_not_followed) {
+  // Overwrites each word of the link of a run that another one follows.
   for (std::size_t word = 0; word < 5; ++word) {
     SCOPED_TRACE(word);
     test::MisuseRecorder misuse;
@@ -108,7 +108,8 @@ TEST(DeferredRuns, have_room_for_a_link) {
 TEST(DeferredRuns, of_several_cpus_are_each_taken_by_one) {
   constexpr std::size_t rounds = 20'000;
   Runs runs;
-  // Each thread pushes its own and pops anybody's, which it then owns: as CPUs do whose pager gives them out again.
+  // Each thread pushes its own runs and pops any run, which it then owns. CPUs do the same when
+  // their pager issues runs again.
   std::vector<Block> memory(8);
   std::vector<std::thread> threads;
   std::array<std::size_t, 4> pushes{};
@@ -145,7 +146,7 @@ TEST(DeferredRuns, of_several_cpus_are_each_taken_by_one) {
   }
 }
 
-/// Notes that somebody waits for a lock.
+/// Notes that a thread waits for a lock.
 struct NotingKernel : test::PatientKernel {
   static inline std::atomic<bool> has_waited = false;
   static void relax() noexcept {
@@ -154,7 +155,7 @@ struct NotingKernel : test::PatientKernel {
   }
 };
 
-TEST(DeferredRuns, that_somebody_looks_at_are_not_popped_and_pushed_again_meanwhile) {
+TEST(DeferredRuns, are_not_popped_and_pushed_again_while_another_cpu_pops) {
   bool came = true;
   for (std::size_t access = 1; came; ++access) {
     SCOPED_TRACE(access);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Boot memory maps of every odd form.
+// Tests with boot memory maps of unusual forms.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -66,10 +66,11 @@ TEST_F(FrameAddTest, a_great_hole_costs_nothing) {
   EXPECT_EQ(drain(frames_).size(), 255u);
 }
 
-TEST_F(FrameAddTest, of_two_spans_the_one_with_the_smaller_block_serves_and_else_the_lower) {
+TEST_F(FrameAddTest, allocates_from_the_span_with_the_smaller_block_and_else_from_the_lower) {
   const std::size_t high = 100'000 * frame;
   EXPECT_TRUE(add({memory_.region(high, 64 * frame), memory_.region(0, 80 * frame)}));
-  // 0 … 79, of which the last is meta-data: blocks of 64, 8, 4, 2, 1; above: a block of 64.
+  // Frames 0 … 79, of which the last holds meta-data, are blocks of 64, 8, 4, 2, 1. The high span
+  // is a block of 64.
   EXPECT_EQ(frames_.allocate_frame(64 * frame).address, memory_.at(0));
   EXPECT_EQ(frames_.allocate_frame(32 * frame).address, memory_.at(high));
   EXPECT_EQ(frames_.allocate_frame(8 * frame).address, memory_.at(64 * frame));
@@ -99,7 +100,7 @@ TEST_F(FrameAddTest, without_room_for_meta_data_changes_nothing) {
   EXPECT_EQ(frames_.allocate_frame(frame).address, nullptr);
 }
 
-TEST_F(FrameAddTest, what_it_has_already_is_left_out) {
+TEST_F(FrameAddTest, skips_memory_that_it_already_has) {
   EXPECT_TRUE(add({memory_.region(0, 100 * frame)}));
   void* used = frames_.allocate_frame(frame).address;
   EXPECT_TRUE(add({memory_.region(0, 100 * frame)}));
@@ -112,7 +113,7 @@ TEST_F(FrameAddTest, what_it_has_already_is_left_out) {
   frames_.deallocate_frame(used, frame);
 }
 
-TEST_F(FrameAddTest, what_is_added_around_and_between_is_found) {
+TEST_F(FrameAddTest, finds_memory_added_around_and_between_spans) {
   EXPECT_TRUE(add({memory_.region(1000 * frame, 10 * frame)}));
   EXPECT_TRUE(add({memory_.region(3000 * frame, 10 * frame)}));
   EXPECT_TRUE(add({memory_.region(500 * frame, 4000 * frame)})) << "below, between and above";
@@ -143,8 +144,8 @@ TEST_F(FrameAddTest, too_many_spans_change_nothing) {
   EXPECT_TRUE(add({memory_.region(0, 4 * frame)})) << "nothing new, and no error";
 }
 
-/// Whatever the map: exactly the frames all of whose bytes are usable are given out, or hold
-/// meta-data.
+/// For any map: the allocator issues exactly the frames whose bytes are all usable, except those
+/// with meta-data.
 TEST_F(FrameAddTest, random_maps_are_used_to_the_last_frame) {
   Random random;
   constexpr std::size_t units = 4 * 2000;
@@ -159,7 +160,7 @@ TEST_F(FrameAddTest, random_maps_are_used_to_the_last_frame) {
         const std::size_t count = std::min<std::size_t>(random.below(900), units - first);
         region = memory_.region(first * 1024, count * 1024);
       }
-      // Adding reads nothing of the list's order.
+      // The result does not depend on the order of the list.
       const std::size_t before = frames.statistics().managed_bytes;
       if (frames.add(regions.data(), regions.size())) {
         for (std::size_t number = 0; number < units / 4; ++number) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Bad frees are reported, exactly, and change nothing.
+// Tests that bad frees are reported exactly and change nothing.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -24,7 +24,7 @@ class FrameMisuseTest : public testing::Test {
   }
   void TearDown() override { EXPECT_EQ(frames_.validate(), nullptr); }
 
-  /// Nothing but a report comes of `bad_call`.
+  /// `bad_call` must only cause a report.
   template <class F>
   void expect_report(MisuseKind kind, const void* address, std::size_t bytes, F&& bad_call) {
     const FrameStatistics before = frames_.statistics();

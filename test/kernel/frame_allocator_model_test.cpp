@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Random calls, each compared with a model that looks at every frame.
+// Random calls, each compared with a model that examines every frame.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -20,7 +20,7 @@ class ModelRun {
  public:
   static constexpr std::size_t frame_count = 300;
 
-  /// `skipped` frames are missing at the beginning, and a hole further on.
+  /// `skipped` frames are missing at the beginning, and a hole lies further on.
   ModelRun(Random& random, std::size_t skipped)
       : random_(random), range_(range_after(skipped)), model_(range_) {
     const MemoryRegion regions[] = {
@@ -40,7 +40,7 @@ class ModelRun {
 
   void run(int steps) {
     for (int step = 0; step < steps && !testing::Test::HasFatalFailure(); ++step) {
-      // Phases of growth and of shrinking.
+      // Phases of growth alternate with phases of shrinking.
       const bool grows = (step / 200) % 2 == 0;
       if (runs_.empty() || !random_.one_in(grows ? 3 : 2)) {
         allocate();
@@ -62,7 +62,7 @@ class ModelRun {
   struct Run {
     std::byte* address;
     std::size_t bytes;
-    std::size_t alignment;  ///< 0: a frame.
+    std::size_t alignment;  ///< Zero: a frame.
     std::size_t frames;
     std::uint64_t key;
   };

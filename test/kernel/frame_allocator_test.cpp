@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the frame allocator gives, and as the pager of zones.
+// Tests of the frame allocator by itself, and as the pager of zones.
 #include "slabmalloc/kernel/frame_allocator.hpp"
 
 #include <gtest/gtest.h>
@@ -33,7 +33,7 @@ TEST(FrameAllocator, without_memory_has_nothing_to_give) {
   EXPECT_EQ(frames_without_memory.validate(), nullptr);
 }
 
-/// 1 MiB, whose last frame is meta-data.
+/// 1 MiB, whose last frame holds meta-data.
 class FrameAllocatorTest : public testing::Test {
  protected:
   FrameAllocatorTest() {
@@ -99,7 +99,7 @@ TEST_F(FrameAllocatorTest, aligns_frames_to_their_size) {
   }
 }
 
-TEST_F(FrameAllocatorTest, rounds_up_what_is_no_power_of_two) {
+TEST_F(FrameAllocatorTest, rounds_up_sizes_that_are_no_power_of_two) {
   void* five = frames_.allocate_frame(5 * frame).address;
   EXPECT_EQ(frames_.statistics().used_bytes, 8 * frame);
   frames_.deallocate_frame(five, 5 * frame);
@@ -108,7 +108,7 @@ TEST_F(FrameAllocatorTest, rounds_up_what_is_no_power_of_two) {
   frames_.deallocate_frame(byte, 1);
 }
 
-TEST_F(FrameAllocatorTest, refuses_what_no_memory_could_hold) {
+TEST_F(FrameAllocatorTest, refuses_sizes_that_no_memory_can_hold) {
   constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
   for (const std::size_t size : {bytes, 4 * bytes, most / 2, most / 2 + 1, most - 1, most}) {
     EXPECT_EQ(frames_.allocate_frame(size).address, nullptr) << size;
@@ -167,7 +167,7 @@ TEST_F(FrameAllocatorTest, uses_the_tail_of_a_run_for_others) {
   EXPECT_EQ(frames_.allocate_frame(32 * frame).address, memory_.at(64 * frame));
 }
 
-TEST_F(FrameAllocatorTest, counts_what_it_does) {
+TEST_F(FrameAllocatorTest, counts_its_calls_and_bytes) {
   void* small = frames_.allocate_frame(frame).address;
   void* large = frames_.allocate_frame(64 * frame).address;
   void* run = frames_.allocate_run(3 * frame, 1).address;
@@ -221,7 +221,7 @@ TEST_F(FrameAllocatorTest, shows_no_byte_twice_though_blocks_merge_meanwhile) {
     EXPECT_EQ(memory_.offset_of(address) / frame, ends.empty() ? 0 : ends.back());
     ends.push_back((memory_.offset_of(address) + size) / frame);
     if (address == memory_.at(0)) {
-      // What is looked at next is in the middle of a block from now on.
+      // From now on, the next frame to show lies in the middle of a block.
       frames_.deallocate_frame(halves[1], 64 * frame);
       frames_.deallocate_frame(second, 64 * frame);
     }
@@ -230,7 +230,7 @@ TEST_F(FrameAllocatorTest, shows_no_byte_twice_though_blocks_merge_meanwhile) {
   frames_.deallocate_frame(halves[0], 64 * frame);
 }
 
-TEST_F(FrameAllocatorTest, does_not_read_or_write_what_is_free) {
+TEST_F(FrameAllocatorTest, does_not_read_or_write_free_frames) {
   std::vector<std::byte*> all = drain(frames_);
   for (std::byte* one : all) {
     std::memset(one, 0x5A, frame);
@@ -244,7 +244,7 @@ TEST_F(FrameAllocatorTest, does_not_read_or_write_what_is_free) {
   }
 }
 
-TEST_F(FrameAllocatorTest, validate_sees_what_overflows_into_the_meta_data) {
+TEST_F(FrameAllocatorTest, validate_sees_an_overflow_into_the_meta_data) {
   std::byte* metadata = memory_.at(255 * frame);
   EXPECT_EQ(frames_.validate(), nullptr);
   using Span = FrameSpan<frame>;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Many CPUs, and what adds and looks at memory meanwhile.
+// Tests of many CPUs that allocate while other threads add and show memory.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -23,7 +23,7 @@ struct Run {
   std::uint64_t key;
 };
 
-/// Allocates and frees frames, batches and runs, and checks that they are this thread's alone.
+/// Allocates and frees frames, batches and runs. Checks that only this thread holds them.
 void work(Frames& frames, Random random, int steps) {
   std::vector<Run> runs;
   const auto keep = [&](void* address, std::size_t bytes) {
@@ -111,7 +111,7 @@ TEST(FrameAllocatorThreads, go_on_while_memory_is_added_and_looked_at) {
   EXPECT_EQ(frames.validate(), nullptr);
 }
 
-TEST(FrameAllocatorThreads, of_two_frees_of_a_frame_one_is_reported) {
+TEST(FrameAllocatorThreads, one_of_two_frees_of_a_frame_is_reported) {
   MisuseRecorder misuse;
   PhysicalMemory memory(mebibyte);
   Frames frames;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What the tests of the frame allocator share: memory at a known alignment, and what can be seen of
-// an allocator from outside.
+// The fixture of frame allocator tests: memory at a known alignment, and an allocator's visible
+// state.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ namespace slabmalloc::test {
 
 using Frames = FrameAllocator<PatientKernel>;
 
-/// Zeroed memory, aligned to a power of two; it is backed where it is touched.
+/// Zeroed memory, aligned to a power of two. The system backs only touched pages.
 class PhysicalMemory {
  public:
   explicit PhysicalMemory(std::size_t bytes, std::size_t alignment = 2 * mebibyte)
@@ -56,7 +56,7 @@ std::vector<std::size_t> free_blocks(const Allocator& frames) {
   return {std::begin(statistics.free_blocks), std::end(statistics.free_blocks)};
 }
 
-/// All base frames that are free, allocated and sorted.
+/// Allocates all free base frames; returns them sorted.
 template <class Allocator>
 std::vector<std::byte*> drain(Allocator& frames) {
   std::vector<std::byte*> result;

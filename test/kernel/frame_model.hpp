@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// FrameModel: what a buddy system over a range of frames does, by looking at every frame.
+// FrameModel computes the results of a buddy system over a range of frames by examining every
+// frame.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +13,7 @@
 
 namespace slabmalloc::test {
 
-/// Which frames of a range are free. Numbers are those of the range.
+/// The free frames of a range, by their numbers in the range.
 class FrameModel {
  public:
   explicit FrameModel(FrameRange range) : range_(range), free_(range.frames()) {}
@@ -34,7 +35,7 @@ class FrameModel {
     }
   }
 
-  /// Free blocks of 2^order frames that are part of no larger one.
+  /// Free blocks of 2^order frames that are not part of a larger one.
   std::vector<std::uintptr_t> blocks(std::uint32_t order) const {
     std::vector<std::uintptr_t> result;
     const std::size_t frames = std::size_t{1} << order;
@@ -47,8 +48,8 @@ class FrameModel {
     return result;
   }
 
-  /// Where an allocation aligned to 2^order frames goes: the least order that will do, the lowest
-  /// address.
+  /// The place of an allocation aligned to 2^order frames: the least sufficient order, then the
+  /// lowest address.
   std::optional<std::uintptr_t> place(std::uint32_t order) const {
     for (; std::size_t{1} << order <= range_.frames(); ++order) {
       const std::vector<std::uintptr_t> fitting = blocks(order);

@@ -17,7 +17,7 @@ namespace {
 
 using Span = FrameSpan<4096>;
 
-/// A span and its meta-data; there is no memory behind the frames.
+/// A span and its meta-data; no memory backs the frames.
 class SpanWithMemory {
  public:
   explicit SpanWithMemory(FrameRange range)
@@ -55,7 +55,7 @@ TEST(FrameSpan, is_absent_at_first) {
   EXPECT_EQ(span->validate(), nullptr);
 }
 
-/// Wherever it begins and ends: filled at once, or frame by frame, used up and given back.
+/// For any begin and end: fills the span at once or frame by frame, uses it up, and gives it back.
 TEST(FrameSpan, merges_back_to_where_it_began_at_every_place) {
   for (std::uintptr_t first = 1; first <= 33; ++first) {
     for (std::size_t frames = 1; frames <= 34; ++frames) {
@@ -173,7 +173,7 @@ class EverySequence {
     model_.set(run.first, run.frames, true);
     runs_.erase(runs_.begin() + static_cast<std::ptrdiff_t>(index));
   }
-  /// What a free of any frames would be.
+  /// Checks the verdict on a free of any frames.
   void check_judgements() {
     for (std::uintptr_t frame = range_.first; frame < range_.end; ++frame) {
       const auto run = std::find_if(runs_.begin(), runs_.end(), [&](const Run& candidate) {
@@ -224,7 +224,7 @@ class CorruptedSpan : public testing::Test {
   SpanWithMemory span_;
 };
 
-TEST_F(CorruptedSpan, shows_in_every_state_byte_whatever_is_written_there) {
+TEST_F(CorruptedSpan, shows_any_value_written_to_any_state_byte) {
   ASSERT_EQ(span_->validate(), nullptr);
   for (std::uintptr_t frame = 16; frame < 64; ++frame) {
     std::uint8_t& state = span_->state(frame);
@@ -239,7 +239,7 @@ TEST_F(CorruptedSpan, shows_in_every_state_byte_whatever_is_written_there) {
   EXPECT_EQ(span_->validate(), nullptr);
 }
 
-TEST_F(CorruptedSpan, shows_in_every_bit_of_the_sets) {
+TEST_F(CorruptedSpan, shows_every_flipped_bit_of_the_sets) {
   // The words lie between the sets and the states.
   auto* words = reinterpret_cast<std::uint8_t*>(span_.words_.data());
   auto* states = &span_->state(16);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Kernels for hosted tests: threads stand for CPUs, signals for interrupts.
+// Kernels for hosted tests, in which threads act as CPUs and signals as interrupts.
 #pragma once
 
 #include <sched.h>
@@ -18,15 +18,14 @@
 
 namespace slabmalloc::test {
 
-/// Which CPU a thread is, and what it was told.
+/// A thread's CPU number and interrupt state, and the log.
 struct HostedCpu {
   static inline thread_local std::uint32_t number = 0;
-  static inline thread_local std::uint32_t saved = 0;  ///< How often interrupts are saved.
+  static inline thread_local std::uint32_t saved = 0;  ///< The depth of saved interrupts.
   static inline std::vector<std::string>* lines = nullptr;
 };
 
-/// A kernel whose save_interrupts() keeps nothing away: signals come in between everywhere, as NMIs
-/// do.
+/// A kernel whose save_interrupts() blocks nothing: signals come at any point, as NMIs do.
 struct OpenKernel {
   static constexpr std::uint32_t maximum_cpus = 8;
   using InterruptState = std::uint32_t;
@@ -45,17 +44,17 @@ struct OpenKernel {
 };
 static_assert(KernelHooks<OpenKernel>);
 
-/// The same of one CPU.
+/// The same kernel with one CPU.
 struct SingleKernel : OpenKernel {
   static constexpr std::uint32_t maximum_cpus = 1;
 };
 
-/// Lets others run while it waits: there are more threads than processors.
+/// Yields while it waits, since there are more threads than processors.
 struct PatientKernel : OpenKernel {
   static void relax() noexcept { sched_yield(); }
 };
 
-/// A kernel in which CPU 1 does something before each section of the one that is tested.
+/// A kernel in which CPU 1 acts before each section of the tested CPU.
 struct BusyKernel : OpenKernel {
   static inline std::function<void()> elsewhere;
 

@@ -78,7 +78,7 @@ TEST(MemoryMap, goes_on_in_the_middle_of_a_range) {
   EXPECT_TRUE(map.next(10).is_empty());
 }
 
-/// Against a picture of the address space, a flag for each 1 KiB.
+/// Compares the map with a flag for each 1 KiB of the address space.
 TEST(MemoryMap, has_exactly_the_frames_all_of_whose_bytes_are_usable) {
   constexpr std::size_t units = 256;
   Random random;

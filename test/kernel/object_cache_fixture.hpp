@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What tests of ObjectCache share: a cache of objects that count themselves, over counted frames, on CPUs that the test
-// chooses.
+// The fixture of ObjectCache tests: objects that count themselves, over counted frames, on CPUs
+// that the test chooses.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -16,7 +16,7 @@
 
 namespace slabmalloc::test {
 
-/// Counts itself, and keeps a state from one use to the next.
+/// Counts its objects, and keeps a state from one use to the next.
 struct Inode {
   Inode() noexcept { ++constructed; }
   ~Inode() { ++destroyed; }
@@ -32,12 +32,12 @@ struct Inode {
 };
 static_assert(sizeof(Inode) == 216);
 
-/// Large enough for few to a page, so that distributions matter.
+/// A large object: few fit a page, so their distribution over CPUs matters.
 struct Wide {
   std::uint64_t words[90];
 };
 
-/// A test on CPU 0 that ends with nothing lost.
+/// A test on CPU 0 that must end without a lost object or frame.
 class ObjectCacheTest : public testing::Test {
  protected:
   using Cache = ObjectCache<Inode, OpenKernel, FrameSource>;

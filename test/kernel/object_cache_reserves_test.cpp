@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// ObjectCache: limits, and objects that are certain to be had.
+// Tests of ObjectCache: limits and reserved objects.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -39,7 +39,7 @@ TEST_F(ObjectCacheTest, the_limit_is_in_whole_pages_and_its_callback_may_free_so
   EXPECT_EQ(cache.statistics().limit_pages, 0u);
 }
 
-/// Makes `counts[i]` allocations on CPU i, in turns; returns how many succeeded.
+/// Makes `counts[i]` allocations on CPU i, in turns if `in_turns`. Returns how many failed.
 template <class Cache>
 std::size_t allocate_on_cpus(Cache& cache, std::vector<std::size_t> counts,
                              std::vector<decltype(cache.allocate())>& objects, bool in_turns) {
@@ -69,7 +69,7 @@ TEST(ObjectCacheReserve, holds_however_the_allocations_are_spread_over_the_cpus)
   constexpr std::size_t cpus = OpenKernel::maximum_cpus;
   static_assert(slots == 5);
   for (std::size_t n = 1; n <= 4 * cpus + 9; ++n) {
-    // c - 1 CPUs get `few` each, the others what is left; from all on one to one each.
+    // Each of `others` CPUs makes `few` allocations, and CPU 0 makes the rest.
     for (std::size_t few = 0; few <= slots + 1; ++few) {
       for (std::size_t others = 0; others < cpus && few * others <= n; ++others) {
         std::vector<std::size_t> counts(cpus, 0);
@@ -100,7 +100,8 @@ TEST(ObjectCacheReserve, is_no_larger_than_the_worst_distribution_needs) {
     FrameSource frames;
     Cache cache("wide", frames);
     HostedCpu::number = 0;
-    // As many pages as one object fewer needs; the last one needs another if it is the worst.
+    // If the worst distribution needs a further page for the last object, then one object fewer
+    // fits fewer pages.
     if (Cache::pages_for(n - 1) == Cache::pages_for(n)) {
       continue;
     }
@@ -115,7 +116,7 @@ TEST(ObjectCacheReserve, is_no_larger_than_the_worst_distribution_needs) {
   }
 }
 
-TEST_F(ObjectCacheTest, a_reserve_is_made_good_before_frames_go_back_and_ends_with_0) {
+TEST_F(ObjectCacheTest, a_reserve_refills_before_frames_go_back_and_ends_at_zero) {
   ASSERT_TRUE(cache.reserve(10 * slots));
   const std::size_t reserved = frames.live_frames();
   frames.set_exhausted(true);
@@ -134,7 +135,7 @@ TEST_F(ObjectCacheTest, a_reserve_is_made_good_before_frames_go_back_and_ends_wi
   EXPECT_EQ(frames.live_frames(), 0u);
 }
 
-TEST_F(ObjectCacheTest, a_reserve_that_cannot_be_had_is_told) {
+TEST_F(ObjectCacheTest, reports_a_reserve_that_cannot_be_filled) {
   frames.set_limit(2 * Cache::page_bytes);
   EXPECT_EQ(cache.reserve(10 * slots).error(), AllocationError::OutOfMemory);
   EXPECT_EQ(frames.live_frames(), 2u);
@@ -147,7 +148,7 @@ TEST_F(ObjectCacheTest, a_reserve_of_more_pages_than_can_be_counted_is_refused) 
   EXPECT_EQ(frames.live_frames(), 0u);
 }
 
-TEST_F(ObjectCacheTest, more_objects_for_interrupts_than_a_cpu_can_keep_are_refused) {
+TEST_F(ObjectCacheTest, refuses_more_objects_for_interrupts_than_a_cpu_can_hold) {
   EXPECT_EQ(cache.reserve_for_interrupts(40).error(), AllocationError::TooMany);
   EXPECT_EQ(frames.live_frames(), 0u);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// ObjectCache: what becomes of its objects, and what it tells.
+// Tests of ObjectCache: the life of its objects, and its statistics.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -100,7 +100,7 @@ TEST_F(ObjectCacheTest, many_objects_come_and_go_by_one_call) {
   free_all(some);
 }
 
-TEST_F(ObjectCacheTest, statistics_tell_what_there_is) {
+TEST_F(ObjectCacheTest, statistics_count_objects_pages_and_limits) {
   cache.set_limit(100 * slots);
   const std::vector<Inode*> objects = allocate(10 * slots);
   on_cpu(1);
@@ -126,7 +126,7 @@ TEST_F(ObjectCacheTest, statistics_tell_what_there_is) {
   cache.deallocate_many(objects.data() + slots, 9 * slots);
 }
 
-TEST_F(ObjectCacheTest, the_end_waits_for_the_last_object) {
+TEST_F(ObjectCacheTest, destroy_waits_for_the_last_object) {
   const std::vector<Inode*> objects = allocate(3 * slots);
   cache.deallocate_many(objects.data() + 2, objects.size() - 2);
   on_cpu(3);
@@ -143,7 +143,7 @@ TEST_F(ObjectCacheTest, the_end_waits_for_the_last_object) {
   cache.deallocate(again);
 }
 
-TEST_F(ObjectCacheTest, the_end_finds_what_is_under_way_between_cpus) {
+TEST_F(ObjectCacheTest, destroy_finds_objects_in_transit_between_cpus) {
   ASSERT_TRUE(cache.reserve_for_interrupts(3));
   const std::vector<Inode*> objects = allocate(5 * slots);
   on_cpu(2);

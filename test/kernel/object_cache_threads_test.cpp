@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Threads as CPUs, signals as interrupts: objects stay as they were constructed, whoever frees
-// them, and a reserve holds whatever the others do.
+// Threads act as CPUs, and signals as interrupts. Objects stay as they were constructed when other
+// CPUs free them. A reserve stays available whatever the other CPUs do.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -30,7 +30,7 @@ using test::PatientKernel;
 
 constexpr std::size_t cpus = 4;
 
-/// An object whose constructed state shows whether anything was written to it while it was free.
+/// An object whose constructed state shows any write to it while it was free.
 struct Session {
   static constexpr std::uint64_t free_word = 0x5E5510F4EE5E5510;
 
@@ -53,7 +53,7 @@ struct Session {
     }
     return true;
   }
-  /// Used by somebody, who writes `key` all over it.
+  /// Begins a use: writes `key` to every word.
   void open(std::uint64_t key) noexcept {
     is_sound = is_sound && is_as_constructed();
     for (std::uint64_t& word : words) {
@@ -78,12 +78,12 @@ struct Session {
 
 using Cache = ObjectCache<Session, PatientKernel, FrameSource>;
 
-/// Objects on their way from whoever allocates to whoever frees.
+/// Objects in transit from the allocating to the freeing CPU.
 class Exchange {
  public:
   explicit Exchange(Cache& cache) : cache_(cache) {}
 
-  /// Swaps a new object for what lies at `place`, and frees that. False if there was no memory.
+  /// Swaps a new object with the one at `place`, and frees that one. False if there was no memory.
   bool turn(std::size_t place, std::uint64_t key, Context context) noexcept {
     Session* const object = cache_.allocate(context);
     if (object != nullptr) {
@@ -118,7 +118,7 @@ void mask_interrupts(int how) {
   pthread_sigmask(how, &interrupts, nullptr);
 }
 
-/// A cache under a limit that is reached now and then, used by all CPUs.
+/// A cache that all CPUs use, under a limit that it reaches at times.
 class ObjectCacheThreads : public testing::Test {
  protected:
   void SetUp() override {
@@ -138,7 +138,7 @@ class ObjectCacheThreads : public testing::Test {
     EXPECT_TRUE(Session::is_sound) << "something was written to an object of someone else's";
   }
 
-  /// Each CPU makes `turns`; returns the allocations that failed.
+  /// Each CPU makes `turns`; returns the number of failed allocations.
   std::size_t run(int turns) {
     test::Random seeds;
     std::vector<test::Random> randoms;
@@ -168,11 +168,11 @@ class ObjectCacheThreads : public testing::Test {
   Exchange exchange{cache};
 };
 
-TEST_F(ObjectCacheThreads, objects_stay_constructed_whoever_frees_them) {
+TEST_F(ObjectCacheThreads, objects_stay_constructed_when_other_cpus_free_them) {
   EXPECT_GT(run(30000), 0u) << "the limit is meant to be reached";
 }
 
-/// What an interrupt does: a few allocations and frees, wherever it came.
+/// The interrupt handler: a few allocations and frees.
 std::atomic<Exchange*> interrupted = nullptr;
 std::atomic<std::size_t> handled = 0;
 void handle(int) {
@@ -231,7 +231,7 @@ TEST_F(ObjectCacheThreads, a_reserve_holds_while_others_free_and_give_back) {
         Session* const object = cache.allocate();
         failures += object == nullptr ? 1u : 0u;
         objects.push_back(object);
-        // What is free again goes everywhere, and is not lost to the rest.
+        // A free object may go to any CPU, and stays available to the others.
         if (count % 5 == 4) {
           cache.deallocate_many(objects.data(), objects.size());
           objects.clear();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// ObjectCache: objects of all kinds, sizes and alignments.
+// Tests of ObjectCache with objects of all kinds, sizes and alignments.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -18,7 +18,7 @@ using test::HostedCpu;
 using test::OpenKernel;
 using test::Wide;
 
-/// Gives each object a buffer of another cache; fails when that has none.
+/// Gives each object a buffer of another cache; fails when that cache is empty.
 struct BufferedLife {
   using Buffers = ObjectCache<Wide, OpenKernel, FrameSource>;
   struct Object {
@@ -62,7 +62,8 @@ TEST(ObjectCacheLife, constructors_may_use_other_caches_and_fail) {
     EXPECT_NE(object->buffer, nullptr);
     objects.push_back(object);
   }
-  // Of 40 buffers a frame of the objects takes 23: the second one could not be constructed.
+  // A frame of the objects takes 23 of 40 buffers, so the cache could not construct the second
+  // frame.
   EXPECT_EQ(objects.size(), Cache::objects_per_page);
   EXPECT_EQ(live, Cache::objects_per_page);
   EXPECT_EQ(frames.live_frames(), 1u);
@@ -98,7 +99,7 @@ void expect_aligned() {
   EXPECT_EQ(cache.destroy(), 0u);
 }
 
-TEST(ObjectCacheAlignment, every_one_is_kept_whatever_the_colour) {
+TEST(ObjectCacheAlignment, every_alignment_holds_at_every_colour) {
   HostedCpu::number = 0;
   expect_aligned<1>();
   expect_aligned<2>();

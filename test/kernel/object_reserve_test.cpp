@@ -8,12 +8,12 @@
 namespace slabmalloc {
 namespace {
 
-constexpr std::uint32_t classes = 70;  // More than a word has bits.
+constexpr std::uint32_t classes = 70;  // More objects than a word has bits.
 using Reserve = ObjectReserve<HardwareAtomics, classes, 2>;
 
 void give_none(std::uint32_t, void*) { ADD_FAILURE() << "nothing is to be given back"; }
 
-TEST(ObjectReserve, a_class_that_cannot_be_filled_keeps_no_other_from_it) {
+TEST(ObjectReserve, a_class_that_cannot_be_filled_does_not_block_another) {
   static int object;
   Reserve reserve;
   for (const std::uint32_t index : {0u, 5u, 64u, 69u}) {

@@ -29,7 +29,7 @@ struct Node {
 constexpr std::size_t page = 4 * kibibyte;
 constexpr Layout small = Layout::of<std::uint64_t[8]>();
 
-/// A cache in the list, with a shrink callback that does whatever the test says.
+/// A cache in the list, with a shrink callback that the test chooses.
 struct Entry {
   using Cache = ObjectCache<Node, PatientKernel, FrameSource>;
 
@@ -41,7 +41,7 @@ struct Entry {
         },
         this);
   }
-  /// Allocates `count` objects, then frees them: empty pages are left, in the frame cache but one.
+  /// Allocates `count` objects, then frees them. Empty pages stay, all but one in the frame cache.
   void leave_empty(std::size_t count) {
     hold(count);
     release();
@@ -119,12 +119,12 @@ TEST_F(ReclaimerTest, entries_come_and_go_in_any_order) {
   EXPECT_EQ(reclaimer.reclaim(1), 0u);
 }
 
-TEST_F(ReclaimerTest, what_breaks_an_invariant_is_told_to_the_kernel) {
+TEST_F(ReclaimerTest, reports_a_broken_invariant_to_the_kernel) {
   add_all();
   EXPECT_DEATH(reclaimer.add(second.entry), "an entry is in one list");
 }
 
-TEST_F(ReclaimerTest, empty_frames_go_first_and_from_each_in_turn) {
+TEST_F(ReclaimerTest, takes_empty_frames_first_and_from_each_entry_in_turn) {
   add_all();
   for (Entry* one : {&first, &second, &third}) {
     one->leave_empty(4 * slots);
@@ -143,7 +143,7 @@ TEST_F(ReclaimerTest, empty_frames_go_first_and_from_each_in_turn) {
   EXPECT_EQ(frames.live_bytes(), 0u);
 }
 
-TEST_F(ReclaimerTest, frees_by_other_cpus_are_taken_in_then) {
+TEST_F(ReclaimerTest, drains_frees_by_other_cpus) {
   add_all();
   second.hold(3 * slots);
   HostedCpu::number = 1;
@@ -153,7 +153,7 @@ TEST_F(ReclaimerTest, frees_by_other_cpus_are_taken_in_then) {
   EXPECT_EQ(reclaimer.reclaim(4 * page), 4 * page);
 }
 
-TEST_F(ReclaimerTest, clients_are_asked_to_shrink_for_what_is_missing) {
+TEST_F(ReclaimerTest, asks_clients_to_shrink_by_the_missing_bytes) {
   add_all();
   first.leave_empty(4 * slots);
   second.hold(8 * slots);
@@ -173,7 +173,7 @@ TEST_F(ReclaimerTest, clients_are_asked_to_shrink_for_what_is_missing) {
   EXPECT_EQ(third.held.size(), 4 * slots);
 }
 
-TEST_F(ReclaimerTest, what_is_reserved_stays) {
+TEST_F(ReclaimerTest, reserved_frames_stay) {
   add_all();
   ASSERT_TRUE(first.cache.reserve(2 * slots));
   const std::size_t reserved = frames.live_bytes();
@@ -183,7 +183,7 @@ TEST_F(ReclaimerTest, what_is_reserved_stays) {
   ASSERT_TRUE(first.cache.reserve(0));
 }
 
-TEST_F(ReclaimerTest, an_allocation_that_may_wait_has_caches_give_back) {
+TEST_F(ReclaimerTest, an_allocation_that_may_wait_takes_memory_back_from_caches) {
   add_all();
   heap.set_reclaim(&reclaimer.reclaim_for, &reclaimer);
   frames.set_limit(8 * page);
@@ -210,8 +210,8 @@ TEST_F(ReclaimerTest, a_callback_may_itself_allocate_and_wait) {
   EXPECT_EQ(calls, 1);
 }
 
-TEST_F(ReclaimerTest, an_entry_that_is_visited_is_removed_later) {
-  // Where a walk begins, and where one goes on.
+TEST_F(ReclaimerTest, an_entry_that_is_shrinking_is_removed_later) {
+  // The entry where a walk begins, and one where it continues.
   for (Entry* leaving : {&first, &second}) {
     add_all();
     int calls = 0;
@@ -235,7 +235,7 @@ TEST_F(ReclaimerTest, an_entry_that_is_visited_is_removed_later) {
   }
 }
 
-TEST_F(ReclaimerTest, others_may_go_and_come_during_a_visit) {
+TEST_F(ReclaimerTest, other_entries_may_come_and_go_while_one_shrinks) {
   add_all();
   Names visited;
   second.on_shrink = [&](std::size_t) -> std::size_t {
@@ -260,8 +260,9 @@ TEST_F(ReclaimerTest, others_may_go_and_come_during_a_visit) {
   EXPECT_EQ(names(), (Names{"second", "third"}));
 }
 
-TEST_F(ReclaimerTest, the_entry_where_a_walk_began_may_go_whatever_it_was) {
-  // The hand is at the third entry; the walk goes on to the others, and the third is gone.
+TEST_F(ReclaimerTest, the_entry_where_a_walk_began_may_be_removed) {
+  // The next walk begins at the third entry. It continues with the others, and the third is
+  // removed.
   add_all();
   third.leave_empty(4 * slots);
   second.leave_empty(4 * slots);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What SmallArenaConfig promises: how much of 1 MiB can be used.
+// Tests of SmallArenaConfig: the usable share of an arena of 1 MiB.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -28,7 +28,7 @@ struct Arena {
     EXPECT_TRUE(frames.add(&region, 1));
   }
 
-  /// Allocates sizes that `draw` gives until memory is out; returns the bytes that were asked for.
+  /// Allocates sizes from `draw` until memory is out; returns the requested bytes.
   template <class Draw>
   std::size_t fill(Draw&& draw) {
     for (std::size_t bytes = 0;;) {
@@ -55,7 +55,7 @@ struct Arena {
 
 class SmallArena : public testing::Test {
  protected:
-  /// The mean over seeds of the share of the arena that can be had.
+  /// The mean share of the arena that clients can allocate, over several seeds.
   template <class Draw>
   double mean_use(Draw&& draw) {
     constexpr std::uint64_t seeds = 32;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The order of steps at a lock. What the fence itself is for is in the model (test/model/asymmetric_lock.pml).
+// Tests the order of steps at an AsymmetricLock. The model test/model/asymmetric_lock.pml covers
+// the effect of the fence.
 #include "malloc/asymmetric_lock.hpp"
 
 #include <gtest/gtest.h>
@@ -21,7 +22,7 @@ TEST(AsymmetricLock, admits_the_owner_and_a_scavenger_one_after_the_other) {
   EXPECT_TRUE(lock.try_lock_owner());
 }
 
-TEST(AsymmetricLock, a_scavenger_goes_away_while_the_owner_is_inside) {
+TEST(AsymmetricLock, a_scavenger_is_not_admitted_while_the_owner_is_inside) {
   AsymmetricLock lock;
   ASSERT_TRUE(lock.try_lock_owner());
   EXPECT_FALSE(scavenge(lock));
@@ -31,7 +32,7 @@ TEST(AsymmetricLock, a_scavenger_goes_away_while_the_owner_is_inside) {
   EXPECT_TRUE(scavenge(lock));
 }
 
-TEST(AsymmetricLock, the_owner_does_without_while_a_scavenger_is_inside) {
+TEST(AsymmetricLock, the_owner_is_not_admitted_while_a_scavenger_is_inside) {
   AsymmetricLock lock;
   ASSERT_TRUE(scavenge(lock));
   EXPECT_FALSE(lock.try_lock_owner());
@@ -47,7 +48,7 @@ TEST(AsymmetricLock, an_owner_that_was_not_admitted_does_not_keep_scavengers_out
   EXPECT_TRUE(scavenge(lock));
 }
 
-TEST(AsymmetricLock, of_two_scavengers_one_is_admitted) {
+TEST(AsymmetricLock, one_of_two_scavengers_is_admitted) {
   AsymmetricLock lock;
   ASSERT_TRUE(scavenge(lock));
   EXPECT_FALSE(scavenge(lock));
@@ -60,7 +61,7 @@ TEST(AsymmetricLock, a_scavenger_that_gets_no_fence_is_not_admitted) {
   EXPECT_TRUE(lock.try_lock_owner());
 }
 
-TEST(AsymmetricLock, an_owner_that_comes_during_the_fence_is_turned_away) {
+TEST(AsymmetricLock, an_owner_that_comes_during_the_fence_is_not_admitted) {
   AsymmetricLock lock;
   bool entered = true;
   EXPECT_TRUE(lock.try_lock_scavenger([&] {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What tests of the process heap under threads have in common: many blocks, and threads to handle them.
+// Helpers of tests that use the process heap with threads: many blocks, and threads that handle
+// them.
 #pragma once
 
 #include <gtest/gtest.h>

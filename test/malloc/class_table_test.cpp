@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The malloc's size classes: programs notice each change of them in memory and in time.
+// A golden test of the malloc's size classes, since each change of them costs programs memory or
+// time.
 #include <gtest/gtest.h>
 
 #include "malloc/arena_zone.hpp"

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A library to be preloaded behind the malloc, and so started before it: it allocates before
-// anything else has started, hands what it has to the program, and allocates in its handlers of
-// fork.
+// A library for LD_PRELOAD behind the malloc, so the loader starts it first. It allocates before
+// any other start-up code, gives its blocks to the program, and allocates in its handlers of fork.
 #include <malloc.h>
 #include <pthread.h>
 
@@ -16,7 +15,7 @@ char* early_block = nullptr;
 std::string* early_string = nullptr;
 pthread_key_t key = 0;
 
-/// Beyond what a thread has at hand, of every kind.
+/// More than the caches of a thread hold, of every kind.
 void allocate_much() {
   void* blocks[300] = {};
   for (void*& block : blocks) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Fork seen from inside: what the handlers that start-up registers hold back and put right. The
-// program links all of the heap, so that it has these handlers. See process_test.cpp for whole
+// Tests that the handlers of fork hold calls back in the parent and repair the child. The program
+// links all of the heap, so that start-up registers these handlers. process_test.cpp tests whole
 // programs.
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -39,7 +39,7 @@ int allocate_and_free() {
 
 std::atomic<bool> is_mapping{false};
 
-TEST(Fork, waits_for_what_other_threads_have_under_way_in_the_arena) {
+TEST(Fork, waits_for_arena_calls_of_other_threads) {
   static os::Interface slow = os::linux_interface;
   slow.map_at = [](void* address, std::size_t bytes) {
     is_mapping = true;
@@ -117,7 +117,7 @@ TEST(Fork, the_child_frees_blocks_of_threads_that_it_does_not_have) {
   }
 }
 
-TEST(Fork, the_child_has_its_own_zone_and_gives_others_up) {
+TEST(Fork, the_child_has_its_own_zone_and_gives_up_those_of_other_threads) {
   std::atomic<bool> done{false};
   std::thread other([&] {
     void* block = heap::allocate(100);

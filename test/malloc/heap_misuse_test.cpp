@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Misuse of the process heap whose hook returns: the call has done nothing.
+// Misuse of the process heap under a hook that returns: the call must change nothing.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -24,7 +24,7 @@ constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
 class HeapMisuse : public testing::TestWithParam<std::size_t> {
  protected:
-  /// Allocates until a freed block would have come back twice.
+  /// Allocates so much that a freed block would have been issued twice.
   void expect_no_block_has_two_owners() {
     std::set<void*> blocks;
     for (int count = 0; count < 200; ++count) {
@@ -48,7 +48,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, HeapMisuse,
                          testing::Values(64, 4096, 96 * kibibyte, 256 * kibibyte, 64 * mebibyte),
                          [](const auto& size) { return "of_" + std::to_string(size.param); });
 
-TEST_P(HeapMisuse, a_second_free_is_told_and_harmless) {
+TEST_P(HeapMisuse, a_second_free_is_reported_and_changes_nothing) {
   void* before = heap::allocate(bytes_);
   void* block = heap::allocate(bytes_);
   heap::deallocate(block);
@@ -61,7 +61,7 @@ TEST_P(HeapMisuse, a_second_free_is_told_and_harmless) {
   expect_no_block_has_two_owners();
 }
 
-TEST_P(HeapMisuse, a_second_free_with_others_in_between_is_told_and_harmless) {
+TEST_P(HeapMisuse, a_second_free_after_other_frees_is_reported_and_changes_nothing) {
   void* first = heap::allocate(bytes_);
   void* second = heap::allocate(bytes_);
   void* third = heap::allocate(bytes_);
@@ -74,7 +74,7 @@ TEST_P(HeapMisuse, a_second_free_with_others_in_between_is_told_and_harmless) {
   expect_no_block_has_two_owners();
 }
 
-TEST_P(HeapMisuse, addresses_inside_a_block_are_told_and_harmless) {
+TEST_P(HeapMisuse, addresses_inside_a_block_are_reported_and_change_nothing) {
   auto* block = static_cast<char*>(heap::allocate(bytes_));
   fill_pattern(block, 64, 7);
   for (const std::size_t offset : {std::size_t{1}, std::size_t{8}, bytes_ / 2, bytes_ - 1}) {
@@ -117,7 +117,7 @@ TEST_P(HeapMisuse, blocks_that_another_thread_freed_have_no_size_and_cannot_be_r
   expect_no_block_has_two_owners();
 }
 
-TEST_P(HeapMisuse, addresses_never_given_out_are_told_and_harmless) {
+TEST_P(HeapMisuse, addresses_never_issued_are_reported_and_change_nothing) {
   void* block = heap::allocate(bytes_);
   static char of_the_program[64];
   char of_the_stack[64];
@@ -135,7 +135,7 @@ TEST_P(HeapMisuse, addresses_never_given_out_are_told_and_harmless) {
   expect_no_block_has_two_owners();
 }
 
-TEST_P(HeapMisuse, of_two_frees_by_two_threads_one_is_told) {
+TEST_P(HeapMisuse, one_of_two_frees_by_two_threads_is_reported) {
   void* before = heap::allocate(bytes_);
   for (int round = 0; round < 20; ++round) {
     void* block = heap::allocate(bytes_);

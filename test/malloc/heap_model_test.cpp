@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The process heap against a reference model: random calls on one and on several threads, contents
-// checked, statistics compared with a count kept beside.
+// Compares the process heap with a reference model, by random calls on one and on several threads.
+// The tests check contents, and compare statistics with a separate count.
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -30,7 +30,7 @@ struct Block {
   std::uint64_t key;
 };
 
-/// Pattern at both ends: the whole of a large block would take too long.
+/// Writes the pattern only at both ends, since a whole large block would take too long.
 constexpr std::size_t end_bytes = 256;
 
 void fill(const Block& block) {
@@ -41,7 +41,7 @@ void fill(const Block& block) {
 
 bool is_whole(const Block& block) {
   const std::size_t part = block.bytes < end_bytes ? block.bytes : end_bytes;
-  // Where the two parts overlap the later one was written last.
+  // The later part overwrites the earlier one where they overlap.
   const std::size_t head = block.bytes < 2 * part ? block.bytes - part : part;
   return test::holds_pattern(block.address, head, block.key) &&
          test::holds_pattern(block.address + block.bytes - part, part, block.key);
@@ -117,7 +117,7 @@ TEST(HeapModel, random_calls_agree_with_the_reference) {
   const test::MisuseRecorder misuse;
   Random random;
   Model model;
-  heap::deallocate(heap::allocate(1));  // From here on the thread has a zone.
+  heap::deallocate(heap::allocate(1));  // The thread has a zone from now on.
   const ProcessStatistics start = process_statistics();
   std::size_t allocations = 0;
   std::size_t frees = 0;
@@ -156,7 +156,7 @@ TEST(HeapModel, random_calls_agree_with_the_reference) {
   }
   const ProcessStatistics now = process_statistics();
   EXPECT_EQ(now.live_objects - start.live_objects, model.size());
-  // A reallocation that moves is an allocation and a free more.
+  // A reallocation that moves counts as one more allocation and free.
   EXPECT_EQ((now.allocations - start.allocations) - (now.frees - start.frees), model.size());
   EXPECT_GE(now.allocations - start.allocations, allocations);
   EXPECT_GE(now.frees - start.frees, frees);
@@ -168,7 +168,7 @@ TEST(HeapModel, random_calls_agree_with_the_reference) {
   EXPECT_EQ(process_statistics().live_objects, start.live_objects);
 }
 
-/// Blocks on their way from one thread to another.
+/// Blocks in transit from one thread to another.
 class Exchange {
  public:
   void put(const Block& block) {

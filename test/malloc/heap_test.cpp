@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The process heap on one thread: sizes, alignments, zeros, reallocation.
+// Tests of the process heap on one thread: sizes, alignments, zeros, reallocation.
 #include "malloc/heap.hpp"
 
 #include <gtest/gtest.h>
@@ -42,7 +42,7 @@ std::size_t resident_bytes() {
   return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
-/// Sizes on both sides of every class and of every way to get memory.
+/// Sizes on both sides of each class and of each kind of memory.
 std::vector<std::size_t> edge_sizes() {
   std::vector<std::size_t> sizes{0, 1};
   for (std::uint32_t index = 0; index < Sizes::count; ++index) {
@@ -178,7 +178,7 @@ TEST(Heap, sizes_that_no_address_space_has_are_refused) {
   expect_sound();
 }
 
-/// True if `bytes` are 0: all of a block below 256 KiB, both ends of a larger one.
+/// True if `bytes` are 0: all of a block below 256 KiB, but only both ends of a larger one.
 bool is_zero(const void* block, std::size_t bytes) {
   constexpr std::size_t end_bytes = 128 * kibibyte;
   return bytes <= 2 * end_bytes
@@ -187,7 +187,7 @@ bool is_zero(const void* block, std::size_t bytes) {
                    holds_zeroes(static_cast<const char*>(block) + bytes - end_bytes, end_bytes);
 }
 
-TEST(Heap, zeroed_blocks_are_zero_whatever_was_there_before) {
+TEST(Heap, zeroed_blocks_are_zero_on_reused_memory) {
   for (int round = 0; round < 3; ++round) {
     for (const std::size_t bytes : edge_sizes()) {
       std::vector<void*> blocks;
@@ -333,8 +333,8 @@ TEST(Heap, freed_memory_is_used_again) {
   }
 }
 
-TEST(Heap, trim_tells_all_that_went_back_though_most_went_while_the_zone_was_trimmed) {
-  // An empty page that the zone keeps, and free memory that is old enough to go at the arena's next call.
+TEST(Heap, trim_reports_all_memory_that_went_back_while_it_trimmed_the_zone) {
+  // The zone holds an empty page. The next call of the arena purges free memory that is old enough.
   heap::deallocate(heap::allocate(5000));
   heap::deallocate(heap::allocate(mebibyte));
   static os::Interface later = os::linux_interface;
@@ -351,7 +351,7 @@ TEST(Heap, trim_tells_all_that_went_back_though_most_went_while_the_zone_was_tri
   EXPECT_EQ(heap::trim(), 0u) << "there is nothing left";
 }
 
-/// The calling thread's page faults that `work` causes.
+/// The number of page faults that `work` causes in the calling thread.
 template <class Work>
 long faults_of(const Work& work) {
   rusage before{};
@@ -382,7 +382,7 @@ TEST(Heap, zeroed_memory_that_is_read_first_is_written_without_a_second_fault) {
   }
 }
 
-TEST(Heap, the_first_call_of_a_thread_may_be_any) {
+TEST(Heap, any_call_may_be_the_first_of_a_thread) {
   void* mine = heap::allocate(100);
   fill_pattern(mine, 100, 1);
   void* of_main[3] = {heap::allocate(100), heap::allocate(mebibyte), heap::allocate(64 * mebibyte)};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Allocates and frees `instructions_program PATTERN COUNT` objects of 64 B, for callgrind to count the
-// instructions of (test/malloc/instructions). Every pattern has a counterpart that calls functions which do
-// nothing, so that the two differ by the calls alone.
+// `instructions_program PATTERN COUNT` allocates and frees COUNT objects of 64 B. callgrind counts
+// the instructions (test/malloc/instructions). Every pattern has a counterpart that calls empty
+// functions, so that the two differ only by the calls.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@ using Allocate = void* (*)(size_t);
 using Free = void (*)(void*);
 using SizedFree = void (*)(void*, size_t);
 
-/// Unknown to the compiler, as what it knows it would leave out.
+/// Hidden from the compiler, which would leave out calls that it knows.
 [[gnu::noinline]] void* no_allocation(size_t) {
   void* null = nullptr;
   asm volatile("" : "+r"(null));
@@ -46,7 +46,7 @@ constinit BufferPager pager;
 constinit slabmalloc::PagedZone<BufferPager> zone{pager};
 constexpr slabmalloc::Layout layout = slabmalloc::Layout::from_size_align(object_bytes, 8).value();
 
-/// What a client gets that has the core inlined, with a call and a return around it.
+/// The code of a client that inlines the core, with a call and a return around it.
 [[gnu::noinline]] void* core_allocate(size_t) { return zone.allocate(layout).value_or(nullptr); }
 [[gnu::noinline]] void core_free(void* object) { zone.deallocate(object, layout); }
 
@@ -56,7 +56,7 @@ struct Calls {
   SizedFree sized_free = no_sized_free;
 };
 
-/// Each object at once, or first all of them.
+/// Frees each object at once, or first allocates all of them.
 void in_pairs(const Calls& calls, size_t count) {
   for (size_t number = 0; number < count; ++number) {
     calls.free(calls.allocate(object_bytes));
@@ -85,10 +85,11 @@ struct Pattern {
 
 const Calls nothing;
 const Calls libc{malloc, free};
-const Calls operators{[](size_t bytes) { return ::operator new(bytes); }, no_free, ::operator delete};
+const Calls operators{[](size_t bytes) { return ::operator new(bytes); }, no_free,
+                      ::operator delete };
 const Calls core{core_allocate, core_free};
 
-/// The objects of another thread that has ended.
+/// Frees the objects of another thread that has ended.
 void fill_elsewhere(std::vector<void*>& objects) {
   std::thread([&] { fill(libc, objects); }).join();
 }
@@ -105,13 +106,13 @@ const Pattern patterns[] = {
     {"fill+empty", [](auto& objects) { fill(libc, objects), empty(libc, objects); }},
     {"fill-elsewhere+empty-nothing",
      [](auto& objects) { fill_elsewhere(objects), empty(nothing, objects); }},
-    {"fill-elsewhere+empty",
-     [](auto& objects) { fill_elsewhere(objects), empty(libc, objects); }},
+    {"fill-elsewhere+empty", [](auto& objects) { fill_elsewhere(objects), empty(libc, objects); }},
     {"fill+empty-sized-nothing",
      [](auto& objects) { fill(operators, objects), empty_sized(nothing, objects); }},
     {"fill+empty-sized",
      [](auto& objects) { fill(operators, objects), empty_sized(operators, objects); }},
-    {"core-fill+empty-nothing", [](auto& objects) { fill(core, objects), empty(nothing, objects); }},
+    {"core-fill+empty-nothing",
+     [](auto& objects) { fill(core, objects), empty(nothing, objects); }},
     {"core-fill+empty", [](auto& objects) { fill(core, objects), empty(core, objects); }},
 };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Every function of the C library and every operator that is replaced, each by its standard's
-// words. Built in every form that a program can get the malloc in: preloaded, and linked to the
-// shared library, the archive and the one object.
+// Tests every replaced function of the C library and every operator against the words of its
+// standard. CMake builds the test in every form of the malloc: preloaded, and linked to the shared
+// library, the archive and the one object.
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
@@ -25,7 +25,7 @@ void cfree(void* block);
 void free_sized(void* block, size_t bytes);
 void free_aligned_sized(void* block, size_t alignment, size_t bytes);
 }
-// A preloaded library supplies these only when the program runs.
+// A preloaded library provides these only when the program runs.
 #pragma weak cfree
 #pragma weak free_sized
 #pragma weak free_aligned_sized
@@ -38,10 +38,10 @@ using slabmalloc::test::holds_zeroes;
 
 constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
-/// As much of a block as is filled and looked at.
+/// The part of a block that a test fills and checks.
 constexpr std::size_t looked_at_bytes = std::size_t{1} << 14;
 
-/// Hides a value from the compiler, which knows what malloc does and warns or leaves calls out.
+/// Hides a value from the compiler, which knows malloc, warns, and leaves calls out.
 template <class T>
 T opaque(T value) {
   asm volatile("" : "+r"(value)::"memory");
@@ -52,7 +52,7 @@ bool is_aligned(const void* block, std::size_t alignment) {
   return reinterpret_cast<std::uintptr_t>(block) % alignment == 0;
 }
 
-/// What malloc_info() writes.
+/// Returns the output of malloc_info().
 std::string info() {
   char* text = nullptr;
   size_t bytes = 0;
@@ -64,7 +64,7 @@ std::string info() {
   return result;
 }
 
-/// Expects that `block` is whole, and frees it by free().
+/// Expects that `block` is usable, and frees it by free().
 void expect_usable(void* block, std::size_t bytes) {
   ASSERT_NE(block, nullptr);
   EXPECT_GE(malloc_usable_size(block), bytes);
@@ -128,7 +128,7 @@ TEST(Interposition, successful_calls_keep_errno) {
   EXPECT_EQ(errno, EXDEV);
 }
 
-TEST(Interposition, what_cannot_be_had_sets_enomem) {
+TEST(Interposition, failed_calls_set_enomem) {
   void* block = malloc(10);
   memcpy(block, "contents", 9);
   const auto expect_enomem = [](void* result) {
@@ -168,7 +168,7 @@ TEST(Interposition, products_that_overflow_are_refused) {
 
 TEST(Interposition, sizes_up_to_the_address_space_may_be_asked_for) {
   for (int shift = 30; shift < 48; ++shift) {
-    // The kernel decides how much is given; given memory is usable at both ends.
+    // The kernel decides how much to give; given memory must be usable at both ends.
     const std::size_t bytes = std::size_t{1} << shift;
     auto* block = static_cast<char*>(malloc(opaque(bytes)));
     if (block != nullptr) {
@@ -176,7 +176,7 @@ TEST(Interposition, sizes_up_to_the_address_space_may_be_asked_for) {
       free(block);
     }
   }
-  // What the kernel refused was not taken by growing the window instead.
+  // A refused mapping must not make the window grow instead.
   EXPECT_LT(mallinfo2().arena, std::size_t{4} << 30);
   expect_usable(malloc(10), 10);
 }
@@ -374,8 +374,7 @@ TEST(Interposition, the_c_librarys_own_allocations_can_be_freed) {
   free(printed);
 }
 
-// ---- operators
-// -----------------------------------------------------------------------------------
+// ---- operators ----------------------------------------------------------------------------------
 
 template <class Allocate, class Free>
 void expect_pair(std::size_t alignment, Allocate allocate, Free free_block) {
@@ -453,7 +452,7 @@ TEST(Operators, aligned_nothrow_new_and_delete) {
       [](void* p, std::size_t) { operator delete[](p, wide, std::nothrow); });
 }
 
-TEST(Operators, what_cannot_be_had_is_thrown_or_null) {
+TEST(Operators, failed_calls_throw_or_return_null) {
   const std::size_t bytes = opaque(most / 2);
   EXPECT_THROW((void)operator new(bytes), std::bad_alloc);
   EXPECT_THROW((void)operator new[](bytes), std::bad_alloc);
@@ -502,7 +501,7 @@ TEST(Operators, nothrow_forms_call_the_new_handler_too) {
   }
 }
 
-TEST(Operators, a_handler_that_throws_is_null_to_nothrow_forms) {
+TEST(Operators, nothrow_forms_return_null_if_the_handler_throws) {
   std::set_new_handler([] { throw std::bad_alloc(); });
   EXPECT_EQ(operator new(opaque(most / 2), std::nothrow), nullptr);
   EXPECT_EQ(operator new[](opaque(most / 2), wide, std::nothrow), nullptr);

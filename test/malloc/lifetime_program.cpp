@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A program that is right, but allocates and frees at odd times of its life. Called as
-// `lifetime_program NAME`; ends with 0 if all was well.
+// A correct program that allocates and frees at unusual times of its life. `lifetime_program NAME`
+// exits with 0 if all went well.
 #include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
@@ -39,12 +39,11 @@ void allocate_and_free() {
   }
 }
 
-// ---- late
-// ----------------------------------------------------------------------------------------
+// ---- late ---------------------------------------------------------------------------------------
 
 std::vector<void*>* of_ended_threads = nullptr;
 
-/// Frees in its destructor, after main has returned or at the end of a thread.
+/// Frees its block in its destructor, after main has returned or at the end of a thread.
 extern struct Late late;
 struct Late {
   ~Late() {
@@ -113,7 +112,7 @@ void main_thread_ends_first() {
   pthread_exit(nullptr);
 }
 
-/// The sleeping thread has remote frees when others are to look after it.
+/// The sleeping thread has remote frees when other threads scavenge it.
 void trims_while_a_thread_sleeps() {
   std::vector<void*> blocks;
   std::binary_semaphore sleeps{0};
@@ -134,10 +133,9 @@ void trims_while_a_thread_sleeps() {
   sleeper.join();
 }
 
-// ---- early
-// ---------------------------------------------------------------------------------------
+// ---- early --------------------------------------------------------------------------------------
 
-void frees_what_a_library_allocated_before_the_start() {
+void frees_blocks_that_a_library_allocated_before_the_start() {
   auto* take = reinterpret_cast<char* (*)()>(dlsym(RTLD_DEFAULT, "take_early_block"));
   expect(take != nullptr, "the early library is preloaded");
   char* block = take();
@@ -173,8 +171,7 @@ void starts_threads_at_once() {
   }
 }
 
-// ---- limits
-// --------------------------------------------------------------------------------------
+// ---- limits -------------------------------------------------------------------------------------
 
 void allocates_until_refused() {
   for (int round = 0; round < 3; ++round) {
@@ -203,7 +200,7 @@ void allocates_until_refused() {
   }
 }
 
-/// The first number of /proc/self/statm, in bytes: what is mapped.
+/// The first number of /proc/self/statm: mapped memory, in bytes.
 size_t mapped_bytes() {
   FILE* file = fopen("/proc/self/statm", "r");
   expect(file != nullptr, "/proc/self/statm can be read");
@@ -220,7 +217,7 @@ size_t mapped_bytes() {
          (bytes > sizeof(frame) ? use_stack(bytes - sizeof(frame)) : 0);
 }
 
-/// Where mappings and blocks might meet.
+/// Maps where blocks of the malloc may lie.
 void maps_while_it_allocates() {
   for (int count = 0; count < 100; ++count) {
     void* mapping = mmap(nullptr, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -247,8 +244,7 @@ void bounds_its_own_address_space() {
   allocates_until_refused();
 }
 
-// ---- misuse seen by the program
-// ------------------------------------------------------------------
+// ---- misuse seen by the program -----------------------------------------------------------------
 
 void allocates_and_forks_in_its_handler_of_sigabrt() {
   signal(SIGABRT, [](int) {
@@ -287,8 +283,7 @@ void forks() {
   waitpid(child, nullptr, 0);
 }
 
-// ---- options
-// -------------------------------------------------------------------------------------
+// ---- options ------------------------------------------------------------------------------------
 
 bool is_resident(void* address) {
   const auto page_bytes = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
@@ -299,7 +294,7 @@ bool is_resident(void* address) {
   return (flags & 1) != 0;
 }
 
-/// Right after a free, and after 400 ms.
+/// Prints whether the memory is resident right after a free, and after 400 ms.
 void says_whether_freed_memory_is_resident() {
   constexpr size_t bytes = size_t{512} << 10;
   char* const block = static_cast<char*>(malloc(bytes));
@@ -308,7 +303,7 @@ void says_whether_freed_memory_is_resident() {
   free(block);
   printf("%d ", is_resident(last_page));
   usleep(400'000);
-  // The next call of the arena looks at the clock. It takes the first half of that memory.
+  // The next call of the arena reads the clock. It takes the first half of that memory.
   free(malloc(bytes / 2));
   printf("%d\n", is_resident(last_page));
 }
@@ -323,7 +318,7 @@ void closes_stderr_at_its_end() {
   atexit([] { fclose(stderr); });
 }
 
-/// What the malloc kept of stderr is among what it opens anew.
+/// The program also closes the malloc's copy of stderr, and reuses its descriptor.
 void closes_all_files_at_its_end() {
   atexit([] {
     for (int descriptor = 2; descriptor < 1000; ++descriptor) {
@@ -347,8 +342,8 @@ constexpr Program programs[] = {
     {"threads_run_on_while_the_process_ends", threads_run_on_while_the_process_ends},
     {"main_thread_ends_first", main_thread_ends_first},
     {"trims_while_a_thread_sleeps", trims_while_a_thread_sleeps},
-    {"frees_what_a_library_allocated_before_the_start",
-     frees_what_a_library_allocated_before_the_start},
+    {"frees_blocks_that_a_library_allocated_before_the_start",
+     frees_blocks_that_a_library_allocated_before_the_start},
     {"runs_on_a_wrapped_malloc", runs_on_a_wrapped_malloc},
     {"starts_threads_at_once", starts_threads_at_once},
     {"bounds_its_own_address_space", bounds_its_own_address_space},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What a client's handler of misuse may do wherever the misuse is found: allocate, free and fork.
+// A client's misuse handler may allocate, free and fork wherever the heap finds the misuse.
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <sys/wait.h>
@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::size_t bytes = 100;
 
-/// What the handler does; it hears of nothing else meanwhile.
+/// The action of the handler. While it runs, no other misuse reaches the handler.
 std::function<void()> in_handler;
 int heard = 0;
 
@@ -42,8 +42,8 @@ class MisuseHandlerOfClient : public testing::Test {
     EXPECT_EQ(process_statistics().live_objects, 0u);
   }
 
-  /// Allocates, and has others free one block of each page twice; the calling thread's zone, or the late one, finds
-  /// the second free when it allocates next.
+  /// Allocates, and lets other threads free one block of each page twice. The calling thread's
+  /// zone, or the late one, finds the second free at its next allocation.
   void prepare(void (*drain)()) {
     allocate_many(blocks, bytes, 8 * chunk_bytes);
     std::vector<void*> freed;
@@ -59,7 +59,8 @@ class MisuseHandlerOfClient : public testing::Test {
   std::vector<void*> blocks;
 };
 
-/// Calls `work` in a thread whose zone was parked: its blocks are of the zone that such threads share.
+/// Calls `work` in a thread whose zone was parked. Its blocks belong to the zone that such threads
+/// share.
 void run_late(const std::function<void()>& work) {
   heap::deallocate(heap::allocate(1));  // The heap's key is older, so its destructor runs before.
   static const std::function<void()>* late_work;
@@ -94,7 +95,7 @@ TEST_F(MisuseHandlerOfClient, may_allocate_and_free_in_the_middle_of_an_allocati
   EXPECT_EQ(std::set<void*>(blocks.begin(), blocks.end()).size(), blocks.size());
 }
 
-TEST_F(MisuseHandlerOfClient, may_keep_what_it_allocates_and_free_what_the_thread_did) {
+TEST_F(MisuseHandlerOfClient, may_keep_its_own_blocks_and_free_those_of_the_thread) {
   heap::deallocate(heap::allocate(1));
   void* mine = nullptr;
   in_handler = [&] {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Programs that are wrong, a few lines each; their names say how. Called as
+// Incorrect programs of a few lines each; their names describe the mistake. The program
 //
 //   misuse_program NAME BYTES same|other
 //
-// it writes the address that it is wrong about to stdout and is wrong, from its only thread or from
-// another. Ends with 3 if nobody stopped it, and with 4 if the misuse could not be set up.
+// writes the misused address to stdout and then misuses it, from its only thread or from another.
+// It exits with 3 if nobody stopped it, and with 4 if it could not set the misuse up.
 #include <malloc.h>
 
 #include <cstdint>
@@ -20,10 +20,10 @@ namespace {
 
 std::size_t bytes = 0;
 bool from_another_thread = false;
-/// Where results go that are not looked at.
+/// Receives results that the program does not use.
 void* volatile unused = nullptr;
 
-/// A thread that was started before anything was freed: starting one allocates.
+/// The program starts this thread before any free, since starting a thread allocates.
 std::binary_semaphore may_act(0);
 std::binary_semaphore has_acted(0);
 void* wrong_address = nullptr;
@@ -31,11 +31,11 @@ void (*wrong_call)(void*) = nullptr;
 
 void act() {
   wrong_call(wrong_address);
-  // What others freed is met at the latest when it is taken in.
+  // At the latest, the heap finds the misuse when it drains remote frees.
   malloc_trim(0);
 }
 
-/// Does what is wrong with `address`.
+/// Calls `call` with `address`, which is misuse.
 void be_wrong(void* address, void (*call)(void*)) {
   std::printf("%p\n", address);
   wrong_address = address;
@@ -94,15 +94,15 @@ void frees_twice_with_another_free_in_between() {
   be_wrong(first, std::free);
 }
 
-void frees_what_another_thread_freed() {
+void frees_a_block_that_another_thread_freed() {
   char* address = block();
   std::thread([&] { std::free(address); }).join();
   be_wrong(address, std::free);
 }
 
-/// The stale free itself frees the new owner's block: it is indistinguishable. The new owner's is
-/// told.
-void frees_what_was_freed_behind_its_back_after_reuse() {
+/// The stale free itself frees the new owner's block, since the heap cannot distinguish them. The
+/// heap reports the new owner's free.
+void frees_a_reused_block_that_a_stale_free_has_freed() {
   char* stale = block();
   std::free(stale);
   std::vector<char*> others;
@@ -173,7 +173,7 @@ void asks_the_size_of_the_middle_of_a_block() {
   be_wrong(block() + bytes / 2, [](void* one) { (void)malloc_usable_size(one); });
 }
 
-void deletes_what_was_deleted() {
+void deletes_an_object_twice() {
   void* address = operator new(bytes);
   unused = address;
   operator delete(address, bytes);
@@ -190,9 +190,9 @@ constexpr Program programs[] = {
     {"frees_twice_with_its_neighbours_alive", frees_twice_with_its_neighbours_alive},
     {"frees_twice_after_a_while", frees_twice_after_a_while},
     {"frees_twice_with_another_free_in_between", frees_twice_with_another_free_in_between},
-    {"frees_what_another_thread_freed", frees_what_another_thread_freed},
-    {"frees_what_was_freed_behind_its_back_after_reuse",
-     frees_what_was_freed_behind_its_back_after_reuse},
+    {"frees_a_block_that_another_thread_freed", frees_a_block_that_another_thread_freed},
+    {"frees_a_reused_block_that_a_stale_free_has_freed",
+     frees_a_reused_block_that_a_stale_free_has_freed},
     {"frees_the_stack", frees_the_stack},
     {"frees_a_static", frees_a_static},
     {"frees_a_function", frees_a_function},
@@ -206,7 +206,7 @@ constexpr Program programs[] = {
     {"reallocates_the_middle_of_a_block", reallocates_the_middle_of_a_block},
     {"asks_the_size_of_a_freed_block", asks_the_size_of_a_freed_block},
     {"asks_the_size_of_the_middle_of_a_block", asks_the_size_of_the_middle_of_a_block},
-    {"deletes_what_was_deleted", deletes_what_was_deleted},
+    {"deletes_an_object_twice", deletes_an_object_twice},
 };
 
 }  // namespace
@@ -218,7 +218,7 @@ int main(int count, char** arguments) {
     }
     return 0;
   }
-  // What the program needs itself is there before, so that it does not get what was freed.
+  // Allocates the program's own memory first, so that it does not reuse the freed block.
   std::setvbuf(stdout, nullptr, _IONBF, 0);
   std::thread([] {
     may_act.acquire();

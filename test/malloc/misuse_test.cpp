@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Wrong programs (misuse_program.cpp) are stopped: one line on stderr that names the kind of misuse
-// and the address, and SIGABRT. For small, medium, large and mapped blocks, from the thread that
-// allocated and from another.
+// The malloc must stop incorrect programs (misuse_program.cpp) with SIGABRT and one line on stderr.
+// The line names the kind of misuse and the address. The tests use small, medium, large and mapped
+// blocks, from the thread that allocated and from another.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -48,8 +48,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Wrong{"frees_twice_with_its_neighbours_alive", double_free},
                     Wrong{"frees_twice_after_a_while", double_free},
                     Wrong{"frees_twice_with_another_free_in_between", double_free},
-                    Wrong{"frees_what_another_thread_freed", double_free},
-                    Wrong{"frees_what_was_freed_behind_its_back_after_reuse", double_free},
+                    Wrong{"frees_a_block_that_another_thread_freed", double_free},
+                    Wrong{"frees_a_reused_block_that_a_stale_free_has_freed", double_free},
                     Wrong{"frees_the_stack", foreign}, Wrong{"frees_a_static", foreign},
                     Wrong{"frees_a_function", foreign},
                     Wrong{"frees_the_middle_of_a_block", inside},
@@ -62,7 +62,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Wrong{"reallocates_the_middle_of_a_block", inside},
                     Wrong{"asks_the_size_of_a_freed_block", double_free},
                     Wrong{"asks_the_size_of_the_middle_of_a_block", inside},
-                    Wrong{"deletes_what_was_deleted", double_free}),
+                    Wrong{"deletes_an_object_twice", double_free}),
     [](const auto& wrong) { return std::string(wrong.param.name); });
 
 TEST(MisuseForms, linked_programs_are_stopped_as_well) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// SLABMALLOC_OPTIONS: which entries are allowed, and what is told of the others.
+// Tests of SLABMALLOC_OPTIONS: the allowed entries, and the messages about others.
 #include "malloc/options.hpp"
 
 #include <gtest/gtest.h>
@@ -21,7 +21,7 @@ namespace {
 const std::string prefix = "slabmalloc: SLABMALLOC_OPTIONS: ";
 std::string written;
 
-/// Reads `text` from the defaults on; returns what was written to stderr.
+/// Reads `text`, starting from the defaults; returns the output to stderr.
 std::string read(const std::string& text) {
   static os::Interface table = os::linux_interface;
   table.write = [](int descriptor, const char* bytes, std::size_t count) {
@@ -45,7 +45,7 @@ const Option& option_named(const std::string& name) {
   return *found;
 }
 
-/// The value in force, as the documents write it.
+/// The current value, as the documents write it.
 std::string value_of(const std::string& name) {
   return value_in(option_named(name), options, tunables).data();
 }
@@ -105,7 +105,7 @@ const std::vector<Allowed> allowed{
 
 struct Wrong {
   const char* option;
-  std::vector<std::string> values;  ///< With the colon; empty: the option stands alone.
+  std::vector<std::string> values;  ///< The text with the colon; empty: the option has no value.
   std::string message;
 };
 const std::vector<Wrong> wrong{
@@ -137,7 +137,7 @@ TEST_F(OptionsTest, no_text_changes_nothing) {
   EXPECT_EQ(values(), defaults);
 }
 
-TEST_F(OptionsTest, each_kind_takes_what_is_allowed) {
+TEST_F(OptionsTest, each_kind_accepts_its_allowed_values) {
   read("");
   const auto defaults = values();
   std::set<std::string> tried;
@@ -152,7 +152,7 @@ TEST_F(OptionsTest, each_kind_takes_what_is_allowed) {
   EXPECT_EQ(tried.size(), option_count) << "an option is not in the table of this test";
 }
 
-TEST_F(OptionsTest, of_each_kind_a_wrong_value_is_told_and_changes_nothing) {
+TEST_F(OptionsTest, a_wrong_value_of_each_kind_is_reported_and_changes_nothing) {
   read("");
   const auto defaults = values();
   std::set<std::string> tried;
@@ -168,7 +168,7 @@ TEST_F(OptionsTest, of_each_kind_a_wrong_value_is_told_and_changes_nothing) {
   EXPECT_EQ(tried.size(), option_count) << "an option is not in the table of this test";
 }
 
-TEST_F(OptionsTest, the_rest_is_read_whatever_is_wrong) {
+TEST_F(OptionsTest, reads_the_rest_after_a_wrong_entry) {
   for (const Wrong& one : wrong) {
     const std::string entry = one.option + one.values.front();
     EXPECT_EQ(lines(read("huge_pages," + entry + ",decay_ms:7,,")), 1);
@@ -177,13 +177,13 @@ TEST_F(OptionsTest, the_rest_is_read_whatever_is_wrong) {
   }
 }
 
-TEST_F(OptionsTest, a_wrong_value_leaves_the_one_before) {
+TEST_F(OptionsTest, a_wrong_value_keeps_the_one_before) {
   EXPECT_EQ(read("decay_ms:5,decay_ms:x"),
             prefix + "decay_ms: 'x' is not a number from 0 to 60000 (milliseconds); using 5\n");
   EXPECT_EQ(value_of("decay_ms"), "5");
 }
 
-TEST_F(OptionsTest, of_an_option_that_is_repeated_the_last_counts_and_a_line_says_so) {
+TEST_F(OptionsTest, the_last_of_repeated_options_counts_and_a_line_says_so) {
   for (const Allowed& one : allowed) {
     for (const Allowed& other : allowed) {
       if (one.option != std::string("help") && one.option == std::string(other.option)) {
@@ -196,7 +196,7 @@ TEST_F(OptionsTest, of_an_option_that_is_repeated_the_last_counts_and_a_line_say
   }
 }
 
-TEST_F(OptionsTest, a_path_too_long_is_told_and_not_cut) {
+TEST_F(OptionsTest, a_path_that_is_too_long_is_reported_and_not_cut) {
   EXPECT_EQ(read("stats_file:" + longest_path), "");
   EXPECT_EQ(options.stats_file, longest_path);
   EXPECT_EQ(read("stats_file:p" + longest_path),
@@ -227,7 +227,7 @@ TEST_F(OptionsTest, help_is_offered_where_no_option_is_near) {
             prefix + "'" + std::string(256, 'k') + "...' is not known; 'help' lists what is\n");
 }
 
-TEST_F(OptionsTest, help_has_every_option_whole_whatever_was_set_before) {
+TEST_F(OptionsTest, help_describes_every_option_fully_after_earlier_ones) {
   const std::string told = read("help");
   EXPECT_EQ(read("decay_ms:7,help"), told);
   for (const Option& option : option_table) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The process heap on an operating system that refuses. After SQLite's method: a scripted workload
-// is run with the k-th call refused, for every k, once and from k on. Each run is a process of its
-// own, since the heap under test is the process's.
+// Tests the process heap on an operating system that refuses calls, by SQLite's method. A scripted
+// workload runs with the k-th call refused, for every k, once and from k on. Each run is a process
+// of its own, since the heap under test belongs to the process.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -24,8 +24,7 @@ using test::OsCall;
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
-/// Runs `work` in a child, whose heap is as this process's was: unused. True if no check failed in
-/// it.
+/// Runs `work` in a child, whose heap is unused like this process's. True if no check failed there.
 bool passes_in_child(const std::function<void()>& work) {
   const auto and_pass = [&work] {
     work();
@@ -41,7 +40,7 @@ struct Block {
 
 constexpr std::size_t checked_bytes = 128;
 
-/// Calls of every kind that can need memory. A refusal must leave everything else as it was.
+/// Makes calls of every kind that can need memory. A refusal must leave all else as it was.
 class Workload {
  public:
   /// Returns the number of refusals.
@@ -55,7 +54,7 @@ class Workload {
     return refusals_;
   }
 
-  /// Everything must succeed.
+  /// Every call must succeed.
   void run_healed() {
     const std::size_t before = refusals_;
     grow();
@@ -151,7 +150,7 @@ class Workload {
   std::size_t refusals_ = 0;
 };
 
-/// The memory calls of the undisturbed workload.
+/// The number of memory calls of the undisturbed workload.
 std::size_t count_calls() {
   int ends[2] = {};
   EXPECT_EQ(pipe(ends), 0);
@@ -223,7 +222,7 @@ TEST(OsFailure, every_call_of_one_kind_may_be_refused) {
   }
 }
 
-TEST(OsFailure, giving_back_may_fail_without_anyone_noticing) {
+TEST(OsFailure, giving_memory_back_may_fail_without_effect_on_callers) {
   for (const OsCall call : {OsCall::Unmap, OsCall::Purge, OsCall::Remap}) {
     EXPECT_TRUE(passes_in_child([call] {
       FaultyOs os;
@@ -290,7 +289,7 @@ TEST(OsFailure, memory_that_could_not_be_purged_is_cleared_where_zeros_are_asked
   }));
 }
 
-TEST(OsFailure, where_no_space_is_proposed_the_heap_works_all_the_same) {
+TEST(OsFailure, the_heap_works_where_no_space_is_proposed) {
   EXPECT_TRUE(passes_in_child([] {
     FaultyOs os;
     os.fail_every(OsCall::FindSpace);
@@ -344,7 +343,7 @@ TEST(OsFailure, a_bound_on_the_address_space_leaves_room_for_the_program) {
     for (void* block : blocks) {
       heap::deallocate(block);
     }
-    // What is free serves another size.
+    // Free memory must serve another size.
     blocks.clear();
     while (void* block = heap::allocate(3 * mebibyte)) {
       blocks.push_back(block);
@@ -380,8 +379,8 @@ TEST(OsFailure, freed_memory_goes_back_after_a_while) {
   }));
 }
 
-/// Expects freed memory to go back while `pair`, an allocation and its free, is all that a thread does. After it
-/// `cached_bytes` lie in a cache.
+/// Calls only `pair`, an allocation and its free, and expects that older free memory goes back.
+/// After `pair`, a cache holds `cached_bytes`.
 template <class Pair>
 void expect_decay_amid(const Pair& pair, std::size_t cached_bytes) {
   EXPECT_TRUE(passes_in_child([&] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// A library to be loaded and unloaded: static and thread-local objects that allocate.
+// A library that programs load and unload. Its static and thread-local objects allocate.
 #include <cstdlib>
 #include <cstring>
 #include <map>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The malloc under what processes do: fork, exec, signals, loading and unloading of libraries, the
-// kernel's limit on mappings, and memory that is to go back. Built in every form that a program can
-// get it in.
+// Tests of the malloc in processes that fork, exec, handle signals, load and unload libraries, and
+// reach the kernel's limit on mappings. Other tests check that memory goes back. CMake builds them
+// in every form of the malloc.
 #include <dlfcn.h>
 #include <errno.h>
 #include <gtest/gtest.h>
@@ -43,7 +43,7 @@ std::size_t resident_bytes() {
   return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
-/// Allocates and frees small, medium, large and mapped blocks until told to stop.
+/// Allocates and frees small, medium, large and mapped blocks until it is stopped.
 class Storm {
  public:
   explicit Storm(int threads) {
@@ -58,7 +58,7 @@ class Storm {
     }
   }
 
-  /// Blocks of the raging threads, for others to free.
+  /// Blocks of these busy threads, which other threads free.
   std::vector<void*> take_some() {
     const std::lock_guard lock(mutex_);
     return std::exchange(given_, {});
@@ -79,7 +79,7 @@ class Storm {
                                    : seed % 500);
         *static_cast<char*>(block) = 'x';
       }
-      // A thread of its own, so that zones are made and parked as well.
+      // Runs in a thread of its own, so that the heap makes and parks zones too.
       std::thread([] { free(malloc(100)); }).join();
       const std::lock_guard lock(mutex_);
       if (given_.size() < 100) {
@@ -96,7 +96,7 @@ class Storm {
   std::vector<std::thread> threads_;
 };
 
-/// Waits for the child; true if it ended well. A child that hangs is ended by its alarm.
+/// Waits for the child; true if it succeeded. An alarm ends a child that hangs.
 bool ends_well(pid_t child) {
   int status = 0;
   EXPECT_EQ(waitpid(child, &status, 0), child);
@@ -213,12 +213,11 @@ TEST(Exec, programs_are_started_under_load) {
   }
 }
 
-// ---- memory that goes back
-// -----------------------------------------------------------------------
+// ---- memory that goes back ----------------------------------------------------------------------
 
 class MemoryGoesBack : public testing::TestWithParam<std::size_t> {
  protected:
-  /// Fills 256 MiB by blocks of the parameter's size and frees them.
+  /// Fills 256 MiB with blocks of the parameter's size and frees them.
   void fill_and_free() {
     std::vector<void*> blocks;
     for (std::size_t total = 0; total < 256 * mebibyte; total += GetParam()) {
@@ -238,7 +237,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, MemoryGoesBack,
 TEST_P(MemoryGoesBack, at_once_when_trimmed) {
   fill_and_free();
   malloc_trim(0);
-  // Records and pages of the table of blocks stay.
+  // The records and pages of the table of blocks stay.
   EXPECT_LT(resident_bytes(), before_ + 8 * mebibyte);
 }
 
@@ -252,8 +251,7 @@ TEST_P(MemoryGoesBack, after_a_while_by_itself) {
   EXPECT_LT(resident_bytes(), before_ + 16 * mebibyte);
 }
 
-// ---- the kernel's limit on mappings
-// --------------------------------------------------------------
+// ---- the kernel's limit on mappings -------------------------------------------------------------
 
 TEST(MappingLimit, at_it_blocks_are_still_given_or_refused_and_freed) {
   void* mapped[20];
@@ -261,7 +259,7 @@ TEST(MappingLimit, at_it_blocks_are_still_given_or_refused_and_freed) {
     block = malloc(40 * mebibyte);
     memset(block, 1, 100);
   }
-  // Every second page readable: each page becomes a mapping.
+  // Makes every second page readable: each page becomes a mapping.
   const std::size_t page = 4096;
   const std::size_t pages = 140000;
   auto* region = static_cast<char*>(
@@ -303,8 +301,7 @@ TEST(MappingLimit, at_it_blocks_are_still_given_or_refused_and_freed) {
   free(block);
 }
 
-// ---- signals
-// -------------------------------------------------------------------------------------
+// ---- signals ------------------------------------------------------------------------------------
 
 TEST(Signals, handlers_interrupt_every_call_unharmed) {
   struct sigaction action = {};
@@ -331,8 +328,7 @@ TEST(Signals, handlers_interrupt_every_call_unharmed) {
   sigaction(SIGALRM, &before, nullptr);
 }
 
-// ---- libraries that come and go
-// ------------------------------------------------------------------
+// ---- libraries that come and go -----------------------------------------------------------------
 
 TEST(Libraries, may_be_loaded_and_unloaded_while_their_blocks_live_on) {
   const std::size_t before = mallinfo2().uordblks;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Whole programs on the malloc: odd times of their lives, limits, options, and others' programs.
+// Tests of whole programs on the malloc: unusual times of their lives, limits, options, and
+// programs of others.
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -43,7 +44,7 @@ Surroundings with_options(const std::string& text) {
   return {{"SLABMALLOC_OPTIONS=" + text}, "", [] {}};
 }
 
-/// A path in a folder of its own, which is gone at the end of the scope.
+/// A path in a folder of its own, which ends with the scope.
 class TemporaryPath {
  public:
   TemporaryPath() {
@@ -76,7 +77,7 @@ TEST_P(Life, blocks_may_be_freed_after_main_and_after_their_threads) {
   EXPECT_EQ(outcome.errors, "");
 }
 
-TEST_P(Life, statistics_are_told_after_the_programs_own_destructors) {
+TEST_P(Life, statistics_are_written_after_the_programs_own_destructors) {
   const Outcome outcome = run_life("frees_after_main", GetParam(), with_options("stats"));
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
   EXPECT_NE(outcome.errors.find("slabmalloc "), std::string::npos) << outcome;
@@ -106,7 +107,7 @@ TEST_P(Life, a_handler_of_sigabrt_may_allocate_and_fork_after_misuse) {
   EXPECT_TRUE(outcome.exited_with(42)) << outcome;
 }
 
-TEST_P(Life, a_bound_on_the_address_space_is_lived_with) {
+TEST_P(Life, a_program_works_under_a_bound_on_the_address_space) {
   const Outcome outcome =
       run_life("allocates_until_refused", GetParam(), with_limit(RLIMIT_AS, 200 * mebibyte));
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
@@ -117,7 +118,7 @@ TEST_P(Life, a_bound_that_the_program_sets_itself_leaves_room_for_its_stack_and_
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
 }
 
-TEST_P(Life, a_bound_on_writable_memory_is_lived_with) {
+TEST_P(Life, a_program_works_under_a_bound_on_writable_memory) {
   const Outcome outcome =
       run_life("allocates_until_refused", GetParam(), with_limit(RLIMIT_DATA, 150 * mebibyte));
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
@@ -130,14 +131,13 @@ TEST_P(Life, address_space_may_be_filled_upwards) {
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
 }
 
-// ---- early
-// ---------------------------------------------------------------------------------------
+// ---- early --------------------------------------------------------------------------------------
 
 TEST(EarlyStart, a_library_may_allocate_before_the_malloc_was_started) {
   Surroundings surroundings;
   surroundings.preloaded_after = SLABMALLOC_TEST_FOLDER "/libmalloc_early_library.so";
-  const Outcome outcome =
-      run_life("frees_what_a_library_allocated_before_the_start", Form::preload, surroundings);
+  const Outcome outcome = run_life("frees_blocks_that_a_library_allocated_before_the_start",
+                                   Form::preload, surroundings);
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
 }
 
@@ -155,10 +155,9 @@ TEST(EarlyStart, a_wrapper_may_look_the_malloc_up_while_it_allocates) {
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
 }
 
-// ---- others' programs
-// ----------------------------------------------------------------------------
+// ---- others' programs ---------------------------------------------------------------------------
 
-/// KiB of memory of its own, not shared with files, that a small program has.
+/// Memory of a small program in KiB, without memory that it shares with files.
 std::size_t own_kibibytes(Form form) {
   const Outcome outcome = run({"cat", "/proc/self/smaps_rollup"}, form);
   std::smatch amount;
@@ -168,7 +167,8 @@ std::size_t own_kibibytes(Form form) {
 }
 
 TEST(Programs, a_small_one_has_little_more_memory_than_on_the_c_librarys_malloc) {
-  // Four pages of a zone, its records, and of each class in use a page; of the library itself two.
+  // A zone has four pages, its records, and one page for each class in use. The library itself has
+  // two.
   const std::size_t without = own_kibibytes(Form::fixed);
   if (without == 0 || sysconf(_SC_PAGESIZE) != 4096) {
     GTEST_SKIP() << "the kernel does not tell, or counts in larger pages";
@@ -206,8 +206,7 @@ TEST(Programs, python_gets_a_memory_error_at_a_bound_and_goes_on) {
   EXPECT_EQ(outcome.output, "True True\n");
 }
 
-// ---- options
-// -------------------------------------------------------------------------------------
+// ---- options ------------------------------------------------------------------------------------
 
 TEST(OptionsOfAProcess, a_summary_is_written_at_exit) {
   const Outcome outcome = run_life("allocates_and_frees", Form::preload, with_options("stats"));
@@ -246,7 +245,7 @@ TEST(OptionsOfAProcess, each_process_appends_one_line_to_the_file) {
   }
   const std::string text = file.contents();
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4) << text;
-  // Before it forks the program makes a thousand calls, which are not the child's.
+  // Before its fork, the program makes a thousand calls, which the child must not count.
   const std::regex few_calls("\"threads\":1,\"allocations\":[0-9]{1,3},");
   EXPECT_EQ(std::distance(std::sregex_iterator(text.begin(), text.end(), few_calls),
                           std::sregex_iterator()),
@@ -254,7 +253,7 @@ TEST(OptionsOfAProcess, each_process_appends_one_line_to_the_file) {
       << text;
 }
 
-TEST(OptionsOfAProcess, a_file_that_cannot_be_written_is_told_and_changes_no_exit_status) {
+TEST(OptionsOfAProcess, a_file_that_cannot_be_written_is_reported_and_changes_no_exit_status) {
   const Outcome outcome =
       run_life("allocates_and_frees", Form::preload, with_options("stats_file:/nonexistent/file"));
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
@@ -269,13 +268,13 @@ TEST(OptionsOfAProcess, a_closed_stderr_changes_nothing) {
   EXPECT_EQ(outcome.output, "");
 }
 
-TEST(OptionsOfAProcess, what_is_not_known_is_told_and_the_program_runs) {
+TEST(OptionsOfAProcess, unknown_options_are_reported_and_the_program_runs) {
   const Outcome outcome = run_life("allocates_and_frees", Form::preload, with_options("stast"));
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
   EXPECT_NE(outcome.errors.find("did you mean 'stats'?"), std::string::npos) << outcome;
 }
 
-TEST(OptionsOfAProcess, a_summary_has_the_parts_that_were_asked_for) {
+TEST(OptionsOfAProcess, a_summary_has_the_requested_parts) {
   const char* const life = "allocates_and_frees";
   const Outcome totals = run_life(life, Form::preload, with_options("stats:totals"));
   EXPECT_NE(totals.errors.find("\nlarge objects\n"), std::string::npos) << totals;
@@ -305,7 +304,7 @@ TEST(OptionsOfAProcess, blocks_get_mappings_from_the_direct_threshold_on) {
   EXPECT_EQ(usable_bytes("direct_threshold:1M"), std::to_string(mebibyte + os_page_bytes) + "\n");
 }
 
-/// Where membarrier ends the process, as in a sandbox that knows nothing of it.
+/// In this sandbox, membarrier ends the process.
 void forbid_membarrier() {
   sock_filter steps[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
@@ -345,7 +344,7 @@ TEST(OptionsOfAProcess, huge_pages_are_for_heaps_that_ask_for_them) {
   EXPECT_GE(count_advised(with_options("huge_pages")), 1);
 }
 
-TEST(OptionsOfAProcess, set_user_id_programs_do_not_listen_to_their_caller) {
+TEST(OptionsOfAProcess, set_user_id_programs_ignore_the_options_of_their_caller) {
   const TemporaryPath copy;
   std::ofstream(copy.path(), std::ios::binary)
       << std::ifstream(program("lifetime_program", Form::override), std::ios::binary).rdbuf();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A program that replaces the plain operators new and delete alone, as the language allows, and
-// runs on slabmalloc by preload: every other form must go through them.
+// A program that replaces only the plain operators new and delete, as the language allows. It runs
+// on slabmalloc by preload, and every other form must call its operators.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace {
 
-/// The program's own memory; slabmalloc must never see an address of it.
+/// The program's own memory: slabmalloc must never see its addresses.
 struct Pool {
   static constexpr std::size_t capacity = std::size_t{1} << 20;
   alignas(64) static inline std::byte bytes[capacity];
@@ -49,7 +49,7 @@ TEST(ReplacedOperators, every_form_of_new_goes_through_the_replaced_one) {
   EXPECT_TRUE(Pool::holds(quiet_array));
 }
 
-TEST(ReplacedOperators, what_the_replaced_one_throws_is_null_to_nothrow_forms) {
+TEST(ReplacedOperators, nothrow_forms_return_null_if_the_replaced_one_throws) {
   const std::size_t used = Pool::used;
   EXPECT_EQ(::operator new(2 * Pool::capacity, std::nothrow), nullptr);
   EXPECT_EQ(::operator new[](2 * Pool::capacity, std::nothrow), nullptr);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The report: the numbers of the heap as text, JSON and XML.
+// Tests of the report, which writes the numbers of the heap as text, JSON and XML.
 #include "malloc/report.hpp"
 
 #include <errno.h>
@@ -19,7 +19,7 @@
 namespace slabmalloc {
 namespace {
 
-/// A file that is gone at the end of the scope.
+/// A file that ends with the scope.
 class TemporaryFile {
  public:
   TemporaryFile() : descriptor_(mkstemp(path_)) { EXPECT_GE(descriptor_, 0); }
@@ -40,15 +40,15 @@ class TemporaryFile {
   int descriptor_;
 };
 
-/// The number behind `"name":` the first time that it occurs.
+/// The number after the first `"name":`.
 std::size_t number(const std::string& json, const std::string& name) {
   const std::size_t place = json.find("\"" + name + "\":");
   EXPECT_NE(place, std::string::npos) << name;
   return place == std::string::npos ? 0 : std::stoul(json.substr(place + name.size() + 3));
 }
 
-/// True if python, a reader of JSON that is not ours, takes every line of the file, and no object
-/// in it has a name twice.
+/// Python is a JSON reader that is not ours. True if it accepts every line of the file, and no
+/// object has a name twice.
 bool is_json_lines(const char* path) {
   const std::string command =
       std::string(
@@ -59,7 +59,7 @@ bool is_json_lines(const char* path) {
   return system(command.c_str()) == 0;
 }
 
-/// Checks that `json` has each of the counters, and its value.
+/// Checks that `json` has each of the counters with its value.
 template <class Counters>
 void expect_in_json(const std::string& json, const Counters& expected) {
   for_each_counter<Counters>([&](const auto& entry) noexcept {
@@ -67,7 +67,7 @@ void expect_in_json(const std::string& json, const Counters& expected) {
   });
 }
 
-/// Checks that `text` has a line for each of the counters, and its value.
+/// Checks that `text` has a line for each of the counters with its value.
 template <class Counters>
 void expect_in_text(const std::string& text, const Counters& expected) {
   for_each_counter<Counters>([&](const auto& entry) noexcept {
@@ -77,14 +77,14 @@ void expect_in_text(const std::string& text, const Counters& expected) {
   });
 }
 
-/// What begins so in the line `json`, up to the next brace.
+/// The part of the line `json` from this beginning to the next brace.
 std::string part(const std::string& json, const std::string& begin) {
   const std::size_t place = json.find(begin);
   EXPECT_NE(place, std::string::npos) << begin << " in " << json;
   return place == std::string::npos ? "" : json.substr(place, json.find('}', place) - place + 1);
 }
 
-/// Blocks that are live for as long as it lives.
+/// Blocks that stay live as long as it lives.
 class Blocks {
  public:
   ~Blocks() {
@@ -93,7 +93,7 @@ class Blocks {
     }
   }
   void add(std::size_t bytes) { blocks_.push_back(heap::allocate(bytes)); }
-  /// The first, which is the caller's now.
+  /// The first block, which then belongs to the caller.
   void* take() {
     void* const block = blocks_.front();
     blocks_.erase(blocks_.begin());
@@ -105,7 +105,7 @@ class Blocks {
   std::vector<void*> blocks_;
 };
 
-TEST(Report, json_is_one_line_and_says_what_the_statistics_say) {
+TEST(Report, json_is_one_line_that_agrees_with_the_statistics) {
   Blocks blocks;
   for (std::size_t bytes = 1; bytes < 200000; bytes += bytes / 3 + 1) {
     blocks.add(bytes);
@@ -169,12 +169,12 @@ TEST(Report, names_of_programs_are_quoted) {
   EXPECT_TRUE(is_json_lines(file.path())) << file.contents();
 }
 
-TEST(Report, a_file_that_cannot_be_written_is_told_to_the_caller) {
+TEST(Report, reports_a_file_that_cannot_be_written_to_the_caller) {
   EXPECT_FALSE(append_json("/nonexistent/folder/file"));
   EXPECT_FALSE(append_json("/dev/full"));
 }
 
-TEST(Report, the_summary_names_what_is_live) {
+TEST(Report, the_summary_names_live_blocks) {
   Blocks blocks;
   blocks.add(100);
   const TemporaryFile file;
@@ -196,7 +196,7 @@ TEST(Report, the_summary_names_what_is_live) {
   EXPECT_TRUE(std::regex_search(text, std::regex("\n" + row + " +0%\n"))) << row << "\n" << text;
 }
 
-TEST(Report, of_the_statistics_those_parts_are_printed_that_are_asked_for) {
+TEST(Report, prints_the_requested_parts_of_the_statistics) {
   Blocks blocks;
   blocks.add(100);
   const auto has = [](std::uint32_t parts, const char* text) {
@@ -212,7 +212,7 @@ TEST(Report, of_the_statistics_those_parts_are_printed_that_are_asked_for) {
   }
 }
 
-TEST(Report, counting_anew_forgets_calls_but_not_what_is_live) {
+TEST(Report, counting_anew_forgets_calls_but_not_live_blocks) {
   Blocks blocks;
   for (int count = 0; count < 10; ++count) {
     blocks.add(100);

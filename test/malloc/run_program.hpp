@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Runs a program on the malloc and tells how it ended and what it wrote.
+// Runs a program on the malloc and returns its end and its output.
 //
-//   const Outcome outcome = run({program("misuse_program", Form::preload), "argument"},
-//   Form::preload); EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+//   const Outcome outcome =
+//       run({program("misuse_program", Form::preload), "argument"}, Form::preload);
+//   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
 #pragma once
 
 #include <fcntl.h>
@@ -20,14 +21,14 @@
 
 namespace slabmalloc::test {
 
-/// How a program gets the malloc.
+/// The way in which a program gets the malloc.
 enum class Form { preload, fixed, override };
 
 inline const char* name_of(Form form) {
   return form == Form::preload ? "preload" : form == Form::fixed ? "static" : "override";
 }
 
-/// The path of a program that was built for `form`.
+/// The path of a program in the form `form`.
 inline std::string program(const std::string& name, Form form) {
   return std::string(SLABMALLOC_TEST_FOLDER "/") + name + "_" + name_of(form);
 }
@@ -50,11 +51,11 @@ struct Outcome {
   }
 };
 
-/// What is different from a plain run.
+/// The differences from a plain run.
 struct Surroundings {
   std::vector<std::string> environment;    ///< NAME=value, added.
   std::string preloaded_before;            ///< A library preloaded in front of the malloc.
-  std::function<void()> in_child = [] {};  ///< Called just before the program is started.
+  std::function<void()> in_child = [] {};  ///< The run calls it just before it starts the program.
   std::string preloaded_after = {};  ///< A library preloaded behind the malloc: it starts first.
 };
 
@@ -87,7 +88,7 @@ class Capture {
   int descriptor_ = -1;
 };
 
-/// Runs `command`, found by PATH, and waits for its end; a program that hangs is ended by an alarm.
+/// Runs `command`, found by PATH, and waits for its end. An alarm ends a program that hangs.
 inline Outcome run(std::vector<std::string> command, Form form,
                    const Surroundings& surroundings = {}) {
   const Capture output;

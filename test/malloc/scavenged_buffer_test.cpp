@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// A remote buffer from which a scavenger takes what its sleeping owner gathered.
+// Tests of a RemoteBuffer from which a scavenger takes the frees that its sleeping owner gathered.
 #include <gtest/gtest.h>
 
 #include "malloc/asymmetric_lock.hpp"
@@ -14,7 +14,7 @@ using ScavengedBuffer = RemoteBuffer<HardwareAtomics, 4, AsymmetricLock>;
 
 constexpr auto fence = [] { return true; };
 
-TEST_F(ScavengedBufferTest, a_scavenger_takes_everything_out) {
+TEST_F(ScavengedBufferTest, a_scavenger_takes_all_frees_out) {
   Header* page = add_page();
   ScavengedBuffer buffer;
   EXPECT_FALSE(buffer.holds_some());
@@ -36,7 +36,7 @@ TEST_F(ScavengedBufferTest, a_scavenger_takes_everything_out) {
   EXPECT_EQ(misuse_.take_count(MisuseKind::DoubleFree), 0u);
 }
 
-TEST_F(ScavengedBufferTest, while_a_scavenger_is_there_frees_are_delivered_at_once) {
+TEST_F(ScavengedBufferTest, delivers_frees_at_once_while_a_scavenger_is_inside) {
   Header* page = add_page();
   ScavengedBuffer buffer;
   buffer.add(free_of(page, 1), no_limit);
@@ -51,7 +51,8 @@ TEST_F(ScavengedBufferTest, while_a_scavenger_is_there_frees_are_delivered_at_on
       buffer.add(free_of(page, 4), no_limit);
     }
     buffer.flush_all();
-    EXPECT_EQ(announced(page), static_cast<std::uint32_t>(fences)) << "the scavenger takes the rest";
+    EXPECT_EQ(announced(page), static_cast<std::uint32_t>(fences))
+        << "the scavenger takes the rest";
     return true;
   });
   EXPECT_EQ(fences, 2);
@@ -62,7 +63,7 @@ TEST_F(ScavengedBufferTest, while_a_scavenger_is_there_frees_are_delivered_at_on
   EXPECT_EQ(announced(page), 4u);
 }
 
-TEST_F(ScavengedBufferTest, what_a_scavenger_leaves_is_delivered_all_the_same) {
+TEST_F(ScavengedBufferTest, delivers_frees_that_a_scavenger_leaves) {
   Header* page = add_page();
   for (const bool by_owner : {false, true}) {
     ScavengedBuffer buffer;
@@ -84,7 +85,7 @@ TEST_F(ScavengedBufferTest, what_a_scavenger_leaves_is_delivered_all_the_same) {
   }
 }
 
-TEST_F(ScavengedBufferTest, a_flush_that_meets_a_scavenger_who_gives_up_is_made_up_for) {
+TEST_F(ScavengedBufferTest, the_next_flush_delivers_frees_of_one_that_met_a_scavenger) {
   Header* page = add_page();
   ScavengedBuffer buffer;
   buffer.add(free_of(page, 1), no_limit);

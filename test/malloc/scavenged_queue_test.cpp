@@ -52,7 +52,8 @@ TEST(ScavengedQueue, a_scavenger_sees_nothing_while_the_owner_is_inside) {
   ASSERT_TRUE(queue.try_lock());
   ASSERT_TRUE(queue.try_lock()) << "once more, from within";
   queue.unlock();
-  EXPECT_TRUE(queue.scavenge(fence, 9, count)) << "there is nothing that another scavenge would see";
+  EXPECT_TRUE(queue.scavenge(fence, 9, count))
+      << "there is nothing that another scavenge would see";
   EXPECT_EQ(seen, 0);
   queue.unlock();
   EXPECT_TRUE(queue.scavenge([] { return false; }, 9, count));
@@ -61,12 +62,13 @@ TEST(ScavengedQueue, a_scavenger_sees_nothing_while_the_owner_is_inside) {
   EXPECT_EQ(seen, 1);
 }
 
-TEST(ScavengedQueue, does_not_enter_while_a_scavenger_is_there) {
+TEST(ScavengedQueue, the_owner_does_not_enter_while_a_scavenger_is_inside) {
   Header page{};
   ScavengedQueue queue;
   queue.push(&page);
   queue.scavenge(fence, 9, [&](auto*) { return queue.try_lock(); });
-  EXPECT_TRUE(queue.has_unscavenged()) << "the page was not put with the purged ones, since the owner did not enter";
+  EXPECT_TRUE(queue.has_unscavenged())
+      << "the page was not put with the purged ones, since the owner did not enter";
   EXPECT_TRUE(queue.try_lock());
 }
 

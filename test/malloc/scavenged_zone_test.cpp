@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// A zone that drains all remote frees while a scavenger is at its queue.
+// Tests of a zone that drains its remote frees while a scavenger is in its queue.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -36,7 +36,7 @@ void free_remotely(ScavengedZone& zone, std::size_t count) {
   }
 }
 
-TEST(ScavengedZone, drains_some_another_time_while_a_scavenger_is_there) {
+TEST(ScavengedZone, postpones_a_partial_drain_while_a_scavenger_is_inside) {
   FrameSource frames;
   ScavengedZone zone(frames);
   free_remotely(zone, 4);
@@ -51,7 +51,7 @@ TEST(ScavengedZone, drains_some_another_time_while_a_scavenger_is_there) {
   EXPECT_EQ(zone.validate(), nullptr);
 }
 
-TEST(ScavengedZone, sleeps_until_the_scavenger_is_done_to_drain_all) {
+TEST(ScavengedZone, waits_for_the_scavenger_before_it_drains_all) {
   FrameSource frames;
   ScavengedZone zone(frames);
   free_remotely(zone, 4);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Threads that sleep for ever, and what others do for those who wait for them: frees that a sleeping thread has
-// gathered are delivered, and memory of its own that others have freed goes back to the operating system.
+// Tests of scavenging on behalf of threads that sleep for ever. Other threads deliver the frees
+// that a sleeping thread has gathered. They also purge memory of its own that others have freed.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -28,7 +28,7 @@
 namespace slabmalloc {
 namespace {
 
-/// Where a thread sleeps until another wakes it, who first waits until it does.
+/// A thread sleeps here until another wakes it. That one first waits until the thread sleeps.
 class Bed {
  public:
   void sleep() {
@@ -43,12 +43,12 @@ class Bed {
   std::binary_semaphore may_wake_{0};
 };
 
-/// A thread that frees others' blocks and then does nothing, for as long as this lives.
+/// A thread that frees blocks of others and then sleeps as long as this lives.
 class Sleeper {
  public:
   explicit Sleeper(std::vector<void*>& blocks)
       : thread_([&] {
-          void* own = heap::allocate(1);  // Without a zone it would gather nothing.
+          void* own = heap::allocate(1);  // Without a zone it would gather no frees.
           free_all(blocks);
           bed_.sleep();
           heap::deallocate(own);
@@ -65,13 +65,14 @@ class Sleeper {
   std::thread thread_;
 };
 
-/// Of the blocks of a page, all but one are freed here, and the last of each page by a thread that then sleeps
-/// with what it gathered: so each block that it buffers pins a page.
+/// Frees all blocks of each page but one; the sleeper frees that one. So each block in the
+/// sleeper's buffer pins a page.
 void leave_to_sleeper(std::vector<void*>& blocks, std::vector<void*>& last_of_pages) {
   allocate_many(blocks, 1024, 12 * chunk_bytes);
   std::set<std::uintptr_t> pages;
   std::erase_if(blocks, [&](void* block) {
-    const bool is_first = pages.insert(reinterpret_cast<std::uintptr_t>(block) / chunk_bytes).second;
+    const bool is_first =
+        pages.insert(reinterpret_cast<std::uintptr_t>(block) / chunk_bytes).second;
     if (is_first) {
       last_of_pages.push_back(block);
     }
@@ -80,7 +81,7 @@ void leave_to_sleeper(std::vector<void*>& blocks, std::vector<void*>& last_of_pa
   free_all(blocks);
 }
 
-TEST(Scavenging, trim_delivers_what_a_sleeping_thread_withholds) {
+TEST(Scavenging, trim_delivers_frees_that_a_sleeping_thread_withholds) {
   std::vector<void*> blocks;
   std::vector<void*> last_of_pages;
   leave_to_sleeper(blocks, last_of_pages);
@@ -94,7 +95,7 @@ TEST(Scavenging, trim_delivers_what_a_sleeping_thread_withholds) {
   EXPECT_LE(in_use_bytes(), 2 * chunk_bytes) << "the sleeper's page and the registry";
 }
 
-TEST(Scavenging, a_thread_that_needs_no_further_page_takes_in_what_others_freed) {
+TEST(Scavenging, a_thread_that_needs_no_further_page_drains_remote_frees) {
   std::vector<void*> blocks;
   allocate_many(blocks, 64, 16 * mebibyte);
   std::thread([&] { free_all(blocks); }).join();
@@ -109,7 +110,7 @@ TEST(Scavenging, a_thread_that_needs_no_further_page_takes_in_what_others_freed)
   free_all(ring);
 }
 
-TEST(Scavenging, whoever_goes_on_allocating_gets_back_what_a_sleeping_thread_withholds) {
+TEST(Scavenging, an_allocating_thread_gets_back_frees_that_a_sleeping_thread_withholds) {
   std::vector<void*> blocks;
   std::vector<void*> last_of_pages;
   leave_to_sleeper(blocks, last_of_pages);
@@ -121,7 +122,7 @@ TEST(Scavenging, whoever_goes_on_allocating_gets_back_what_a_sleeping_thread_wit
   free_all(blocks);
 }
 
-TEST(Scavenging, comes_as_often_as_the_tunable_says) {
+TEST(Scavenging, happens_as_often_as_the_tunable_says) {
   for (const bool is_due : {true, false}) {
     tunables.scavenge_milliseconds = 60'000;
     std::vector<void*> blocks;
@@ -137,10 +138,10 @@ TEST(Scavenging, comes_as_often_as_the_tunable_says) {
   tunables = Tunables{};
 }
 
-TEST(Scavenging, deliver_what_a_sleeping_thread_withholds_before_memory_is_declared_exhausted) {
+TEST(Scavenging, delivers_frees_that_a_sleeping_thread_withholds_before_memory_is_exhausted) {
   static bool is_exhausted = false;
   static os::Interface table = os::linux_interface;
-  table.now_milliseconds = [] { return std::uint64_t{1}; };  // It stands still: nobody scavenging at times.
+  table.now_milliseconds = [] { return std::uint64_t{1}; };  // It stands still: no scavenge is due.
   table.map_at = [](void* address, std::size_t bytes) {
     return is_exhausted ? os::MapOutcome::Exhausted : os::linux_interface.map_at(address, bytes);
   };
@@ -159,7 +160,7 @@ TEST(Scavenging, deliver_what_a_sleeping_thread_withholds_before_memory_is_decla
   os::replace_interface(previous);
 }
 
-/// The bytes of the OS pages around `blocks` that are backed by memory.
+/// The resident bytes of the OS pages around `blocks`.
 std::size_t resident_bytes(const std::vector<void*>& blocks) {
   const std::size_t unit = os::interface().os_page_bytes();
   std::set<std::uintptr_t> pages;
@@ -175,7 +176,7 @@ std::size_t resident_bytes(const std::vector<void*>& blocks) {
   return bytes;
 }
 
-/// A thread that allocates blocks, then sleeps, and on waking allocates as many again.
+/// A thread that allocates blocks, sleeps, and allocates as many again when it wakes.
 class SleepingOwner {
  public:
   SleepingOwner(std::vector<void*>& blocks, std::size_t bytes, std::size_t total_bytes)
@@ -205,7 +206,7 @@ class SleepingOwner {
   std::thread thread_;
 };
 
-TEST(Scavenging, trim_gives_back_what_was_freed_of_a_sleeping_threads_blocks) {
+TEST(Scavenging, trim_purges_freed_blocks_of_a_sleeping_thread) {
   heap::deallocate(heap::allocate(1));
   for (const std::size_t bytes : {std::size_t{64}, std::size_t{1000}, std::size_t{30000}}) {
     std::vector<void*> blocks;
@@ -215,7 +216,7 @@ TEST(Scavenging, trim_gives_back_what_was_freed_of_a_sleeping_threads_blocks) {
       free_all(blocks);
       const std::size_t held = resident_bytes(freed);
       ASSERT_GE(held, freed.size() * std::min<std::size_t>(bytes, 4096));
-      constexpr std::size_t page_of_owner = 2 * chunk_bytes;  // From which it allocates.
+      constexpr std::size_t page_of_owner = 2 * chunk_bytes;  // The page that it allocates from.
       EXPECT_GE(heap::trim(), held - page_of_owner);
       EXPECT_LE(resident_bytes(freed), page_of_owner);
       EXPECT_EQ(heap::trim(), 0u) << "once is enough";
@@ -243,7 +244,7 @@ TEST(Scavenging, a_live_block_keeps_its_page) {
   free_all(kept);
 }
 
-TEST(Scavenging, whoever_goes_on_freeing_gives_back_what_was_freed_of_a_sleeping_threads_blocks) {
+TEST(Scavenging, a_freeing_thread_purges_freed_blocks_of_a_sleeping_thread) {
   heap::deallocate(heap::allocate(1));
   std::vector<void*> blocks;
   const SleepingOwner owner(blocks, 1000, 16 * mebibyte);
@@ -260,7 +261,7 @@ TEST(Scavenging, whoever_goes_on_freeing_gives_back_what_was_freed_of_a_sleeping
   EXPECT_LE(resident_bytes(freed), 8 * mebibyte);
 }
 
-TEST(Scavenging, nothing_that_others_freed_is_issued_during_one) {
+TEST(Scavenging, issues_no_remotely_freed_block_meanwhile) {
   std::vector<void*> blocks;
   allocate_many(blocks, 1000, mebibyte);
   const std::set<void*> freed(blocks.begin(), blocks.end());
@@ -293,8 +294,9 @@ std::chrono::nanoseconds processor_time_of_thread() {
 std::binary_semaphore scavenge_has_begun{0};
 constinit thread_local bool is_slow_scavenger = false;
 
-// A scavenger that shares its processor with an owner of real-time priority runs only while that one sleeps.
-TEST(Scavenging, an_owner_that_must_take_in_everything_sleeps_until_a_scavenge_has_ended) {
+// The scavenger may share its processor with an owner of real-time priority. It then runs only
+// while the owner sleeps.
+TEST(Scavenging, an_owner_that_must_drain_everything_sleeps_until_it_has_ended) {
   static os::Interface table = os::linux_interface;
   table.purge = [](void* address, std::size_t bytes) {
     if (is_slow_scavenger) {
@@ -321,7 +323,7 @@ TEST(Scavenging, an_owner_that_must_take_in_everything_sleeps_until_a_scavenge_h
   os::replace_interface(previous);
 }
 
-TEST(Scavenging, purge_what_others_freed_and_not_what_the_owner_freed) {
+TEST(Scavenging, purges_remote_frees_and_not_frees_by_the_owner) {
   constexpr std::size_t bytes = 8192;  // Eight to a page.
   std::vector<void*> blocks;
   allocate_many(blocks, bytes, 4 * chunk_bytes);
@@ -360,7 +362,7 @@ TEST(Scavenging, purge_what_others_freed_and_not_what_the_owner_freed) {
   EXPECT_EQ(process_statistics().live_objects, 0u);
 }
 
-TEST(Scavenging, leave_alone_what_the_owner_uses) {
+TEST(Scavenging, leaves_blocks_in_use_alone) {
   std::barrier both(2);
   std::atomic<bool> done{false};
   std::vector<void*> passed;

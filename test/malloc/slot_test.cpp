@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// ChunkInfo and SlotGeometry find the same slots, in two ways.
+// Tests that ChunkInfo and SlotGeometry find the same slots by different computations.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace {
 
 using SizeClasses = MallocConfig::SizeClasses;
 
-/// A page of one class, as its zone and as its chunk's record have it.
+/// A page of one class, as seen by its zone and by its chunk's record.
 struct Page {
   explicit Page(std::uint32_t index)
       : bytes(ArenaTable::frame_bytes(SizeClasses::size_of(index))),
@@ -26,8 +26,8 @@ struct Page {
   ChunkInfo info;
 };
 
-/// Calls f(page, offset, slot, rest) for every byte of every class's page: the byte is `rest` bytes
-/// into `slot`.
+/// Calls f(page, offset, slot, rest) for every byte of every class's page. The byte lies `rest`
+/// bytes into `slot`.
 template <class F>
 void for_each_byte(F&& f) {
   for (std::uint32_t index = 0; index < SizeClasses::count; ++index) {
@@ -55,7 +55,7 @@ TEST(Slot, is_the_same_by_chunk_and_by_geometry_for_every_class_and_offset) {
   });
 }
 
-TEST(Slot, may_be_one_beyond_the_last_for_who_looks_at_its_bit) {
+TEST(Slot, may_be_one_beyond_the_last_for_a_read_of_its_bit) {
   for_each_byte([](const Page& page, std::uint32_t offset, std::uint32_t slot, std::uint32_t rest) {
     return page.info.slot_or_end_at(offset) == (rest == 0 ? slot : ChunkInfo::no_slot) &&
            slot <= page.geometry.slots;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Threads and their zones: begin, end, adoption, frees across threads, and what is told meanwhile.
+// Tests of threads and their zones: start, end, adoption, remote frees, and statistics meanwhile.
 #include <gtest/gtest.h>
 #include <pthread.h>
 
@@ -46,7 +46,7 @@ TEST(ThreadZones, short_threads_one_after_the_other_share_one_zone) {
   EXPECT_EQ(process_arena.statistics().committed_bytes, committed);
 }
 
-TEST(ThreadZones, as_many_zones_as_threads_at_one_time) {
+TEST(ThreadZones, there_are_as_many_zones_as_threads_at_one_time) {
   const std::size_t zones = zone_count();
   for (int round = 0; round < 5; ++round) {
     std::barrier all(8);
@@ -120,14 +120,14 @@ TEST(ThreadZones, blocks_outlive_their_thread_and_their_memory_is_used_again) {
   EXPECT_LE(process_arena.statistics().committed_bytes, committed);
 }
 
-TEST(ThreadZones, what_was_freed_to_ended_threads_goes_back_when_others_need_memory) {
+TEST(ThreadZones, frees_to_ended_threads_go_back_when_others_need_memory) {
   std::vector<void*> of_ended;
-  // With a zone of its own this thread will not take over that of the ended one.
+  // With a zone of its own, this thread does not take over that of the ended thread.
   heap::deallocate(heap::allocate(1));
   run_thread([&] { allocate_many(of_ended, 1000, 32 * mebibyte); });
   free_all(of_ended);
   ASSERT_GE(in_use_bytes(), 30 * mebibyte);
-  // One page in sixteen that is asked for looks after one ended thread, each in its turn.
+  // Each sixteenth allocation of a page drains the zone of one ended thread, each in its turn.
   const std::size_t wanted_bytes = 16 * (zone_count() + 1) * chunk_bytes;
   std::vector<void*> blocks;
   allocate_many(blocks, 1000, wanted_bytes);
@@ -135,7 +135,7 @@ TEST(ThreadZones, what_was_freed_to_ended_threads_goes_back_when_others_need_mem
   free_all(blocks);
 }
 
-TEST(ThreadZones, trim_takes_in_what_was_freed_to_ended_threads) {
+TEST(ThreadZones, trim_drains_frees_to_ended_threads) {
   std::vector<void*> of_ended;
   for (int number = 0; number < 4; ++number) {
     run_thread([&] { allocate_many(of_ended, 1000, 4 * mebibyte); });
@@ -146,8 +146,7 @@ TEST(ThreadZones, trim_takes_in_what_was_freed_to_ended_threads) {
   EXPECT_LT(in_use_bytes(), mebibyte);
 }
 
-// ---- frees across threads
-// ------------------------------------------------------------------------
+// ---- frees across threads -----------------------------------------------------------------------
 
 TEST(RemoteFrees, a_thread_that_falls_asleep_withholds_no_more_than_its_buffer) {
   for (const std::size_t bytes :
@@ -175,7 +174,7 @@ TEST(RemoteFrees, a_thread_that_falls_asleep_withholds_no_more_than_its_buffer) 
   }
 }
 
-TEST(RemoteFrees, an_owner_finds_them_without_asking_for_new_memory) {
+TEST(RemoteFrees, an_owner_reuses_them_before_it_needs_new_memory) {
   std::vector<void*> blocks;
   allocate_many(blocks, 64, mebibyte);
   const std::size_t committed = process_arena.statistics().committed_bytes;
@@ -224,7 +223,7 @@ TEST(RemoteFrees, the_last_free_of_a_page_may_race_with_the_owners) {
   EXPECT_TRUE(process_arena.validate());
 }
 
-TEST(RemoteFrees, of_two_threads_that_free_the_same_blocks_one_is_told_for_each) {
+TEST(RemoteFrees, one_of_two_threads_that_free_the_same_block_is_reported) {
   test::MisuseRecorder misuse;
   constexpr std::size_t count = 2000;
   for (const bool with_zone : {false, true}) {
@@ -232,7 +231,8 @@ TEST(RemoteFrees, of_two_threads_that_free_the_same_blocks_one_is_told_for_each)
     for (std::size_t number = 0; number < count; ++number) {
       blocks.push_back(heap::allocate(48));
     }
-    // Live to the end, so that no page becomes empty and every slot can be told about.
+    // All blocks stay live to the end, so no page becomes empty, and every second free can be
+    // reported.
     std::vector<void*> keep;
     std::barrier both(2);
     const auto free_them = [&] {
@@ -260,7 +260,7 @@ TEST(RemoteFrees, of_two_threads_that_free_the_same_blocks_one_is_told_for_each)
   }
 }
 
-TEST(RemoteFrees, a_free_by_another_and_then_by_the_owner_is_told_when_they_meet) {
+TEST(RemoteFrees, a_remote_free_and_then_one_by_the_owner_are_reported_on_draining) {
   test::MisuseRecorder misuse;
   void* keep = heap::allocate(48);
   void* block = heap::allocate(48);
@@ -281,10 +281,9 @@ TEST(RemoteFrees, a_free_by_another_and_then_by_the_owner_is_told_when_they_meet
   EXPECT_EQ(process_statistics().live_objects, 0u);
 }
 
-// ---- the end of a thread
-// -------------------------------------------------------------------------
+// ---- the end of a thread ------------------------------------------------------------------------
 
-/// A key that is younger than the heap's, so that its destructor runs after the zone was parked.
+/// This key is younger than the heap's, so its destructor runs after the heap has parked the zone.
 class LateKey {
  public:
   explicit LateKey(void (*destructor)(void*)) {
@@ -318,7 +317,7 @@ void allocate_and_free_late(void* first) {
   }
   EXPECT_EQ(thread_heap.zone, &empty_zone) << "a zone for the rest of a thread would stay behind";
   if (++late_calls < 3) {
-    // The C library runs it again: up to four times, the last of which is too late for sanitizers.
+    // The C library runs the destructor up to four times. The last run is too late for sanitizers.
     pthread_setspecific(late_key, heap::allocate(10));
   }
 }
@@ -370,8 +369,7 @@ TEST(ThreadEnd, thread_local_objects_may_free_in_their_destructors) {
   EXPECT_EQ(process_statistics().live_objects, 0u);
 }
 
-// ---- first use and looking
-// -----------------------------------------------------------------------
+// ---- first use and reading statistics -----------------------------------------------------------
 
 TEST(FirstUse, many_threads_may_make_the_first_call_at_the_same_time) {
   std::barrier all(8);
@@ -403,7 +401,7 @@ TEST(FirstUse, many_threads_may_make_the_first_call_at_the_same_time) {
 }
 
 TEST(Statistics, are_exact_while_no_thread_runs) {
-  heap::trim();  // What others freed counts once it was taken in.
+  heap::trim();  // Statistics count remote frees once they are drained.
   const ProcessStatistics start = process_statistics();
   std::vector<void*> blocks;
   const std::uint32_t index = heap::SizeClasses::index_for(100);

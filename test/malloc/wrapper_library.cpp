@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A library to be preloaded in front of the malloc that wraps it, as tracers do: each function
-// looks up the next one by dlsym(), which itself may allocate and so comes back here.
+// A library for LD_PRELOAD in front of the malloc, which it wraps as tracers do. Each function
+// looks the next one up by dlsym(), which may itself allocate and so calls the wrapper again.
 #include <dlfcn.h>
 #include <stddef.h>
 
@@ -27,7 +27,7 @@ void* malloc(size_t bytes) {
   look_up();
   ++calls;
   if (depth == 0) {
-    // What does not exist makes dlsym() allocate a message.
+    // For a missing symbol, dlsym() allocates a message.
     ++depth;
     dlsym(RTLD_NEXT, "slabmalloc_test_no_such_function");
     --depth;

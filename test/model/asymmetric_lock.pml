@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The locks between an owner and its scavengers (AsymmetricLock, RemoteBuffer): who is inside is inside alone, though the
- * owner executes no fence.
+ * The locks between an owner and its scavengers (AsymmetricLock, RemoteBuffer). Only one thread is
+ * inside at a time, although the owner executes no fence.
  *
  *   Owner, adding a word         Owner, merging               Scavenger
  *   inside = 1                   merging = 1                  scavenged: 0 → 1
- *   scavenged: inside = 0, go      key gone: merging = 0, go    fence on all processors
+ *   scavenged: inside = 0, go    key gone: merging = 0, go    fence on all processors
  *   key = …                      …                            inside: scavenged = 0, go
  *   inside = 0                   merging = 0                  key = 0
  *                                                             fence on all processors
@@ -13,52 +13,55 @@
  *                                                             …
  *                                                             scavenged = 0
  *
- * Without a fence a processor may let a later load overtake an earlier store. So each store of the owner's waits
- * in a buffer of one, and becomes visible at any time before its next store, or when the scavenger's fence reaches the
- * owner's processor. The scavenger's own stores are visible at once: its fence comes before what depends on that.
- * What the orders do is modelled as in memory_order.pml: a release adds what its thread knows to what the word carries, an
- * acquire the reverse. The loads of the key need no order, since a key comes back by the owner's own doing alone,
- * after it entered by the first lock.
+ * Without a fence, a processor may let a later load overtake an earlier store. So each store of the
+ * owner waits in a buffer of one. It becomes visible at any time before the owner's next store, or
+ * when the scavenger's fence reaches the owner's processor. The scavenger's own stores are visible
+ * at once, since its fence precedes every step that depends on them.
+ * The model treats orders as memory_order.pml does. A release adds its thread's knowledge to the
+ * word; an acquire adds the word's to its thread. Loads of the key need no order, since only the
+ * owner restores a key, after it entered by the first lock.
  *
- * What is asserted, by the names that a failed assertion shows:
- *   alone             the owner and a scavenger, or two scavengers, are not inside at the same time
- *   knows_contents    who is inside knows what was done inside before
- *   admitted          an owner that has stopped the scavenging is inside at its first attempt
+ * The assertions, by the names that a failed assertion shows:
+ *   alone             the owner and a scavenger, or two scavengers, are never inside together
+ *   knows_contents    a thread that is inside knows all earlier actions inside
+ *   admitted          an owner that has paused scavenging enters at its first attempt
  *
  * Switches, apart from those of the mutants and orders, each at its place:
  *   WITNESS=NAME      asserts that NAME never happens
- *   PAUSES_SCAVENGING      scavengers hold a mutex throughout, and the owner may take it to enter by the first lock
+ *   PAUSES_SCAVENGING scavengers hold a mutex throughout; the owner may take it to enter by the
+ *                     first lock
  */
 
 #define RELAXED 0
 #define ACQUIRE 1
 #define RELEASE 2
 
-/* The orders of the code: */
+/* The orders in the code: */
 #ifndef ENTER
-#define ENTER ACQUIRE          /* AsymmetricLock::try_lock_owner, load of scavenged */
+#define ENTER ACQUIRE          /* try_lock_owner, load of scavenged */
 #endif
 #ifndef LEAVE
-#define LEAVE RELEASE          /* AsymmetricLock::unlock_owner and Entry::merge, store to inside and merging */
+#define LEAVE RELEASE          /* unlock_owner and Entry::merge, store to inside and merging */
 #endif
 #ifndef SCAVENGER_EXCHANGE
-#define SCAVENGER_EXCHANGE ACQUIRE /* AsymmetricLock::try_lock_scavenger, exchange of scavenged */
+#define SCAVENGER_EXCHANGE ACQUIRE /* try_lock_scavenger, exchange of scavenged */
 #endif
 #ifndef SCAVENGER_LOAD
-#define SCAVENGER_LOAD ACQUIRE     /* AsymmetricLock::try_lock_scavenger, load of inside; RemoteBuffer::take_all, of merging */
+/* try_lock_scavenger, load of inside; RemoteBuffer::take_all, load of merging */
+#define SCAVENGER_LOAD ACQUIRE
 #endif
 #ifndef SCAVENGER_STORE
-#define SCAVENGER_STORE RELEASE      /* AsymmetricLock::unlock_scavenger, store to scavenged */
+#define SCAVENGER_STORE RELEASE    /* unlock_scavenger, store to scavenged */
 #endif
 
-#define ADDS 1                 /* the owner gets in by the first lock after a scavenger was inside */
+#define ADDS 1                 /* the owner enters by the first lock after a scavenger was inside */
 #define MERGES 2               /* and by the second */
-#define TURNED_AWAY 3          /* the owner meets a scavenger and goes */
+#define TURNED_AWAY 3          /* the owner meets a scavenger and leaves */
 #define KEY_GONE 4             /* the same at the second lock, by the key alone */
-#define GIVES_UP 5             /* a scavenger meets the owner at the first lock and goes */
+#define GIVES_UP 5             /* a scavenger meets the owner at the first lock and leaves */
 #define GIVES_UP_LATE 6        /* at the second */
 #define OVERTAKEN 7            /* the owner reads scavenged before its mark is visible */
-#define STOPPED 8              /* the owner gets in between two scavenging, whose end it waited for */
+#define STOPPED 8              /* the owner waits for the end of scavenging, then enters */
 #ifndef WITNESS
 #define WITNESS 0
 #endif
@@ -67,7 +70,7 @@
 #define SCAVENGERS 2
 #define ROUNDS 4               /* of the owner */
 
-/* The owner's words, which are stored through its buffer, and the scavengers'. */
+/* The words that the owner stores through its buffer, and those of the scavengers. */
 #define INSIDE 0
 #define MERGING 1
 #define KEY 2
@@ -75,7 +78,7 @@
 bool word[3];
 bool scavenged;
 
-/* What was done inside, by bits, one for each passage: what the words carry of it. */
+/* The words carry knowledge of actions inside, as one bit for each passage. */
 byte carried[3];
 byte scavenger_carries;
 
@@ -107,7 +110,7 @@ inline make_visible() {
   fi
 }
 
-/* A store by the owner; `releases` is what its word then carries. */
+/* A store by the owner; its word then carries `releases`. */
 inline store(which, what, releases) {
   make_visible();
   waiting = which;
@@ -115,7 +118,7 @@ inline store(which, what, releases) {
   waiting_carries = releases
 }
 
-/* What the owner reads of its own word. */
+/* The value of the owner's own word, as the owner reads it. */
 #define own(which) (waiting == which -> waiting_value : word[which])
 
 inline acquire(knows, carries, order) {
@@ -177,12 +180,12 @@ inline add_a_word() {
   leave(INSIDE)
 }
 
-/* ZoneEngine::lock_after_scavenging, when a scavenger was there. */
+/* ZoneEngine::lock_after_scavenging, after the owner met a scavenger. */
 inline pause_scavenging_and_enter() {
 #ifndef MUTANT_STOPS_NOTHING
   lock();
 #endif
-  atomic { printf("owner: marks, with the scavenging stopped\n"); store(INSIDE, true, 0) };
+  atomic { printf("owner: marks, with scavenging paused\n"); store(INSIDE, true, 0) };
   look_at_scavenged();
   atomic { admitted = !sees; assert(admitted) };
 #ifndef MUTANT_STOPS_NOTHING
@@ -229,7 +232,7 @@ proctype Owner() {
   }
 }
 
-/* The processor of the owner, at any time. */
+/* The owner's processor makes a store visible at any time. */
 proctype StoreBuffer() {
 end:
   do
@@ -249,7 +252,7 @@ proctype Scavenger(byte me) {
     before = scavenged;
     scavenged = true;
     acquire(knows, scavenger_carries, SCAVENGER_EXCHANGE);
-    printf("scavenger %d: tells of the scavenge\n", me)
+    printf("scavenger %d: announces the scavenge\n", me)
   };
 #ifdef MUTANT_IGNORE_OTHERS
   before = false;
@@ -292,7 +295,7 @@ proctype Scavenger(byte me) {
      atomic {
        scavenged = false;
        printf("scavenger %d: ends its scavenging\n", me);
-       /* A scavenger that gave up passes on what it knows, too. */
+       /* A scavenger that gave up also releases its knowledge. */
        scavenger_carries = (SCAVENGER_STORE == RELEASE -> scavenger_carries | knows : 0)
      }
   fi;

@@ -1,30 +1,31 @@
 /* SPDX-License-Identifier: MIT
  *
- * The memory orders of the remote-free protocol. Two threads free one object each of a page; the
- * owner drains and drains, uses the slots again, and gives the page back to be formatted by its
- * next user. Each order is a switch; weakening any of them produces a counterexample.
+ * The memory orders of the remote-free protocol. Two threads free one object each of a page. The
+ * owner drains repeatedly, uses the slots again, and gives the page back, whose next user formats
+ * it. Each order is a switch; weakening any of them produces a counterexample.
  *
- * How weak memory is modelled. The shared words are changed by read-modify-writes only, which always
- * read the latest value: so they interleave. What an order decides is who knows of what:
+ * The model of weak memory. Only read-modify-writes change the shared words, and they always read
+ * the latest value. So these operations interleave, and an order only decides which thread knows
+ * what:
  *   - every access to plain memory, and every access to the page, is an event, one bit;
  *   - a thread knows the events that happen before its next step;
- *   - a release adds what its thread knows to what the word carries, an acquire adds what the word
- *     carries to what its thread knows; a relaxed read-modify-write carries on what was there (C++20
- *     release sequences);
- *   - an access to plain memory must know of every conflicting access made so far (else: data race);
- *   - a relaxed load may miss a change that its thread does not know of.
- * That covers every execution of C++20 in which no value is read before the write that it depends on
- * was made (no cycle of program order and reads-from).
+ *   - a release adds its thread's knowledge to the word;
+ *   - an acquire adds the word's knowledge to its thread;
+ *   - a relaxed read-modify-write leaves the word's knowledge as it was (C++20 release sequences);
+ *   - an access to plain memory must know every earlier conflicting access (else: data race);
+ *   - a relaxed load may miss a change that its thread does not know.
+ * That covers every execution of C++20 in which no read precedes the write that its value depends
+ * on (no cycle of program order and reads-from).
  *
- * What is asserted, by the names that a failed assertion shows:
- *   knows_object      a slot's next use happens after the last use by who freed it
+ * The assertions, by the names that a failed assertion shows:
+ *   knows_object      a slot's next use happens after the last use before its free
  *   knows_link        queue_next is read after it was written, and written again after it was read
  *   knows_accesses    the page's next user formats it after every access of the freeing threads
  *   knows_format      a freeing thread reads the header after it was formatted
- *   knows_zone        a zone's next thread sees what the one before did to it
- *   knows_setup       who sees what was published sees it whole
+ *   knows_zone        a zone's next thread sees all changes by the thread before
+ *   knows_setup       a thread that sees a published pointer sees the whole object
  *   page_is_ours      no access to the page after it was given back
- *   pending           pending >= 0: the bits of announced frees are seen when the announcement is
+ *   pending           pending >= 0: the owner sees the bits of an announcement with it
  */
 
 #define RELAXED 0
@@ -32,7 +33,7 @@
 #define RELEASE 2
 #define ACQ_REL 3
 
-/* The orders of the code: */
+/* The orders in the code: */
 #ifndef DELIVER_FETCH_OR
 #define DELIVER_FETCH_OR RELEASE       /* RemoteFree::deliver, on remote[w] */
 #endif
@@ -52,27 +53,27 @@
 #define DRAIN_BITS ACQUIRE                /* SizeClass::drain_remote_bits, on remote[w] */
 #endif
 #ifndef PUBLISH
-#define PUBLISH RELEASE                /* set_misuse_handler and all that publishes in its way */
+#define PUBLISH RELEASE                /* set_misuse_handler and other publications */
 #endif
 #ifndef OBSERVE
 #define OBSERVE ACQUIRE                /* report_misuse and its like */
 #endif
 #ifndef UNLOCK
-#define UNLOCK RELEASE                 /* os::Mutex::unlock, where a zone or a frame changes hands */
+#define UNLOCK RELEASE                 /* os::Mutex::unlock, for a zone or a frame */
 #endif
 #ifndef LOCK
 #define LOCK ACQUIRE                   /* os::Mutex::lock */
 #endif
 
-/* What the code relies on the client for: */
+/* An order that the client must provide: */
 #ifndef CLIENT
-#define CLIENT ACQ_REL                 /* where one thread passes an object to another */
+#define CLIENT ACQ_REL                 /* a thread gives an object to another */
 #endif
 
 /* Events. A freeing thread `t` is 0 or 1. */
 #define FORMAT 1
-#define ZONE 2                /* what the owner's thread did to the zone's own data */
-#define SETUP 4               /* what is published */
+#define ZONE 2                /* the owner's change of the zone's own data */
+#define SETUP 4               /* writing the published object */
 #define OBJECT(t) (8 << (t))  /* the last use of the object */
 #define OR(t) (32 << (t))
 #define TAG(t) (128 << (t))
@@ -86,7 +87,7 @@ int owner_knows;
 int freer_knows[2];
 int published_carries;
 int mutex_carries;
-int inbox_carries;
+int queue_carries;
 int announced_carries;
 int remote_carries[2];
 
@@ -94,10 +95,10 @@ int remote_carries[2];
 #define links (LINK(0) | LINK(1))
 #define link_reads (READ | READ_AGAIN)
 
-/* What the code has. Bit t of a remote word is the slot of thread t's object. */
+/* State of the code. Bit t of a remote word is the slot of thread t's object. */
 byte remote_word[2];
 byte announced;
-bool queue;                   /* there is one page: queued or not */
+bool queue;                   /* true if the only page is queued */
 byte used = 2;
 byte pending;
 bool page_is_ours = true;
@@ -120,17 +121,17 @@ inline synchronize(knows, carries, order) {
   fi
 }
 
-/* True if `knows` has all of what was done of `events`. */
+/* True if `knows` has every one of `events` so far. */
 #define knows_all(knows, events) ((done & (events) & ~(knows)) == 0)
 
-/* ---- The owner -------------------------------------------------------------------------------- */
+/* ---- The owner ------------------------------------------------------------------------------- */
 
 inline own_step() {
   knows_zone = knows_all(owner_knows, ZONE);
   assert(knows_zone)
 }
 
-/* What its owner knew goes to the next holder of the mutex, who knows nothing else. */
+/* The next holder of the mutex gets the owner's knowledge, and has no other. */
 inline hand_over() {
   synchronize(owner_knows, mutex_carries, UNLOCK);
   owner_knows = 0;
@@ -141,12 +142,13 @@ inline hand_over() {
   (((remote_word[word] & 1) && (owner_knows & OR(0))) || \
    ((remote_word[word] & 2) && (owner_knows & OR(1))))
 
-/* SizeClass::drain_remote_bits on one word: looks with a relaxed load, then exchanges; the slots are used. */
+/* SizeClass::drain_remote_bits on one word: a relaxed load, then an exchange. The slots are used.
+ * */
 inline drain_word(word) {
   own_step();
   if
   :: remote_word[word] == 0
-  :: remote_word[word] != 0 && !knows_bits(word) ->        /* the load misses what it may miss */
+  :: remote_word[word] != 0 && !knows_bits(word) ->        /* a load may miss it */
      printf("owner: sees no bit in word %d\n", word)
   :: remote_word[word] != 0 ->
      printf("owner: drains %d of word %d, and issues it again\n", remote_word[word], word);
@@ -179,7 +181,7 @@ proctype Owner() {
      atomic {
        own_step();
        printf("owner: takes the queue\n");
-       synchronize(owner_knows, inbox_carries, TAKE);
+       synchronize(owner_knows, queue_carries, TAKE);
        queue = false
      };
      atomic {
@@ -211,7 +213,7 @@ proctype Owner() {
   :: page_is_ours -> atomic { drain_word(0) }            /* at any time */
   :: page_is_ours -> atomic { drain_word(1) }
   :: !adopted ->
-     /* Another thread goes on with the zone, handed over under a mutex. */
+     /* Another thread takes the zone over, under a mutex. */
      atomic {
        printf("owner: another thread adopts the zone\n");
        does(owner_knows, ZONE);
@@ -219,7 +221,7 @@ proctype Owner() {
        adopted = true
      }
   :: used == 0 ->
-     /* The page goes through the pager, under a mutex, to its next user, who formats it. */
+     /* The pager, under a mutex, gives the page to its next user, who formats it. */
      atomic {
        printf("owner: gives the page back, to be formatted by someone else\n");
        own_step();
@@ -232,7 +234,7 @@ proctype Owner() {
   od
 }
 
-/* ---- A freeing thread ------------------------------------------------------------------------- */
+/* ---- A freeing thread ------------------------------------------------------------------------ */
 
 inline access(event) {
   assert(page_is_ours);
@@ -269,7 +271,7 @@ proctype Freer(byte me) {
   };
   if
   :: first ->
-     /* Owner::push; its relaxed load of the queue may be stale, then the compare fails and repeats */
+     /* Owner::push: if its relaxed load of the queue is stale, the compare fails and repeats. */
      atomic {
        printf("thread %d: writes the link\n", me);
        knows_link = knows_all(freer_knows[me], links | link_reads);
@@ -279,14 +281,14 @@ proctype Freer(byte me) {
      atomic {
        printf("thread %d: pushes the page\n", me);
        assert(!queue);
-       synchronize(freer_knows[me], inbox_carries, PUSH);
+       synchronize(freer_knows[me], queue_carries, PUSH);
        queue = true
      }
   :: else
   fi
 }
 
-/* ---- Publication ------------------------------------------------------------------------------ */
+/* ---- Publication ----------------------------------------------------------------------------- */
 
 proctype Publisher() {
   int knows;

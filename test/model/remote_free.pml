@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The remote-free protocol: two threads free objects of pages that a third thread owns, allocates
- * from, drains and gives back. Every atomic operation of the code is one step here, what is private
- * to a thread rides along with the step before it; all interleavings are explored. Memory is
- * sequentially consistent: memory_order.pml is about weaker memory.
+ * The remote-free protocol. Two threads free objects of pages that a third thread owns. The owner
+ * allocates from these pages, drains them and gives them back. Every atomic operation of the code
+ * is one step here, together with the private operations that follow it. The search explores all
+ * interleavings. Memory is sequentially consistent: memory_order.pml covers weaker memory.
  *
  *   Freer (RemoteFree::deliver, Owner::push)     Owner (Owner::take, SizeClass::drain_page)
  *   before = remote[w], remote[w] |= mask          taken = queue, queue = 0
@@ -12,38 +12,37 @@
  *     queue_next = queue                           each word: local |= remote[w], remote[w] = 0
  *     CAS queue: queue_next -> page                used -= n; used == 0: the page is idle
  *
- * What the program asks the bitmap is a number here: used = slots - ones(local) + pending.
- * A page of the owner is current (allocated from; its `used` is not kept), partial, full or idle; an
- * idle page may be given back, and the pager may return it. What is asserted, by the names that a
- * failed assertion shows:
- *   page_is_ours      nobody touches the header or a word of a page that was given back. Every run in
- *                     which the page is reused before the late access has a sibling in which the access
- *                     comes first, so pages need no generation number here.
- *   handed_out        no slot is handed to two clients
+ * The program computes `used` from the bitmap; here it is a number: used = slots - ones(local) +
+ * pending. A page of the owner is current, partial, full or idle. The owner allocates from the
+ * current page, whose `used` it does not maintain. It may give an idle page back, and the pager may
+ * return it. The assertions, by the names that a failed assertion shows:
+ *   page_is_ours      no thread accesses the header or a word of a page that was given back. If a
+ *                     run reuses the page before the late access, another run has the access
+ *                     first. So pages need no generation number here.
+ *   handed_out        no slot is issued to two clients
  *   on_queue          no page is on the queue twice
  *   used, pending     not current: used = slots - ones(local) + pending; pending >= 0
- *   place             a page is taken off the list that it is on
+ *   place             a page is on the list that it is taken off
  *   reports           a slot that is freed twice is reported exactly once
- *   purging           no slot is handed out whose contents a scavenger is dropping
- *   all_free          no free is lost: when everyone is done every slot is free and every page idle
+ *   purging           no slot is issued while a scavenger purges its contents
+ *   all_free          no free is lost: in the end, every slot is free and every page idle
  *
  * Switches, apart from those of the mutants (MUTANT_..., each at the place that it breaks):
- *   PAGES=n             pages (1); it takes two for queue_next to matter
+ *   PAGES=n             pages (1); queue_next needs two to matter
  *   GRANTS=n            objects allocated during a run (3)
- *   EARLY_DRAIN=false
- *                       the owner drains the words of a page only when it has a reason, as the code
- *                       does; by default any word at any time, which the protocol allows, too
+ *   EARLY_DRAIN=false   the owner drains a page's words only for a reason, as the code does; by
+ *                       default any word at any time, which the protocol also allows
  *   DOUBLE_FREE=REMOTE  both threads free one slot; LOCAL: the owner and a thread do
- *   UNPINNED=true       with DOUBLE_FREE: no live object keeps the page until the end
- *   ISSUE_AGAIN=true    with DOUBLE_FREE: the slot may be issued again after the second free; what is
- *                       asserted then is that it does not come to two clients
- *   HARDENED=true       a free by the owner looks at the remote word, too
+ *   UNPINNED=true       with DOUBLE_FREE: no live object pins the page until the end
+ *   ISSUE_AGAIN=true    with DOUBLE_FREE: the owner may issue the slot again after the second free;
+ *                       then the model asserts that two clients never have it
+ *   HARDENED=true       a free by the owner also reads the remote word
  *   LOOK_AT_ISSUE=true  so does an allocation
- *   SCAVENGES=n            a scavenger purges so many times (0): of a queued page the slots whose remote bit is set, and
- *                       the local one is not. The lock that keeps it apart from the owner's draining
- *                       (asymmetric_lock.pml) is one step here.
- *   WITNESS=NAME        asserts that NAME never happens; the run that shows it proves that the search
- *                       gets there
+ *   SCAVENGES=n         a scavenger purges so many times (0). Of a queued page it purges the slots
+ *                       with their remote bit set and their local bit not. The lock between it and
+ *                       the owner's draining (asymmetric_lock.pml) is one step here.
+ *   WITNESS=NAME        asserts that NAME never happens; a counterexample proves that the search
+ *                       reaches NAME
  */
 
 #ifndef PAGES
@@ -80,15 +79,15 @@
 #endif
 
 #define REUSE 1           /* a page that was given back is formatted again */
-#define EARLY 2           /* a bit is drained whose announcement is still to come */
-#define QUEUED_AGAIN 3    /* a page is pushed again before the owner has settled it */
+#define EARLY 2           /* a bit is drained before its announcement */
+#define QUEUED_AGAIN 3    /* a page is pushed again before its drain is complete */
 #define MERGE_REPORT 4    /* a double free is found when words are merged */
 #define CALL_REPORT 5     /* a double free is found by the thread that makes it */
 #define CAS_RETRY 6       /* a push finds the queue changed */
 #define COALESCED 7       /* one OR frees two objects */
-#define IDLE_DRAINED 8   /* a queued page turns out to be idle */
-#define IDLE_PINNED 9     /* the last look keeps an idle page from being given back */
-#define PURGED 10         /* a slot is handed out again that was purged */
+#define IDLE_DRAINED 8   /* a queued page is idle already */
+#define IDLE_PINNED 9     /* the last look pins an idle page */
+#define PURGED 10         /* a purged slot is issued again */
 #ifndef WITNESS
 #define WITNESS 0
 #endif
@@ -97,20 +96,20 @@
 #define FREERS 2
 #define WORDS 2
 #define ALL 3               /* a word with every bit set */
-#define SLOTS 4             /* of a page */
+#define SLOTS 4             /* slots of a page */
 #define at(p, w) ((p) * WORDS + (w))
 #define held_at(t, p, w) ((t) * PAGES * WORDS + at(p, w))
 #define ones(mask) (((mask) & 1) + (((mask) >> 1) & 1))
 #define lowest(mask) ((mask) & 1 -> 1 : 2)
 
-/* Where a page is. */
+/* The place of a page. */
 #define GONE 0
 #define CURRENT 1
 #define PARTIAL 2
 #define FULL 3
 #define IDLE 4
 
-/* What the code has: */
+/* State of the code: */
 byte local_word[PAGES * WORDS];    /* 1 = free; owner only */
 byte remote_word[PAGES * WORDS];   /* 1 = freed by others, not drained */
 byte announced[PAGES];
@@ -123,25 +122,25 @@ byte queue;
 byte summary[PAGES];               /* a bit for each remote word that was freed into */
 #endif
 
-/* What only the model knows: */
-byte handed_out[PAGES * WORDS];    /* slots a client has, until its free takes effect */
-byte held[FREERS * PAGES * WORDS]; /* slots a thread is to free */
-byte kept[PAGES * WORDS];          /* slots the owner is to free */
+/* State of the model alone: */
+byte handed_out[PAGES * WORDS];    /* issued slots, until their free takes effect */
+byte held[FREERS * PAGES * WORDS]; /* slots that a thread will free */
+byte own_held[PAGES * WORDS];      /* slots that the owner will free */
 bool page_is_ours[PAGES];
-bool on_queue[PAGES];              /* from the push until the owner has taken the announcement */
+bool on_queue[PAGES];              /* from the push until the owner takes the announcement */
 bool pinned;                       /* one object of page 0 lives until the end */
 byte grants;
 byte freers_done;
 #if SCAVENGES > 0
-byte purging[PAGES * WORDS];       /* slots whose contents are being dropped */
-byte purged[PAGES * WORDS];        /* slots whose contents were, not handed out since */
+byte purging[PAGES * WORDS];       /* slots that are being purged */
+byte purged[PAGES * WORDS];        /* slots purged and not issued since */
 bool owner_drains, scavenger_is_there;
 #define may_drain (!scavenger_is_there)
 #else
 #define may_drain true
 #endif
 byte reports;
-byte frees_of_doubled;             /* of slot 0 of word 0 of page 0 */
+byte frees_of_doubled;             /* frees of slot 0 of word 0 of page 0 */
 
 #define free_slots(p) (ones(local_word[at(p, 0)]) + ones(local_word[at(p, 1)]))
 
@@ -170,9 +169,9 @@ inline note_free_of_doubled(page, word, slots) {
   fi
 }
 
-/* ---- The owner -------------------------------------------------------------------------------- */
+/* ---- The owner ------------------------------------------------------------------------------- */
 
-/* The exchange on one remote word and what the owner does with the bits. */
+/* The exchange on one remote word, and how the owner applies the bits. */
 inline drain_word(page, word) {
   assert(page_is_ours[page]);
 #ifdef MUTANT_DRAIN_BY_STORE
@@ -227,9 +226,10 @@ inline word_emptied(page) {
   fi
 }
 
-/* An idle page goes back to the pager. The last look at its words keeps it if a double free is on its
- * way: the bit counts as used until it is announced. That no double free falls between this look and
- * the give-back is an assumption, made by having both in one step; a legal free cannot be on its way. */
+/* An idle page goes back to the pager. The last look at its words pins it if a double free is in
+ * transit: the bit counts as used until it is announced. One step holds both the look and the
+ * return, so the model assumes that no double free comes between. A legal free cannot be in
+ * transit. */
 inline give_back(page) {
 #ifndef MUTANT_NO_LAST_LOOK
   drain_word(page, 0);
@@ -257,8 +257,8 @@ inline take_announcement(page) {
   on_queue[page] = false
 }
 
-/* What SizeClass::drain_page does after the last word. */
-inline settle(page) {
+/* The end of SizeClass::drain_page, after the last word. */
+inline complete_drain(page) {
   if
   :: on_queue[page] -> witness(QUEUED_AGAIN)
   :: else
@@ -322,7 +322,7 @@ inline drain_queued_page() {
     :: to_drain(1) -> drain_word(p, 1)
     :: else
     fi;
-    settle(p);
+    complete_drain(p);
     count = 0; p = 0; found_some = false
   }
 }
@@ -337,9 +337,8 @@ inline leave_current(page) {
   fi
 }
 
-/* The slots that may be handed out. Not the one that is to be freed a second time: such a free, when it
- * comes after the slot was handed out again, is the free of someone else's object and cannot be told
- * from a good one. */
+/* The slots that may be issued, without the one that will be freed a second time. If that free came
+ * after the slot was issued again, it would free another client's object, like a good free. */
 #define in_doubt(p, w) \
   (DOUBLE_FREE != NONE && !(ISSUE_AGAIN && frees_of_doubled == 2) && (p) == 0 && (w) == 0 -> 1 : 0)
 #define on_offer(p, w) (local_word[at(p, w)] & ~in_doubt(p, w))
@@ -365,13 +364,13 @@ inline hand_out(page, word) {
   if
   :: held[held_at(0, page, word)] = held[held_at(0, page, word)] | mask
   :: held[held_at(1, page, word)] = held[held_at(1, page, word)] | mask
-  :: kept[at(page, word)] = kept[at(page, word)] | mask
+  :: own_held[at(page, word)] = own_held[at(page, word)] | mask
   fi;
   mask = 0
 }
 
 inline free_locally(page, word, slot) {
-  kept[at(page, word)] = kept[at(page, word)] & ~slot;
+  own_held[at(page, word)] = own_held[at(page, word)] & ~slot;
   note_free_of_doubled(page, word, slot);
   handed_out[at(page, word)] = handed_out[at(page, word)] & ~slot;
   printf("owner: frees slot %d of word %d of page %d\n", slot - 1, word, page);
@@ -432,7 +431,7 @@ proctype Owner() {
        any_page();
        any_word();
        if
-       :: kept[at(p, w)] != 0 -> mask = lowest(kept[at(p, w)]); free_locally(p, w, mask)
+       :: own_held[at(p, w)] != 0 -> mask = lowest(own_held[at(p, w)]); free_locally(p, w, mask)
        :: else
        fi;
        p = 0; w = 0; mask = 0; found_some = false
@@ -479,7 +478,7 @@ proctype Owner() {
           count = announced[p]; announced[p] = 0;
           drain_word(p, 0);
           drain_word(p, 1);
-          settle(p);
+          complete_drain(p);
           count = 0
        :: else
        fi;
@@ -489,10 +488,10 @@ proctype Owner() {
   :: freers_done == FREERS && queue == 0 && taken == 0 -> break
   od;
 
-  /* Everyone else is done and the queue is empty: the owner frees its last objects. */
+  /* The others are done and the queue is empty: the owner frees its last objects. */
   atomic {
     if
-    :: pinned -> kept[at(0, 1)] = kept[at(0, 1)] | 2; pinned = false
+    :: pinned -> own_held[at(0, 1)] = own_held[at(0, 1)] | 2; pinned = false
     :: else
     fi;
     for (p : 0 .. PAGES - 1) {
@@ -502,11 +501,11 @@ proctype Owner() {
       fi;
       for (w : 0 .. WORDS - 1) {
         if
-        :: kept[at(p, w)] & 1 -> free_locally(p, w, 1)
+        :: own_held[at(p, w)] & 1 -> free_locally(p, w, 1)
         :: else
         fi;
         if
-        :: kept[at(p, w)] & 2 -> free_locally(p, w, 2)
+        :: own_held[at(p, w)] & 2 -> free_locally(p, w, 2)
         :: else
         fi
       };
@@ -519,7 +518,7 @@ proctype Owner() {
   }
 }
 
-/* ---- A freeing thread ------------------------------------------------------------------------- */
+/* ---- A freeing thread ------------------------------------------------------------------------ */
 
 #define holds(t, p, w) (held[held_at(t, p, w)] != 0)
 #if PAGES == 1
@@ -548,9 +547,9 @@ inline or_into_remote_word() {
 #endif
 }
 
-/* The thread looks at seal and tag first and reports an address in no page or in an idle one, which
- * only a double free can meet: a live object keeps its page. That the page stays what it is between
- * this look and the OR is the assumption made at give_back. */
+/* The thread first reads seal and tag, and reports an address in no page or in an idle one. Only a
+ * double free can meet such a page, since a live object pins its page. The model assumes that the
+ * page does not change between this look and the OR; see give_back. */
 inline free_remotely() {
   if
   :: (place[p] == GONE || place[p] == IDLE) ->
@@ -591,7 +590,7 @@ proctype Freer(byte me) {
        :: holds(me, 1, 1) -> p = 1; w = 1
 #endif
        fi;
-       if                                      /* one object, or all it has of the word */
+       if                                      /* one object, or all that it has of the word */
        :: mask = held[held_at(me, p, w)]; if :: mask == ALL -> witness(COALESCED) :: else fi
        :: held[held_at(me, p, w)] == ALL -> mask = 1
        :: held[held_at(me, p, w)] == ALL -> mask = 2
@@ -634,7 +633,7 @@ proctype Freer(byte me) {
   freers_done++
 }
 
-/* ---- A scavenger -------------------------------------------------------------------------------- */
+/* ---- A scavenger ----------------------------------------------------------------------------- */
 
 #if SCAVENGES > 0
 inline purge(word) {
@@ -675,7 +674,7 @@ proctype Scavenger() {
 }
 #endif
 
-/* ---- Start ------------------------------------------------------------------------------------ */
+/* ---- Start ----------------------------------------------------------------------------------- */
 
 init {
   byte p;
@@ -684,8 +683,8 @@ init {
     p = 0;
     grants = GRANTS;
 #if DOUBLE_FREE != NONE
-    /* Slot 0 of word 0 is freed twice. Thread 0 frees it; thread 1 has the slot beside it and one of
-     * the other word. */
+    /* Slot 0 of word 0 is freed twice. Thread 0 frees it; thread 1 has the slot beside it and one
+     * of the other word. */
     local_word[at(0, 0)] = 0;
     local_word[at(0, 1)] = 0;
     used[0] = SLOTS;
@@ -698,7 +697,7 @@ init {
     held[held_at(1, 0, 0)] = 3;
 #else
     held[held_at(1, 0, 0)] = 2;
-    kept[at(0, 0)] = 1;
+    own_held[at(0, 0)] = 1;
 #endif
     if
     :: UNPINNED ->

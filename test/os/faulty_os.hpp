@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// FaultyOs: the operating system as a test wants it, for as long as it lives.
+// FaultyOs replaces the operating system for as long as it lives, and fails as a test tells it to.
 //
 //   test::FaultyOs os;
 //   os.fail_call(3);              // the third memory call from now fails, once
@@ -11,10 +11,10 @@
 //   os.limit_address_space(1 << 30);
 //   os.set_os_page_bytes(65536);
 //   os.advance_clock(300);        // the clock stands still otherwise
-//   os.before_each_purge([] {});  // what other threads do meanwhile
+//   os.before_each_purge([] {});  // other threads act here
 //
-// It passes calls on to the kernel, checks that they are in order (aligned, nothing mapped twice),
-// keeps count of what is mapped, and unmaps all of it at its end: an arena needs no destructor.
+// It passes calls on to the kernel and checks their arguments: aligned, nothing mapped twice. It
+// counts mapped bytes, and unmaps everything at its end, so an arena needs no destructor.
 #pragma once
 
 #include <errno.h>
@@ -35,7 +35,7 @@
 
 namespace slabmalloc::test {
 
-/// The calls that can be made to fail.
+/// The calls that a test can make fail.
 enum class OsCall : std::size_t { FindSpace, MapAt, Map, Unmap, Purge, Remap, Count };
 
 /// Ranges of address space that do not overlap.
@@ -96,7 +96,7 @@ class Ranges {
   std::size_t bytes_ = 0;
 };
 
-/// See the top of the file. One at a time. Thread: the operating system calls may come from any.
+/// See the top of the file. Only one may exist. Thread: any thread may call the operating system.
 class FaultyOs {
  public:
   FaultyOs() : table_(os::linux_interface) {
@@ -124,7 +124,7 @@ class FaultyOs {
     active_ = nullptr;
   }
 
-  /// Makes the k-th memory call from now fail, counting from 1.
+  /// Makes the k-th memory call from now on fail, counting from 1.
   void fail_call(std::size_t k) { fail_between(k, k); }
   void fail_from(std::size_t k) { fail_between(k, ~std::size_t{0}); }
   void fail_every(OsCall call) { refused_[static_cast<std::size_t>(call)] = true; }
@@ -145,11 +145,11 @@ class FaultyOs {
     clock_ += milliseconds;
   }
 
-  /// Calls `work` where memory is about to be purged, by the purging thread. Thread: no other may
-  /// use the operating system while this is called.
+  /// The purging thread calls `work` before each purge. Thread: no other thread may call the
+  /// operating system meanwhile.
   void before_each_purge(std::function<void()> work) { before_purge_ = std::move(work); }
 
-  /// Memory calls since the last fail_…() or heal(), and how many of all calls were made to fail.
+  /// Memory calls since the last fail_…() or heal(), and the number of failed calls in all.
   std::size_t calls() const { return calls_; }
   std::size_t failures() const { return failures_; }
   std::size_t purges() const { return purges_; }
@@ -163,7 +163,7 @@ class FaultyOs {
     last_failing_ = last;
   }
 
-  /// Counts a call, with the mutex held; true if it is to fail.
+  /// Counts a call, with the mutex held; true if it must fail.
   bool fails(OsCall call, const void* address, std::size_t bytes) {
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(address) % os_page_bytes_, 0u);
     EXPECT_EQ(bytes % os_page_bytes_, 0u);
@@ -174,7 +174,7 @@ class FaultyOs {
     failures_ += failing ? 1 : 0;
     return failing;
   }
-  /// True if `bytes` more may be mapped.
+  /// True if the limits allow `bytes` more of address space.
   bool allowed(std::size_t bytes) const {
     return usable_.bytes() + bytes <= commit_limit_ &&
            usable_.bytes() + bytes <= address_space_limit_;
@@ -246,8 +246,7 @@ class FaultyOs {
     if (active_->fails(OsCall::Remap, address, new_bytes) || !active_->allowed(more)) {
       return nullptr;
     }
-    // Where OS pages are pretended to be larger the kernel would move to a place that is
-    // misaligned.
+    // If the pretended OS page is larger, the kernel would move to a misaligned place.
     const bool real_pages = active_->os_page_bytes_ == os::linux_interface.os_page_bytes();
     void* const moved =
         os::linux_interface.remap(address, old_bytes, new_bytes, may_move && real_pages);
@@ -258,8 +257,8 @@ class FaultyOs {
     return moved;
   }
 
-  /// As linux_interface.map_at, past the C library: the thread sanitizer's mmap takes an address
-  /// that it holds itself for a hint, and maps at 0.
+  /// Like linux_interface.map_at, but without the C library. For the thread sanitizer's mmap, an
+  /// address that it holds itself is only a hint, so it maps at 0.
   static os::MapOutcome map_exactly(void* address, std::size_t bytes) {
     const long got =
         syscall(SYS_mmap, address, bytes, PROT_READ | PROT_WRITE,
@@ -270,7 +269,7 @@ class FaultyOs {
     return os::MapOutcome::Mapped;
   }
 
-  /// A mapping aligned to what the OS page is said to be.
+  /// A mapping aligned to the pretended OS page.
   void* aligned(void* (*map)(std::size_t), std::size_t bytes) const {
     const std::size_t slack = os_page_bytes_ - os::linux_interface.os_page_bytes();
     void* const got = map(bytes + slack);
@@ -297,7 +296,7 @@ class FaultyOs {
   std::size_t os_page_bytes_ = os::linux_interface.os_page_bytes();
   std::size_t address_space_limit_ = os::unlimited;
   std::size_t commit_limit_ = os::unlimited;
-  /// Small enough for a sanitizer's idea of the address space.
+  /// Small enough for a sanitizer's layout of the address space.
   std::size_t space_limit_ = std::size_t{80} << 30;
   std::uint64_t clock_ = 1000;
   std::function<void()> before_purge_;

@@ -24,14 +24,14 @@ std::size_t os_page_bytes() { return system_interface.os_page_bytes(); }
 
 void* null_page() { return nullptr; }
 
-/// An OS page of this program's.
+/// One OS page of this program.
 void* own_page() {
   static char byte;
   return reinterpret_cast<void*>(
       align_down(reinterpret_cast<std::uintptr_t>(&byte), os_page_bytes()));
 }
 
-TEST(LinuxOs, is_what_is_in_force_unless_replaced) { EXPECT_EQ(&interface(), &linux_interface); }
+TEST(LinuxOs, is_in_force_unless_replaced) { EXPECT_EQ(&interface(), &linux_interface); }
 
 TEST(LinuxOs, space_that_is_found_is_empty_and_can_be_mapped) {
   const std::uintptr_t space = system_interface.find_space(64 * os_page_bytes());

@@ -31,7 +31,7 @@ TEST(Mutex, is_held_by_one_at_a_time) {
   mutex.unlock();
 }
 
-TEST(Mutex, what_a_holder_wrote_the_next_one_sees) {
+TEST(Mutex, a_holder_sees_the_writes_of_the_holder_before) {
   constexpr int threads = 4;
   constexpr int rounds = 20000;
   Mutex mutex;
@@ -51,7 +51,7 @@ TEST(Mutex, what_a_holder_wrote_the_next_one_sees) {
   EXPECT_EQ(counter, long{threads} * rounds);
 }
 
-TEST(Mutex, sleepers_are_woken) {
+TEST(Mutex, wakes_sleepers) {
   Mutex mutex;
   mutex.lock();
   std::vector<std::thread> sleepers;

@@ -27,7 +27,7 @@ TEST(BesidePage, slots_fill_the_frame_to_the_last_byte) {
   }
 }
 
-TEST(BesidePage, more_slots_than_a_record_has_bits_for_do_not_fit) {
+TEST(BesidePage, refuses_more_slots_than_a_record_has_bits) {
   const std::size_t most = Table::maximum_words * word_bits;
   EXPECT_NE(Page::geometry(Table::chunk_bytes / most).slots, 0u);
   EXPECT_EQ(Page::geometry(Table::chunk_bytes / most / 2).slots, 0u);
@@ -52,7 +52,7 @@ TEST(BesidePage, the_frame_holds_objects_alone) {
   EXPECT_EQ(allocator.try_reclaim_pages(1, [](Page*) {}), 1u);
 }
 
-TEST(BesidePage, the_table_hears_when_a_frame_becomes_a_page_and_ceases_to_be_one) {
+TEST(BesidePage, notifies_the_table_when_a_frame_becomes_a_page_and_when_the_page_ends) {
   SCAllocator<Page> allocator(64);
   auto* frame = Table::chunk(0);
   EXPECT_EQ(Page::head_of(frame), nullptr);

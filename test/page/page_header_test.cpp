@@ -24,7 +24,7 @@ TEST(PageHeader, with_a_word_of_each_bitmap_it_fills_a_cache_line) {
   }
 }
 
-TEST(PageHeader, bitmaps_lie_directly_below_it_and_apart) {
+TEST(PageHeader, bitmaps_lie_directly_below_it_and_do_not_overlap) {
   constexpr std::uint32_t words = 5;
   alignas(Header) std::byte memory[2 * words * sizeof(Word) + sizeof(Header)];
   auto* header = new (memory + 2 * words * sizeof(Word)) Header;
@@ -40,7 +40,7 @@ TEST(PageHeader, bitmaps_lie_directly_below_it_and_apart) {
             reinterpret_cast<std::byte*>(header));
 }
 
-TEST(PageHeader, a_seal_is_never_zero_and_tells_sizes_apart) {
+TEST(PageHeader, a_seal_is_never_zero_and_differs_between_sizes) {
   std::vector<Header> headers(200);
   for (const Header& header : headers) {
     std::set<std::uint32_t> seals;
@@ -52,7 +52,7 @@ TEST(PageHeader, a_seal_is_never_zero_and_tells_sizes_apart) {
   }
 }
 
-TEST(PageHeader, a_seal_tells_every_size_to_128_kib_from_every_other) {
+TEST(PageHeader, a_seal_differs_between_all_sizes_to_128_kib) {
   const Header header{};
   std::set<std::uint32_t> seals;
   for (std::size_t size = 1; size <= 128 * 1024; ++size) {
@@ -69,7 +69,7 @@ TEST(PageHeader, a_seal_copied_from_another_page_is_not_valid_here) {
   EXPECT_EQ(seals.size(), headers.size());
 }
 
-TEST(PageState, states_are_apart_and_leave_the_owner_readable) {
+TEST(PageState, states_are_distinct_and_leave_the_owner_readable) {
   RemoteFreeQueue<HardwareAtomics> owner;
   EXPECT_EQ(owner.tag() & PageState::mask, 0u);
   std::set<std::uintptr_t> tags;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Configurations under test beside those that the library brings, layouts, and the pagers that suit
-// each.
+// Configurations for scenarios beside those of the library, layouts, and a suitable pager for each.
 #pragma once
 
 #include <cstddef>
@@ -12,12 +11,12 @@
 
 namespace slabmalloc::scenario {
 
-/// The layout of `size` bytes at `alignment`, which are sound.
+/// The layout of `size` bytes at `alignment`, which must be valid.
 constexpr Layout layout_of(std::size_t size, std::size_t alignment = 1) noexcept {
   return Layout::from_size_align(size, alignment).value_or(Layout());
 }
 
-/// Double frees across owners are found at the call.
+/// Finds double frees across owners at the call.
 struct HardenedConfig : DefaultConfig {
   static constexpr bool hardened = true;
 };
@@ -30,13 +29,13 @@ struct SingleCpuConfig : CommonConfig {
   using Pages = PageKinds<PageKind<BasePage, 256>, PageKind<LargePage, 128 * kibibyte>>;
 };
 
-/// Keeps no empty page at all.
+/// Holds no empty page at all.
 struct EagerConfig : DefaultConfig {
   static constexpr std::uint32_t idle_pages_per_class = 0;
   static constexpr std::uint32_t depot_pages = 0;
 };
 
-/// Base pages of any granule alone, for machines without memory to spare for large pages.
+/// Only base pages of any granule, for machines without memory for large pages.
 template <std::size_t GranuleBytes, class AtomicsT = HardwareAtomics>
 struct BaseGranuleConfig : CommonConfig {
   using Atomics = AtomicsT;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What an allocator of one size does before it says that nothing is free, and frees of no object at
-// all.
+// Scenarios of an allocator of one size that reports exhaustion, and of frees of null pointers.
 #pragma once
 
 #include <cstddef>
@@ -28,8 +27,8 @@ struct FullAllocator {
     }
   }
 
-  void takes_in_the_whole_inbox_before_memory_is_out() {
-    // Every page is queued, with one slot free: more pages than one slow path takes in.
+  void drains_the_whole_remote_free_queue_before_memory_is_out() {
+    // Queues every page with one free slot. One slow path drains fewer pages than that.
     const std::size_t slots = ObjectPage::geometry(64).slots;
     for (std::size_t index = 0; index < objects.size(); index += slots) {
       allocator.deallocate_remote(objects[index], layout);
@@ -88,7 +87,7 @@ struct AnyZone {
 };
 
 inline constexpr Scenario exhaustion_scenarios[] = {
-    scenario<&FullAllocator::takes_in_the_whole_inbox_before_memory_is_out>(),
+    scenario<&FullAllocator::drains_the_whole_remote_free_queue_before_memory_is_out>(),
     scenario<&FullAllocator::reclaims_pages_whose_objects_others_freed>(),
     scenario<&FullAllocator::frees_of_a_null_pointer_do_nothing>(),
     scenario<&AnyZone::frees_of_a_null_pointer_do_nothing_for_any_layout>(),

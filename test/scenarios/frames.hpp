@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Frames: a pager over the frames of a trial's host that counts, checks what it gets back, and
-// fails on demand. Whatever is not given back is given back with it.
+// Frames is a pager over the frames of a trial's host. It counts frames, checks each returned
+// frame, and fails on demand. At its end it returns all frames that are still out.
 #pragma once
 
 #include <cstddef>
@@ -13,18 +13,18 @@
 
 namespace slabmalloc::scenario {
 
-/// What is written into a frame before it is given out.
+/// The content of a frame when the pager issues it.
 enum class FrameContent : std::uint8_t {
   zero,       ///< Zeroes, and the frame says so.
   garbage,    ///< 0xA5, so that nothing relies on zeroes.
   untouched,  ///< Nothing but garbage at the end, for frames larger than what a scenario should
               ///< touch.
-  lying,      ///< Ones, and the frame says that it is zeroed: shows what is not written again.
+  lying,      ///< Ones, and the frame says that it is zeroed: shows unwritten bytes.
 };
 
-/// Larger frames are left untouched.
+/// The pager does not fill larger frames.
 inline constexpr std::size_t most_filled_bytes = 4 * mebibyte;
-/// An embedded header lies in so many bytes at the end of its frame.
+/// Bytes at the end of a frame that may hold an embedded header.
 inline constexpr std::size_t most_header_bytes = 4 * kibibyte;
 
 /// A RunPager.
@@ -51,29 +51,29 @@ class Frames {
 
   /// A frame of `bytes` aligned to its size, or null.
   void* frame(std::size_t bytes) noexcept { return obtain(bytes, bytes).address; }
-  /// A frame for a page of type `Page` as refill() takes it, or null.
+  /// A frame for a page of type `Page`, for refill(), or null.
   template <class Page>
   Page* page() noexcept {
     return static_cast<Page*>(frame(Page::frame_bytes(0)));
   }
-  /// Takes back what page() gave: fits try_reclaim_pages() through a lambda.
+  /// Takes back a frame of page(); fits try_reclaim_pages() through a lambda.
   template <class Page>
   void take_page(Page* page) noexcept {
     give_back(page, Page::frame_bytes(0), Page::frame_bytes(0));
   }
 
-  /// Makes `count` calls fail, from the `first`-th from now on, 1 being the next.
+  /// Makes `count` calls fail, starting with the `first`-th from now on, 1 being the next.
   void fail_calls(std::size_t first, std::size_t count) noexcept {
     first_failing_ = calls_ + first;
     failing_calls_ = count;
   }
-  /// Gives out no more than `bytes` at a time.
+  /// Limits the bytes of issued frames.
   void set_limit(std::size_t bytes) noexcept { limit_bytes_ = bytes; }
 
   /// Calls of allocate_frame, allocate_run, frame and page so far, failed ones included.
   std::size_t calls() const noexcept { return calls_; }
   std::size_t live_bytes() const noexcept { return live_bytes_; }
-  /// Frames and runs given out and not given back.
+  /// Frames and runs that are issued and not returned.
   std::size_t live_frames() const noexcept { return live_.size(); }
 
  private:
@@ -99,8 +99,8 @@ class Frames {
     }
     const bool is_filled = content_ != FrameContent::untouched && bytes <= most_filled_bytes;
     constexpr int filling[] = {0, 0xA5, 0xA5, 0xFF};
-    // Where a frame keeps what it held, its end must not: it may be the header of an earlier
-    // scenario.
+    // A frame that keeps its content must not keep its end, which may hold an earlier scenario's
+    // header.
     const std::size_t kept_bytes =
         is_filled || bytes <= most_header_bytes ? 0 : bytes - most_header_bytes;
     __builtin_memset(static_cast<std::byte*>(address) + kept_bytes,

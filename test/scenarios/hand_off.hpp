@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Slots of full pages that a free passes on to the next allocation.
+// Scenarios of slot hand-off: a free on a full page hands its slot off to the next allocation.
 #pragma once
 
 #include <cstddef>
@@ -105,7 +105,7 @@ struct HandOff {
     trial.equal(allocate(), nullptr);
   }
 
-  void statistics_and_visits_know_that_the_slot_is_free() {
+  void statistics_and_visit_live_treat_the_slot_as_free() {
     const std::size_t count = objects.size();
     void* object = objects[3];
     free(object);
@@ -204,7 +204,7 @@ struct HandOffInZones {
 
   void the_last_object_of_a_page_empties_it() {
     PageSource<ObjectPage> source(trial);
-    // One object to a page, then two.
+    // First one object to a page, then two.
     for (const std::size_t sizes[] = {std::size_t{3000}, std::size_t{2000}};
          const std::size_t size : sizes) {
       SCAllocator<ObjectPage> allocator(size);
@@ -278,7 +278,7 @@ struct HandOffInZones {
     for (std::uint32_t count = 0; count < 2 * ObjectPage::geometry(64).slots; ++count) {
       objects.push_back(zone.allocate(layout).value_or(nullptr));
     }
-    // The bit is set, the announcement is still to come.
+    // The free has set its bit, but not announced it yet.
     auto* page = ObjectPage::header_of(objects[8]);
     page->remote(0, 1).fetch_or(Word{1} << 8, Order::relaxed);
     zone.deallocate(objects[8], layout);
@@ -293,11 +293,10 @@ struct HandOffInZones {
 template <class Page>
 inline constexpr Scenario hand_off_scenarios[] = {
     scenario<&HandOff<Page>::replacing_objects_of_full_pages_leaves_the_pages_full>(),
-    scenario<
-        &HandOff<Page>::a_second_free_of_the_object_is_reported_until_it_is_allocated_again>(),
+    scenario<&HandOff<Page>::a_second_free_of_the_object_is_reported_until_it_is_allocated_again>(),
     scenario<&HandOff<Page>::a_second_free_in_the_page_frees_both>(),
     scenario<&HandOff<Page>::a_free_in_another_full_page_is_not_lost>(),
-    scenario<&HandOff<Page>::statistics_and_visits_know_that_the_slot_is_free>(),
+    scenario<&HandOff<Page>::statistics_and_visit_live_treat_the_slot_as_free>(),
     scenario<&HandOff<Page>::ends_when_there_is_another_page_to_allocate_from>(),
     scenario<&HandOff<Page>::an_announced_free_by_another_is_seen_before_the_slot_is_issued>(),
     scenario<&HandOff<Page>::a_later_free_by_another_is_reported_when_it_is_drained>(),

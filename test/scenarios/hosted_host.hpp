@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The host of scenarios here: frames from the heap, failures to GoogleTest, and a seed from
-// SLABMALLOC_TEST_SEED or anew on each run.
+// The host of scenarios that run as GoogleTest cases. It takes frames from the heap and reports
+// failures to GoogleTest. The seed comes from SLABMALLOC_TEST_SEED, or is new on each run.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -40,7 +40,7 @@ inline Host hosted_host() {
   return host;
 }
 
-/// A scenario as a test of GoogleTest.
+/// A GoogleTest case that runs one scenario.
 class ScenarioTest : public testing::Test {
  public:
   ScenarioTest(const ScenarioSet& set, const Scenario& scenario) : set_(set), scenario_(scenario) {}
@@ -51,7 +51,7 @@ class ScenarioTest : public testing::Test {
   const Scenario& scenario_;
 };
 
-/// Makes every scenario of `sets` a test named SUBJECT.BEHAVIOUR/CONFIGURATION.
+/// Registers every scenario of `sets` as a test named SUBJECT.BEHAVIOUR/CONFIGURATION.
 template <class Sets>
 void register_scenarios(const Sets& sets) {
   for (const ScenarioSet& set : sets) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What scenarios need on page types whose meta-data lies beside them, in a table of the C++
-// library's.
+// Support for scenarios on page types whose meta-data lies beside them, in a table that needs the
+// C++ library.
 #pragma once
 
 #include "scenarios/pages.hpp"
@@ -10,7 +10,7 @@
 
 namespace slabmalloc::scenario {
 
-/// The frames of a table, which all sources share: one at a time.
+/// The frames of a table that all sources share: one source at a time.
 template <class Atomics>
 class PageSource<BesidePage<test::SmallChunkTable<Atomics>>> {
  public:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Double frees that are not drained yet at the moments when they would do most harm: when a page
-// is given up and when the slot is issued again.
+// Scenarios of double frees that are not drained yet at the most harmful moments. At these moments
+// the zone gives the page up, or issues the slot again.
 #pragma once
 
 #include <cstddef>
@@ -45,7 +45,7 @@ struct LateDoubleFree {
   void of_a_slot_in_a_word_about_to_be_selected_is_reported_by_any_zone() {
     const Box<ZoneAllocator> its_zone(trial);
     ZoneAllocator& zone = *its_zone;
-    // Three words to a page.
+    // A page has three words.
     const Layout layout = layout_of(24, 8);
     if (!trial.check(zone.refill(layout, frames.page<ObjectPage>()))) {
       return;
@@ -58,7 +58,7 @@ struct LateDoubleFree {
     for (void* object : objects) {
       zone.deallocate(object, layout);
     }
-    // The page is current again, and its last word not selected yet.
+    // The page is current again, and the sweep has not selected its last word yet.
     Objects live(trial, 512);
     live.push_back(zone.allocate(layout).value());
     zone.deallocate_remote(last, layout);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Box and List: what scenarios keep, in frames of their host. Stacks of kernels are small.
+// Box and List hold a scenario's data in frames of the host, since a kernel's stacks are small.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace slabmalloc::scenario {
 
 inline constexpr std::size_t smallest_frame_bytes = 4096;
 
-/// Bytes of the frame that holds `bytes`.
+/// Bytes of the smallest frame for `bytes`.
 constexpr std::size_t frame_bytes_for(std::size_t bytes) noexcept {
   std::size_t frame_bytes = smallest_frame_bytes;
   while (frame_bytes < bytes) {
@@ -54,7 +54,7 @@ class Box {
   T* object_ = nullptr;
 };
 
-/// So many elements at most, in the order in which they came unless one is removed.
+/// Holds up to a fixed number of elements in order of insertion, except after a removal.
 template <class T>
 class List {
   static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
@@ -127,7 +127,7 @@ class List {
     return index;
   }
 
-  /// Sorts by `<`, without a stack: heapsort.
+  /// Sorts by `<` with heapsort, which needs no stack.
   void sort() noexcept {
     for (std::size_t root = size_ / 2; root-- > 0;) {
       sift_down(root, size_);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// MisuseLog: hears of misuse for as long as it lives, and lets the bad call return. A report that
-// the scenario did not take is a failure of it.
+// MisuseLog replaces the misuse hook for as long as it lives, and lets the bad call return. A
+// scenario fails if it does not take a report.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 namespace slabmalloc::scenario {
 
-/// Counts all reports and keeps the first of them. One at a time.
+/// Counts all reports and stores the first of them. Only one log may exist.
 class MisuseLog {
  public:
   explicit MisuseLog(Trial& trial) noexcept : trial_(trial) {
@@ -27,8 +27,8 @@ class MisuseLog {
     }
   }
 
-  /// How many reports there were since the last call of take(); forgets them, and leaves the first
-  /// `reserved` in the log until the next.
+  /// The number of reports since the last take(). Forgets them, and leaves the first `reserved` in
+  /// the log until the next call.
   std::size_t take() noexcept {
     const std::size_t count = count_;
     forget();
@@ -38,7 +38,7 @@ class MisuseLog {
   /// One of the first `reserved` reports that take() counted.
   const Misuse& operator[](std::size_t index) const noexcept { return reports_[index]; }
 
-  /// Takes all reports; true if there were so many, and all of them of `kind`.
+  /// Takes all reports; true if their number and kinds are as given.
   bool take_all(MisuseKind kind, std::size_t count, Where where = Where::here()) noexcept {
     const std::size_t others = count_ - of_kind_[static_cast<std::size_t>(kind)];
     return trial_.equal(take(), count, describe(kind), where) &&
@@ -48,7 +48,7 @@ class MisuseLog {
   bool take_one(MisuseKind kind, Where where = Where::here()) noexcept {
     return take_all(kind, 1, where);
   }
-  /// Takes all reports, of which there must be none.
+  /// Takes all reports; fails if there is any.
   bool none(Where where = Where::here()) noexcept {
     return trial_.equal(take(), 0u, "reports of misuse", where);
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Bad calls to an allocator of one size: each is reported, and changes nothing.
+// Scenarios of bad calls to an allocator of one size: it reports each, and changes nothing.
 #pragma once
 
 #include <cstddef>
@@ -56,7 +56,7 @@ struct OneSizeMisuse {
     return bytes;
   }
 
-  /// Makes `bad_call`; holds if it is reported once as `kind` and leaves every byte as it was.
+  /// Makes `bad_call`. Checks that it causes one report of `kind` and changes no byte.
   template <class BadCall>
   bool expect_harmless(MisuseKind kind, BadCall bad_call, Where where = Where::here()) {
     const Snapshot before = snapshot();
@@ -218,7 +218,7 @@ struct OneSizeMisuse {
     trial.equal(misuse[1].object_size, object_bytes);
   }
 
-  void after_all_of_it_nothing_has_leaked() {
+  void nothing_has_leaked_after_all_steps() {
     add_page();
     add_page();
     Objects objects = allocate_all();
@@ -266,7 +266,7 @@ inline constexpr Scenario one_size_misuse_scenarios[] = {
     scenario<&OneSizeMisuse<Page>::a_refill_with_a_page_that_is_in_use>(),
     scenario<&OneSizeMisuse<Page>::a_refill_with_no_page_or_a_misaligned_one>(),
     scenario<&OneSizeMisuse<Page>::reports_name_the_address_the_size_and_the_slot>(),
-    scenario<&OneSizeMisuse<Page>::after_all_of_it_nothing_has_leaked>(),
+    scenario<&OneSizeMisuse<Page>::nothing_has_leaked_after_all_steps>(),
 };
 
 }  // namespace slabmalloc::scenario

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// An allocator of one size against a reference that knows every slot: random calls, good and bad,
-// with validate() after each.
+// Compares an allocator of one size with a reference that knows every slot. The calls are random,
+// good and bad, and validate() follows each.
 #pragma once
 
 #include <cstddef>
@@ -33,15 +33,15 @@ struct OneSizeModel {
         live(trial, most_live),
         buffered(trial, most_live) {}
 
-  void small_objects_are_what_the_model_says() { run(8 + 8 * trial.random.below(4), 600); }
-  void a_word_of_objects_is_what_the_model_says() { run(64 + trial.random.below(64), 800); }
-  void few_objects_on_a_page_are_what_the_model_says() {
+  void small_objects_agree_with_the_model() { run(8 + 8 * trial.random.below(4), 600); }
+  void a_word_of_objects_agrees_with_the_model() { run(64 + trial.random.below(64), 800); }
+  void few_objects_on_a_page_agree_with_the_model() {
     run(Page::frame_bytes(0) / (4 + trial.random.below(8)), 1000);
   }
-  void one_object_on_a_page_is_what_the_model_says() { run(Page::frame_bytes(0) - 64, 600); }
+  void one_object_on_a_page_agrees_with_the_model() { run(Page::frame_bytes(0) - 64, 600); }
 
-  /// Runs so many random steps, for each of the host's rounds, on an allocator of `size` and checks
-  /// each.
+  /// For each of the host's rounds, makes and checks so many random steps on an allocator of
+  /// `size`.
   void run(std::size_t size, std::size_t steps) {
     SCAllocator<Page> its_allocator(size);
     allocator = &its_allocator;
@@ -103,7 +103,8 @@ struct OneSizeModel {
     }
   }
 
-  /// Frees any slot, live or not; what is not live must be reported by the next drain at last.
+  /// Frees any slot, live or not. At the latest, the next drain must report a free of a slot that
+  /// is not live.
   void touch_any_slot() {
     if (pages.empty()) {
       return;
@@ -122,7 +123,7 @@ struct OneSizeModel {
     allocator->drain();
     buffered.clear();
     misuse.take_one(MisuseKind::DoubleFree);
-    // Double frees that were taken in at the merge count as frees by others.
+    // Double frees that the merge drained count as frees by others.
     remote_frees = allocator->statistics().remote_frees;
     drain();
   }
@@ -217,7 +218,7 @@ struct OneSizeModel {
   SlotGeometry geometry;
   List<Page*> pages;
   List<Object> live;
-  Objects buffered;  ///< Freed by others, perhaps not taken in.
+  Objects buffered;  ///< Freed by others, perhaps not drained yet.
   std::uint64_t last_key = 0;
   std::size_t allocations = 0;
   std::size_t remote_frees = 0;
@@ -227,10 +228,10 @@ struct OneSizeModel {
 
 template <class Page>
 inline constexpr Scenario one_size_model_scenarios[] = {
-    scenario<&OneSizeModel<Page>::small_objects_are_what_the_model_says>(),
-    scenario<&OneSizeModel<Page>::a_word_of_objects_is_what_the_model_says>(),
-    scenario<&OneSizeModel<Page>::few_objects_on_a_page_are_what_the_model_says>(),
-    scenario<&OneSizeModel<Page>::one_object_on_a_page_is_what_the_model_says>(),
+    scenario<&OneSizeModel<Page>::small_objects_agree_with_the_model>(),
+    scenario<&OneSizeModel<Page>::a_word_of_objects_agrees_with_the_model>(),
+    scenario<&OneSizeModel<Page>::few_objects_on_a_page_agree_with_the_model>(),
+    scenario<&OneSizeModel<Page>::one_object_on_a_page_agrees_with_the_model>(),
 };
 
 }  // namespace slabmalloc::scenario

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Frees of an allocator's objects by others than its owner, at every moment between its calls.
+// Scenarios in which others free an allocator's objects at every moment between the owner's calls.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 namespace slabmalloc::scenario {
 
-/// An allocator of 64 B whose objects others free too, between the owner's calls.
+/// An allocator of 64 B whose objects others also free between the owner's calls.
 template <class Page>
 struct OneSizeRemote {
   static constexpr std::size_t object_bytes = 64;
@@ -28,7 +28,7 @@ struct OneSizeRemote {
                                   most_pages * Page::geometry(object_bytes).slots);
   }
 
-  /// The two halves of a free by another, so that the owner can act in between.
+  /// The two halves of a remote free, so that the owner can act in between.
   struct SplitFree {
     void mark() const {
       page->remote(slot / word_bits, words).fetch_or(Word{1} << (slot % word_bits), Order::release);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Zones with a pager: when pages come and when they go.
+// Scenarios of zones with a pager: when they take pages and when they return them.
 #pragma once
 
 #include <cstddef>
@@ -74,8 +74,8 @@ struct PagedZoneScenario {
     trial.equal(frames.calls(), calls);
   }
 
-  void takes_in_all_frees_by_others_before_memory_is_out() {
-    // More pages than one slow path drains, all freed by others, and a pager with nothing left.
+  void drains_all_frees_by_others_before_memory_is_out() {
+    // Others free more pages than one slow path drains, and the pager is exhausted.
     constexpr std::size_t pages = 100;
     const Objects objects = allocate(pages * slots_of_64, layout);
     frames.set_limit(frames.live_bytes());
@@ -101,7 +101,7 @@ struct PagedZoneScenario {
     trial.equal(frames.live_frames(), pages);
   }
 
-  void has_what_it_gave_back_on_the_way_to_exhaustion() {
+  void reuses_frames_that_it_gave_back_on_the_way_to_exhaustion() {
     const Box<ScopedZone<Frames, EagerConfig>> its_eager(trial, frames);
     ScopedZone<Frames, EagerConfig>& eager = *its_eager;
     Objects objects(trial, 40 * slots_of_64);
@@ -109,9 +109,9 @@ struct PagedZoneScenario {
       objects.push_back(eager.allocate(layout_of(64)).value_or(nullptr));
     }
     frames.set_limit(frames.live_bytes());
-    // Others empty one half of the pages, and then free one object of each in the other half: these
-    // are taken in first, and none of them is empty. The rest goes back to the pager, which has
-    // none till then.
+    // Others empty half of the pages, then free one object of each other page. The zone drains
+    // these first, and none of them is empty. The others go back to the pager, which has no frame
+    // until then.
     for (std::size_t position = 0; position < objects.size(); ++position) {
       if (position < objects.size() / 2 || position % slots_of_64 == 0) {
         eager.deallocate_remote(objects[position], layout_of(64));
@@ -189,7 +189,7 @@ struct PagedZoneScenario {
                   DefaultConfig::idle_pages_per_class + DefaultConfig::depot_pages);
   }
 
-  void takes_in_what_others_free_though_it_needs_no_further_page() {
+  void drains_frees_by_others_though_it_needs_no_further_page() {
     constexpr std::size_t most_frames =
         2 + DefaultConfig::idle_pages_per_class + DefaultConfig::depot_pages;
     for (const std::size_t bytess[] = {std::size_t{64}, std::size_t{512}};
@@ -227,7 +227,7 @@ struct PagedZoneScenario {
     allocate(1, layout);
   }
 
-  void trim_delivers_what_it_withholds_and_takes_in_what_others_freed() {
+  void trim_delivers_its_buffer_and_drains_frees_by_others() {
     const Box<Zone> its_other(trial, frames);
     Zone& other = *its_other;
     void* mine = allocate(1, layout)[0];
@@ -239,7 +239,7 @@ struct PagedZoneScenario {
     trial.equal(frames.live_frames(), 0u);
   }
 
-  void a_scoped_zone_returns_all_frames_whatever_lives_in_them() {
+  void a_scoped_zone_returns_all_frames_with_their_live_objects() {
     {
       const Box<ScopedZone<Frames>> its_scoped(trial, frames);
       ScopedZone<Frames>& scoped = *its_scoped;
@@ -285,9 +285,9 @@ inline constexpr Scenario paged_zone_scenarios[] = {
     scenario<&PagedZoneScenario::asks_for_a_frame_only_when_nothing_is_free>(),
     scenario<&PagedZoneScenario::fills_freed_slots_before_it_asks>(),
     scenario<&PagedZoneScenario::fills_slots_freed_by_others_before_it_asks>(),
-    scenario<&PagedZoneScenario::takes_in_all_frees_by_others_before_memory_is_out>(),
+    scenario<&PagedZoneScenario::drains_all_frees_by_others_before_memory_is_out>(),
     scenario<&PagedZoneScenario::empty_pages_move_between_classes_before_it_asks>(),
-    scenario<&PagedZoneScenario::has_what_it_gave_back_on_the_way_to_exhaustion>(),
+    scenario<&PagedZoneScenario::reuses_frames_that_it_gave_back_on_the_way_to_exhaustion>(),
     scenario<&PagedZoneScenario::
                  an_empty_page_that_another_class_allocates_from_serves_when_memory_is_out>(),
     scenario<&PagedZoneScenario::a_pair_at_the_edge_of_a_page_does_not_go_to_the_pager>(),
@@ -296,10 +296,10 @@ inline constexpr Scenario paged_zone_scenarios[] = {
         &PagedZoneScenario::pairs_of_one_object_pages_do_not_go_to_the_pager_again_and_again>(),
     scenario<&PagedZoneScenario::keeps_few_empty_pages>(),
     scenario<&PagedZoneScenario::gives_back_pages_that_others_empty>(),
-    scenario<&PagedZoneScenario::takes_in_what_others_free_though_it_needs_no_further_page>(),
+    scenario<&PagedZoneScenario::drains_frees_by_others_though_it_needs_no_further_page>(),
     scenario<&PagedZoneScenario::trim_gives_back_every_empty_page_and_says_how_many_bytes>(),
-    scenario<&PagedZoneScenario::trim_delivers_what_it_withholds_and_takes_in_what_others_freed>(),
-    scenario<&PagedZoneScenario::a_scoped_zone_returns_all_frames_whatever_lives_in_them>(),
+    scenario<&PagedZoneScenario::trim_delivers_its_buffer_and_drains_frees_by_others>(),
+    scenario<&PagedZoneScenario::a_scoped_zone_returns_all_frames_with_their_live_objects>(),
     scenario<&PagedZoneScenario::release_all_leaves_a_zone_that_works>(),
 };
 

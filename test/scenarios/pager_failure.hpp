@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Pagers that fail: exhaustion is a value, and after it everything is as before.
+// Scenarios of pagers that fail: exhaustion is a value, and afterwards the zone is as before.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace slabmalloc::scenario {
 
-/// Which calls of a pager fail, counted from 1.
+/// The calls of a pager that fail, counted from 1.
 struct FailingCalls {
   std::size_t first = 0;
   std::size_t count = 0;
@@ -47,8 +47,8 @@ struct FailingPager {
   std::size_t calls = 0;
 };
 
-/// A workload that is the same each time, over two zones that free each other's blocks, with the
-/// invariants checked after each call.
+/// A fixed workload over two zones that free each other's blocks. It checks the invariants after
+/// each call.
 template <class Config>
 class PagerFailureScript {
  public:
@@ -58,7 +58,7 @@ class PagerFailureScript {
   PagerFailureScript(Trial& trial, FailingCalls& failing) noexcept
       : trial_(trial), pager_(trial, failing), blocks_(trial, most_blocks) {}
 
-  /// Returns the calls of the pager.
+  /// Returns the number of calls of the pager.
   std::size_t run() {
     for (std::size_t round = 0; round < 3; ++round) {
       for (const std::size_t size : sizes) {
@@ -135,7 +135,8 @@ class PagerFailureScript {
                  "a block keeps its contents");
   }
 
-  /// From the last block to the first: what takes the place of one that leaves was looked at.
+  /// From the last block to the first, because a removal moves the last block, already done, to its
+  /// place.
   void reallocate_some() {
     for (std::size_t index = blocks_.size(); index-- > 0;) {
       const Block block = blocks_[index];
@@ -173,7 +174,7 @@ class PagerFailureScript {
     check();
   }
 
-  /// With the pager working again: calls succeed, and nothing has leaked.
+  /// The pager works again: calls must succeed, and nothing may have leaked.
   void finish() {
     pager_.failing.count = 0;
     const std::size_t failed_before = exhaustions_;
@@ -220,7 +221,7 @@ struct PagerFailure {
     return {calls, script->exhaustions()};
   }
 
-  /// Fails so many calls from any one on; a slow host tries one call in seven.
+  /// Makes so many calls fail, from any one on. A slow host tries one call in seven.
   Outcome fail_from_each_call(std::size_t count) {
     Outcome all{run_script({}).calls, 0};
     trial.at_least(all.calls, 11u);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// PageSource: pages of any type for refills by hand.
+// PageSource supplies pages of any type for refills by hand.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace slabmalloc::scenario {
 
-/// Pages of type `Page`. Whatever is not taken back is given back with the source.
+/// Supplies pages of type `Page`. Returns, at its end, the pages that a scenario did not return.
 template <class Page>
 class PageSource {
  public:
@@ -24,7 +24,7 @@ class PageSource {
   Frames frames_;
 };
 
-/// Gives `allocator` so many pages.
+/// Refills `allocator` with so many pages.
 template <class Page>
 void refill(Trial& trial, SCAllocator<Page>& allocator, PageSource<Page>& source,
             std::size_t pages) noexcept {
@@ -33,13 +33,13 @@ void refill(Trial& trial, SCAllocator<Page>& allocator, PageSource<Page>& source
   }
 }
 
-/// Takes every empty page back; returns how many.
+/// Reclaims every empty page; returns how many.
 template <class Page>
 std::size_t reclaim_all(SCAllocator<Page>& allocator, PageSource<Page>& source) noexcept {
   return allocator.try_reclaim_pages(~std::size_t{0}, [&](Page* page) { source.take_back(page); });
 }
 
-/// All objects that `allocator` gives for `layout` until it is out of memory.
+/// All objects that `allocator` issues for `layout` until it is out of memory.
 template <class Allocator>
 Objects allocate_all(Trial& trial, Allocator& allocator, Layout layout,
                      std::size_t capacity) noexcept {

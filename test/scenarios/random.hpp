@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Random: reproducible randomness without a library, for scenarios, tests, benchmarks and the
-// kernel of boot/.
+// Reproducible random numbers without a library, for scenarios, tests, benchmarks and the kernel of
+// boot/.
 #pragma once
 
 #include <cstddef>

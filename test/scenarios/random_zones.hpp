@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Zones of every configuration against a reference heap, by random operations.
+// Compares zones of every configuration with a reference heap, by random operations.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 namespace slabmalloc::scenario {
 
-/// True if large pages are more than one scenario can fill.
+/// True if a scenario cannot fill several large pages.
 template <class Config>
 constexpr bool has_huge_pages = requires {
   requires sizeof(typename Config::LargePage) > most_filled_bytes;
@@ -37,7 +37,7 @@ Layout random_layout(Random& random) noexcept {
   return layout_of(size, alignment);
 }
 
-/// One step on the blocks of a model.
+/// Makes one step on the blocks of a model.
 template <class Zone>
 void step_blocks(ZoneModel<Zone>& model, Random& random, std::size_t most_live) noexcept {
   const bool wants_more = model.live_blocks() < most_live && !random.one_in(3);
@@ -84,7 +84,7 @@ struct RandomPagedZones {
 
   void run(const Length& length) {
     ZoneModel<Zone> model(trial, zones, length.most_live + 1, length.edge_bytes);
-    // The heap grows and shrinks as a whole, so that pages become empty.
+    // The whole heap grows and shrinks, so that pages become empty.
     const std::size_t phase = length.steps / 3 < 1000 ? length.steps / 3 : 1000;
     for (std::size_t step = 0; step < length.steps && !trial.has_failed(); ++step) {
       step_blocks(model, trial.random,
@@ -132,7 +132,7 @@ struct RandomPagedZones {
   Zone zones[2] = {Zone(pager), Zone(pager)};
 };
 
-/// Zones that are refilled and reclaimed by hand.
+/// Zones that a scenario refills and reclaims by hand.
 template <class Config>
 struct RandomZonesByHand {
   using Zone = BasicZoneAllocator<Config>;
@@ -177,7 +177,7 @@ struct RandomZonesByHand {
     trial.equal(frames.live_frames(), 0u, "all pages are empty, so all can be reclaimed");
   }
 
-  /// Hands the zone a page for `layout`, of whichever kind its class lives on.
+  /// Refills the zone for `layout` with a page of the kind that its class uses.
   void refill(Zone& zone, Layout layout) {
     using Base = typename Config::BasePage;
     using Large = typename Config::LargePage;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What reallocation does with an object that is none.
+// Scenarios of reallocation of an address that is no live object.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Pages given by hand that are no pages, or in use already: refused before any write.
+// Scenarios of refills with an address that is no page, or with a page in use. The zone must refuse
+// it before any write.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Scenario: one behaviour of the core with its name, and how a host runs it.
+// A Scenario is one behaviour of the core with its name. This file also runs it on a host.
 //
 //   struct Fixture { explicit Fixture(Trial&); ~Fixture(); void a_behaviour(); … };
 //   constexpr Scenario one = scenario<&Fixture::a_behaviour>();        // its name is "a_behaviour"
@@ -91,7 +91,7 @@ void play(Trial& trial) noexcept {
 
 }  // namespace detail
 
-/// The scenario that `method` of a fixture is.
+/// The scenario of a fixture's `method`.
 template <auto method>
 consteval Scenario scenario() {
   return {detail::name_of<method>.text, &detail::play<method>};
@@ -115,14 +115,14 @@ inline Outcome run(const Host& host, const ScenarioSet& set, const Scenario& sce
   return trial.has_failed() ? Outcome::failed : Outcome::passed;
 }
 
-/// How many scenarios ended how.
+/// The number of scenarios by outcome.
 struct Summary {
   std::size_t passed = 0;
   std::size_t failed = 0;
   std::size_t skipped = 0;
 };
 
-/// Runs all scenarios of `sets`; `tell(set, scenario, outcome)` hears of each.
+/// Runs all scenarios of `sets`; calls `tell(set, scenario, outcome)` after each.
 template <class Sets, class Tell>
 Summary run_scenarios(const Host& host, const Sets& sets, Tell&& tell) noexcept {
   Summary summary;

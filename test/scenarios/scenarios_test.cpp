@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The scenarios of this folder as hosted tests: those of the table, and on pages with meta-data
-// beside them.
+// Runs the scenarios of the table as hosted tests. Also runs some on pages with meta-data beside
+// them.
 #include <gtest/gtest.h>
 
 #include "scenarios/hosted_host.hpp"

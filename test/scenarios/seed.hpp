@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The scenarios by which slabmalloc 0.11.0 was checked.
+// The scenarios that tested slabmalloc 0.11.0.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,7 @@
 
 namespace slabmalloc::scenario {
 
-/// Fills `allocator` until it asks for more than `most_pages`, each object with a pattern of its
-/// own.
+/// Fills `allocator` until it needs more than `most_pages`, each object with a pattern of its own.
 template <class Page>
 Objects fill(Trial& trial, SCAllocator<Page>& allocator, PageSource<Page>& source, Layout layout,
              std::size_t most_pages) {
@@ -36,7 +35,7 @@ Objects fill(Trial& trial, SCAllocator<Page>& allocator, PageSource<Page>& sourc
   }
 }
 
-/// Fill, verify, free all, fill again on the same pages, free all, give every page back.
+/// Fills, verifies and frees all, fills the same pages again, frees all, and returns every page.
 template <class Page>
 void fill_free_and_fill_again(Trial& trial, std::size_t size, std::size_t alignment,
                               std::size_t pages) {
@@ -168,7 +167,7 @@ struct SeedLargePage {
   Trial& trial;
 };
 
-/// Pages that are filled with objects of 128 KiB alone: most of them stays untouched.
+/// Pages that hold only objects of 128 KiB: most of them stay untouched.
 template <class Page>
 struct SeedHugePage {
   explicit SeedHugePage(Trial& its_trial) noexcept : trial(its_trial), misuse(trial) {}
@@ -191,7 +190,7 @@ struct SeedHugePage {
   MisuseLog misuse;
 };
 
-/// A zone that is refilled by hand, and only when it must be.
+/// A zone that the scenario refills by hand, and only when it must.
 template <class Config>
 struct SeedZone {
   using Zone = BasicZoneAllocator<Config>;

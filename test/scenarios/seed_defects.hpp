@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The known defects of slabmalloc 0.11.0, each shown to be absent.
+// Scenarios that show the absence of known defects of slabmalloc 0.11.0.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,8 @@
 
 namespace slabmalloc::scenario {
 
-/// The known defects of slabmalloc 0.11.0, each shown to be absent, but for those that take threads
-/// or a count of operations to see.
+/// Known defects of slabmalloc 0.11.0, each shown to be absent. seed_defects_test.cpp covers those
+/// that need threads or a count of operations.
 struct SeedDefect {
   /// Of the objects of 64 B in a large page, or of 100 B in 50 pages.
   static constexpr std::size_t most_objects = LargeObjectPage::geometry(64).slots;
@@ -202,7 +202,7 @@ struct SeedDefect {
                 ObjectPage::geometry(64).slots);
   }
 
-  void a_zone_tells_what_it_holds() {
+  void a_zone_reports_its_pages_and_objects() {
     for (int count = 0; count < 10; ++count) {
       if (!trial.check(zone.allocate(layout_of(64)))) {
         return;
@@ -214,7 +214,7 @@ struct SeedDefect {
     trial.equal(statistics.page_bytes + statistics.depot_bytes, frames.live_bytes());
   }
 
-  void zeroed_memory_is_zero_whatever_was_there() {
+  void zeroed_memory_is_zero_on_reused_slots() {
     for (const std::size_t sizes[] = {8u, 100u, 5000u}; const std::size_t size : sizes) {
       for (std::uint64_t round = 0; round < 100; ++round) {
         void* object = *zone.allocate_zeroed(layout_of(size));
@@ -292,8 +292,8 @@ inline constexpr Scenario seed_defect_scenarios[] = {
     scenario<&SeedDefect::addresses_in_the_meta_data_of_a_page_are_reported>(),
     scenario<&SeedDefect::a_refill_that_fails_has_written_nothing>(),
     scenario<&SeedDefect::a_page_that_is_inserted_twice_is_noticed>(),
-    scenario<&SeedDefect::a_zone_tells_what_it_holds>(),
-    scenario<&SeedDefect::zeroed_memory_is_zero_whatever_was_there>(),
+    scenario<&SeedDefect::a_zone_reports_its_pages_and_objects>(),
+    scenario<&SeedDefect::zeroed_memory_is_zero_on_reused_slots>(),
     scenario<&SeedDefect::an_empty_page_moves_to_the_class_that_needs_it>(),
     scenario<&SeedDefect::a_zone_that_ends_gives_its_pages_back>(),
 };

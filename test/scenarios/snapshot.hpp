@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Snapshot: the bytes of some places, to tell later whether any has changed.
+// A Snapshot copies the bytes of some places, and shows later whether any has changed.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@ namespace slabmalloc::scenario {
 
 class Snapshot {
  public:
-  /// Pre: all that is added has at most `capacity` bytes.
+  /// Pre: all added places together have at most `capacity` bytes.
   Snapshot(Trial& trial, std::size_t capacity) noexcept
       : trial_(trial), copies_(trial, capacity), places_(trial, most_places), capacity_(capacity) {}
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The table of scenarios: which behaviour is tried on which page types and configurations, and how
-// much memory that takes. Hosts run the whole of it; what they are too small for is reported as
-// skipped.
+// The table of scenarios: each behaviour with its page types and configurations, and the memory
+// that it takes. A host runs the whole table. A scenario that needs a larger host ends as skipped.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +25,7 @@
 
 namespace slabmalloc::scenario {
 
-/// Base pages and what a scenario keeps; one large page; some; many.
+/// Base pages and a scenario's data; one large page; some; many.
 inline constexpr Needs small_needs{8 * mebibyte, 1 * mebibyte};
 inline constexpr Needs one_large_needs{8 * mebibyte, 2 * mebibyte};
 inline constexpr Needs large_needs{40 * mebibyte, 2 * mebibyte};

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// Trial: one scenario that runs on one host. Scenarios state how the core behaves; they need
-// nothing but what a Host supplies, so the same source runs as hosted tests and inside a kernel.
+// A Trial is one scenario that runs on one host. Scenarios need only what a Host supplies. So the
+// same source runs as hosted tests and inside a kernel.
 //
 //   Host ──frames──► Trial ◄──check, equal, …── scenario
 //    ▲                 │
 //    └──── Failure ────┘
 //
-// A check that fails is reported and counted, and the scenario goes on; where it cannot, it
+// The trial reports and counts a failed check, and the scenario continues. If it cannot, it
 // returns.
 #pragma once
 
@@ -29,35 +29,35 @@ struct Where {
   }
 };
 
-/// A check that did not hold.
+/// A failed check.
 struct Failure {
-  const char* text;  ///< What was expected, in words; empty if the line says it.
-  const char* step;  ///< What the scenario was at; empty if it did not say.
+  const char* text;  ///< The expectation in words; empty if the line says it.
+  const char* step;  ///< The present step of the scenario; empty if it has no name.
   Where where;
-  bool has_values;  ///< The two below are the values that were compared.
+  bool has_values;  ///< The two compared values follow.
   std::uint64_t found;
   std::uint64_t expected;
-  std::uint64_t seed;  ///< The random numbers of the trial follow from it.
+  std::uint64_t seed;  ///< Determines the random numbers of the trial.
 };
 
 struct Scenario;
 
-/// What scenarios need of the machine. One scenario runs at a time, on one processor; it replaces
-/// the misuse handler meanwhile.
+/// The machine of a scenario. One scenario runs at a time, on one processor, and replaces the
+/// misuse handler meanwhile.
 struct Host {
   /// A frame of `bytes`, a power of two of at least 4 KiB, aligned to its size, or null.
   void* (*allocate_frame)(void* context, std::size_t bytes) noexcept;
   void (*deallocate_frame)(void* context, void* frame, std::size_t bytes) noexcept;
-  /// Hears of the first failures of a scenario.
+  /// Receives the first failures of a scenario.
   void (*report)(void* context, const Scenario& scenario, const Failure& failure) noexcept;
   void* context;                    ///< Passed to the functions above.
-  std::size_t memory_bytes;         ///< What allocate_frame can give out in all.
-  std::size_t largest_frame_bytes;  ///< What it can give out in one piece.
+  std::size_t memory_bytes;         ///< The total that allocate_frame can issue.
+  std::size_t largest_frame_bytes;  ///< The largest frame that it can issue.
   std::uint64_t seed;
-  std::size_t rounds;  ///< How long random scenarios are: 1 for a slow machine.
+  std::size_t rounds;  ///< The length of random scenarios: 1 for a slow machine.
 };
 
-/// What a scenario needs of its host.
+/// A scenario's memory needs.
 struct Needs {
   std::size_t memory_bytes;
   std::size_t largest_frame_bytes;
@@ -97,12 +97,12 @@ class Trial {
   bool at_least(A found, B bound, const char* text = "", Where where = Where::here()) noexcept {
     return compare(number(found) >= number(bound), number(found), number(bound), text, where);
   }
-  /// Holds if `broken`, the answer of a validate(), names no invariant.
+  /// Holds if `broken`, the result of a validate(), names no invariant.
   bool sound(const char* broken, Where where = Where::here()) noexcept {
     return check(broken == nullptr, broken, where);
   }
 
-  /// Names what the scenario is at, for its reports, until the next call.
+  /// Names the present step in reports, until the next call.
   void set_step(const char* step) noexcept { step_ = step; }
 
   bool has_failed() const noexcept { return failures_ != 0; }
@@ -120,10 +120,10 @@ class Trial {
     live_bytes_ -= bytes;
     host_.deallocate_frame(host_.context, frame, bytes);
   }
-  /// Bytes of the frames given out and not given back.
+  /// Bytes of the issued frames that are not returned.
   std::size_t live_bytes() const noexcept { return live_bytes_; }
   std::size_t high_water_bytes() const noexcept { return high_water_bytes_; }
-  /// Bytes of the largest frame asked for.
+  /// Bytes of the largest requested frame.
   std::size_t largest_bytes() const noexcept { return largest_bytes_; }
 
   Random random;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Pagers that use the zone they serve, and pagers that break their promise.
+// Scenarios of pagers that use the zone they serve, and of pagers that violate their contract.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace slabmalloc::scenario {
 
-/// Calls back before each frame that it gives or takes, one level deep.
+/// Calls back before each frame that it issues or takes back, one level deep.
 struct ReentrantPager {
   using Callback = void (*)(void* context) noexcept;
 
@@ -138,7 +138,7 @@ struct ReentrantZone {
   void* nested = nullptr;
 };
 
-/// Gives frames that are not aligned to their size as often as told.
+/// Issues misaligned frames as often as it is told to.
 struct CrookedPager {
   Frame allocate_frame(std::size_t bytes) noexcept {
     auto* frame = static_cast<std::byte*>(frames.frame(2 * bytes));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What zones with a pager know of the contents of memory, and what they do above their size
-// classes.
+// Scenarios of zeroed memory in zones with a pager, and of requests above the size classes.
 #pragma once
 
 #include <cstddef>
@@ -37,7 +36,7 @@ struct ZeroedZone {
           }
           __builtin_memset(object, 0xFF, size);
           objects.push_back(object);
-          if (round % 3 == 0) {  // Dirty slots come back in the midst of the first sweep.
+          if (round % 3 == 0) {  // Dirty slots come back in the middle of the first sweep.
             zone.deallocate(objects[objects.size() / 2], layout);
             objects.remove_at(objects.size() / 2);
           }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Every bad call on every state of a page, by everyone who can make it: reported, and nothing else.
+// Scenarios of every bad call on every state of a page, from every caller: the zone reports it, and
+// changes nothing else.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +12,8 @@
 
 namespace slabmalloc::scenario {
 
-/// A zone whose pages of 64 B are brought into a state, another zone, and what must not change.
+/// A zone whose pages of 64 B a scenario brings into a state, another zone, and all that must not
+/// change.
 template <class Config>
 struct ZoneMisuse {
   using Pager = typename PagerFor<Config>::Type;
@@ -59,7 +61,7 @@ struct ZoneMisuse {
     return static_cast<std::byte*>(object) - reinterpret_cast<std::uintptr_t>(object) % bytes;
   }
 
-  /// The objects of a page that are all live and that the zone allocates from no more.
+  /// The objects of a page that are all live, and from which the zone no longer allocates.
   Objects full_page() {
     for (;;) {
       std::byte* frame = frame_of(allocate());
@@ -70,12 +72,12 @@ struct ZoneMisuse {
         }
       }
       if (objects.size() == slots_per_page() || trial.has_failed()) {
-        allocate();  // From the next page.
+        allocate();  // Allocates from the next page.
         return objects;
       }
     }
   }
-  /// The address of a page in which nothing lives and that is still in its class.
+  /// The address of a page without live objects that is still in its class.
   std::byte* idle_page() {
     const Objects objects = full_page();
     for (void* object : objects) {
@@ -89,7 +91,7 @@ struct ZoneMisuse {
     zone.drain();
   }
 
-  /// What a bad call must leave alone.
+  /// The state that a bad call must not change.
   struct Structure {
     std::size_t used, allocations, frees, pages, page_bytes, depot_bytes, pager_bytes;
     bool operator==(const Structure&) const = default;
@@ -106,8 +108,7 @@ struct ZoneMisuse {
     return objects;
   }
 
-  /// Runs `call` and expects exactly `kind`, by the time that everything is drained at the
-  /// latest.
+  /// Runs `call` and expects exactly `kind`, at the latest once everything is drained.
   template <class Call>
   void expect_harmless(const char* what, MisuseKind kind, Call&& call,
                        Where where = Where::here()) {
@@ -137,7 +138,7 @@ struct ZoneMisuse {
         what, kind, [&] { Zone::deallocate_remote(address, as); }, where);
   }
 
-  /// All that can be wrong with an address in the page of `object`, which is live or free.
+  /// All wrong addresses in the page of `object`, which is live or free.
   void expect_page_rejects_bad_addresses(std::byte* frame, Where where = Where::here()) {
     const auto reject = [&](const char* what, MisuseKind kind, std::size_t offset, Layout as) {
       expect_each_rejects(what, kind, frame + offset, as, where);
@@ -155,7 +156,7 @@ struct ZoneMisuse {
     reject("a larger layout", MisuseKind::SizeMismatch, 64, layout_of(96));
   }
 
-  /// The state of the page in which an object is freed twice.
+  /// The state of the page of an object that is freed twice.
   enum class Around { current, partial, full, alone };
 
   void* object_in(Around around) {
@@ -192,7 +193,7 @@ struct ZoneMisuse {
   }
 
   void of_a_slot_freed_and_claimed_again_is_rejected() {
-    // The page's first word is exhausted, then claimed anew for what was freed in it.
+    // The zone uses up the page's first word, then claims its freed slots again.
     Objects objects(trial, 1024);
     while (objects.size() < 60) {
       objects.push_back(allocate());
@@ -250,7 +251,7 @@ struct ZoneMisuse {
   }
 
   void of_a_page_that_left_its_class_is_rejected() {
-    // One idle page stays in the class; the next goes to the depot or back to the pager.
+    // One idle page stays in the class. The next goes to the depot or back to the pager.
     const Objects first = full_page();
     const Objects second = full_page();
     for (void* object : second) {
@@ -320,7 +321,7 @@ struct ZoneMisuse {
     }
   }
 
-  void second_remote_free_is_reported_whoever_makes_it() {
+  void second_remote_free_is_reported_from_every_caller() {
     void* object = allocate();
     allocate();
     Zone::deallocate_remote(object, layout);
@@ -389,7 +390,7 @@ struct ZoneMisuse {
   }
 
   void every_second_free_is_reported_in_random_order() {
-    // All states but idle at once; every tenth object stays, so that no page leaves the zone.
+    // All states but idle at once. Every tenth object stays, so that no page leaves the zone.
     Objects freed(trial, 3000);
     for (int count = 0; count < 3000; ++count) {
       void* object = allocate();
@@ -433,7 +434,7 @@ inline constexpr Scenario zone_misuse_scenarios[] = {
     scenario<&ZoneMisuse<Config>::after_trim_is_rejected_where_meta_data_is_beside>(),
     scenario<&ZoneMisuse<Config>::of_foreign_addresses_is_rejected>(),
     scenario<&ZoneMisuse<Config>::of_runs_is_rejected_where_there_are_none>(),
-    scenario<&ZoneMisuse<Config>::second_remote_free_is_reported_whoever_makes_it>(),
+    scenario<&ZoneMisuse<Config>::second_remote_free_is_reported_from_every_caller>(),
     scenario<&ZoneMisuse<Config>::second_free_by_another_zone_is_reported_at_the_call>(),
     scenario<&ZoneMisuse<Config>::local_then_remote_is_found_at_the_merge>(),
     scenario<&ZoneMisuse<

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// ZoneModel: what two zones must hold, kept beside them. Every operation goes through the model,
-// which checks its result: blocks are aligned, disjoint and keep their contents, and the statistics
-// are exactly what happened.
+// ZoneModel records the expected content of two zones. Every operation goes through the model,
+// which checks the result. Blocks must be aligned, disjoint and keep their contents. The statistics
+// must be exact.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace slabmalloc::scenario {
 
-/// Who frees a block: its zone, another zone, or somebody without one.
+/// The origin of a free: the block's zone, another zone, or a caller without one.
 enum class FreeRoute : std::uint8_t { own_zone, other_zone, static_remote };
 
 /// The reference heap of two zones of type `Zone` that free each other's blocks.
@@ -22,7 +22,7 @@ class ZoneModel {
  public:
   using Classes = typename Zone::SizeClasses;
 
-  /// `edge_bytes`: how much of each end of a block has a pattern.
+  /// Each end of a block has a pattern of `edge_bytes`.
   ZoneModel(Trial& trial, Zone (&zones)[2], std::size_t most_live, std::size_t edge_bytes) noexcept
       : trial_(trial), zones_(zones), live_(trial, most_live), edge_bytes_(edge_bytes) {}
 
@@ -30,7 +30,7 @@ class ZoneModel {
   std::size_t live_run_bytes() const noexcept { return live_run_bytes_; }
   std::size_t exhaustions() const noexcept { return exhaustions_; }
 
-  /// False if the zone had nothing free.
+  /// False if the zone is out of memory.
   bool allocate(std::size_t zone, Layout layout, bool zeroed) noexcept {
     const Result<void*> block =
         zeroed ? zones_[zone].allocate_zeroed(layout) : zones_[zone].allocate(layout);
@@ -83,7 +83,7 @@ class ZoneModel {
     insert(block.zone, moved, wanted);
   }
 
-  /// Every zone's invariants, and every block's contents if wanted.
+  /// Checks every zone's invariants and, on demand, every block's contents.
   void check(bool contents) noexcept {
     trial_.sound(zones_[0].validate());
     trial_.sound(zones_[1].validate());
@@ -113,10 +113,10 @@ class ZoneModel {
     }
   }
 
-  /// Drains everything; then all counts and the live blocks are exactly the model's.
+  /// Drains everything. Then all counts and the live blocks must equal the model's.
   void check_settled() noexcept {
     for (const std::size_t zones[] = {0, 1, 0, 1}; const std::size_t zone : zones) {
-      zones_[zone].drain();  // The first delivers what the other drains the second time.
+      zones_[zone].drain();  // The other zone drains these in its second turn.
     }
     for (std::size_t zone = 0; zone < 2; ++zone) {
       trial_.sound(zones_[zone].validate());
@@ -147,7 +147,7 @@ class ZoneModel {
     std::size_t zone;
   };
 
-  /// What happened to one zone, by size class.
+  /// The expected counts of one zone, by size class.
   struct Book {
     std::size_t allocations[Zone::class_count] = {};
     std::size_t live[Zone::class_count] = {};
@@ -199,7 +199,7 @@ class ZoneModel {
     return block;
   }
 
-  /// Calls `visit(first byte, bytes, key's shift)` for the parts of a block that have a pattern.
+  /// Calls `visit(first byte, bytes, key's shift)` for the parts of a block with a pattern.
   template <class Visit>
   void for_edges(const Block& block, Visit&& visit) const noexcept {
     const std::size_t size = block.layout.size();

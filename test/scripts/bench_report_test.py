@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""scripts/bench --report: ratios, means, marks and failures of fixed figures."""
+"""Tests of scripts/bench --report: ratios, means, marks and failures of fixed figures."""
 
 import unittest
 
@@ -12,7 +12,7 @@ MIB = 1 << 20
 
 class ReportTest(ScriptTest):
     def report(self, figures, metric="wall_seconds", **further):
-        """The report on `figures`: by row and allocator one for each round, None for a failure."""
+        """The report on `figures`: one for each row, allocator and round; None is a failure."""
         writer = Writer(self.path("raw.csv"), ["command: scripts/bench"])
         for row, allocators in figures.items():
             for allocator, values in allocators.items():

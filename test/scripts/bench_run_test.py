@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""scripts/bench's driver at work: real runs, wrong allocators, and what selects them."""
+"""Tests of scripts/bench's driver: real runs, wrong allocators, and the choice of rows."""
 
 import os
 import shutil
@@ -46,7 +46,7 @@ class Runs(ScriptTest):
         status, output, comments, samples = self.measure(
             "--rounds", "2", "--allocator", f"copy={library}", "large/2", "start")
         self.assertEqual((status, [entry.status for entry in samples]), (0, 12 * [OK]), output)
-        # Each round runs every row under every allocator, and begins with another allocator.
+        # Each round runs every row under every allocator, and starts with another allocator.
         turns = [tuple((entry.round, entry.row, entry.allocator) for entry in samples[at:at + 3])
                  for at in range(0, 12, 3)]
         self.assertEqual([turn[0][:2] for turn in turns],

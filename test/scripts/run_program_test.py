@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""scripts/run PROGRAM ARGS…: what passes through untouched, what is told, and what is refused."""
+"""Tests of scripts/run PROGRAM ARGS…: it forwards arguments, reports, and refuses bad programs."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ class Passing(ScriptTest):
             changed = {line.split(b"=", 1)[0] for line in set(direct) ^ set(through)}
             shell_sets = {b"_", b"SHLVL", b"PWD", b"OLDPWD"}
             self.assertEqual(changed - shell_sets, {b"LD_PRELOAD", b"SLABMALLOC_OPTIONS"})
-        # What the caller has in them is kept.
+        # The caller's own content of these variables stays.
         environment = self.environment(LD_PRELOAD="libm.so.6", SLABMALLOC_OPTIONS="decay_ms:0")
         done = self.run_script("env", env=environment)
         self.assertIn(f"LD_PRELOAD={os.path.realpath(LIBRARY)}:libm.so.6\n".encode(), done.stdout)
@@ -97,7 +97,7 @@ class Summary(ScriptTest):
             self.assertIn(b"left no record: a process that a signal ends writes none", done.stderr)
 
     def test_what_has_no_readable_record_is_told(self):
-        # env -i is replaced by `true` before it could record, and that has no preload.
+        # `true` replaces env -i before it could record, and `true` has no preload.
         self.assertIn(b"env left no record: a process that leaves by _exit",
                       self.run_script("env", "-i", "true").stderr)
         done = self.run_script("bash", "-c", "/bin/true; kill -KILL $$")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""scripts/run without a program: what goes wrong is found and told, and nothing is left behind."""
+"""Tests of scripts/run without a program: it reports each failure and leaves no file behind."""
 
 import contextlib
 import io

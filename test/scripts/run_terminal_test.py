@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""scripts/run PROGRAM ARGS…: signals and the terminal pass to the program."""
+"""Tests of scripts/run PROGRAM ARGS…: the program gets the signals and the terminal."""
 
 import os
 import pty
@@ -31,7 +31,7 @@ class Terminal(ScriptTest):
         return pid, terminal
 
     def read_until(self, terminal, words=None):
-        """What the terminal shows until `words`, or until the driver has gone."""
+        """The output on the terminal until `words`, or until the driver has ended."""
         shown, deadline = b"", time.monotonic() + LIMIT_SECONDS
         while words is None or words not in shown:
             self.assertLess(time.monotonic(), deadline, shown)
@@ -75,7 +75,7 @@ class Terminal(ScriptTest):
         self.assertIn("\x1b[36m█".encode(), shown)
 
     def test_the_driver_sends_no_second_ctrl_c(self):
-        # In a session of its own the program gets none from the terminal.
+        # In a session of its own, the program gets no signal from the terminal.
         pid, terminal = self.start_on_terminal(
             "setsid", "bash", "-c", "trap 'exit 9' INT; echo ready; sleep 0.3; exit 4")
         self.read_until(terminal, b"ready")
@@ -92,7 +92,7 @@ class Terminal(ScriptTest):
         self.assertIn(b"sh was ended by signal 2 (SIGINT)", shown)
 
     def test_a_stopped_program_stops_the_driver_until_it_is_continued(self):
-        # As of an editor that suspends itself: only the program stops by its own hand.
+        # Like an editor that suspends itself: the program stops only by its own action.
         driver = self.start(sys.executable, "-c",
                             "import os, signal; os.kill(os.getpid(), signal.SIGTTIN); print('on')",
                             process_group=0)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Stands in for libslabmalloc in the tests of scripts/run, so that they tell mistakes of the driver
-// from those of the malloc: replaces no function, and appends one fixed record at exit.
+// Stands in for libslabmalloc in the tests of scripts/run, so that they show errors of the driver
+// and not of the malloc. It replaces no function, and appends one fixed record at exit.
 #include <unistd.h>
 
 #include <cerrno>

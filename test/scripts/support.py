@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the tests of the Python drivers share: the drivers' modules, a folder, ways to run them."""
+"""Helpers of the Python drivers' tests: the drivers' modules, a folder, ways to run them."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SCRIPT = os.path.join(ROOT, "scripts", "run")
-# What the tests of scripts/run preload, and where those of scripts/bench find what was built.
+# Libraries that tests of scripts/run preload, and the build folder of tests of scripts/bench.
 LIBRARY = os.environ.get("RUN_TEST_LIBRARY")
 BUILD = os.environ.get("BENCH_TEST_BUILD")
 
@@ -59,7 +59,7 @@ class ScriptTest(unittest.TestCase):
         return done.returncode, done.stdout, done.stderr
 
     def assert_nothing_left(self):
-        """No temporary file of the driver is left."""
+        """Expects that no temporary file of the driver is left."""
         self.assertEqual(os.listdir(self.temporary), [])
 
     def await_end(self, pid_file):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A malloc that is wrong: aligned blocks are not aligned, zeroed blocks not zero, and the program
-// `true` prints. Sizes are made larger, so that what lies before and behind a block stays intact.
+// A wrong malloc: it misaligns aligned blocks, does not zero zeroed blocks, and makes `true` print.
+// It enlarges sizes, so that the memory before and behind a block stays intact.
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>

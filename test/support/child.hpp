@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// status_of_child: work in a process of its own, for what a test must not do to its own process.
+// status_of_child runs work in a process of its own, so that it does not change the test's process.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,8 +12,8 @@
 
 namespace slabmalloc::test {
 
-/// Runs `work` in a child and returns what it returns, 0 to 255: 1 at least if a check failed in
-/// it; -1 if a signal ended it, that of its alarm after `seconds` for one.
+/// Runs `work` in a child and returns its result, 0 to 255, at least 1 if a check failed there.
+/// Returns -1 if a signal ended the child, for example the alarm after `seconds`.
 template <class Work>
 int status_of_child(Work work, unsigned seconds = 20) {
   std::fflush(nullptr);
@@ -22,7 +22,7 @@ int status_of_child(Work work, unsigned seconds = 20) {
     alarm(seconds);
     const int status = work();
     std::fflush(nullptr);
-    // Not by _exit(), where ThreadSanitizer asks after the threads that the child does not have.
+    // Not by _exit(), where ThreadSanitizer waits for threads that the child does not have.
     syscall(SYS_exit_group, status == 0 && testing::Test::HasFailure() ? 1 : status);
   }
   int status = 0;

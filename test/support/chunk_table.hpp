@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// ChunkTable: a frame table as an arena has one, for pages whose meta-data lies beside them, and
-// the pager of its frames.
+// ChunkTable is a frame table like an arena's, for pages whose meta-data lies beside them. The file
+// also has the pager of its frames.
 //
 //   arena    | chunk 0 | chunk 1 | … |      a frame is one chunk, or several for large objects
 //   records  | bitmaps, header, state | …   one for each chunk; it leads to the frame's first
@@ -23,7 +23,7 @@
 namespace slabmalloc::test {
 
 /// The table of one arena; each `AtomicsT` and size has its own. Objects of more than an eighth of
-/// a chunk live in frames of `large_frame_chunks`, smaller ones in frames of one chunk.
+/// a chunk live in frames of `large_frame_chunks`, and smaller ones in frames of one chunk.
 template <class AtomicsT, std::size_t chunk_size, std::size_t chunks,
           std::size_t large_frame_chunks = 1>
 class ChunkTable {
@@ -66,7 +66,7 @@ class ChunkTable {
     return owned.start + index * chunk_bytes;
   }
 
-  /// Makes every chunk one that was never used. Pre: no allocator uses any.
+  /// Resets every chunk to its unused state. Pre: no allocator uses any.
   static void reset() noexcept {
     for (Record& record : records_) {
       record.header.tag.store(0, Order::relaxed);

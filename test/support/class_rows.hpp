@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// class_rows: the size classes of a configuration as text, one line each, for golden tests.
+// class_rows writes the size classes of a configuration as text, one line each, for golden tests.
 //
 //   bytes of an object, bytes of its page, slots of the page
 #pragma once

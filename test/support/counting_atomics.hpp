@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// CountingAtomics: an atomics policy whose cells count what is done to them. Every bitmap word, use
-// count and tag is such a cell, so the count is the work of a call, independent of the machine.
+// CountingAtomics is an atomics policy whose cells count their operations. Every bitmap word, use
+// count and tag is such a cell. So the count measures the work of a call on every machine.
 #pragma once
 
 #include <cstddef>

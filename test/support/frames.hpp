@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// FrameSource: a pager on the heap that counts, checks what it gets back, and fails on demand.
+// FrameSource is a pager over the C++ heap. It counts frames, checks each returned frame, and fails
+// on demand.
 //
 //   test::FrameSource frames;
 //   frames.fail_call(3);                            // the third call from now gives nothing, once
 //   frames.set_limit(8 * kibibyte);                 // no more than this at a time
 //   auto* page = frames.page<ObjectPage>();         // for refills by hand
 //
-// Whatever is not given back is freed with the source. A frame that comes back twice, of another
-// size or from elsewhere is a failure of the running test.
+// At its end it frees all frames that are still out. The running test fails if a frame comes back
+// twice, with another size, or from elsewhere.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -25,11 +26,11 @@
 
 namespace slabmalloc::test {
 
-/// What a FrameSource writes into a frame before it gives it out.
+/// The content of a frame when FrameSource issues it.
 enum class FrameContent : std::uint8_t {
-  zero,       ///< Zeroes, and says so.
+  zero,       ///< Zeroes, and the frame says so.
   garbage,    ///< 0xA5, so that nothing relies on zeroes.
-  untouched,  ///< Nothing, for frames that are larger than what a test should touch.
+  untouched,  ///< No content, for frames that a test should not touch in full.
 };
 
 /// A RunPager. Thread: any.
@@ -55,29 +56,29 @@ class FrameSource {
 
   /// A frame of `bytes` aligned to its size, or null.
   void* frame(std::size_t bytes) noexcept { return obtain(bytes, bytes).address; }
-  /// A frame for a page of type `Page` as refill() takes it, or null.
+  /// A frame for a page of type `Page`, for refill(), or null.
   template <class Page>
   Page* page() noexcept {
     return static_cast<Page*>(frame(Page::frame_bytes(0)));
   }
-  /// Takes back what page() gave: fits try_reclaim_pages() through a lambda.
+  /// Takes back a frame of page(); fits try_reclaim_pages() through a lambda.
   template <class Page>
   void take_page(Page* page) noexcept {
     const std::size_t bytes = Page::frame_bytes(0);
     give_back(page, bytes, bytes);
   }
 
-  /// Makes the `call`-th allocation from now on fail, 1 being the next; once. 0: none.
+  /// Makes the `call`-th allocation from now on fail once, 1 being the next. 0: none.
   void fail_call(std::size_t call) noexcept {
     const std::lock_guard lock(mutex_);
     failing_call_ = call == 0 ? 0 : calls_ + call;
   }
-  /// Makes all allocations fail from now on, or not.
+  /// Makes all allocations fail from now on, or ends that.
   void set_exhausted(bool exhausted) noexcept {
     const std::lock_guard lock(mutex_);
     exhausted_ = exhausted;
   }
-  /// Gives out no more than `bytes` at a time.
+  /// Limits the bytes of issued frames.
   void set_limit(std::size_t bytes) noexcept {
     const std::lock_guard lock(mutex_);
     limit_bytes_ = bytes;
@@ -85,11 +86,11 @@ class FrameSource {
 
   /// Calls of allocate_frame, allocate_run, frame and page so far, failed ones included.
   std::size_t calls() const noexcept { return locked(calls_); }
-  /// Those that failed, for whatever reason.
+  /// The number of failed calls, for whatever reason.
   std::size_t failures() const noexcept { return locked(failures_); }
   std::size_t live_bytes() const noexcept { return locked(live_bytes_); }
   std::size_t live_bytes_high_water() const noexcept { return locked(live_bytes_high_water_); }
-  /// Frames and runs given out and not given back.
+  /// Frames and runs that are issued and not returned.
   std::size_t live_frames() const noexcept {
     const std::lock_guard lock(mutex_);
     return live_.size();

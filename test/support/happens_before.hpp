@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// HappensBeforeAtomics: an atomics policy that keeps book of what each simulated thread may rely
-// on.
+// HappensBeforeAtomics is an atomics policy that records which writes each simulated thread has
+// seen.
 //
-// One real thread plays all of them in turn: become(thread) says whose step is next. Each thread
-// has a vector clock; a release leaves it with the cell, an acquire takes over what lies there, as
-// the C++ memory model has it (a read-modify-write continues a release sequence, a relaxed store
-// ends it). So a missing acquire or release shows at once and on every processor, without any race
-// being hit.
+// One real thread plays all of them in turn: become(thread) names the thread of the next step. Each
+// thread has a vector clock. As in the C++ memory model, a release leaves it with the cell, and an
+// acquire takes the cell's clock over. A read-modify-write continues a release sequence; a relaxed
+// store ends it. So a missing acquire or release shows at once on every processor, without a real
+// race.
 #pragma once
 
 #include <algorithm>
@@ -37,13 +37,13 @@ class HappensBefore {
   }
   /// Makes the next steps those of `thread`.
   static void become(std::size_t thread) noexcept { self().current_ = thread; }
-  /// Has `others` run by other threads once, right after the next fetch_or of the current one.
+  /// Lets other threads run `others` once, right after the next fetch_or of the current one.
   static void interrupt_after_next_mark(std::function<void()> others) {
     self().others_ = std::move(others);
   }
   /// A moment in the current thread's life.
   static std::uint64_t now() noexcept { return clock()[self().current_]; }
-  /// True if what `thread` did up to its moment `time` happened before the current thread's next
+  /// True if `thread`'s actions up to its moment `time` happened before the current thread's next
   /// step.
   static bool has_seen(std::size_t thread, std::uint64_t time) noexcept {
     return clock()[thread] >= time;
@@ -102,7 +102,7 @@ class HappensBefore {
   std::size_t current_ = 0;
 };
 
-/// Cells that tell HappensBefore of every step.
+/// Cells that report every step to HappensBefore.
 struct HappensBeforeAtomics {
   template <class T>
   class Cell {

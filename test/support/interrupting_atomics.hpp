@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// InterruptingAtomics: an atomics policy that runs an interrupt handler at a chosen access to shared memory, so that
-// a test can have one come at each access in turn, without threads or signals.
+// InterruptingAtomics is an atomics policy that runs an interrupt handler at a chosen access to
+// shared memory. A test can interrupt at each access in turn, without threads or signals.
 //
 //   test::Interruption::arm(17, handler);    // before the 17th access from now
 //   …
@@ -17,24 +17,25 @@
 
 namespace slabmalloc::test {
 
-/// What comes in between, and when. Thread: any; of each the one that it armed itself.
+/// The handler and its time. Thread: any; each has its own.
 class Interruption {
  public:
-  /// Runs `handler` before the `access`-th access from now on, 1 being the next, unless `is_kept_away()` then: it comes
-  /// at the first one thereafter that nothing keeps it away from.
+  /// Runs `handler` before the `access`-th access from now on, 1 being the next. If
+  /// `is_kept_away()` then holds, the handler comes at the first later access where it does not
+  /// hold.
   static void arm(std::size_t access, std::function<void()> handler,
                   std::function<bool()> is_kept_away = nullptr) {
     left_ = access;
     handler_ = std::move(handler);
     is_kept_away_ = std::move(is_kept_away);
   }
-  /// Runs no handler any more. True if one ran.
+  /// Removes the handler. True if it ran.
   static bool disarm() {
     left_ = 0;
     return !std::exchange(handler_, nullptr);
   }
 
-  /// Called before each access.
+  /// Every access calls this first.
   static void may_come() {
     if (left_ == 0 || (left_ == 1 && is_kept_away_ && is_kept_away_())) {
       return;
@@ -50,7 +51,8 @@ class Interruption {
   static inline thread_local std::function<bool()> is_kept_away_;
 };
 
-/// Over the cells of `Atomics`. Where those are plain memory (SingleCpuAtomics), a read-modify-write is two accesses.
+/// Over the cells of `Atomics`. If those are plain memory (SingleCpuAtomics), a read-modify-write
+/// is two accesses.
 template <class Atomics>
 struct InterruptingAtomics {
   template <class T>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// JitterAtomics: an atomics policy that now and then lets other threads run before and after a
-// read-modify-write. Steps of a protocol that are nearly always taken at one go come apart, so that
-// a race of few instructions is met in seconds.
+// JitterAtomics is an atomics policy that sometimes yields before and after a read-modify-write.
+// Threads then interleave between steps that nearly always run together. So a race of few
+// instructions happens within seconds.
 #pragma once
 
 #include <cstdint>
@@ -51,7 +51,7 @@ struct JitterAtomics {
     return result;
   }
 
-  /// Once in eight calls, by a linear congruential generator of each thread's own.
+  /// One call in eight, by a linear congruential generator of each thread's own.
   static void yield_at_times() noexcept {
     thread_local std::uint32_t state = 1;
     state = state * 1664525u + 1013904223u;

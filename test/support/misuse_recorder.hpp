@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// MisuseRecorder: hears of misuse for as long as it lives, and lets the bad call return.
+// MisuseRecorder replaces the misuse hook for as long as it lives, and lets the bad call return.
 //
 //   test::MisuseRecorder misuse;
 //   allocator.deallocate(object, layout);
 //   allocator.deallocate(object, layout);
 //   EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
 //
-// A report that the test did not take is a failure of the test.
+// The test fails if it does not take a report.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -23,14 +23,14 @@
 
 namespace slabmalloc {
 
-/// How GoogleTest prints a kind.
+/// Prints a kind for GoogleTest.
 inline void PrintTo(MisuseKind kind, std::ostream* stream) { *stream << describe(kind); }
 
 }  // namespace slabmalloc
 
 namespace slabmalloc::test {
 
-/// Records what goes to the misuse hook; one at a time. Thread: reports may come from any.
+/// Records all reports of misuse; only one may exist. Thread: reports may come from any.
 class MisuseRecorder {
  public:
   MisuseRecorder() noexcept {
@@ -57,7 +57,7 @@ class MisuseRecorder {
     }
     return kinds;
   }
-  /// As take(), how many there were; all of them must be of `kind`.
+  /// As take(), but returns their number; all must be of `kind`.
   std::size_t take_count(MisuseKind kind) {
     const std::vector<MisuseKind> kinds = take_kinds();
     EXPECT_TRUE(std::all_of(kinds.begin(), kinds.end(), [&](auto one) { return one == kind; }))
@@ -68,7 +68,7 @@ class MisuseRecorder {
  private:
   static void record(const Misuse& misuse) noexcept { (void)reports_of(&misuse); }
 
-  /// Adds `added`, or where it is null takes all out.
+  /// Adds `added`; if that is null, takes all out.
   static std::vector<Misuse> reports_of(const Misuse* added) {
     static std::mutex mutex;
     static std::vector<Misuse> reports;

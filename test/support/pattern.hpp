@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Patterns that show whether a block is still its owner's alone.
+// Patterns that show whether someone else has written to a block.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +25,7 @@ inline void fill_pattern(void* block, std::size_t bytes, std::uint64_t key) noex
   }
 }
 
-/// True if `bytes` at `block` are what fill_pattern() wrote with `key`.
+/// True if `bytes` at `block` still hold the pattern of fill_pattern() with `key`.
 inline bool holds_pattern(const void* block, std::size_t bytes, std::uint64_t key) noexcept {
   const auto* byte = static_cast<const std::uint8_t*>(block);
   for (std::size_t position = 0; position < bytes; ++position) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Random for tests on a host. Each test that uses it prints its seed; the environment variable
-// SLABMALLOC_TEST_SEED sets it.
+// Random numbers for tests on a host. Each test that uses them prints its seed. The environment
+// variable SLABMALLOC_TEST_SEED sets it.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ namespace slabmalloc::test {
 /// A generator that knows its seed.
 class Random : public scenario::Random {
  public:
-  /// Seeded from SLABMALLOC_TEST_SEED, else anew on each run; prints the seed.
+  /// Takes its seed from SLABMALLOC_TEST_SEED, else a new one on each run; prints the seed.
   Random() : Random(choose_seed()) {
     std::printf("SLABMALLOC_TEST_SEED=%llu\n", static_cast<unsigned long long>(seed_));
     std::fflush(stdout);

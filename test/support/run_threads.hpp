@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// run_threads: the same work on several threads at once.
+// run_threads runs the same work on several threads at once.
 #pragma once
 
 #include <atomic>
@@ -10,8 +10,8 @@
 
 namespace slabmalloc::test {
 
-/// Runs `work(thread)` on so many threads, numbered from 0, all of which start together; returns
-/// when all have ended.
+/// Runs `work(thread)` on so many threads, numbered from 0, which all start together. Returns when
+/// all have ended.
 template <class Work>
 void run_threads(std::size_t count, Work work) {
   std::atomic<std::size_t> waiting = count;

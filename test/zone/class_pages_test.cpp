@@ -17,7 +17,7 @@ namespace {
 using Header = PageHeader<HardwareAtomics>;
 using List = PageList<Header>;
 
-/// The pages of `list` in order, read by either link; both ways must agree.
+/// The pages of `list` in order. The links of both directions must agree.
 std::vector<Header*> pages_of(const List& list) {
   std::vector<Header*> forward;
   Header* last = nullptr;
@@ -81,7 +81,7 @@ TEST(PageList, a_removed_page_has_no_links_left_and_can_return) {
   EXPECT_EQ(pages_of(list), (std::vector{&pages[1], &pages[0]}));
 }
 
-TEST(PageList, links_of_pages_that_come_do_not_matter) {
+TEST(PageList, ignores_the_links_of_pages_that_it_adds) {
   Header stranger{};
   Header page{};
   page.next = page.previous = &stranger;
@@ -90,7 +90,7 @@ TEST(PageList, links_of_pages_that_come_do_not_matter) {
   EXPECT_EQ(pages_of(list), std::vector{&page});
 }
 
-TEST(PageList, behaves_like_a_queue_whatever_is_done_with_it) {
+TEST(PageList, behaves_like_a_queue_under_random_operations) {
   test::Random random;
   std::vector<Header> pages(20);
   std::deque<Header*> expected;

@@ -13,7 +13,7 @@ namespace {
 constexpr std::uint32_t words = 6;
 constexpr Word three_quarters = ~Word{0} >> word_bits / 4;
 
-/// As much of a page as a sweep looks at.
+/// The part of a page that a sweep reads.
 struct Bitmap {
   HardwareAtomics::Cell<Word> words_[words]{};
   auto& local(std::uint32_t index) { return words_[index]; }
@@ -28,7 +28,7 @@ class FirstSweepTest : public ::testing::Test {
     }
     sweep_.begin(slots_, true);
   }
-  /// The next word; it is empty then.
+  /// Selects the next word and claims all of it.
   std::uint32_t sweep_one() {
     const std::uint32_t index = sweep_.next_word(&page_);
     page_.set(index, 0);
@@ -40,7 +40,7 @@ class FirstSweepTest : public ::testing::Test {
   FirstSweep sweep_;
 };
 
-TEST_F(FirstSweepTest, words_are_visited_in_order) {
+TEST_F(FirstSweepTest, selects_words_in_order) {
   for (std::uint32_t index = 0; index < words; ++index) {
     ASSERT_TRUE(sweep_.has_untouched(words));
     EXPECT_EQ(sweep_.validate(&page_, words), nullptr);
@@ -59,11 +59,11 @@ TEST_F(FirstSweepTest, a_word_of_which_three_quarters_are_free_serves_again) {
   EXPECT_EQ(sweep_one(), 2u);
 }
 
-TEST_F(FirstSweepTest, two_words_are_looked_at_in_turn) {
+TEST_F(FirstSweepTest, examines_two_words_in_turn) {
   for (std::uint32_t index = 0; index < 5; ++index) {
     EXPECT_EQ(sweep_one(), index);
   }
-  // Each word that is free serves in its turn, ...
+  // Each free word serves in its turn, …
   std::vector<std::uint32_t> visited;
   for (std::uint32_t index = 0; index < 5; ++index) {
     page_.set(index, ~Word{0});
@@ -73,7 +73,7 @@ TEST_F(FirstSweepTest, two_words_are_looked_at_in_turn) {
   }
   EXPECT_EQ(visited, (std::vector<std::uint32_t>{1, 2, 3, 4, 0}));
 
-  // ... but if neither 1 nor 2 are free, those behind are not looked at.
+  // … but if neither 1 nor 2 is free, the sweep does not examine later words.
   page_.set(1, 0);
   page_.set(2, 0);
   EXPECT_EQ(sweep_one(), 5u);
@@ -86,7 +86,7 @@ TEST_F(FirstSweepTest, a_page_that_was_swept_before_has_no_first_sweep) {
   EXPECT_EQ(sweep_.validate(&page_, words), nullptr);
 }
 
-TEST_F(FirstSweepTest, what_lies_beyond_all_earlier_claims_is_zero) {
+TEST_F(FirstSweepTest, slots_beyond_all_earlier_claims_are_zero) {
   sweep_.claim_to(slots_ + 10);
   EXPECT_TRUE(sweep_.is_zero(slots_));
   sweep_.claim_to(slots_ + 20);
@@ -94,7 +94,7 @@ TEST_F(FirstSweepTest, what_lies_beyond_all_earlier_claims_is_zero) {
   EXPECT_TRUE(sweep_.is_zero(slots_ + 10));
 }
 
-TEST_F(FirstSweepTest, what_is_claimed_again_is_not_zero) {
+TEST_F(FirstSweepTest, slots_claimed_again_are_not_zero) {
   sweep_.claim_to(slots_ + 20);
   sweep_.claim_to(slots_ + 10);
   EXPECT_FALSE(sweep_.is_zero(slots_ + 5));
@@ -103,7 +103,7 @@ TEST_F(FirstSweepTest, what_is_claimed_again_is_not_zero) {
   EXPECT_TRUE(sweep_.is_zero(slots_ + 20));
 }
 
-TEST_F(FirstSweepTest, nothing_is_zero_of_a_page_that_did_not_come_zeroed_or_is_left) {
+TEST_F(FirstSweepTest, no_slot_is_zero_on_a_page_that_came_dirty_or_was_left) {
   sweep_.claim_to(slots_ + 10);
   sweep_.end();
   EXPECT_FALSE(sweep_.is_zero(slots_));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Slots of full pages that a free passes on to the next allocation, and pages that are unmapped.
+// Tests that a zone does not read a page after giving it back. A free on a full page hands its slot
+// off to the next allocation.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
@@ -15,7 +16,7 @@ namespace {
 
 using test::layout_of;
 
-/// Base pages that are unmapped when they are given back, so that a look at one of them shows.
+/// Base pages that the pager unmaps when they come back, so that reading one crashes.
 struct UnmappingPager {
   Frame allocate_frame(std::size_t bytes) noexcept {
     void* frame = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -32,7 +33,7 @@ struct UnmappingPager {
   std::size_t live_frames = 0;
 };
 
-TEST(HandOff, a_page_that_a_slot_was_handed_off_of_is_not_looked_at_once_it_was_given_back) {
+TEST(HandOff, does_not_read_the_page_of_a_handed_off_slot_after_giving_it_back) {
   const Layout layout = layout_of(64);
   UnmappingPager frames;
   ScopedZone<UnmappingPager, test::EagerConfig> zone(frames);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A double free that is under way at the moment when it would do most harm: when its page is given up.
+// Tests a double free that is incomplete while the owner gives the slot's page up. A page in that
+// state must stay, since the free still writes to it.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -16,9 +17,10 @@
 namespace slabmalloc {
 namespace {
 
-/// Atomics that let a test act between two of an owner's steps and hold up a thread between two of its.
+/// Atomics that let a test act between two steps of an owner, and stop a thread between two of its
+/// own.
 struct SteppedAtomics {
-  /// Called after the owner's next exchange.
+  /// The owner calls this after its next exchange.
   static inline std::function<void()> after_exchange;
   static inline thread_local bool is_other = false;
   static inline std::binary_semaphore bit_is_set{0};
@@ -48,7 +50,7 @@ struct SteppedAtomics {
   };
 };
 
-TEST(LateDoubleFree, under_way_when_its_page_becomes_idle_keeps_the_page) {
+TEST(LateDoubleFree, pins_its_page_when_the_page_becomes_idle_meanwhile) {
   using Page = EmbeddedPage<4 * kibibyte, SteppedAtomics>;
   test::FrameSource frames;
   test::MisuseRecorder misuse;
@@ -58,15 +60,15 @@ TEST(LateDoubleFree, under_way_when_its_page_becomes_idle_keeps_the_page) {
   const Layout layout = Layout::from_size_align(32, 8).value();
   const std::size_t slots = Page::geometry(32).slots;
   std::vector<void*> objects;
-  // One more than a page has: the first page is full and not current.
+  // One more than a page has slots: the first page is full and not current.
   for (std::size_t count = 0; count <= slots; ++count) {
     objects.push_back(allocator.allocate(layout).value());
   }
   for (std::size_t index = 0; index < slots; ++index) {
     allocator.deallocate_remote(objects[index], layout);
   }
-  // The owner's exchanges: the queue, the announcement, the page's first word. After that one another
-  // thread sets a bit there, and gets no further.
+  // The owner exchanges the queue, the announcement and the page's first word. After the third,
+  // another thread sets a bit in that word and stops.
   std::thread other;
   const auto free_again = [&] {
     other = std::thread([&] {

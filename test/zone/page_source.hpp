@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// PageSource: pages of any type for refills by hand, and the types that tests of SCAllocator run
-// over.
+// PageSource supplies pages of any type for refills by hand. The file also lists the page types
+// that tests of SCAllocator run over.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -16,7 +16,7 @@
 
 namespace slabmalloc::test {
 
-/// Pages of type `Page`. Whatever is not taken back is freed with the source.
+/// Supplies pages of type `Page`. Frees, at its end, the pages that a test did not return.
 template <class Page>
 class PageSource {
  public:
@@ -28,7 +28,7 @@ class PageSource {
   FrameSource frames_;
 };
 
-/// The frames of a table, which all sources share: one at a time.
+/// The frames of a table that all sources share: one source at a time.
 template <class Atomics>
 class PageSource<BesidePage<SmallChunkTable<Atomics>>> {
  public:
@@ -48,12 +48,12 @@ class PageSource<BesidePage<SmallChunkTable<Atomics>>> {
   ChunkPager<Table> frames_;
 };
 
-/// Every placement of meta-data, granule and atomics policy.
+/// Every combination of meta-data placement, granule and atomics policy.
 using PageTypes = testing::Types<
     ObjectPage, ObjectPage16K, ObjectPage64K, EmbeddedPage<4 * kibibyte, SingleCpuAtomics>,
     BesidePage<SmallChunkTable<HardwareAtomics>>, BesidePage<SmallChunkTable<SingleCpuAtomics>>>;
 
-/// Gives `allocator` so many pages.
+/// Refills `allocator` with so many pages.
 template <class Page>
 void refill(SCAllocator<Page>& allocator, PageSource<Page>& source, std::size_t pages) {
   for (std::size_t page = 0; page < pages; ++page) {
@@ -61,7 +61,7 @@ void refill(SCAllocator<Page>& allocator, PageSource<Page>& source, std::size_t 
   }
 }
 
-/// Takes every empty page back; returns how many.
+/// Reclaims every empty page; returns how many.
 template <class Page>
 std::size_t reclaim_all(SCAllocator<Page>& allocator, PageSource<Page>& source) {
   return allocator.try_reclaim_pages(~std::size_t{0}, [&](Page* page) { source.take_back(page); });

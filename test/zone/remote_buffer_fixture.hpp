@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Pages whose objects are freed through a remote buffer.
+// A fixture with pages whose objects go through a remote buffer when they are freed.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@ namespace slabmalloc {
 
 inline constexpr std::size_t no_limit = std::size_t{1} << 40;
 
-/// Open pages of small objects, all of them live, and their owner.
+/// Open pages of small live objects, and their owner.
 class RemoteBufferTest : public testing::Test {
  protected:
   using Page = ObjectPage;

@@ -148,7 +148,7 @@ TEST_F(RemoteBufferTest, a_second_free_of_a_slot_delivered_before_is_reported_on
   EXPECT_EQ(announced(page), 1u);
 }
 
-TEST_F(RemoteBufferTest, no_more_bytes_are_withheld_than_allowed) {
+TEST_F(RemoteBufferTest, withholds_no_more_bytes_than_the_limit) {
   Header* page = add_page();
   for (const std::size_t limit : {std::size_t{0}, object_bytes, 5 * object_bytes}) {
     RemoteBuffer<HardwareAtomics, 8> buffer;

@@ -25,7 +25,7 @@ TYPED_TEST(RemoteFreeQueueTest, is_empty_at_first) {
   EXPECT_EQ(queue.take(), nullptr);
 }
 
-TYPED_TEST(RemoteFreeQueueTest, takes_each_page_that_was_pushed_once) {
+TYPED_TEST(RemoteFreeQueueTest, takes_each_pushed_page_once) {
   PageHeader<TypeParam> pages[3]{};
   RemoteFreeQueue<TypeParam> queue;
   for (auto& page : pages) {
@@ -38,7 +38,7 @@ TYPED_TEST(RemoteFreeQueueTest, takes_each_page_that_was_pushed_once) {
   EXPECT_EQ(queue.take(), nullptr);
 }
 
-TYPED_TEST(RemoteFreeQueueTest, pages_that_come_while_others_are_taken_come_after_them) {
+TYPED_TEST(RemoteFreeQueueTest, pages_pushed_between_takes_come_after_older_ones) {
   PageHeader<TypeParam> pages[4]{};
   RemoteFreeQueue<TypeParam> queue;
   queue.push(&pages[0]);
@@ -113,7 +113,7 @@ TEST(RemoteFreeQueue, pushes_by_several_threads_arrive_once_each) {
   EXPECT_EQ(queue.take(), nullptr);
 }
 
-TEST(RemoteFreeQueue, what_was_done_before_a_push_is_seen_after_the_take) {
+TEST(RemoteFreeQueue, a_take_sees_all_writes_before_the_push) {
   using test::HappensBefore;
   HappensBefore::reset();
   RemoteFreeQueue<test::HappensBeforeAtomics> queue;

@@ -29,7 +29,7 @@ constinit SCAllocator<BesidePage<test::SmallChunkTable<HardwareAtomics>>> static
 template <class Page>
 class SCAllocatorTest : public testing::Test {
  protected:
-  /// Allocates until nothing is free.
+  /// Allocates until no slot is free.
   static std::vector<void*> allocate_all(SCAllocator<Page>& allocator, Layout layout) {
     std::vector<void*> objects;
     while (const Result<void*> object = allocator.allocate(layout)) {
@@ -43,7 +43,7 @@ class SCAllocatorTest : public testing::Test {
 };
 TYPED_TEST_SUITE(SCAllocatorTest, test::PageTypes);
 
-TYPED_TEST(SCAllocatorTest, knows_the_size_it_was_made_for) {
+TYPED_TEST(SCAllocatorTest, reports_its_object_size) {
   const SCAllocator<TypeParam> allocator(20, 16);
   EXPECT_EQ(allocator.size(), 20u);
   EXPECT_EQ(allocator.usable_size(), 32u);
@@ -128,7 +128,7 @@ TYPED_TEST(SCAllocatorTest, objects_do_not_overlap_each_other_or_the_meta_data) 
   }
 }
 
-TYPED_TEST(SCAllocatorTest, any_object_that_is_freed_is_allocated_next_from_full_pages) {
+TYPED_TEST(SCAllocatorTest, an_object_freed_on_full_pages_is_allocated_next) {
   SCAllocator<TypeParam> allocator(56);
   test::refill(allocator, this->source_, 3);
   const std::vector<void*> objects = this->allocate_all(allocator, layout_of(56));
@@ -184,7 +184,7 @@ TYPED_TEST(SCAllocatorTest, a_reclaimed_page_can_serve_another_allocator) {
   EXPECT_EQ(large.validate(), nullptr);
 }
 
-TYPED_TEST(SCAllocatorTest, visits_exactly_the_live_objects) {
+TYPED_TEST(SCAllocatorTest, visit_live_shows_exactly_the_live_objects) {
   SCAllocator<TypeParam> allocator(40);
   test::refill(allocator, this->source_, 3);
   std::set<void*> live;
@@ -323,7 +323,8 @@ TEST(SCAllocator, a_few_live_objects_stay_within_a_small_part_of_a_large_page) {
     last = std::max(last, address);
   }
   EXPECT_EQ(allocator.validate(), nullptr);
-  // A word is mostly free again after 1.4 times as many replacements as there are live objects; four times that is allowed.
+  // After 1.4 times as many replacements as there are live objects, a word is mostly free again.
+  // The test allows four times as many.
   EXPECT_LT(last - first, 6 * live * 64);
   for (void* object : objects) {
     allocator.deallocate(object, layout_of(64));

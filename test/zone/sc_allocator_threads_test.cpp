@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Frees of an SCAllocator's objects by other threads, at the same time, and what they order.
+// Tests of simultaneous frees of an SCAllocator's objects by other threads, and of their memory
+// order.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -53,7 +54,8 @@ using SharedPageTypes =
     testing::Types<ObjectPage, ObjectPage64K, BesidePage<test::SmallChunkTable<HardwareAtomics>>>;
 TYPED_TEST_SUITE(SCAllocatorThreadsTest, SharedPageTypes);
 
-TYPED_TEST(SCAllocatorThreadsTest, of_several_frees_of_an_object_at_once_all_but_one_are_reported) {
+TYPED_TEST(SCAllocatorThreadsTest,
+           all_but_one_of_several_simultaneous_frees_of_an_object_are_reported) {
   for (const std::size_t thread_count : {2u, 3u, 4u}) {
     test::refill(this->allocator_, this->source_, 3);
     const std::vector<void*> objects = this->allocate_all();
@@ -71,7 +73,7 @@ TYPED_TEST(SCAllocatorThreadsTest, of_several_frees_of_an_object_at_once_all_but
   }
 }
 
-TYPED_TEST(SCAllocatorThreadsTest, of_two_frees_one_is_reported_even_while_the_owner_drains) {
+TYPED_TEST(SCAllocatorThreadsTest, one_of_two_frees_is_reported_even_while_the_owner_drains) {
   for (int round = 0; round < 40; ++round) {
     test::refill(this->allocator_, this->source_, 2);
     const std::vector<void*> objects = this->allocate_all();
@@ -96,7 +98,7 @@ TYPED_TEST(SCAllocatorThreadsTest, of_two_frees_one_is_reported_even_while_the_o
   }
 }
 
-/// Objects on their way from the owner to those who free them.
+/// Objects in transit from the owner to the threads that free them.
 class Belt {
  public:
   void put(void* object) {
@@ -189,7 +191,7 @@ class SCAllocatorOrder : public SCAllocatorThreadsTest<OrderPage> {
   }
 };
 
-TEST_F(SCAllocatorOrder, what_the_freeing_thread_did_happened_before_the_next_use) {
+TEST_F(SCAllocatorOrder, writes_by_the_freeing_thread_happen_before_the_next_use) {
   const std::vector<void*> objects = allocate_all();
   ASSERT_GE(objects.size(), 3u);
   std::uint64_t last_use[HappensBefore::thread_count] = {};
@@ -230,7 +232,7 @@ TEST_F(SCAllocatorOrder,
   EXPECT_EQ(allocator_.statistics().used, objects.size() - 1);
 }
 
-TEST_F(SCAllocatorOrder, who_announces_next_has_seen_the_owner_take_the_page) {
+TEST_F(SCAllocatorOrder, the_next_announcer_has_seen_the_owner_take_the_page) {
   void* first = allocate();
   void* second = allocate();
   HappensBefore::become(1);

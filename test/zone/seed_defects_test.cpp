@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Known defects of slabmalloc 0.11.0 that it takes threads, or a count of operations on shared words
-// (CountingAtomics), to see the absence of. The others are scenarios.
+// Tests that known defects of slabmalloc 0.11.0 are absent. These tests need threads, or a count of
+// operations on shared words (CountingAtomics). The other defects have scenarios.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -69,10 +69,9 @@ class SeedDefect : public testing::Test {
   test::MisuseRecorder misuse_;
 };
 
-// ---- 5: full pages are searched
-// ------------------------------------------------------------------
+// ---- 5: full pages are searched -----------------------------------------------------------------
 
-/// The most work of one call on pages of one object, all of them full, but for one in turn.
+/// The most work of one call on full pages of one object, where one page at a time has a free slot.
 std::size_t most_work_with_one_object_pages(std::size_t pages) {
   test::PageSource<CountingPage> source;
   SCAllocator<CountingPage> allocator(4000);
@@ -88,12 +87,11 @@ std::size_t most_work_with_one_object_pages(std::size_t pages) {
   return work.most;
 }
 
-TEST_F(SeedDefect, full_pages_of_one_object_are_not_visited) {
+TEST_F(SeedDefect, full_pages_of_one_object_are_not_searched) {
   EXPECT_EQ(most_work_with_one_object_pages(1000), most_work_with_one_object_pages(10));
 }
 
-// ---- 6: growing and reclaiming visit all pages
-// ---------------------------------------------------
+// ---- 6: growing and reclaiming search all pages -------------------------------------------------
 
 struct LifeOfAHeap {
   Work allocate;
@@ -131,7 +129,7 @@ TEST_F(SeedDefect, the_work_of_a_call_does_not_grow_with_the_heap) {
   EXPECT_LE(large.deallocate.total / 100'000, small.deallocate.total / 1'000 + 1);
 }
 
-/// The work of reclaiming one of so many empty pages, while as many are in use.
+/// The work of reclaiming one of so many empty pages, while as many pages are in use.
 std::size_t work_to_reclaim_one_page(std::size_t pages) {
   test::PageSource<CountingPage> source;
   SCAllocator<CountingPage> allocator(64);
@@ -146,14 +144,13 @@ std::size_t work_to_reclaim_one_page(std::size_t pages) {
   return work.most;
 }
 
-TEST_F(SeedDefect, reclaiming_a_page_visits_no_other) {
+TEST_F(SeedDefect, reclaiming_a_page_touches_no_other) {
   EXPECT_EQ(work_to_reclaim_one_page(1000), work_to_reclaim_one_page(10));
 }
 
-// ---- 7: relaxed orderings
-// ------------------------------------------------------------------------
+// ---- 7: relaxed orderings -----------------------------------------------------------------------
 
-TEST_F(SeedDefect, the_last_writes_of_who_frees_happen_before_the_next_use) {
+TEST_F(SeedDefect, writes_before_a_free_happen_before_the_next_use) {
   using test::HappensBefore;
   using Config = ConfigOver<test::HappensBeforeAtomics>;
   HappensBefore::reset();
@@ -179,8 +176,7 @@ TEST_F(SeedDefect, the_last_writes_of_who_frees_happen_before_the_next_use) {
   EXPECT_TRUE(HappensBefore::has_seen(2, last_use_of_second));
 }
 
-// ---- 8: frees by other threads
-// -------------------------------------------------------------------
+// ---- 8: frees by other threads ------------------------------------------------------------------
 
 TEST_F(SeedDefect, zones_free_each_others_objects_while_both_are_at_work) {
   constexpr std::size_t count = 5'000;
@@ -218,10 +214,9 @@ TEST_F(SeedDefect, zones_free_each_others_objects_while_both_are_at_work) {
   EXPECT_EQ(frames.live_frames(), 0u);
 }
 
-// ---- 9: bad frees are races, corruption, or out of bounds
-// ----------------------------------------
+// ---- 9: bad frees are races, corruption, or out of bounds ---------------------------------------
 
-TEST_F(SeedDefect, of_two_threads_that_free_the_same_object_one_is_reported) {
+TEST_F(SeedDefect, one_of_two_threads_that_free_the_same_object_is_reported) {
   FrameSource frames;
   PagedZone<FrameSource> zone(frames);
   const Layout layout = layout_of(64);
@@ -243,8 +238,7 @@ TEST_F(SeedDefect, of_two_threads_that_free_the_same_object_one_is_reported) {
   EXPECT_EQ(zone.statistics().used_bytes, 0u);
 }
 
-// ---- 11: 32-bit targets
-// --------------------------------------------------------------------------
+// ---- 11: 32-bit targets -------------------------------------------------------------------------
 
 TEST_F(SeedDefect, no_shared_word_is_wider_than_a_pointer_and_pages_are_exact) {
   using Header = PageHeader<HardwareAtomics>;
@@ -253,13 +247,12 @@ TEST_F(SeedDefect, no_shared_word_is_wider_than_a_pointer_and_pages_are_exact) {
                 sizeof(Header::announced) <= sizeof(void*) &&
                 sizeof(Header::seal) <= sizeof(void*));
   static_assert(sizeof(ObjectPage) == 4096 && sizeof(LargeObjectPage) == 2097152);
-  // A cell refuses what the target has no instruction for; see also the test that compiles for
-  // others.
+  // A cell refuses a type without instructions on the target. Another test compiles for other
+  // targets.
   static_assert(sizeof(HardwareAtomics::Cell<void*>) == sizeof(void*));
 }
 
-// ---- 12: all bitmaps compete for one cache set
-// ---------------------------------------------------
+// ---- 12: all bitmaps compete for one cache set --------------------------------------------------
 
 TEST_F(SeedDefect, meta_data_beside_the_pages_spreads_over_the_cache) {
   using Table = test::SmallChunkTable<HardwareAtomics>;

@@ -21,7 +21,7 @@ class SelectedWordTest : public ::testing::Test {
     word_.store(free, Order::relaxed);
     selected_.select(word_, slots_, mask);
   }
-  /// Claims once; the slots that are issued until nothing is claimed any more.
+  /// Claims once; returns the slots until the claim is used up.
   std::vector<std::ptrdiff_t> issued_by_one_claim() {
     std::vector<std::ptrdiff_t> result;
     const Word claimable = selected_.claimable();
@@ -52,7 +52,7 @@ TEST_F(SelectedWordTest, nothing_is_issued_before_a_word_is_selected) {
   EXPECT_EQ(selected_.validate(), nullptr);
 }
 
-TEST_F(SelectedWordTest, slots_are_issued_from_the_lowest_on_and_leave_the_word_then) {
+TEST_F(SelectedWordTest, slots_are_issued_lowest_first_and_then_leave_the_word) {
   select(0b110'1000);
   EXPECT_TRUE(selected_.is_selected());
   EXPECT_EQ(slot_of(selected_.claim(selected_.claimable(), object_size)), 3);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Zones refilled by hand, which every zone is at heart: classes, alignment, refill, reclaim, frees
-// by others, cost.
+// Tests of zones that are refilled by hand, the base of every zone: classes, alignment, refill,
+// reclaim, frees by others, cost.
 #include "slabmalloc/zone/zone_allocator.hpp"
 
 #include <gtest/gtest.h>
@@ -54,8 +54,7 @@ class ZoneAllocatorTest : public testing::Test {
   MisuseRecorder misuse_;
 };
 
-// ---- what is served
-// --------------------------------------------------------------------------------
+// ---- sizes and alignments -----------------------------------------------------------------------
 
 TEST_F(ZoneAllocatorTest, is_usable_from_constant_initialisation_on) {
   EXPECT_EQ(constant_initialised.validate(), nullptr);
@@ -78,7 +77,7 @@ TEST_F(ZoneAllocatorTest, is_out_of_memory_until_the_class_is_refilled) {
   EXPECT_TRUE(zone_.allocate(layout));
 }
 
-TEST_F(ZoneAllocatorTest, mixed_small_sizes_are_distinct_aligned_and_ask_for_few_pages) {
+TEST_F(ZoneAllocatorTest, mixed_small_sizes_are_distinct_aligned_and_need_few_pages) {
   std::set<void*> objects;
   for (int round = 0; round < 10; ++round) {
     for (const std::size_t size : {256u, 48u, 6u, 8u, 16u}) {
@@ -106,7 +105,7 @@ TEST_F(ZoneAllocatorTest, every_size_to_the_largest_has_a_slot_that_holds_it) {
   EXPECT_EQ(zone_.allocate(layout_of(too_large)).error(), AllocationError::InvalidLayout);
 }
 
-TEST_F(ZoneAllocatorTest, sizes_of_classes_are_served_by_them) {
+TEST_F(ZoneAllocatorTest, each_class_serves_its_own_size) {
   using PowerOfTwoZone = BasicZoneAllocator<PowerOfTwoConfig>;
   for (std::size_t size = 8; size <= 128 * kibibyte; size *= 2) {
     EXPECT_EQ(PowerOfTwoZone::get_max_size(size).value_or(0), size);
@@ -189,7 +188,7 @@ TEST_F(ZoneAllocatorTest, reallocate_stays_where_the_slot_allows_it_and_keeps_th
   EXPECT_TRUE(holds_pattern(shrunk, 8, 9));
 }
 
-TEST_F(ZoneAllocatorTest, allocate_zeroed_clears_what_was_asked_for) {
+TEST_F(ZoneAllocatorTest, allocate_zeroed_clears_the_requested_bytes) {
   void* block = allocate(layout_of(64));
   std::memset(block, 0xFF, 64);
   zone_.deallocate(block, layout_of(64));
@@ -200,8 +199,7 @@ TEST_F(ZoneAllocatorTest, allocate_zeroed_clears_what_was_asked_for) {
   }
 }
 
-// ---- pages out
-// -------------------------------------------------------------------------------------
+// ---- pages out ----------------------------------------------------------------------------------
 
 TEST_F(ZoneAllocatorTest, fill_and_free_twice_uses_no_more_pages_and_gives_all_back) {
   for (const std::size_t size : {8u, 24u, 32u, 64u, 256u, 512u, 1024u, 2048u}) {
@@ -230,7 +228,7 @@ TEST_F(ZoneAllocatorTest, fill_and_free_twice_uses_no_more_pages_and_gives_all_b
   }
 }
 
-TEST_F(ZoneAllocatorTest, reclaim_gives_at_most_what_was_asked_and_only_empty_pages) {
+TEST_F(ZoneAllocatorTest, reclaim_returns_only_empty_pages_and_at_most_the_requested_number) {
   std::vector<void*> objects;
   while (frames_.live_frames() < 10) {
     objects.push_back(allocate(layout_of(64)));
@@ -249,15 +247,14 @@ TEST_F(ZoneAllocatorTest, reclaim_gives_at_most_what_was_asked_and_only_empty_pa
   EXPECT_EQ(zone_.try_reclaim_base_pages(10, take), 1u);
 }
 
-TEST_F(ZoneAllocatorTest, reclaim_takes_in_what_others_freed) {
+TEST_F(ZoneAllocatorTest, reclaim_drains_frees_by_other_threads) {
   void* object = allocate(layout_of(64));
   ZoneAllocator::deallocate_remote(object, layout_of(64));
   EXPECT_EQ(zone_.try_reclaim_base_pages(1, [&](ObjectPage* page) { frames_.take_page(page); }),
             1u);
 }
 
-// ---- frees by others, gathered
-// ---------------------------------------------------------------------
+// ---- buffered frees by others -------------------------------------------------------------------
 
 class BufferedFrees : public ZoneAllocatorTest {
  protected:
@@ -269,7 +266,7 @@ class BufferedFrees : public ZoneAllocatorTest {
     return objects;
   }
   std::size_t buffered() const { return zone_.statistics().buffered_bytes; }
-  /// Objects of the owner that are live as far as it can tell.
+  /// Objects of the owner that it counts as live.
   std::size_t used(Layout layout) {
     owner_.drain();
     return owner_.class_statistics(ZoneAllocator::class_for(layout)).used;
@@ -279,7 +276,7 @@ class BufferedFrees : public ZoneAllocatorTest {
   const Layout layout_ = layout_of(64);
 };
 
-TEST_F(BufferedFrees, are_told_to_their_owner_on_demand) {
+TEST_F(BufferedFrees, are_delivered_to_their_owner_on_demand) {
   const std::vector<void*> objects = allocate_elsewhere(10, layout_);
   for (void* object : objects) {
     zone_.deallocate(object, layout_);
@@ -291,14 +288,14 @@ TEST_F(BufferedFrees, are_told_to_their_owner_on_demand) {
   EXPECT_EQ(used(layout_), 0u);
 }
 
-TEST_F(BufferedFrees, are_told_to_their_owner_by_drain_and_leave_current) {
+TEST_F(BufferedFrees, are_delivered_to_their_owner_by_drain_and_leave_current) {
   zone_.deallocate(allocate_elsewhere(1, layout_)[0], layout_);
   zone_.drain_and_leave_current();
   EXPECT_EQ(buffered(), 0u);
   EXPECT_EQ(used(layout_), 0u);
 }
 
-TEST_F(BufferedFrees, are_told_to_their_owner_on_the_slow_path) {
+TEST_F(BufferedFrees, are_delivered_to_their_owner_on_the_slow_path) {
   zone_.deallocate(allocate_elsewhere(1, layout_)[0], layout_);
   ASSERT_NE(buffered(), 0u);
   ASSERT_TRUE(zone_.refill(layout_of(32), frames_.page<ObjectPage>()));
@@ -336,7 +333,7 @@ TEST_F(BufferedFrees, do_not_exist_when_hardened) {
   EXPECT_EQ(owner.statistics().used_bytes, 0u);
 }
 
-TEST_F(BufferedFrees, keep_the_page_of_their_object) {
+TEST_F(BufferedFrees, pin_the_page_of_their_object) {
   zone_.deallocate(allocate_elsewhere(1, layout_)[0], layout_);
   const auto take = [&](ObjectPage* page) { frames_.take_page(page); };
   EXPECT_EQ(owner_.try_reclaim_base_pages(1, take), 0u);
@@ -360,10 +357,9 @@ TEST_F(ZoneAllocatorTest, frees_from_another_zone_are_reused) {
   }
 }
 
-// ---- cost
-// ------------------------------------------------------------------------------------------
+// ---- cost ---------------------------------------------------------------------------------------
 
-/// The default with memory that counts what is done to it.
+/// The default configuration with cells that count each operation.
 struct CountingConfig : CommonConfig {
   using Atomics = CountingAtomics;
   using BasePage = PageSizes<4 * kibibyte, CountingAtomics>::Base;
@@ -445,7 +441,7 @@ WorstCalls worst_calls(std::size_t count) {
 TEST(ZoneCost, of_no_call_grows_with_the_number_of_objects) {
   const WorstCalls few = worst_calls(1000);
   const WorstCalls many = worst_calls(100'000);
-  // A slow path takes in a bounded number of pages; with few objects there may be fewer to take in.
+  // A slow path drains a bounded number of pages; with few objects there may be fewer to drain.
   EXPECT_LE(many.allocate, 4 * few.allocate);
   EXPECT_LE(many.deallocate, 2 * few.deallocate);
   EXPECT_LE(many.deallocate_remote, 2 * few.deallocate_remote);
@@ -453,7 +449,7 @@ TEST(ZoneCost, of_no_call_grows_with_the_number_of_objects) {
   EXPECT_LE(many.total / 100, few.total * 13 / 10) << "per object";
 }
 
-TEST(ZoneCost, of_a_million_objects_is_that_of_ten_thousand_each) {
+TEST(ZoneCost, of_a_call_is_the_same_with_ten_thousand_objects_as_with_a_million) {
   const WorstCalls few = worst_calls(10'000);
   const WorstCalls many = worst_calls(1'000'000);
   EXPECT_LE(many.allocate, few.allocate + few.allocate / 2);

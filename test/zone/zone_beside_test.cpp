@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Zones whose meta-data lies beside the pages, with frames of two sizes in one page kind.
+// Tests of zones whose meta-data lies beside the pages, with frames of two sizes in one page kind.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -48,7 +48,7 @@ TEST_F(ZoneBeside, slots_fill_the_frame_to_its_last_byte) {
   }
 }
 
-TEST_F(ZoneBeside, frames_are_of_the_size_that_the_table_says_for_the_class) {
+TEST_F(ZoneBeside, frames_have_the_size_that_the_table_sets_for_the_class) {
   EXPECT_EQ(BesideZone::frame_bytes(layout_of(8192)), Table::chunk_bytes);
   EXPECT_EQ(BesideZone::frame_bytes(layout_of(8193)), Table::large_frame_bytes);
   (void)zone_.allocate(layout_of(8192)).value();
@@ -121,8 +121,7 @@ TEST_F(ZoneBeside, a_frame_split_after_a_large_page_left_has_pages_of_its_own) {
   EXPECT_EQ(zone_.statistics().used_bytes, 0u);
 }
 
-// ---- refilled by hand
-// ------------------------------------------------------------------------------
+// ---- refilled by hand ---------------------------------------------------------------------------
 
 using HandZone = BasicZoneAllocator<BesideConfig>;
 using Page = BesideConfig::BasePage;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The zone configurations under test, and the pager that suits each.
+// Zone configurations for tests, and a suitable pager for each.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@
 
 namespace slabmalloc::test {
 
-/// The layout of `size` bytes at `alignment`, which must be a sound one.
+/// The layout of `size` bytes at `alignment`, which must be valid.
 inline Layout layout_of(std::size_t size, std::size_t alignment = 1) {
   const Result<Layout> layout = Layout::from_size_align(size, alignment);
   EXPECT_TRUE(layout) << size << " B aligned to " << alignment;
@@ -37,7 +37,7 @@ struct HardenedBesideConfig : BesideConfig {
   static constexpr bool hardened = true;
 };
 
-/// The frames that a configuration's zones live on: FrameSource unless its pages have a table.
+/// The source of a configuration's frames: FrameSource unless its pages have a table.
 template <class Config>
 struct PagerFor {
   using Type = FrameSource;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a zone counts, in every state of its pages, and the visiting of what lives in it.
+// Tests of a zone's counters in every state of its pages, and of visit_live().
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -50,7 +50,7 @@ class ZoneStatisticsTest : public testing::Test {
   MisuseRecorder misuse_;
 };
 
-TEST_F(ZoneStatisticsTest, of_a_new_zone_are_nothing) {
+TEST_F(ZoneStatisticsTest, of_a_new_zone_are_zero) {
   const ZoneStatistics sums = zone_.statistics();
   EXPECT_EQ(sums.used_bytes + sums.page_bytes + sums.depot_bytes + sums.allocations, 0u);
   EXPECT_EQ(found().object_size, 64u);
@@ -85,7 +85,7 @@ TEST_F(ZoneStatisticsTest, count_pairs_on_one_slot) {
   }
 }
 
-TEST_F(ZoneStatisticsTest, count_frees_by_others_when_they_are_taken_in) {
+TEST_F(ZoneStatisticsTest, count_remote_frees_when_they_are_drained) {
   const std::vector<void*> objects = allocate(100);
   for (std::size_t number = 0; number < 40; ++number) {
     Zone::deallocate_remote(objects[number], layout_);
@@ -100,7 +100,7 @@ TEST_F(ZoneStatisticsTest, count_frees_by_others_when_they_are_taken_in) {
   EXPECT_EQ(found().allocations, 100u);
 }
 
-TEST_F(ZoneStatisticsTest, do_not_count_what_was_rejected) {
+TEST_F(ZoneStatisticsTest, do_not_count_rejected_calls) {
   const std::vector<void*> objects = allocate(10);
   zone_.deallocate(objects[3], layout_);
   for (int count = 0; count < 5; ++count) {
@@ -145,7 +145,7 @@ TEST_F(ZoneStatisticsTest, count_a_page_that_changes_its_class_in_both) {
   EXPECT_EQ(zone_.statistics().frame_bytes_high_water, base_page_bytes);
 }
 
-TEST_F(ZoneStatisticsTest, depot_and_classes_are_all_that_the_zone_holds) {
+TEST_F(ZoneStatisticsTest, depot_and_classes_hold_all_pages_of_the_zone) {
   for (void* object : allocate(50 * slots_of_64)) {
     zone_.deallocate(object, layout_);
   }
@@ -245,7 +245,7 @@ TEST_F(ZoneStatisticsTest, read_by_another_thread_lag_by_the_current_page) {
   EXPECT_EQ(zone_.allocations(index_), 20000u) << "exact once settled";
 }
 
-TEST_F(ZoneStatisticsTest, visiting_shows_live_objects_and_nothing_else) {
+TEST_F(ZoneStatisticsTest, visit_live_shows_live_objects_and_nothing_else) {
   const std::vector<void*> objects = allocate(5 * slots_of_64 + 20);
   std::set<void*> live(objects.begin(), objects.end());
   EXPECT_TRUE(visited() == live) << "neither slots never issued nor claimed ones";

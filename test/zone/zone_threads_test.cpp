@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Zones of several threads that free each other's objects. Run under ThreadSanitizer as well: the
-// objects are written by plain stores, so a missing order is a race there.
+// Tests of zones whose threads free each other's objects. ThreadSanitizer runs them too. The tests
+// write objects by plain stores, so a missing order is a race there.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/time.h>
@@ -26,7 +26,7 @@
 namespace slabmalloc::test {
 namespace {
 
-/// The default on base pages, with the steps of a free by others apart.
+/// The default configuration on base pages, with a pause between the steps of a remote free.
 struct JitterConfig : CommonConfig {
   using Atomics = JitterAtomics;
   using SizeClasses = SizeClassTable<SmallSpec>;
@@ -47,7 +47,8 @@ void fill(const Block& block) {
   }
 }
 
-/// True if the block holds what fill() wrote; overwrites it, as its last user before the free.
+/// True if the block holds the bytes of fill(). Then overwrites it, as a last user does before a
+/// free.
 bool check_and_clear(const Block& block) {
   bool intact = true;
   for (std::size_t word = 0; word < block.layout.size() / 8; ++word) {
@@ -57,7 +58,7 @@ bool check_and_clear(const Block& block) {
   return intact;
 }
 
-/// Blocks on their way from one thread to another.
+/// Blocks in transit from one thread to another.
 class Mailbox {
  public:
   void put(const std::vector<Block>& blocks) {
@@ -95,7 +96,7 @@ class ZoneThreads : public testing::Test {
     return block;
   }
 
-  /// Everything that was in flight taken in: no zone has anything, no frame is left.
+  /// Drains all frees in transit; then no zone has an object, and no frame is left.
   void expect_all_accounted_for() {
     for (Zone& zone : zones_) {
       zone.drain();
@@ -215,10 +216,9 @@ TYPED_TEST(ZoneThreads, each_frees_the_blocks_of_all) {
 }
 
 TYPED_TEST(ZoneThreads, pages_are_not_given_back_under_a_free) {
-  // Few objects a page and one page at a time, so that the last free of a page, by whichever
-  // thread, and the page's way back to the pager are next to each other all the time. The frames
-  // are freed for good, so an access that comes late is an error under AddressSanitizer and
-  // ThreadSanitizer.
+  // With few objects a page, a page's last free and its way back to the pager always follow each
+  // other closely. Frames are freed for good, so AddressSanitizer and ThreadSanitizer report a late
+  // access.
   constexpr bool is_beside = std::is_same_v<TypeParam, BesideConfig>;
   constexpr std::size_t rounds = is_beside ? 800 : 4000;
   const Layout layout = layout_of(is_beside ? 8192 : 256, 8);
@@ -241,7 +241,7 @@ TYPED_TEST(ZoneThreads, pages_are_not_given_back_under_a_free) {
     });
   }
   auto& zone = this->zones_[0];
-  // A busy machine may let the helpers sleep for long, and nothing goes back meanwhile.
+  // On a busy machine the helpers may sleep for long, and nothing goes back meanwhile.
   const auto is_enough = [&] { return zone.statistics().reclaims > rounds / 100; };
   for (std::size_t round = 0; round < rounds || (round < 20 * rounds && !is_enough()); ++round) {
     if (round >= rounds) {
@@ -270,7 +270,7 @@ TYPED_TEST(ZoneThreads, pages_are_not_given_back_under_a_free) {
   this->expect_all_accounted_for();
 }
 
-TYPED_TEST(ZoneThreads, of_two_remote_frees_of_an_object_exactly_one_is_reported) {
+TYPED_TEST(ZoneThreads, exactly_one_of_two_remote_frees_of_an_object_is_reported) {
   constexpr std::size_t rounds = 400;
   constexpr std::size_t objects_per_round = 40;
   const Layout layout = layout_of(64, 8);
@@ -308,8 +308,8 @@ TYPED_TEST(ZoneThreads, of_two_remote_frees_of_an_object_exactly_one_is_reported
 }
 
 TYPED_TEST(ZoneThreads, remote_double_frees_are_harmless_while_the_owner_drains) {
-  // No slot is issued anew, so that each second free is found: at the call, or when the owner took
-  // in the first between the two, at the merge.
+  // No slot is issued again, so the zone finds each second free. It finds it at the call, or at the
+  // merge if the owner drained the first one in between.
   const Layout layout = layout_of(64, 8);
   auto& zone = this->zones_[0];
   std::vector<void*> keepers;
@@ -367,8 +367,7 @@ TYPED_TEST(ZoneThreads, a_zone_is_adopted_by_another_thread) {
   this->expect_all_accounted_for();
 }
 
-// ---- a free in the midst of the owner's own calls
-// ------------------------------------------------------
+// ---- a free during the owner's own calls --------------------------------------------------------
 
 /// Objects that a signal handler frees on the thread that owns their zone, as an NMI would.
 class InterruptedZone {
@@ -376,7 +375,7 @@ class InterruptedZone {
   using Zone = ScopedZone<FrameSource>;
   static constexpr std::size_t capacity = 1024;
 
-  /// Hands `object` to the handler; false if there is no room.
+  /// Gives `object` to the handler; false if there is no room.
   bool hand_over(void* object) {
     const std::size_t tail = tail_.load(std::memory_order_relaxed);
     if (tail - head_.load(std::memory_order_relaxed) == capacity) {
@@ -390,7 +389,7 @@ class InterruptedZone {
   std::size_t freed() const { return head_.load(std::memory_order_relaxed); }
   std::size_t interrupts() const { return interrupts_.load(std::memory_order_relaxed); }
 
-  /// Frees some of what was handed over. In the handler.
+  /// Runs in the handler: frees some of the objects given to it.
   void free_some() {
     interrupts_.store(interrupts() + 1, std::memory_order_relaxed);
     std::size_t head = head_.load(std::memory_order_relaxed);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The kernel of the mistakes in this folder: each file has one, and the compiler answers with the sentence that
-// CMakeLists.txt beside this folder expects.
+// The kernel of the mistakes in this folder. Each file makes one mistake, and the compiler answers
+// with the sentence that CMakeLists.txt of the folder above expects.
 #pragma once
 
 #include <cstdint>
