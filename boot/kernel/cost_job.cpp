@@ -118,9 +118,11 @@ void count_the_short_way() noexcept {
     }
   }
   print_line("instructions for 64 B              least  mean");
-  print_line("  allocate                      ", column(8, allocations.least), column(6, allocations.mean()));
+  print_line("  allocate                      ", column(8, allocations.least),
+             column(6, allocations.mean()));
   print_line("  deallocate                    ", column(8, frees.least), column(6, frees.mean()));
-  expect(allocations.least <= most_to_allocate, "an allocation of 64 B takes at most 25 instructions");
+  expect(allocations.least <= most_to_allocate,
+         "an allocation of 64 B takes at most 25 instructions");
   expect(frees.least <= most_to_deallocate, "a free of 64 B takes at most 35 instructions");
 }
 
@@ -249,11 +251,12 @@ LongestWay search_the_longest_way() noexcept {
       const Context context = may_wait ? Context::MayWait : Context::MayNotWait;
       const std::uint64_t all = count([&] { result = memory.heap.allocate(layout, context); });
       Searches& searches = may_wait ? way.complete : way.bounded;
-      Counts& counts = !result                                      ? searches.refused
+      Counts& counts = !result                                     ? searches.refused
                        : memory.heap.searches() != searches_before ? searches.found
                                                                    : way.allocations;
       counts.add(all - (memory.counting.spent - spent));
-      place = result ? Object::make(result.value(), bytes, static_cast<std::uint32_t>(turn)) : nullptr;
+      place =
+          result ? Object::make(result.value(), bytes, static_cast<std::uint32_t>(turn)) : nullptr;
     }
   }
   return way;
@@ -266,14 +269,16 @@ void print_counts(Text what, const Counts& counts) noexcept {
 
 void print_bounded(Text what, const Counts& counts) noexcept {
   print_counts(what, counts);
-  expect(counts.most <= most_on_a_slow_path, "what must not wait takes a bounded time without the pager");
+  expect(counts.most <= most_on_a_slow_path,
+         "what must not wait takes a bounded time without the pager");
 }
 
 void count_the_longest_way() noexcept {
   const LongestWay way = search_the_longest_way<PlayedHooks>();
   CountingHooks::sections = {};
   search_the_longest_way<CountingHooks>();
-  print_line("instructions without the pager        calls  mean  longest; bound: ", most_on_a_slow_path);
+  print_line("instructions without the pager        calls  mean  longest; bound: ",
+             most_on_a_slow_path);
   print_bounded("allocate", way.allocations);
   print_bounded("allocate, after a step of search", way.bounded.found);
   print_bounded("refused, after a step of search", way.bounded.refused);

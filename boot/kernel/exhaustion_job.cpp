@@ -91,7 +91,8 @@ void exhaustion_job() {
   const std::uint64_t logarithm = try_load("16 to 2048 B, more small ones", draw_logarithm);
   const std::uint64_t powers = try_load("powers of two from 16 to 2048 B", draw_power);
   expect(of_64 >= 900, "90 % of an arena can be used for 64 B");
-  expect(even >= 850 && logarithm >= 850 && powers >= 850, "85 % of an arena can be used for mixed sizes");
+  expect(even >= 850 && logarithm >= 850 && powers >= 850,
+         "85 % of an arena can be used for mixed sizes");
 }
 
 }  // namespace boot

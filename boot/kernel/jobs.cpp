@@ -13,7 +13,8 @@ namespace {
 constexpr Job jobs[] = {
     {"machine", machine_job, true, "the kernel's own ground: CPUs, interrupts, memory"},
     {"scenarios", scenarios_job, true, "how the core behaves, as in the hosted tests"},
-    {"storm", storm_job, true, "all CPUs and their interrupts on one heap, until memory is used up"},
+    {"storm", storm_job, true,
+     "all CPUs and their interrupts on one heap, until memory is used up"},
     {"exhaustion", exhaustion_job, true, "how much of a small arena can be used"},
     {"report", report_job, true, "what is in use, by size class and cache, and where"},
     {"cost", cost_job, true, "instructions of allocations and frees, the longest included"},

@@ -24,8 +24,8 @@ void print_region(Text what, Region region) noexcept {
 
 void print_machine() noexcept {
   print_line("slabmalloc on ", architecture, ": ", cpu_count(),
-             cpu_count() == 1 ? Text(" CPU") : Text(" CPUs"), ", pages of ",
-             size(page_bytes), ", ", size(machine.memory.bytes()), " free");
+             cpu_count() == 1 ? Text(" CPU") : Text(" CPUs"), ", pages of ", size(page_bytes), ", ",
+             size(machine.memory.bytes()), " free");
   print_line("command line: ", machine.command_line.text());
   print_region("kernel", image());
   for (const Region& region : machine.memory) {

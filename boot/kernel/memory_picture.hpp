@@ -34,7 +34,8 @@ class MemoryPicture {
       picture.add(reinterpret_cast<std::uintptr_t>(address), bytes,
                   kind_of(bytes, use, middle_bytes));
     });
-    print_line("  each character: ", size(picture.stretch_bytes_), "; b base pages, M middle pages, "
+    print_line("  each character: ", size(picture.stretch_bytes_),
+               "; b base pages, M middle pages, "
                "R runs and larger, + meta-data, . free");
     picture.print_rows(end);
   }
@@ -45,7 +46,8 @@ class MemoryPicture {
   static constexpr std::size_t columns = 64;
   static constexpr std::size_t cells = 16 * columns;
 
-  static Kind kind_of(std::size_t bytes, slabmalloc::FrameUse use, std::size_t middle_bytes) noexcept {
+  static Kind kind_of(std::size_t bytes, slabmalloc::FrameUse use,
+                      std::size_t middle_bytes) noexcept {
     switch (use) {
       case slabmalloc::FrameUse::Free:
         return free;
@@ -91,7 +93,8 @@ class MemoryPicture {
         }
         text[column] = characters[most];
       }
-      print_line("  ", hex(first_ + row * columns * stretch_bytes_), " |", Text(text, columns), "|");
+      print_line("  ", hex(first_ + row * columns * stretch_bytes_), " |", Text(text, columns),
+                 "|");
     }
   }
 

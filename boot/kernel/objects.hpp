@@ -29,7 +29,8 @@ struct Object {
     if (random.one_in(run_once_in)) {
       return 8192 + 8 * random.below(1024);
     }
-    return random.one_in(larger_once_in) ? 256 + 8 * random.below(993) : smallest + 8 * random.below(31);
+    return random.one_in(larger_once_in) ? 256 + 8 * random.below(993)
+                                         : smallest + 8 * random.below(31);
   }
 
   slabmalloc::Layout layout() const noexcept {

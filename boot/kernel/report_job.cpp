@@ -106,7 +106,8 @@ void report_job() {
 
   memory.heap.deallocate(large, run);
   run_on_all_cpus(free_all);
-  expect(reclaimer.remove(heap_entry) && reclaimer.remove(tasks_entry), "the entries leave the list");
+  expect(reclaimer.remove(heap_entry) && reclaimer.remove(tasks_entry),
+         "the entries leave the list");
   expect(tasks.destroy() == 0, "no task is left");
   expect_all_is_back(memory);
 }

@@ -138,9 +138,9 @@ class Storm {
       hoards += one.hoards;
     }
     const slabmalloc::CpuZonesStatistics zones = memory.heap.statistics();
-    print_line("  ", operations, " operations; ", zones.zones.remote_frees, " frees by other CPUs or handlers, ",
-               zones.nested_allocations, " allocations and ", zones.nested_frees,
-               " frees in the middle of a section");
+    print_line("  ", operations, " operations; ", zones.zones.remote_frees,
+               " frees by other CPUs or handlers, ", zones.nested_allocations, " allocations and ",
+               zones.nested_frees, " frees in the middle of a section");
     print_line("  frames: ", memory.frames.statistics().used_bytes_high_water / 1024, " of ",
                memory.frames.statistics().managed_bytes / 1024, " KiB used at most");
     expect(hoards >= cpu_count(), "memory was used up by each CPU");

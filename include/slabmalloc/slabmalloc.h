@@ -25,22 +25,22 @@ extern "C" {
  * Thread: any. */
 
 /* Allocates `bytes` (0 counts as 1) at a multiple of `alignment`; null if memory is exhausted. */
-void *slabmalloc_allocate(size_t bytes, size_t alignment);
+void* slabmalloc_allocate(size_t bytes, size_t alignment);
 
 /* The same, with all bytes zero. */
-void *slabmalloc_allocate_zeroed(size_t bytes, size_t alignment);
+void* slabmalloc_allocate_zeroed(size_t bytes, size_t alignment);
 
 /* Resizes `block`, of `old_bytes` and `alignment`, to `new_bytes`, and moves it if necessary. The
  * first min(old, new) bytes stay. A null `block` is allocated anew. Returns null if memory is
  * exhausted; the block is then untouched. */
-void *slabmalloc_reallocate(void *block, size_t old_bytes, size_t new_bytes, size_t alignment);
+void* slabmalloc_reallocate(void* block, size_t old_bytes, size_t new_bytes, size_t alignment);
 
 /* Frees a block; null is allowed. `bytes` and `alignment` are those of its allocation. They are not
  * checked: the block's address determines them. */
-void slabmalloc_deallocate(void *block, size_t bytes, size_t alignment);
+void slabmalloc_deallocate(void* block, size_t bytes, size_t alignment);
 
 /* The usable bytes of a live block; 0 for null. */
-size_t slabmalloc_usable_size(const void *block);
+size_t slabmalloc_usable_size(const void* block);
 
 /* Gives unused memory back to the operating system; returns its size in bytes. */
 size_t slabmalloc_trim(void);
@@ -55,38 +55,38 @@ typedef struct slabmalloc_zone slabmalloc_zone;
  * 2 MiB, aligned to their size; null means that there is none. The last two functions may be null:
  * requests above 128 KiB then fail. */
 typedef struct slabmalloc_pager {
-  void *context;
-  void *(*allocate_frame)(void *context, size_t bytes);
-  void (*deallocate_frame)(void *context, void *frame, size_t bytes);
-  void *(*allocate_run)(void *context, size_t bytes, size_t alignment);
-  void (*deallocate_run)(void *context, void *run, size_t bytes, size_t alignment);
+  void* context;
+  void* (*allocate_frame)(void* context, size_t bytes);
+  void (*deallocate_frame)(void* context, void* frame, size_t bytes);
+  void* (*allocate_run)(void* context, size_t bytes, size_t alignment);
+  void (*deallocate_run)(void* context, void* run, size_t bytes, size_t alignment);
 } slabmalloc_pager;
 
 /* Creates a zone over a copy of `pager`; its own few KiB come from the process heap. Returns null
  * if memory is exhausted, or if a required function is null. */
-slabmalloc_zone *slabmalloc_zone_create(const slabmalloc_pager *pager);
+slabmalloc_zone* slabmalloc_zone_create(const slabmalloc_pager* pager);
 
 /* Ends a zone and returns every frame to its pager, also frames with live objects. Its runs must be
  * freed before. Null is allowed. */
-void slabmalloc_zone_destroy(slabmalloc_zone *zone);
+void slabmalloc_zone_destroy(slabmalloc_zone* zone);
 
-void *slabmalloc_zone_allocate(slabmalloc_zone *zone, size_t bytes, size_t alignment);
-void *slabmalloc_zone_allocate_zeroed(slabmalloc_zone *zone, size_t bytes, size_t alignment);
-void *slabmalloc_zone_reallocate(slabmalloc_zone *zone, void *block, size_t old_bytes,
+void* slabmalloc_zone_allocate(slabmalloc_zone* zone, size_t bytes, size_t alignment);
+void* slabmalloc_zone_allocate_zeroed(slabmalloc_zone* zone, size_t bytes, size_t alignment);
+void* slabmalloc_zone_reallocate(slabmalloc_zone* zone, void* block, size_t old_bytes,
                                  size_t new_bytes, size_t alignment);
 
 /* Frees a block of this or any other zone, with the size and alignment of its allocation. Null is
  * allowed. */
-void slabmalloc_zone_deallocate(slabmalloc_zone *zone, void *block, size_t bytes, size_t alignment);
+void slabmalloc_zone_deallocate(slabmalloc_zone* zone, void* block, size_t bytes, size_t alignment);
 
 /* Frees a block of at most 128 KiB of any zone. Thread: any; lock-free. */
-void slabmalloc_zone_deallocate_remote(void *block, size_t bytes, size_t alignment);
+void slabmalloc_zone_deallocate_remote(void* block, size_t bytes, size_t alignment);
 
 /* Drains the frees of other threads; an allocation also does so when it finds no free slot. */
-void slabmalloc_zone_drain(slabmalloc_zone *zone);
+void slabmalloc_zone_drain(slabmalloc_zone* zone);
 
 /* Gives every empty page back to the pager; returns their size in bytes. */
-size_t slabmalloc_zone_trim(slabmalloc_zone *zone);
+size_t slabmalloc_zone_trim(slabmalloc_zone* zone);
 
 /* ---- statistics ------------------------------------------------------------------------------ */
 
@@ -100,10 +100,10 @@ typedef struct slabmalloc_statistics {
 } slabmalloc_statistics;
 
 /* The process heap. Exact if no other thread allocates meanwhile. */
-void slabmalloc_process_statistics(slabmalloc_statistics *result);
+void slabmalloc_process_statistics(slabmalloc_statistics* result);
 
 /* One zone, without its runs. */
-void slabmalloc_zone_statistics(const slabmalloc_zone *zone, slabmalloc_statistics *result);
+void slabmalloc_zone_statistics(const slabmalloc_zone* zone, slabmalloc_statistics* result);
 
 /* ---- misuse ---------------------------------------------------------------------------------- */
 
@@ -115,7 +115,7 @@ typedef enum slabmalloc_misuse_kind {
   SLABMALLOC_INVALID_PAGE
 } slabmalloc_misuse_kind;
 
-typedef void (*slabmalloc_misuse_handler)(slabmalloc_misuse_kind kind, const void *address);
+typedef void (*slabmalloc_misuse_handler)(slabmalloc_misuse_kind kind, const void* address);
 
 /* Replaces the handler of bad calls for the process heap and all zones. Null restores the default,
  * which writes a line on stderr and aborts. If the handler returns, the bad call does nothing. It
@@ -124,7 +124,7 @@ typedef void (*slabmalloc_misuse_handler)(slabmalloc_misuse_kind kind, const voi
 slabmalloc_misuse_handler slabmalloc_set_misuse_handler(slabmalloc_misuse_handler handler);
 
 /* "MAJOR.MINOR.PATCH" */
-const char *slabmalloc_version(void);
+const char* slabmalloc_version(void);
 
 #ifdef __cplusplus
 }

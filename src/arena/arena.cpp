@@ -172,7 +172,7 @@ bool Arena::resize_run(std::uint32_t first, std::uint32_t chunks) noexcept {
 void Arena::note_taken(std::uint32_t clean_before) noexcept {
   const std::size_t faulted = clean_before - runs_.chunks_in(RunState::Clean);
   dirty_limit_.note_taken(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes,
-                        faulted * chunk_bytes, now());
+                          faulted * chunk_bytes, now());
 }
 
 /// The number of chunk 0 when chunks are counted from address 0.

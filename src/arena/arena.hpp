@@ -44,13 +44,13 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "arena/dirty_limit.hpp"
 #include "arena/chunk.hpp"
 #include "arena/direct_map.hpp"
+#include "arena/dirty_limit.hpp"
 #include "arena/gauge.hpp"
+#include "arena/large_cache.hpp"
 #include "arena/run_map.hpp"
 #include "arena/statistics.hpp"
-#include "arena/large_cache.hpp"
 #include "arena/window.hpp"
 #include "os/mutex.hpp"
 #include "slabmalloc/base/atomics.hpp"
@@ -156,7 +156,8 @@ class Arena {
   /// Allocates an object of at least `bytes`, any number, at a multiple of `alignment`, a power of
   /// two. It prefers an object in `cache`, if one is given.
   /// Fails: null if memory is exhausted.
-  Extent allocate_large(std::size_t bytes, std::size_t alignment, LargeCache* cache = nullptr) noexcept;
+  Extent allocate_large(std::size_t bytes, std::size_t alignment,
+                        LargeCache* cache = nullptr) noexcept;
 
   /// Frees a large object, into `cache` if one is given and the object is small enough. `address`
   /// may be any: if no large object starts there, the call changes nothing and says so.
@@ -285,7 +286,7 @@ class Arena {
   Window window_;
   RunMap runs_;
   DirtyLimit dirty_limit_;
-  std::size_t window_committed_ = 0;  ///< The window's share of committed_.
+  std::size_t window_committed_ = 0;     ///< The window's share of committed_.
   std::uint32_t caches_checked_at_ = 0;  ///< Milliseconds.
   LargeCache large_caches_[Tunables::large_caches];
 

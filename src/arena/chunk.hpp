@@ -44,9 +44,9 @@ enum class ChunkKind : std::uint8_t { Unclaimed = 0, SlabHead, SlabTail, LargeHe
 /// The meaning of an address in the chunk, in addition to the page's header.
 /// Thread: the holder of the run of chunks writes; the holder of an object in it reads.
 struct ChunkInfo {
-  std::uint64_t reciprocal = 0;      ///< SlabHead: ceil(2^64 / slot bytes).
-  std::uint32_t slots = 0;           ///< SlabHead: slots of the page. LargeHead, Cached: chunks of
-                                     ///< the object.
+  std::uint64_t reciprocal = 0;  ///< SlabHead: ceil(2^64 / slot bytes).
+  std::uint32_t slots = 0;       ///< SlabHead: slots of the page. LargeHead, Cached: chunks of
+                                 ///< the object.
   ChunkKind kind = ChunkKind::Unclaimed;
   std::uint8_t class_index = 0;      ///< SlabHead: for the page's owner to use.
   std::uint16_t chunks_to_head = 0;  ///< SlabTail: the distance to the head, in chunks.
@@ -70,7 +70,8 @@ struct ChunkInfo {
 
   /// As slot_at(), but also accepts the start of one more slot after the last, where the page has
   /// room for it. For callers that test the slot's bit next: the bit of that slot is always set.
-  [[gnu::always_inline]] constexpr std::uint32_t slot_or_end_at(std::uint32_t offset) const noexcept {
+  [[gnu::always_inline]] constexpr std::uint32_t slot_or_end_at(
+      std::uint32_t offset) const noexcept {
     if (static_cast<std::uint64_t>(slot_and_rest(offset)) >= reciprocal) [[unlikely]] {
       return no_slot;
     }
@@ -149,9 +150,10 @@ struct alignas(64) Chunk {
   /// Fails: false; another thread was first.
   bool claim_for_cache(const ChunkInfo& head) noexcept {
     auto expected = __builtin_bit_cast(Halves, ChunkInfo::large_head(head.large_chunks())).second;
-    const auto cached_info = __builtin_bit_cast(Halves, ChunkInfo::cached(head.large_chunks())).second;
-    return __atomic_compare_exchange_n(&reinterpret_cast<AliasedWord*>(&info)[1], &expected, cached_info, false,
-                                       __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    const auto cached_info =
+        __builtin_bit_cast(Halves, ChunkInfo::cached(head.large_chunks())).second;
+    return __atomic_compare_exchange_n(&reinterpret_cast<AliasedWord*>(&info)[1], &expected,
+                                       cached_info, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
   }
 
   /// A copy of the info, which another thread may be writing. Thread: any, without a claim to the

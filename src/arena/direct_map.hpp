@@ -127,7 +127,7 @@ class DirectMap {
   HardwareAtomics::Cell<std::size_t> live_bytes_;
   HardwareAtomics::Cell<std::size_t> mapped_bytes_;
   std::uintptr_t ended_[Tunables::remembered_ends] = {};  ///< 0 where fewer were freed.
-  std::size_t ends_ = 0;                        ///< Of all time; modulo the ring, the next place.
+  std::size_t ends_ = 0;  ///< Of all time; modulo the ring, the next place.
 };
 
 }  // namespace slabmalloc

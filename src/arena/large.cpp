@@ -22,8 +22,7 @@ Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, LargeCach
       return {address, false};
     }
   }
-  const bool by_run =
-      bytes < direct_threshold() && alignment <= Tunables::run_alignment_bytes;
+  const bool by_run = bytes < direct_threshold() && alignment <= Tunables::run_alignment_bytes;
   Extent extent = by_run ? allocate_large_run(bytes, alignment) : allocate_direct(bytes, alignment);
   if (!extent) {
     // One source may have what the other lacks: free runs, or address space for a mapping.
@@ -38,7 +37,8 @@ Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, LargeCach
 
 LargeFree Arena::deallocate_large(void* address, LargeCache* cache) noexcept {
   Chunk* const chunk = chunk_of(address);
-  return chunk != nullptr ? deallocate_large_run(chunk, address, cache) : deallocate_direct(address);
+  return chunk != nullptr ? deallocate_large_run(chunk, address, cache)
+                          : deallocate_direct(address);
 }
 
 std::size_t Arena::large_usable_bytes(const void* address) noexcept {
@@ -103,7 +103,8 @@ Extent Arena::allocate_direct(std::size_t bytes, std::size_t alignment) noexcept
 LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, LargeCache* cache) noexcept {
   const ChunkInfo info = chunk->snapshot();
   // If two threads free one object, one of them gets the report.
-  if (info.kind != ChunkKind::LargeHead || address_of(chunk) != address || !chunk->claim_for_cache(info)) {
+  if (info.kind != ChunkKind::LargeHead || address_of(chunk) != address ||
+      !chunk->claim_for_cache(info)) {
     const os::Lock lock(mutex_);
     return classify_in_window(address);
   }
@@ -114,7 +115,8 @@ LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, LargeCache* c
     run = cache->put(run);
   }
   if (run.chunks != 0) {
-    change([&]() noexcept { end_large_run(chunk_of(reinterpret_cast<void*>(run.address)), now()); });
+    change(
+        [&]() noexcept { end_large_run(chunk_of(reinterpret_cast<void*>(run.address)), now()); });
   }
   return LargeFree::Freed;
 }
@@ -209,7 +211,8 @@ LargeFree Arena::classify_in_window(const void* address) const noexcept {
     case RunState::Purging:
       return LargeFree::AlreadyFree;
     case RunState::InUse:
-      return record(run).snapshot().kind == ChunkKind::Cached ? LargeFree::AlreadyFree : LargeFree::Inside;
+      return record(run).snapshot().kind == ChunkKind::Cached ? LargeFree::AlreadyFree
+                                                              : LargeFree::Inside;
     default:
       return LargeFree::Foreign;
   }

@@ -47,7 +47,8 @@ class alignas(64) LargeCache {
   CachedRun put(CachedRun run) noexcept {
     for (auto& place : runs_) {
       std::uintptr_t none = 0;
-      if (place.load(Order::relaxed) == 0 && place.compare_exchange(none, pack(run), Order::release)) {
+      if (place.load(Order::relaxed) == 0 &&
+          place.compare_exchange(none, pack(run), Order::release)) {
         return {};
       }
     }
@@ -72,8 +73,12 @@ class alignas(64) LargeCache {
   }
 
   /// Chunks and runs that are cached now, and runs ever taken.
-  std::size_t chunks() const noexcept { return sum([](std::size_t chunks) { return chunks; }); }
-  std::size_t runs() const noexcept { return sum([](std::size_t chunks) -> std::size_t { return chunks != 0 ? 1 : 0; }); }
+  std::size_t chunks() const noexcept {
+    return sum([](std::size_t chunks) { return chunks; });
+  }
+  std::size_t runs() const noexcept {
+    return sum([](std::size_t chunks) -> std::size_t { return chunks != 0 ? 1 : 0; });
+  }
   std::size_t takes() const noexcept { return takes_.load(Order::relaxed); }
 
  private:

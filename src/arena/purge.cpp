@@ -117,7 +117,8 @@ bool Arena::choose_due(Purge& purge) const noexcept {
   }
   const std::uint32_t length = runs_.run_chunks(purge.run);
   purge.chunks = length < most ? length : static_cast<std::uint32_t>(most);
-  purge.own_chunks_left -= purge.chunks < purge.own_chunks_left ? purge.chunks : purge.own_chunks_left;
+  purge.own_chunks_left -=
+      purge.chunks < purge.own_chunks_left ? purge.chunks : purge.own_chunks_left;
   return true;
 }
 

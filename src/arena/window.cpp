@@ -75,11 +75,10 @@ Growth Window::open(std::uint32_t minimum) noexcept {
 
 Growth Window::open_at_known_place(std::uint32_t minimum) noexcept {
   const std::size_t bound = os::interface().address_space_limit();
-  const std::size_t distance = static_cast<std::size_t>(os::interface().random_bits() %
-                                                        known_distances) *
-                               known_distance_step;
-  constexpr std::size_t sizes[] = {Tunables::largest_window_bytes,
-                                   Tunables::bounded_window_bytes};
+  const std::size_t distance =
+      static_cast<std::size_t>(os::interface().random_bits() % known_distances) *
+      known_distance_step;
+  constexpr std::size_t sizes[] = {Tunables::largest_window_bytes, Tunables::bounded_window_bytes};
   for (const std::size_t size : sizes) {
     if (size == Tunables::largest_window_bytes && bound <= Tunables::bounded_window_bytes) {
       continue;
@@ -134,17 +133,17 @@ Growth Window::grow_by_step(std::uint32_t minimum) noexcept {
 }
 
 std::uint32_t Window::preferred_step() const noexcept {
-  return is_bounded_ ? clamp(end_ / Tunables::bounded_growth_part,
-                             Tunables::smallest_bounded_growth_chunks,
-                             Tunables::largest_bounded_growth_chunks)
-                     : clamp(end_ / Tunables::growth_part, Tunables::smallest_growth_chunks,
-                             Tunables::largest_growth_chunks);
+  return is_bounded_
+             ? clamp(end_ / Tunables::bounded_growth_part, Tunables::smallest_bounded_growth_chunks,
+                     Tunables::largest_bounded_growth_chunks)
+             : clamp(end_ / Tunables::growth_part, Tunables::smallest_growth_chunks,
+                     Tunables::largest_growth_chunks);
 }
 
 Growth Window::grow_by(std::uint32_t chunks) noexcept {
   const std::size_t bytes = std::size_t{chunks} * chunk_bytes;
-  const std::uint32_t last_gap = is_bounded_ ? Tunables::largest_bounded_gap_chunks
-                                             : Tunables::largest_gap_chunks;
+  const std::uint32_t last_gap =
+      is_bounded_ ? Tunables::largest_bounded_gap_chunks : Tunables::largest_gap_chunks;
   for (std::uint32_t gap = 0; gap <= last_gap;
        gap = gap == 0 ? Tunables::first_gap_chunks : gap * 2) {
     const std::uint64_t new_end = std::uint64_t{end_} + gap + chunks;

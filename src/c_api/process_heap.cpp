@@ -99,8 +99,8 @@ size_t slabmalloc_trim(void) { return heap::trim(); }
 
 void slabmalloc_process_statistics(slabmalloc_statistics* result) {
   const slabmalloc::ProcessStatistics sum = slabmalloc::process_statistics();
-  *result = {sum.live_bytes,  sum.arena.in_use_bytes, sum.arena.in_use_peak_bytes,
-             sum.allocations, sum.frees,              sum.remote_frees};
+  *result = {sum.live_bytes, sum.arena.in_use_bytes, sum.arena.in_use_peak_bytes, sum.allocations,
+             sum.frees,      sum.remote_frees};
 }
 
 slabmalloc_misuse_handler slabmalloc_set_misuse_handler(slabmalloc_misuse_handler handler) {

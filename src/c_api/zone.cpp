@@ -117,8 +117,12 @@ size_t slabmalloc_zone_trim(slabmalloc_zone* zone) { return zone->zone.trim(); }
 
 void slabmalloc_zone_statistics(const slabmalloc_zone* zone, slabmalloc_statistics* result) {
   const slabmalloc::ZoneStatistics sum = zone->zone.statistics();
-  *result = {sum.used_bytes,  sum.page_bytes + sum.depot_bytes, sum.frame_bytes_high_water,
-             sum.allocations, sum.frees,                        sum.remote_frees};
+  *result = {sum.used_bytes,
+             sum.page_bytes + sum.depot_bytes,
+             sum.frame_bytes_high_water,
+             sum.allocations,
+             sum.frees,
+             sum.remote_frees};
 }
 
 }  // extern "C"

@@ -79,9 +79,7 @@ class AsymmetricLock {
   /// Unlocks.
   /// Order: release, with the acquire in try_lock_scavenger(): the scavenger sees the owner's
   /// writes.
-  [[gnu::always_inline]] void unlock_owner() noexcept {
-    owner_holds_.store(false, Order::release);
-  }
+  [[gnu::always_inline]] void unlock_owner() noexcept { owner_holds_.store(false, Order::release); }
 
   // ---- scavengers: any thread but the owner -----------------------------------------------------
 

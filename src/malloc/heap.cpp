@@ -139,7 +139,8 @@ void note_slow_call(SlowCall call) noexcept {
 Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
   follow_forks();
   note_slow_call(SlowCall::Allocation);
-  Extent extent = process_arena.allocate_large(bytes, alignment, &ThreadZones::large_cache_of(*thread_heap.zone));
+  Extent extent = process_arena.allocate_large(bytes, alignment,
+                                               &ThreadZones::large_cache_of(*thread_heap.zone));
   if (!extent && drain_everything()) {
     extent = process_arena.allocate_large(bytes, alignment);
   }
@@ -243,8 +244,8 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   }
   const Place place = find(block);
   if (place.page == nullptr) {
-    report_no_large_object(
-        block, process_arena.deallocate_large(block, &ThreadZones::large_cache_of(*thread_heap.zone)));
+    report_no_large_object(block, process_arena.deallocate_large(
+                                      block, &ThreadZones::large_cache_of(*thread_heap.zone)));
     return;
   }
   if (place.slot == ChunkInfo::no_slot) {
@@ -304,7 +305,8 @@ namespace {
 namespace {
 
 /// As reallocate(), for a large object.
-[[gnu::noinline]] void* reallocate_large(void* block, std::size_t bytes, std::size_t alignment) noexcept {
+[[gnu::noinline]] void* reallocate_large(void* block, std::size_t bytes,
+                                         std::size_t alignment) noexcept {
   const std::size_t had_bytes = large_bytes(block);
   if (had_bytes == 0) {
     return nullptr;

@@ -135,7 +135,8 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
 /// Pre: `block` is not null and `bytes` is not 0. The block is at a multiple of `alignment`, a
 /// power of two, and stays at one.
 /// Fails: null if memory is exhausted, and the block is untouched; null after a report of misuse.
-void* reallocate(void* block, std::size_t bytes, std::size_t alignment = minimum_alignment) noexcept;
+void* reallocate(void* block, std::size_t bytes,
+                 std::size_t alignment = minimum_alignment) noexcept;
 
 /// The usable bytes of a block.
 /// Fails: 0 after a report of misuse.

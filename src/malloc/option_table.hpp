@@ -27,12 +27,12 @@ namespace slabmalloc {
 
 /// Sets its member to `value`.
 struct Flag {
-  bool Options::*member;
+  bool Options::* member;
   bool value;
 };
 
 struct Number {
-  std::uint32_t Tunables::*member;
+  std::uint32_t Tunables::* member;
   std::uint32_t least;
   std::uint32_t most;
   const char* unit;
@@ -40,7 +40,7 @@ struct Number {
 
 /// In bytes.
 struct Size {
-  std::size_t Tunables::*member;
+  std::size_t Tunables::* member;
   std::size_t least;
   std::size_t most;
 };
@@ -59,11 +59,11 @@ struct Word {
 /// Sets its member to the bits of the words.
 struct List {
   template <std::size_t Count>
-  constexpr List(std::uint32_t Options::*set, const Word (&choice)[Count],
+  constexpr List(std::uint32_t Options::* set, const Word (&choice)[Count],
                  std::uint32_t set_without_value) noexcept
       : member(set), words(choice), count(Count), without_value(set_without_value) {}
 
-  std::uint32_t Options::*member;
+  std::uint32_t Options::* member;
   const Word* words;
   std::size_t count;
   std::uint32_t without_value;  ///< The bits if the option has no value.

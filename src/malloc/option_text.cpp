@@ -34,37 +34,38 @@ void append_words(Phrase& phrase, const List& list, std::uint32_t bits,
 
 Phrase form_of(const Option& option) noexcept {
   Phrase phrase;
-  phrase.append("%s%s", option.name, option.kind.visit(Overloaded{
-    [](const Flag&) { return ""; },
-    [](const Number&) { return ":NUMBER"; },
-    [](const Size&) { return ":SIZE"; },
-    [](const Path&) { return ":PATH"; },
-    [](const List&) { return "[:WORD+...]"; },
-    [](const Help&) { return ""; },
-  }));
+  phrase.append("%s%s", option.name,
+                option.kind.visit(Overloaded{
+                    [](const Flag&) { return ""; },
+                    [](const Number&) { return ":NUMBER"; },
+                    [](const Size&) { return ":SIZE"; },
+                    [](const Path&) { return ":PATH"; },
+                    [](const List&) { return "[:WORD+...]"; },
+                    [](const Help&) { return ""; },
+                }));
   return phrase;
 }
 
 Phrase allowed_by(const Option& option) noexcept {
   Phrase phrase;
   option.kind.visit(Overloaded{
-    [](const Flag&) {},
-    [&](const Number& number) {
-      phrase.append("a number from %u to %u (%s)", number.least, number.most, number.unit);
-    },
-    [&](const Size& size) {
-      phrase.append("a size from ");
-      append_size(phrase, size.least);
-      phrase.append(" to ");
-      append_size(phrase, size.most);
-    },
-    [&](const Path&) { phrase.append("a path of 1 to %zu bytes", Options::path_bytes - 1); },
-    [&](const List& list) {
-      phrase.append("one or more of ");
-      append_words(phrase, list, ~std::uint32_t{0}, ", ");
-      phrase.append(", joined by '+'");
-    },
-    [](const Help&) {},
+      [](const Flag&) {},
+      [&](const Number& number) {
+        phrase.append("a number from %u to %u (%s)", number.least, number.most, number.unit);
+      },
+      [&](const Size& size) {
+        phrase.append("a size from ");
+        append_size(phrase, size.least);
+        phrase.append(" to ");
+        append_size(phrase, size.most);
+      },
+      [&](const Path&) { phrase.append("a path of 1 to %zu bytes", Options::path_bytes - 1); },
+      [&](const List& list) {
+        phrase.append("one or more of ");
+        append_words(phrase, list, ~std::uint32_t{0}, ", ");
+        phrase.append(", joined by '+'");
+      },
+      [](const Help&) {},
   });
   return phrase;
 }
@@ -72,21 +73,21 @@ Phrase allowed_by(const Option& option) noexcept {
 Phrase value_in(const Option& option, const Options& values, const Tunables& figures) noexcept {
   Phrase phrase;
   option.kind.visit(Overloaded{
-    [&](const Flag& flag) {
-      phrase.append("%s", values.*flag.member == flag.value ? "on" : "off");
-    },
-    [&](const Number& number) { phrase.append("%u", figures.*number.member); },
-    [&](const Size& size) { append_size(phrase, figures.*size.member); },
-    [&](const Path& path) {
-      const char* const text = values.*path.member;
-      phrase.append("%s", *text != '\0' ? text : "none");
-    },
-    [&](const List& list) {
-      const std::uint32_t bits = values.*list.member;
-      append_words(phrase, list, bits, "+");
-      phrase.append("%s", bits == 0 ? "none" : "");
-    },
-    [](const Help&) {},
+      [&](const Flag& flag) {
+        phrase.append("%s", values.*flag.member == flag.value ? "on" : "off");
+      },
+      [&](const Number& number) { phrase.append("%u", figures.*number.member); },
+      [&](const Size& size) { append_size(phrase, figures.*size.member); },
+      [&](const Path& path) {
+        const char* const text = values.*path.member;
+        phrase.append("%s", *text != '\0' ? text : "none");
+      },
+      [&](const List& list) {
+        const std::uint32_t bits = values.*list.member;
+        append_words(phrase, list, bits, "+");
+        phrase.append("%s", bits == 0 ? "none" : "");
+      },
+      [](const Help&) {},
   });
   return phrase;
 }
@@ -94,11 +95,11 @@ Phrase value_in(const Option& option, const Options& values, const Tunables& fig
 Phrase default_of(const Option& option) noexcept {
   Phrase phrase = value_in(option, Options{}, Tunables{});
   option.kind.visit(Overloaded{
-    [&](const List& list) {
-      phrase.append(", or without a value ");
-      append_words(phrase, list, list.without_value, "+");
-    },
-    [](const auto&) {},
+      [&](const List& list) {
+        phrase.append(", or without a value ");
+        append_words(phrase, list, list.without_value, "+");
+      },
+      [](const auto&) {},
   });
   return phrase;
 }

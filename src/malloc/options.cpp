@@ -119,8 +119,7 @@ bool set(const Flag& flag, const Entry& entry) noexcept {
 bool set(const Number& number, const Entry& entry) noexcept {
   Span text = entry.value;
   std::uint64_t value = 0;
-  if (!take_number(text, value) || text.bytes != 0 || value < number.least ||
-      value > number.most) {
+  if (!take_number(text, value) || text.bytes != 0 || value < number.least || value > number.most) {
     return false;
   }
   tunables.*number.member = static_cast<std::uint32_t>(value);

@@ -51,8 +51,7 @@ ProcessStatistics process_statistics() noexcept;
 void start_counting_anew() noexcept;
 
 /// Writes `parts` of the statistics, bits of StatsPart, to file descriptor `descriptor`.
-void print_statistics(int descriptor,
-                      std::uint32_t parts = stats_totals | stats_classes) noexcept;
+void print_statistics(int descriptor, std::uint32_t parts = stats_totals | stats_classes) noexcept;
 
 /// Appends the statistics to the file `path` as one line of JSON.
 /// Fails: false if the file cannot be written.

@@ -255,7 +255,8 @@ void ThreadZones::scavenge_if_due() noexcept {
     bool is_unanswered = false;
     {
       const os::Lock lock(scavenger_mutex);
-      is_unanswered = !one.zone.queue().has_taken_since() && one.had_remote_frees && has_remote_frees;
+      is_unanswered =
+          !one.zone.queue().has_taken_since() && one.had_remote_frees && has_remote_frees;
       one.had_remote_frees = has_remote_frees;
     }
     for (int steps = 0; is_unanswered && steps < Tunables::steps_per_scavenge; ++steps) {

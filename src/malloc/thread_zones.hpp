@@ -51,7 +51,7 @@ struct ThreadZone {
   ThreadZone* next_registered = nullptr;  ///< Written once, before the zone is published.
   ThreadZone* next_parked = nullptr;      ///< Registry mutex.
   State state = State::Owned;             ///< Registry mutex.
-  bool had_remote_frees = false;                  ///< At the last scavenge. Scavengers' mutex.
+  bool had_remote_frees = false;          ///< At the last scavenge. Scavengers' mutex.
 };
 
 /// All zones of the process.
@@ -110,7 +110,8 @@ class ThreadZones {
   /// The cache for large objects that the owner of `zone` frees.
   static LargeCache& large_cache_of(const ArenaZone& zone) noexcept {
     // Zones are adjacent in memory.
-    return process_arena.large_cache_of(reinterpret_cast<std::uintptr_t>(&zone) / sizeof(ThreadZone));
+    return process_arena.large_cache_of(reinterpret_cast<std::uintptr_t>(&zone) /
+                                        sizeof(ThreadZone));
   }
 
   /// Threads that ever had a zone.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include "slabmalloc/slabmalloc.h"
-
 #include <gtest/gtest.h>
 
 #include <cstdint>
 #include <cstring>
 #include <vector>
+
+#include "slabmalloc/slabmalloc.h"
 
 namespace {
 

@@ -60,8 +60,7 @@ template <class Cache>
 const char* exercise_cache(Cache& cache, std::size_t count) {
   Thing* several[8];
   const bool is_sure = cache.reserve(count) && cache.reserve_for_interrupts(2);
-  cache.set_limit(
-      count * 4, [](void*) noexcept { ++Kernel::saved; }, nullptr);
+  cache.set_limit(count * 4, [](void*) noexcept { ++Kernel::saved; }, nullptr);
   const std::size_t got = cache.allocate_many(several, 8, Context::MayWait);
   Thing* const one = is_sure ? cache.allocate(Context::Emergency) : nullptr;
   cache.deallocate(one);

@@ -147,8 +147,7 @@ class Interrupted {
       if (is_prepared) {
         prepare(place);
       }
-      Interruption::arm(
-          access, [&] { handler.run(place); }, is_kept_away);
+      Interruption::arm(access, [&] { handler.run(place); }, is_kept_away);
       step.run(place);
       came = Interruption::disarm();
       EXPECT_EQ(place.heap.validate(), nullptr);

@@ -215,10 +215,10 @@ struct Interrupted {
     frames.set_limit(2 * mebibyte);
     Exchange<Heap> places(*heap);
     exchange = &places;
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = &handle;
     action.sa_flags = SA_RESTART;
-    struct sigaction before {};
+    struct sigaction before{};
     sigaction(SIGUSR1, &action, &before);
 
     std::atomic<bool> ends = false;

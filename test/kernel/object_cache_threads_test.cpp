@@ -186,10 +186,10 @@ void handle(int) {
 
 TEST_F(ObjectCacheThreads, objects_stay_constructed_in_handlers_in_the_middle_of_everything) {
   ASSERT_TRUE(cache.reserve_for_interrupts(4));
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = &handle;
   action.sa_flags = SA_RESTART;
-  struct sigaction before {};
+  struct sigaction before{};
   sigaction(SIGUSR1, &action, &before);
   mask_interrupts(SIG_BLOCK);
   interrupted = &exchange;

@@ -137,8 +137,7 @@ void expect_small_waste() {
 TEST(CacheConfigPages, waste_at_most_an_eighth_and_no_smaller_one_does) {
   []<std::size_t... Steps>(std::index_sequence<Steps...>) {
     (expect_small_waste<Steps * 61 + 1>(), ...);
-  }
-  (std::make_index_sequence<134>());
+  }(std::make_index_sequence<134>());
   expect_small_waste<8192>();
 }
 

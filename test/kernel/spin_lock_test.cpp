@@ -45,9 +45,9 @@ TEST(SpinLock, of_one_cpu_can_be_taken_again_and_again) {
 
 TEST(InterruptGuard, blocks_interrupts_and_restores_what_was_before) {
   static volatile std::sig_atomic_t interrupts = 0;
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) { interrupts = interrupts + 1; };
-  struct sigaction before {};
+  struct sigaction before{};
   sigaction(SIGUSR1, &action, &before);
   {
     const InterruptGuard<test::SignalKernel> outer;

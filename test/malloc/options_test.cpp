@@ -39,8 +39,8 @@ std::string read(const std::string& text) {
 }
 
 const Option& option_named(const std::string& name) {
-  const auto* const found = std::ranges::find_if(
-      option_table, [&](const Option& option) { return option.name == name; });
+  const auto* const found =
+      std::ranges::find_if(option_table, [&](const Option& option) { return option.name == name; });
   EXPECT_NE(found, std::end(option_table)) << name;
   return *found;
 }
@@ -109,7 +109,8 @@ struct Wrong {
   std::string message;
 };
 const std::vector<Wrong> wrong{
-    {"stats", {":", ":all", ":totals+", ":+totals", ":totals++json", ":Totals", ":totals json"},
+    {"stats",
+     {":", ":all", ":totals+", ":+totals", ":totals++json", ":Totals", ":totals json"},
      "is not one or more of totals, classes, json, joined by '+'; using none"},
     {"stats_file", {"", ":"}, "is not a path of 1 to 1023 bytes; using none"},
     {"huge_pages", {":", ":1", ":off"}, "is not allowed, it takes no value; using off"},
@@ -187,9 +188,8 @@ TEST_F(OptionsTest, the_last_of_repeated_options_counts_and_a_line_says_so) {
   for (const Allowed& one : allowed) {
     for (const Allowed& other : allowed) {
       if (one.option != std::string("help") && one.option == std::string(other.option)) {
-        EXPECT_EQ(read(one.entry + "," + other.entry), prefix + one.option +
-                                                           " is given more than once; using " +
-                                                           other.value + "\n");
+        EXPECT_EQ(read(one.entry + "," + other.entry),
+                  prefix + one.option + " is given more than once; using " + other.value + "\n");
         EXPECT_EQ(value_of(one.option), other.value);
       }
     }
@@ -207,11 +207,16 @@ TEST_F(OptionsTest, a_path_that_is_too_long_is_reported_and_not_cut) {
 
 TEST_F(OptionsTest, the_nearest_option_is_offered_for_an_unknown_one) {
   const std::map<std::string, std::string> nearest{
-      {"stat", "stats"},           {"statz", "stats"},
-      {"sttas", "stats"},          {"Stats", "stats"},
-      {" stats", "stats"},         {"stats-file:x", "stats_file"},
-      {"hlep", "help"},            {"decay:1", "decay_ms"},
-      {"no_visit", "no_scavenging"}, {"no_scavenge", "no_scavenging"},
+      {"stat", "stats"},
+      {"statz", "stats"},
+      {"sttas", "stats"},
+      {"Stats", "stats"},
+      {" stats", "stats"},
+      {"stats-file:x", "stats_file"},
+      {"hlep", "help"},
+      {"decay:1", "decay_ms"},
+      {"no_visit", "no_scavenging"},
+      {"no_scavenge", "no_scavenging"},
   };
   for (const auto& [entry, name] : nearest) {
     EXPECT_EQ(read(entry), prefix + "'" + entry + "' is not known; did you mean '" + name + "'?\n");
@@ -248,15 +253,15 @@ TEST_F(OptionsTest, the_table_is_sound) {
     EXPECT_TRUE(option.old_name == nullptr || names.insert(option.old_name).second);
     EXPECT_LE(std::string(option.name).size(), 32u) << "longer ones are offered to nobody";
     option.kind.visit(Overloaded{
-      [](const Number& number) {
-        EXPECT_GE(Tunables{}.*number.member, number.least);
-        EXPECT_LE(Tunables{}.*number.member, number.most);
-      },
-      [](const Size& size) {
-        EXPECT_GE(Tunables{}.*size.member, size.least);
-        EXPECT_LE(Tunables{}.*size.member, size.most);
-      },
-      [](const auto&) {},
+        [](const Number& number) {
+          EXPECT_GE(Tunables{}.*number.member, number.least);
+          EXPECT_LE(Tunables{}.*number.member, number.most);
+        },
+        [](const Size& size) {
+          EXPECT_GE(Tunables{}.*size.member, size.least);
+          EXPECT_LE(Tunables{}.*size.member, size.most);
+        },
+        [](const auto&) {},
     });
   }
 }

@@ -58,7 +58,7 @@ TEST(ReplacedOperators, nothrow_forms_return_null_if_the_replaced_one_throws) {
 
 TEST(ReplacedOperators, every_form_of_delete_goes_through_the_replaced_one) {
   const std::size_t before = Pool::frees;
-  ::operator delete (::operator new(40), std::size_t{40});
+  ::operator delete(::operator new(40), std::size_t{40});
   ::operator delete[](::operator new[](40));
   ::operator delete[](::operator new[](40), std::size_t{40});
   ::operator delete(::operator new(40), std::nothrow);

@@ -271,12 +271,13 @@ TEST(Scavenging, issues_no_remotely_freed_block_meanwhile) {
   };
   std::vector<void*> issued;
   int seen = 0;
-  thread_heap.zone->queue().scavenge([] { return true; }, 1000, [&](ArenaTable::Header*) {
-    if (++seen == 8) {  // Seven are queued again by now.
-      allocate_many(issued, 1000, 2 * mebibyte);
-    }
-    return false;
-  });
+  thread_heap.zone->queue().scavenge([] { return true; }, 1000,
+                                     [&](ArenaTable::Header*) {
+                                       if (++seen == 8) {  // Seven are queued again by now.
+                                         allocate_many(issued, 1000, 2 * mebibyte);
+                                       }
+                                       return false;
+                                     });
   ASSERT_FALSE(issued.empty()) << "the test wants pages to be queued";
   EXPECT_EQ(issued_again(issued), 0);
   allocate_many(issued, 1000, 2 * mebibyte);

@@ -51,9 +51,7 @@ struct PagerFor {
 };
 
 template <class Config>
-concept HasLargePages = requires {
-  typename Config::LargePage;
-};
+concept HasLargePages = requires { typename Config::LargePage; };
 
 template <class Config>
 constexpr std::size_t largest_page_bytes() noexcept {

@@ -19,10 +19,10 @@ namespace slabmalloc::scenario {
 inline Host hosted_host() {
   Host host{};
   host.allocate_frame = [](void*, std::size_t bytes) noexcept -> void* {
-    return ::operator new (bytes, std::align_val_t{bytes}, std::nothrow);
+    return ::operator new(bytes, std::align_val_t{bytes}, std::nothrow);
   };
   host.deallocate_frame = [](void*, void* frame, std::size_t bytes) noexcept {
-    ::operator delete (frame, std::align_val_t{bytes});
+    ::operator delete(frame, std::align_val_t{bytes});
   };
   host.report = [](void*, const Scenario&, const Failure& failure) noexcept {
     testing::Message message;

@@ -32,7 +32,7 @@ class PageSource<BesidePage<test::SmallChunkTable<Atomics>>> {
 
 /// The frames of the table of `Config`.
 template <class Config>
-requires requires { typename Config::Table; }
+  requires requires { typename Config::Table; }
 struct PagerFor<Config> {
   struct Type : test::ChunkPager<typename Config::Table> {
     explicit Type(Trial&) {}

@@ -266,8 +266,7 @@ struct OneSizeRemote {
 
 template <class Page>
 inline constexpr Scenario one_size_remote_scenarios[] = {
-    scenario<
-        &OneSizeRemote<Page>::an_object_freed_by_another_is_reused_without_a_call_to_drain>(),
+    scenario<&OneSizeRemote<Page>::an_object_freed_by_another_is_reused_without_a_call_to_drain>(),
     scenario<&OneSizeRemote<Page>::many_queued_pages_are_all_reused>(),
     scenario<&OneSizeRemote<Page>::draining_makes_pages_reclaimable>(),
     scenario<&OneSizeRemote<Page>::a_page_with_frees_that_are_not_drained_is_not_reclaimed>(),

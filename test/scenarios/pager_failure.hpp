@@ -30,11 +30,14 @@ struct FailingPager {
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
     frames.deallocate_frame(frame, bytes);
   }
-  Frame allocate_run(std::size_t bytes, std::size_t alignment) noexcept requires RunPager<Pager> {
+  Frame allocate_run(std::size_t bytes, std::size_t alignment) noexcept
+    requires RunPager<Pager>
+  {
     return fails() ? Frame{} : frames.allocate_run(bytes, alignment);
   }
-  void deallocate_run(void* run, std::size_t bytes,
-                      std::size_t alignment) noexcept requires RunPager<Pager> {
+  void deallocate_run(void* run, std::size_t bytes, std::size_t alignment) noexcept
+    requires RunPager<Pager>
+  {
     frames.deallocate_run(run, bytes, alignment);
   }
   bool fails() noexcept {

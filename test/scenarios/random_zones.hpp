@@ -13,9 +13,8 @@ namespace slabmalloc::scenario {
 
 /// True if a scenario cannot fill several large pages.
 template <class Config>
-constexpr bool has_huge_pages = requires {
-  requires sizeof(typename Config::LargePage) > most_filled_bytes;
-};
+constexpr bool has_huge_pages =
+    requires { requires sizeof(typename Config::LargePage) > most_filled_bytes; };
 
 /// A layout for zones of type `Zone`: mostly small, sometimes aligned, seldom above all classes.
 template <class Zone>

@@ -7,13 +7,13 @@
 #include <cstddef>
 
 #include "scenarios/exhaustion.hpp"
+#include "scenarios/hand_off.hpp"
 #include "scenarios/late_double_free.hpp"
 #include "scenarios/one_size_misuse.hpp"
 #include "scenarios/one_size_model.hpp"
 #include "scenarios/one_size_remote.hpp"
 #include "scenarios/paged_zone.hpp"
 #include "scenarios/pager_failure.hpp"
-#include "scenarios/hand_off.hpp"
 #include "scenarios/random_zones.hpp"
 #include "scenarios/reallocation.hpp"
 #include "scenarios/refill_misuse.hpp"

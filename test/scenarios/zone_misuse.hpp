@@ -130,12 +130,9 @@ struct ZoneMisuse {
   /// The bad free by the owner, by another zone and by a thread without one.
   void expect_each_rejects(const char* what, MisuseKind kind, void* address, Layout as,
                            Where where = Where::here()) {
-    expect_harmless(
-        what, kind, [&] { zone.deallocate(address, as); }, where);
-    expect_harmless(
-        what, kind, [&] { other.deallocate(address, as); }, where);
-    expect_harmless(
-        what, kind, [&] { Zone::deallocate_remote(address, as); }, where);
+    expect_harmless(what, kind, [&] { zone.deallocate(address, as); }, where);
+    expect_harmless(what, kind, [&] { other.deallocate(address, as); }, where);
+    expect_harmless(what, kind, [&] { Zone::deallocate_remote(address, as); }, where);
   }
 
   /// All wrong addresses in the page of `object`, which is live or free.

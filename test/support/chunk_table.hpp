@@ -87,8 +87,8 @@ class ChunkTable {
   struct Arena {
     Arena()
         : start(static_cast<std::byte*>(
-              ::operator new (chunk_count* chunk_bytes, std::align_val_t{large_frame_bytes}))) {}
-    ~Arena() { ::operator delete (start, std::align_val_t{large_frame_bytes}); }
+              ::operator new(chunk_count * chunk_bytes, std::align_val_t{large_frame_bytes}))) {}
+    ~Arena() { ::operator delete(start, std::align_val_t{large_frame_bytes}); }
     std::byte* start;
   };
 

@@ -113,7 +113,7 @@ class FrameSource {
     const bool fails = exhausted_ || calls_ == failing_call_ || bytes > limit_bytes_ ||
                        live_bytes_ > limit_bytes_ - bytes;
     void* address =
-        fails ? nullptr : ::operator new (bytes, std::align_val_t{alignment}, std::nothrow);
+        fails ? nullptr : ::operator new(bytes, std::align_val_t{alignment}, std::nothrow);
     if (address == nullptr) {
       ++failures_;
       return {};
@@ -143,7 +143,7 @@ class FrameSource {
   }
 
   static void release(void* address, const Block& block) noexcept {
-    ::operator delete (address, std::align_val_t{block.alignment});
+    ::operator delete(address, std::align_val_t{block.alignment});
   }
 
   mutable std::mutex mutex_;

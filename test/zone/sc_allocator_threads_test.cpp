@@ -212,8 +212,7 @@ TEST_F(SCAllocatorOrder, writes_by_the_freeing_thread_happen_before_the_next_use
   }
 }
 
-TEST_F(SCAllocatorOrder,
-       a_slot_that_is_drained_before_its_announcement_was_released_by_its_mark) {
+TEST_F(SCAllocatorOrder, a_slot_that_is_drained_before_its_announcement_was_released_by_its_mark) {
   const std::vector<void*> objects = allocate_all();
   HappensBefore::become(1);
   const std::uint64_t last_use = HappensBefore::now();

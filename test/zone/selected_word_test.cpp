@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include "slabmalloc/zone/current_page.hpp"
-
 #include <gtest/gtest.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
+
+#include "slabmalloc/zone/current_page.hpp"
 
 namespace slabmalloc {
 namespace {

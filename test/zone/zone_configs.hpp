@@ -43,7 +43,7 @@ struct PagerFor {
   using Type = FrameSource;
 };
 template <class Config>
-requires requires { typename Config::Table; }
+  requires requires { typename Config::Table; }
 struct PagerFor<Config> {
   using Type = ChunkPager<typename Config::Table>;
 };

@@ -131,8 +131,6 @@ constexpr std::uintptr_t align_up(std::uintptr_t value, std::size_t alignment) n
 
 /// The largest power of two that divides `value`: the alignment of every multiple of it.
 /// Pre: `value` is not 0.
-constexpr std::size_t natural_alignment(std::size_t value) noexcept {
-  return value & (~value + 1);
-}
+constexpr std::size_t natural_alignment(std::size_t value) noexcept { return value & (~value + 1); }
 
 }  // namespace slabmalloc

@@ -36,7 +36,7 @@ enum class CounterKind : std::uint8_t {
 /// One counter of `Counters`, whose members have type `Number`.
 template <class Counters, class Number = std::size_t>
 struct CounterEntry {
-  Number Counters::*member;
+  Number Counters::* member;
   const char* name;
   const char* unit;
   CounterKind kind;
@@ -45,8 +45,8 @@ struct CounterEntry {
 
 /// The entries in the table of `Counters` itself, without those of its base.
 template <class Counters>
-inline constexpr std::size_t counter_entries = sizeof(Counters::counters) /
-                                               sizeof(Counters::counters[0]);
+inline constexpr std::size_t counter_entries =
+    sizeof(Counters::counters) / sizeof(Counters::counters[0]);
 
 /// Calls `visit(entry)` for each entry of `Counters`, then for those of its base, the member type
 /// `Base`. Inlined, it leaves no table and no pointer that a loader must relocate.

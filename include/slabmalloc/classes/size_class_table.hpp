@@ -18,8 +18,8 @@ namespace slabmalloc {
 /// The five numbers that define a table; sizes are in bytes.
 struct SizeClassSpec {
   std::size_t smallest;
-  std::size_t linear_step;   ///< A power of two.
-  std::size_t linear_limit;  ///< A power of two, at least linear_step * steps_per_doubling.
+  std::size_t linear_step;         ///< A power of two.
+  std::size_t linear_limit;        ///< A power of two, at least linear_step * steps_per_doubling.
   std::size_t steps_per_doubling;  ///< A power of two.
   std::size_t largest;             ///< A power of two.
 };
@@ -55,7 +55,8 @@ struct SizeClassTable {
   static constexpr std::uint32_t first_step =
       odd_classes != 0 ? 1 : static_cast<std::uint32_t>(spec.smallest / spec.linear_step);
   static constexpr std::uint32_t linear_classes =
-      odd_classes + static_cast<std::uint32_t>(spec.linear_limit / spec.linear_step) - first_step + 1;
+      odd_classes + static_cast<std::uint32_t>(spec.linear_limit / spec.linear_step) - first_step +
+      1;
   static constexpr std::uint32_t limit_bit = highest_bit(spec.linear_limit);
   static constexpr std::uint32_t step_bits = highest_bit(spec.steps_per_doubling);
 
@@ -149,7 +150,8 @@ struct SizeClassTable {
   static constexpr CoarseLookup make_coarse_lookup() noexcept {
     CoarseLookup result{};
     for (std::size_t index = 0; index < coarse_entries; ++index) {
-      result.classes[index] = static_cast<std::uint8_t>(compute_index((index + 1) * coarse_granule));
+      result.classes[index] =
+          static_cast<std::uint8_t>(compute_index((index + 1) * coarse_granule));
     }
     return result;
   }

@@ -24,19 +24,18 @@ namespace slabmalloc {
 ///   open(header, geometry) and close(header, geometry): called when a frame becomes a page of a
 ///                       class and when it stops being one
 template <class P>
-concept AllocablePage =
-    requires(const void* address, typename P::Header* header, std::size_t size,
-             const SlotGeometry& geometry) {
-      requires std::same_as<typename P::Header, PageHeader<typename P::Atomics>>;
-      { P::frame_bytes(size) } noexcept -> std::same_as<std::size_t>;
-      { P::geometry(size) } noexcept -> std::same_as<SlotGeometry>;
-      { P::header_of(address) } noexcept -> std::same_as<typename P::Header*>;
-      { P::head_of(address) } noexcept -> std::same_as<typename P::Header*>;
-      { P::frame_of(header) } noexcept -> std::same_as<std::byte*>;
-      { P::slots_of(header) } noexcept -> std::same_as<std::byte*>;
-      { P::offset_of(address, header) } noexcept -> std::same_as<std::size_t>;
-      { P::open(header, geometry) } noexcept;
-      { P::close(header, geometry) } noexcept;
-    };
+concept AllocablePage = requires(const void* address, typename P::Header* header, std::size_t size,
+                                 const SlotGeometry& geometry) {
+  requires std::same_as<typename P::Header, PageHeader<typename P::Atomics>>;
+  { P::frame_bytes(size) } noexcept -> std::same_as<std::size_t>;
+  { P::geometry(size) } noexcept -> std::same_as<SlotGeometry>;
+  { P::header_of(address) } noexcept -> std::same_as<typename P::Header*>;
+  { P::head_of(address) } noexcept -> std::same_as<typename P::Header*>;
+  { P::frame_of(header) } noexcept -> std::same_as<std::byte*>;
+  { P::slots_of(header) } noexcept -> std::same_as<std::byte*>;
+  { P::offset_of(address, header) } noexcept -> std::same_as<std::size_t>;
+  { P::open(header, geometry) } noexcept;
+  { P::close(header, geometry) } noexcept;
+};
 
 }  // namespace slabmalloc

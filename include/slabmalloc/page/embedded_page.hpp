@@ -60,7 +60,6 @@ class EmbeddedPage {
   [[gnu::always_inline]] static std::uintptr_t frame_start(const void* address) noexcept {
     return align_down(reinterpret_cast<std::uintptr_t>(address), FrameBytes);
   }
-
 };
 
 inline constexpr std::size_t kibibyte = 1024;
@@ -75,11 +74,11 @@ struct PageSizes {
                 "hardware has granules of 4, 16 and 64 KiB");
   /// A table of one granule holds GranuleBytes / 8 entries of 8 bytes.
   using Base = EmbeddedPage<GranuleBytes, Atomics>;
-  using Large = EmbeddedPage<GranuleBytes * (GranuleBytes / 8), Atomics>;
+  using Large = EmbeddedPage<GranuleBytes*(GranuleBytes / 8), Atomics>;
 };
 
-using ObjectPage = PageSizes<4 * kibibyte>::Base;         ///< 4 KiB
-using LargeObjectPage = PageSizes<4 * kibibyte>::Large;   ///< 2 MiB
+using ObjectPage = PageSizes<4 * kibibyte>::Base;        ///< 4 KiB
+using LargeObjectPage = PageSizes<4 * kibibyte>::Large;  ///< 2 MiB
 using ObjectPage16K = PageSizes<16 * kibibyte>::Base;
 using LargeObjectPage16K = PageSizes<16 * kibibyte>::Large;  ///< 32 MiB
 using ObjectPage64K = PageSizes<64 * kibibyte>::Base;

@@ -153,8 +153,8 @@ struct GroupsFor<SizeClasses, Queue, PageKinds<Kinds...>> {
 
 /// The size classes of a configuration. Thread: the owner.
 template <class Config>
-class ClassTable
-    : public GroupsFor<typename Config::SizeClasses, QueueOf<Config>, typename Config::Pages>::Type {
+class ClassTable : public GroupsFor<typename Config::SizeClasses, QueueOf<Config>,
+                                    typename Config::Pages>::Type {
  public:
   using Queue = QueueOf<Config>;
   using SizeClasses = typename Config::SizeClasses;

@@ -226,8 +226,8 @@ class CurrentPage {
   bool has_freed_twice() const noexcept {
     Header* const page = this->page();
     return page != nullptr &&
-           (selected_.free() &
-            page->remote(word_index_, geometry_.words).load(Order::relaxed)) != 0;
+           (selected_.free() & page->remote(word_index_, geometry_.words).load(Order::relaxed)) !=
+               0;
   }
 
   /// True if `object` was never in use since the pager gave its frame zeroed. Pre: it was issued just

@@ -89,9 +89,9 @@ class FirstSweep {
   // While fresh_: what lies from fresh_from_ on was not issued before the latest claim.
   std::byte* fresh_from_ = nullptr;
   std::byte* swept_to_ = nullptr;  ///< While fresh_: the end of what was ever claimed.
-  std::uint32_t untouched_ = 0;    ///< The first word that was not selected since the page was idle.
-  std::uint32_t looked_at_ = 0;    ///< The one before it that was considered last.
-  bool fresh_ = false;             ///< The page came zeroed and is on its first sweep.
+  std::uint32_t untouched_ = 0;  ///< The first word that was not selected since the page was idle.
+  std::uint32_t looked_at_ = 0;  ///< The one before it that was considered last.
+  bool fresh_ = false;           ///< The page came zeroed and is on its first sweep.
 };
 
 }  // namespace slabmalloc

@@ -216,7 +216,8 @@ class PageSupply {
   /// The sums over all classes and depots. Cost: O(pages).
   ZoneStatistics statistics(const Table& table) const noexcept {
     ZoneStatistics result;
-    table.for_each_class([&](const auto& size_class) noexcept { result += size_class.statistics(); });
+    table.for_each_class(
+        [&](const auto& size_class) noexcept { result += size_class.statistics(); });
     result.depot_bytes = frame_bytes_.get() - result.page_bytes;
     result.frame_bytes_high_water = frame_bytes_high_water_.get();
     return result;

@@ -36,10 +36,9 @@ class SCAllocator {
     const std::size_t wanted =
         size > SlotGeometry::minimum_object_size ? size : SlotGeometry::minimum_object_size;
     const bool sound = is_power_of_two(alignment) && wanted <= PTRDIFF_MAX - alignment;
-    class_.configure(
-        sound ? Page::geometry(static_cast<std::size_t>(align_up(wanted, alignment)))
-              : SlotGeometry{},
-        0, queue_);
+    class_.configure(sound ? Page::geometry(static_cast<std::size_t>(align_up(wanted, alignment)))
+                           : SlotGeometry{},
+                     0, queue_);
   }
 
   /// The size in bytes it was made for.
@@ -159,7 +158,8 @@ class SCAllocator {
 
   void drain_some() noexcept {
     claims_since_drain_ = 0;
-    for (std::uint32_t count = 0; count < CommonConfig::drain_pages && drain_queued_page(); ++count) {
+    for (std::uint32_t count = 0; count < CommonConfig::drain_pages && drain_queued_page();
+         ++count) {
     }
   }
 

@@ -86,9 +86,8 @@ class Zone {
   /// An object of class `index` that is claimed already, or null: allocate_class() then does more.
   /// Cost: constant, no call.
   [[gnu::always_inline]] void* allocate_fast(std::uint32_t index) noexcept {
-    return table_.with_class(index, [index](auto& group, auto& size_class) {
-      return issue(group, size_class, index);
-    });
+    return table_.with_class(
+        index, [index](auto& group, auto& size_class) { return issue(group, size_class, index); });
   }
 
   /// An object of class `index` from its pages or a frame of the pager's, or null.
@@ -231,8 +230,8 @@ class Zone {
 
   /// True if class `index` has a page for trim_class() to give back.
   bool has_empty_page(std::uint32_t index) noexcept {
-    return table_.with_class(
-        index, [](auto&, auto& size_class) { return size_class.has_empty_page(); });
+    return table_.with_class(index,
+                             [](auto&, auto& size_class) { return size_class.has_empty_page(); });
   }
 
   /// Gives every empty page back to the pager; returns their bytes.

@@ -31,9 +31,9 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
   using Runs = PagerRuns<PagerT>;
 
  public:
+  using Base::is_paged;
   using typename Base::Config;
   using typename Base::SizeClasses;
-  using Base::is_paged;
 
   static constexpr bool has_runs = Runs::exist;
 

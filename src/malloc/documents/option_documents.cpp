@@ -89,13 +89,13 @@ std::vector<std::string> facts(const Option& option) {
     result.push_back(joined("Old name: ", code(option.old_name), '.'));
   }
   option.kind.visit(Overloaded{
-    [&](const List& list) {
-      for (std::size_t number = 0; number < list.count; ++number) {
-        const Word& word = list.words[number];
-        result.push_back(joined(code(word.name), ": ", word.meaning, '.'));
-      }
-    },
-    [](const auto&) {},
+      [&](const List& list) {
+        for (std::size_t number = 0; number < list.count; ++number) {
+          const Word& word = list.words[number];
+          result.push_back(joined(code(word.name), ": ", word.meaning, '.'));
+        }
+      },
+      [](const auto&) {},
   });
   return result;
 }
@@ -121,7 +121,8 @@ void write_markdown(std::ostream& file) {
     file << '\n' << wrapped(paragraph, markdown_columns);
   }
   for (const Example& example : examples) {
-    file << '\n' << example.meaning << ":\n\n```sh\nSLABMALLOC_OPTIONS=" << example.value
+    file << '\n'
+         << example.meaning << ":\n\n```sh\nSLABMALLOC_OPTIONS=" << example.value
          << " LD_PRELOAD=libslabmalloc.so your-program\n```\n";
   }
   for (const Option& option : option_table) {
@@ -187,8 +188,9 @@ void write_manual(std::ostream& file) {
           ".SH SYNOPSIS\n"
        << quoted("`SLABMALLOC_OPTIONS=`option,... `LD_PRELOAD=libslabmalloc.so` program")
        << "\n.SH DESCRIPTION\n"
-       << manual_text("`libslabmalloc.so` replaces the malloc of the C library and the allocation "
-                      "functions of C++. A bad free ends the program with a line on stderr.");
+       << manual_text(
+              "`libslabmalloc.so` replaces the malloc of the C library and the allocation "
+              "functions of C++. A bad free ends the program with a line on stderr.");
   for (const std::string& paragraph : introduction) {
     file << ".PP\n" << manual_text(paragraph);
   }
@@ -198,7 +200,8 @@ void write_manual(std::ostream& file) {
   }
   file << ".SH EXAMPLES\n";
   for (const Example& example : examples) {
-    file << ".TP\n" << quoted(code(joined("SLABMALLOC_OPTIONS=", example.value))) << '\n'
+    file << ".TP\n"
+         << quoted(code(joined("SLABMALLOC_OPTIONS=", example.value))) << '\n'
          << manual_text(joined(example.meaning, '.'));
   }
   file << ".SH SEE ALSO\n.BR malloc (3),\n.BR ld.so (8)\n";
