@@ -110,7 +110,8 @@ bool drain_everything() noexcept {
 /// claims up to 64 slots. A free may be of another thread's block that could not be merged.
 enum class SlowCall : std::uint32_t { Free = 1, Allocation = Tunables::calls_per_claim };
 
-/// True once in Tunables::calls_per_clock_check calls. Then zones and dirty memory may need scavenging.
+/// True once in Tunables::calls_per_clock_check calls. Then zones and dirty memory may need
+/// scavenging.
 [[gnu::always_inline]] inline bool is_scavenge_due(SlowCall call) noexcept {
   static constinit thread_local std::uint32_t calls = 0;
   calls += static_cast<std::uint32_t>(call);

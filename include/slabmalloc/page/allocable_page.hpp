@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// AllocablePage: what a size class needs to know of a page type. Two are supplied, with the meta-data
-// at the end of the frame (embedded_page.hpp) and beside it (beside_page.hpp); a client can add more.
+// AllocablePage: what a size class needs to know of a page type. Two are supplied, with the
+// meta-data at the end of the frame (embedded_page.hpp) and beside it (beside_page.hpp); a client
+// can add more.
 #pragma once
 
 #include <concepts>
@@ -13,10 +14,11 @@
 namespace slabmalloc {
 
 /// A page type: a frame carved into slots, whose PageHeader is found from any address in it.
-///   frame_bytes(size)   bytes of a frame for slots of that size: a power of two; frames are aligned to it
+///   frame_bytes(size)   bytes of a frame for slots of that size: a power of two, to which frames are
+///                       aligned
 ///   geometry(size)      how slots of that size lie in it; `slots` 0 if they do not fit
-///   header_of(address)  the header of the frame that holds `address`; any address may be asked, the
-///                       answer is only trusted after its seal was checked
+///   header_of(address)  the header of the frame that holds `address`; any address may be asked, and
+///                       the answer is only trusted after its seal was checked
 ///   head_of(address)    the same, or null where the page type knows that there is no page
 ///   frame_of(header)    the first byte of the frame
 ///   slots_of(header)    the first byte of the first slot: the frame's, or a little above

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // BesidePage: a page whose meta-data lies away from its frame, in a table of the client's. A linear
-// overflow of an object cannot reach it, slots fill the frame to the last byte, and the table's stride
-// need not be a power of two, so that bitmaps do not compete for one cache set.
+// overflow of an object cannot reach it, slots fill the frame to the last byte, and the table's
+// stride need not be a power of two, so that bitmaps do not compete for one cache set.
 //
 //   frame   | slot 0 | slot 1 | … | slot n-1 |
 //   table   … | remote bitmap | local bitmap | PageHeader | (the table's own) | …

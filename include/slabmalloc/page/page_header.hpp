@@ -7,10 +7,10 @@
 //        remote[w-1] … remote[0] | local[w-1] … local[0] | PageHeader
 //                                                         ^ header address
 //
-// Bit 1 means free. The owner alone writes `local`, with plain stores. Everyone else writes `remote`:
-// a set bit is a free that the owner has not drained yet. A slot is live if and only if neither bit is
-// set. The bits of `local` beyond the last slot are always set, so a word whose slots are all free has
-// all bits set.
+// Bit 1 means free. The owner alone writes `local`, with plain stores. Everyone else writes
+// `remote`: a set bit is a free that the owner has not drained yet. A slot is live if and only if
+// neither bit is set. The bits of `local` beyond the last slot are always set, so a word whose
+// slots are all free has all bits set.
 //
 // On 64-bit targets the header has 48 bytes. With one word of each bitmap it fills a cache line of
 // 64 bytes: a page of 4 KiB holds 63 objects of 64 bytes.

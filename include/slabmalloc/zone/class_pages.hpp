@@ -79,7 +79,7 @@ class ClassPages {
 
   constexpr ClassPages() noexcept = default;
 
-  // ---- in and out of the class -------------------------------------------------------------------
+  // ---- in and out of the class ------------------------------------------------------------------
 
   /// Takes a formatted page in, as an idle one of the owner with tag `owner`.
   void add(Header* page, std::uintptr_t owner, bool zeroed) noexcept {
@@ -96,7 +96,7 @@ class ClassPages {
     counts_.reclaims.add(1);
   }
 
-  // ---- from list to list -------------------------------------------------------------------------
+  // ---- from list to list ------------------------------------------------------------------------
 
   /// Lists `page`, which was in no list, as a partial one of the owner with tag `owner`.
   void push_partial(Header* page, std::uintptr_t owner) noexcept {
@@ -139,7 +139,7 @@ class ClassPages {
     push_idle(page, owner);
   }
 
-  // ---- looking -----------------------------------------------------------------------------------
+  // ---- looking ----------------------------------------------------------------------------------
 
   std::uint32_t idle_count() const noexcept { return idle_count_; }
 

@@ -5,9 +5,9 @@
 //   group 0 (base pages):  class 0 … class k-1
 //   group 1 (large pages): class k … class n-1
 //
-// The type of a class depends on its page type, so a class is reached by calling a function with it:
-// with_class(index, f). Where the index is a constant, the compiler resolves that; else it is one
-// comparison for each group but the last.
+// The type of a class depends on its page type, so a class is reached by calling a function with
+// it: with_class(index, f). Where the index is a constant, the compiler resolves that; else it is
+// one comparison for each group but the last.
 #pragma once
 
 #include <cstddef>

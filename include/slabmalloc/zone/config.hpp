@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Configuration of a zone: a type whose members are constants and types. Inherit from one of these and
-// shadow what is to be different:
+// Configuration of a zone: a type whose members are constants and types. Inherit from one of these
+// and shadow what is to be different:
 //
 //   struct MyConfig : slabmalloc::DefaultConfig {
 //     using Atomics = slabmalloc::SingleCpuAtomics;
@@ -41,15 +41,17 @@ struct CommonConfig {
   using Queue = RemoteFreeQueue<AtomicsT>;
   /// Empty pages that a class of a paged zone keeps for its next use.
   static constexpr std::uint32_t idle_pages_per_class = 1;
-  /// Empty pages of each kind that a paged zone keeps for any of its classes, so that a pair of calls
-  /// at the edge of a page does not go to the pager and back.
+  /// Empty pages of each kind that a paged zone keeps for any of its classes, so that a pair of
+  /// calls at the edge of a page does not go to the pager and back.
   static constexpr std::uint32_t depot_pages = 4;
   /// Queued pages that one slow path takes in.
   static constexpr std::uint32_t drain_pages = 8;
-  /// Claims from the current page after which a slow path takes them in although it needs no other page.
+  /// Claims from the current page after which a slow path takes them in although it needs no other
+  /// page.
   static constexpr std::uint32_t claims_per_drain = 64;
-  /// Before an allocation says OutOfMemory it takes in all that others freed and makes empty pages of other classes
-  /// serve, current pages too. That has no constant bound; without it the client does as much when it wants to.
+  /// Before an allocation says OutOfMemory it takes in all that others freed and makes empty pages
+  /// of other classes serve, current pages too. That has no constant bound; without it the client
+  /// does as much when it wants to.
   static constexpr bool last_resort = true;
   /// Bitmap words whose remote frees are gathered before they are delivered; a power of two.
   static constexpr std::size_t remote_buffer_entries = 16;
@@ -64,7 +66,8 @@ struct CommonConfig {
   static constexpr bool hardened = false;
 };
 
-/// Base pages for objects up to 256 B and large pages up to 128 KiB, for a granule of 4, 16 or 64 KiB.
+/// Base pages for objects up to 256 B and large pages up to 128 KiB, for a granule of 4, 16 or 64
+/// KiB.
 template <std::size_t GranuleBytes>
 struct GranuleConfig : CommonConfig {
   using BasePage = typename PageSizes<GranuleBytes>::Base;
@@ -80,8 +83,8 @@ struct PowerOfTwoConfig : DefaultConfig {
   using SizeClasses = PowerOfTwoSizeClasses;
 };
 
-/// Adds a middle size, a run of 16 base pages, for objects up to 8 KiB: fewer bytes pinned than by a
-/// large page for each class, where the pager can give such frames.
+/// Adds a middle size, a run of 16 base pages, for objects up to 8 KiB: fewer bytes pinned than by
+/// a large page for each class, where the pager can give such frames.
 struct MiddlePageConfig : CommonConfig {
   using BasePage = ObjectPage;
   using MiddlePage = EmbeddedPage<64 * kibibyte>;
@@ -103,9 +106,9 @@ struct BasePageConfig : CommonConfig {
   static constexpr std::uint32_t depot_pages = 16;
 };
 
-/// 16 B to 2 KiB for an arena of a megabyte or so, in which each class costs half a page. Above 128 B
-/// each is the largest multiple of 16 B of which so many fit a page of 4, 8 or 16 KiB, and lives on
-/// the smallest that its slots fill to 97 %; only the last fills its page to 7/8.
+/// 16 B to 2 KiB for an arena of a megabyte or so, in which each class costs half a page. Above 128
+/// B each is the largest multiple of 16 B of which so many fit a page of 4, 8 or 16 KiB, and lives
+/// on the smallest that its slots fill to 97 %; only the last fills its page to 7/8.
 template <class AtomicsT = HardwareAtomics>
 struct SmallArenaPages {
   using SizeClasses =
@@ -119,8 +122,8 @@ struct SmallArenaPages {
                           PageKind<Page16, 1808>, PageKind<Page4, 2016>, PageKind<Page16, 2048>>;
 };
 
-/// As much as possible of an arena of a megabyte or so, for a pager of frames of 4, 8 and 16 KiB. No
-/// empty page is kept: another page kind may need the memory.
+/// As much as possible of an arena of a megabyte or so, for a pager of frames of 4, 8 and 16 KiB.
+/// No empty page is kept: another page kind may need the memory.
 struct SmallArenaConfig : CommonConfig {
   using SizeClasses = SmallArenaPages<>::SizeClasses;
   using BasePage = SmallArenaPages<>::Page4;

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: MIT
 //
-// CurrentPage: the page that a size class allocates from. SelectedWord: the word of its local bitmap
-// whose slots are issued next.
+// CurrentPage: the page that a size class allocates from. SelectedWord: the word of its local
+// bitmap whose slots are issued next.
 //
-//   page      | word 0 | word 1 | … | word n-1 |      swept in order; in the first sweep a mostly free
-//                         │                           word comes before an untouched one
+//   page      | word 0 | word 1 | … | word n-1 |      swept in order; in the first sweep a mostly
+//                         │                           free word comes before an untouched one
 //   word      … 1 0 1 1 0 1 1 0    1 = free: a free sets its slot's bit, issuing a slot clears it
 //   claimed   … 0 0 0 0 0 1 1 0    a copy of the lowest of them: these slots are issued next
 //                             ▲
 //                             └─── bit 0: the slot at base
 //
-// A claim takes all free slots of the word as it finds it, or of large objects a few. A bit leaves the
-// page's word when its slot is issued, so the word always tells what is free. The copy chooses the
-// slot: this keeps the word, which frees write, off the path from one allocation to the next.
+// A claim takes all free slots of the word as it finds it, or of large objects a few. A bit leaves
+// the page's word when its slot is issued, so the word always tells what is free. The copy chooses
+// the slot: this keeps the word, which frees write, off the path from one allocation to the next.
 //
 // Slot hand-off. Where all pages are full, each free would make its page partial, and the next
-// allocation would leave the current page for it. Instead, such a free may hand its slot to the next
-// allocation: the slot alone becomes claimed, and its page stays full and keeps its place in the list.
+// allocation would leave the current page for it. Instead, such a free may hand its slot to the
+// next allocation: the slot alone becomes claimed, and its page stays full and keeps its place in
+// the list.
 //
 //   free into a full page ─► something is claimed or claimable? ─ yes ─► the page becomes partial
 //                                  │ no
@@ -24,8 +25,8 @@
 //                            the slot alone is claimed ─ allocation ─► issued; the page stays full
 //                                  └─ a second free in that page, or a look for empty ones ─► ended
 //
-// While slots are handed off, no word of the current page is selected. The next allocation that finds
-// nothing claimed selects one.
+// While slots are handed off, no word of the current page is selected. The next allocation that
+// finds nothing claimed selects one.
 //
 // Invariants, each with its line in validate(), besides those of FirstSweep:
 //   W1  claimed & ~word = 0
@@ -92,7 +93,8 @@ class SelectedWord {
     return claimed != 0 ? claim(claimed, object_size) : nullptr;
   }
 
-  /// Claims `slots`, which are one_claim_of() those that can be, and issues the lowest. Pre: there is one.
+  /// Claims `slots`, which are one_claim_of() those that can be, and issues the lowest. Pre: there
+  /// is one.
   [[gnu::always_inline]] void* claim(Word slots, std::uint32_t object_size) noexcept {
     const Word rest = slots & (slots - 1);
     claimed_.store(rest, Order::relaxed);
@@ -104,8 +106,9 @@ class SelectedWord {
     return object;
   }
 
-  /// Selects `word`, frees the slot of its bit `bit`, at `object`, and claims that one, which must be live. No other
-  /// slot of the word can be claimed. Pre: no word is selected, and nothing claimed. Cost: constant, no call.
+  /// Selects `word`, frees the slot of its bit `bit`, at `object`, and claims that one, which must
+  /// be live. No other slot of the word can be claimed. Pre: no word is selected, and nothing
+  /// claimed. Cost: constant, no call.
   [[gnu::always_inline]] void claim_freed(Cell& word, std::uint32_t bit, void* object,
                                           std::uint32_t object_size) noexcept {
     word_ = &word;
@@ -136,8 +139,8 @@ class SelectedWord {
   }
 
  private:
-  /// A claim takes slots of about so many bytes, so that large objects are issued again from what was
-  /// freed a moment ago, which is in a cache, before fresh memory is touched.
+  /// A claim takes slots of about so many bytes, so that large objects are issued again from what
+  /// was freed a moment ago, which is in a cache, before fresh memory is touched.
   static constexpr std::uint32_t claim_bytes = 32 * 1024;
 
   /// A mask of the slots that make up claim_bytes: at least one, at most a word.
@@ -176,7 +179,7 @@ class CurrentPage {
   /// The page, or null.
   Header* page() const noexcept { return page_.load(Order::relaxed); }
 
-  // ---- allocation ----------------------------------------------------------------------------------
+  // ---- allocation -------------------------------------------------------------------------------
 
   /// A slot that is claimed, or null. Pre: `object_size` is that of the geometry. Cost: constant.
   [[gnu::always_inline]] void* issue(std::uint32_t object_size) noexcept {
@@ -230,11 +233,11 @@ class CurrentPage {
                0;
   }
 
-  /// True if `object` was never in use since the pager gave its frame zeroed. Pre: it was issued just
-  /// now.
+  /// True if `object` was never in use since the pager gave its frame zeroed. Pre: it was issued
+  /// just now.
   bool is_zero(const void* object) const noexcept { return first_sweep_.is_zero(object); }
 
-  // ---- the page --------------------------------------------------------------------------------------
+  // ---- the page ---------------------------------------------------------------------------------
 
   /// Makes `page` the current one of the owner with tag `owner`. Pre: there is none. A page that
   /// `was_idle` begins its first sweep; its slots are all zero if it is `zeroed`.
@@ -261,11 +264,11 @@ class CurrentPage {
     return page;
   }
 
-  // ---- slot hand-off -------------------------------------------------------------------------------
+  // ---- slot hand-off ----------------------------------------------------------------------------
 
-  /// Frees slot `slot`, at `object`, of the full page `page` by claiming it for the next allocation.
-  /// False, and nothing done, unless slots are handed off and none waits, or if the page has an
-  /// announced free, which may be of this slot. Cost: constant, no call.
+  /// Frees slot `slot`, at `object`, of the full page `page` by claiming it for the next
+  /// allocation. False, and nothing done, unless slots are handed off and none waits, or if the
+  /// page has an announced free, which may be of this slot. Cost: constant, no call.
   [[gnu::always_inline]] bool hand_off(Header* page, std::uint32_t slot, void* object) noexcept {
     if (hand_off_page_ == nullptr || selected_.claimed() != 0 ||
         page->announced.load(Order::relaxed) != 0) {
@@ -278,9 +281,9 @@ class CurrentPage {
     return true;
   }
 
-  /// Deselects the current page's word, if it is empty, so that slots are handed off from now on: the
-  /// first may be of `page`. Not in a page's first sweep, whose zeroed slots are worth more, nor where
-  /// a free empties a page.
+  /// Deselects the current page's word, if it is empty, so that slots are handed off from now on:
+  /// the first may be of `page`. Not in a page's first sweep, whose zeroed slots are worth more,
+  /// nor where a free empties a page.
   void start_hand_offs(Header* page) noexcept {
     const Word free = selected_.claimed() | selected_.claimable();
     if (free == 0 && !first_sweep_.is_fresh() && geometry_.slots != 1) {
@@ -294,8 +297,8 @@ class CurrentPage {
     return selected_.claimed() != 0 ? hand_off_page_ : nullptr;
   }
 
-  /// Gives up a slot of `page` that was handed off: it stays free. Its word is not looked at any more,
-  /// since the page may be given back before another word is selected.
+  /// Gives up a slot of `page` that was handed off: it stays free. Its word is not looked at any
+  /// more, since the page may be given back before another word is selected.
   void end_hand_off(const Header* page) noexcept {
     if (page != hand_off_page_) {
       return;
@@ -307,7 +310,7 @@ class CurrentPage {
     selected_.deselect();
   }
 
-  // ---- looking -----------------------------------------------------------------------------------
+  // ---- looking ----------------------------------------------------------------------------------
 
   /// Objects issued so far. Thread: any; others than the owner may see it a claim off.
   std::size_t allocations() const noexcept {

@@ -7,9 +7,9 @@
 //   slots, if they came zeroed  ├──── issued ────┼──── claimed last ────┼──── never claimed ────┤
 //                                           fresh_from_             swept_to_
 //
-// Words are visited in order. But before one is touched for the first time since the page was idle, two of the words
-// before it are looked at: one that has become mostly free serves again. So a class with few live objects stays
-// within a few cache lines and OS pages of a large page.
+// Words are visited in order. But before one is touched for the first time since the page was idle,
+// two of the words before it are looked at: one that has become mostly free serves again. So a
+// class with few live objects stays within a few cache lines and OS pages of a large page.
 //
 // Invariant, with its line in validate():
 //   U1  every bit of the untouched words of local is set
@@ -48,8 +48,8 @@ class FirstSweep {
   /// True if a page of `words` words has an untouched one.
   bool has_untouched(std::uint32_t words) const noexcept { return untouched_ < words; }
 
-  /// The word to sweep next: an earlier one of which three quarters are free, or the first that is untouched. Two
-  /// are looked at, in turn. Pre: has_untouched().
+  /// The word to sweep next: an earlier one of which three quarters are free, or the first that is
+  /// untouched. Two are looked at, in turn. Pre: has_untouched().
   template <class Header>
   std::uint32_t next_word(Header* page) noexcept {
     constexpr std::uint32_t mostly = word_bits / 4 * 3;
@@ -71,7 +71,8 @@ class FirstSweep {
     swept_to_ = end > swept_to_ ? end : swept_to_;
   }
 
-  /// True if `object`, which was allocated just now, has never been in use since the page came zeroed.
+  /// True if `object`, which was allocated just now, has never been in use since the page came
+  /// zeroed.
   bool is_zero(const void* object) const noexcept { return fresh_ && object >= fresh_from_; }
 
   /// The broken invariant of `page` of `words` words, as an equation, or null.

@@ -2,14 +2,14 @@
 //
 // PageSupply: where a size class gets a page, and where its empty ones go.
 //
-//                     idle, beyond what the class keeps
-//   pager ──► class ─────────────────────────────────────► depot ──► pager, beyond what the depot keeps
-//             ▲ ▲ ▲                                          │
-//   refill ───┘ │ └── first of all ──────────────────────────┘
+//                     idle, beyond the class's limit
+//   pager ──► class ─────────────────────────────────► depot ──► pager, beyond the depot's limit
+//             ▲ ▲ ▲                                      │
+//   refill ───┘ │ └── first of all ──────────────────────┘
 //               └── then an idle page of another class on frames of that size
 //
-// Each page kind has a depot. Without a pager pages come by refill alone, and the depot keeps all that
-// it gets. The supply knows nothing of objects.
+// Each page kind has a depot. Without a pager pages come by refill alone, and the depot keeps all
+// that it gets. The supply knows nothing of objects.
 //
 // Invariant, with its line in validate():
 //   Z1  frame bytes = bytes of the pages of all classes and of the depots
@@ -113,8 +113,8 @@ class PageSupply {
     return false;
   }
 
-  /// Gives the class the frame at `page`. Fails: InvalidPage, reported, if it is null, misaligned or
-  /// in this zone already; then false, and nothing was written.
+  /// Gives the class the frame at `page`. Fails: InvalidPage, reported, if it is null, misaligned
+  /// or in this zone already; then false, and nothing was written.
   template <class Class, class Page>
   bool refill(Class& size_class, Page* page) noexcept {
     const auto is_held = [](const Header* header) {
@@ -131,7 +131,8 @@ class PageSupply {
 
   // ---- out -------------------------------------------------------------------------------------
 
-  /// Lets go of the idle pages that a class has beyond what it may keep, if there is a place for them.
+  /// Lets go of the idle pages that a class has beyond what it may keep, if there is a place for
+  /// them.
   template <class Group, class Class>
   [[gnu::always_inline]] void retire_excess([[maybe_unused]] Group& group,
                                             [[maybe_unused]] Class& size_class) noexcept {
@@ -142,8 +143,8 @@ class PageSupply {
     }
   }
 
-  /// Gives the empty pages of class `index` back to the pager. Not constrained: clang 14 instantiates
-  /// trim() for zones without a pager too.
+  /// Gives the empty pages of class `index` back to the pager. Not constrained: clang 14
+  /// instantiates trim() for zones without a pager too.
   void give_back_class(Table& table, std::uint32_t index) noexcept {
     table.with_class(index, [this](auto& group, auto& size_class) {
       size_class.remove_empty_pages(size_class.pages(), [&](Header* page) noexcept {

@@ -23,7 +23,7 @@ struct Frame {
 };
 
 /// Gives and takes page frames.
-///   allocate_frame(bytes)            a frame of `bytes`, a power of two, aligned to its size; a null
+///   allocate_frame(bytes)            a frame of `bytes`, a power of two, aligned to its size; null
 ///                                    address when there is none (that is no error of the pager's)
 ///   deallocate_frame(frame, bytes)   takes back what allocate_frame gave
 /// The zone calls its pager with no lock held, on the thread that called the zone.
@@ -34,7 +34,7 @@ concept Pager = requires(P& pager, void* frame, std::size_t bytes) {
 };
 
 /// A pager that also gives runs of frames, for requests above the largest size class.
-///   allocate_run(bytes, alignment)     `bytes` is at least 1; aligned to `alignment`, a power of two
+///   allocate_run(bytes, alignment)   `bytes` is at least 1; aligned to `alignment`, a power of two
 ///   deallocate_run(run, bytes, alignment)   takes back what allocate_run gave for the same figures
 template <class P>
 concept RunPager =

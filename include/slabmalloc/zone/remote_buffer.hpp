@@ -6,16 +6,17 @@
 //   free ──► merge: same word ──► mask |= bit                      up to 64 frees, then one
 //        └─► add:   new word  ──► replaces the entry, delivers it  atomic operation for all
 //
-// The buffer is a small direct-mapped table of {page, word, mask}. Buffered frees are missing at their
-// owners, so the buffer is bounded in bytes by its configuration and in time by its zone, which
-// delivers at the latest every claims_per_drain claims. A buffered object still counts as used, which
-// pins its page.
+// The buffer is a small direct-mapped table of {page, word, mask}. Buffered frees are missing at
+// their owners, so the buffer is bounded in bytes by its configuration and in time by its zone,
+// which delivers at the latest every claims_per_drain claims. A buffered object still counts as
+// used, which pins its page.
 //
-// A zone whose thread sleeps delivers nothing. If the queue policy has a shared `Lock`, another thread
-// may take everything out (take_all). The lock keeps the two apart. merge(), which serves most frees,
-// does not take that lock; it sets the entry's own mark, and learns from the entry's missing key that
-// a scavenger is there. The owner must not write the word that tells it so: it could put back what the
-// scavenger took away. Therefore keys are written under the lock, and merge() writes none.
+// A zone whose thread sleeps delivers nothing. If the queue policy has a shared `Lock`, another
+// thread may take everything out (take_all). The lock keeps the two apart. merge(), which serves
+// most frees, does not take that lock; it sets the entry's own mark, and learns from the entry's
+// missing key that a scavenger is there. The owner must not write the word that tells it so: it
+// could put back what the scavenger took away. Therefore keys are written under the lock, and
+// merge() writes none.
 //
 // Invariants, by entry:
 //   mask = 0, or free.page and free.word are those of the mask's slots
@@ -31,8 +32,8 @@
 
 namespace slabmalloc {
 
-/// A direct-mapped table of the frees of `Entries` words. Thread: the zone's owner, where nothing else
-/// is said.
+/// A direct-mapped table of the frees of `Entries` words. Thread: the zone's owner, where nothing
+/// else is said.
 template <class Atomics, std::size_t Entries, class Lock = OwnerOnlyLock>
 class RemoteBuffer {
   static_assert(is_power_of_two(Entries), "entries are selected by a hash");
@@ -84,9 +85,9 @@ class RemoteBuffer {
     return entry.merge(key, slot);
   }
 
-  /// Buffers `free`, of one slot. Delivers the entry that it replaces, or all of its word if the room
-  /// is used up. Never buffers more than `limit_bytes`. Reports a second free of a buffered slot.
-  /// While a scavenger holds the lock, delivers `free` at once.
+  /// Buffers `free`, of one slot. Delivers the entry that it replaces, or all of its word if the
+  /// room is used up. Never buffers more than `limit_bytes`. Reports a second free of a buffered
+  /// slot. While a scavenger holds the lock, delivers `free` at once.
   void add(const RemoteFree<Atomics>& free, std::size_t limit_bytes) noexcept {
     if (!lock_.try_lock_owner()) [[unlikely]] {
       free.deliver();
@@ -150,8 +151,8 @@ class RemoteBuffer {
   /// False if nothing is buffered. Thread: any; a hint.
   bool holds_some() const noexcept { return holds_some_.load(Order::relaxed); }
 
-  /// Takes everything out, for the scavenger to deliver. Nothing if the owner holds the lock or sets a
-  /// mark right now, or if `fence()` fails, which is as in Lock::try_lock_scavenger().
+  /// Takes everything out, for the scavenger to deliver. Nothing if the owner holds the lock or
+  /// sets a mark right now, or if `fence()` fails, which is as in Lock::try_lock_scavenger().
   /// Thread: any but the owner.
   template <class Fence>
   BufferedFrees take_all(Fence&& fence) noexcept {

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT
 //
 // RemoteFreeQueue: how frees by other threads reach the owner of a page. RemoteFree is the freeing
-// thread's half of the protocol that page_header.hpp draws; the queue leads from there to the owner.
+// thread's half of the protocol that page_header.hpp draws; the queue leads from there to the
+// owner.
 //
-//   any thread: deliver ──► push ──► pushed (stack, lock-free) ──exchange──► taken (the owner's list)
+//   any thread: deliver ─► push ─► pushed (stack, lock-free) ─exchange─► taken (the owner's list)
 //
-// The thread that raises a page's `announced` from 0 pushes the page. `announced` stays above 0 until
-// the owner has taken the page off and drained it. So a page is queued at most once, needs one link
-// only, and is pinned while it is queued: its frees are not drained, or pending.
+// The thread that raises a page's `announced` from 0 pushes the page. `announced` stays above 0
+// until the owner has taken the page off and drained it. So a page is queued at most once, needs
+// one link only, and is pinned while it is queued: its frees are not drained, or pending.
 //
 // The queue is also the identity of its owner: its address is the tag of all the owner's pages.
 //
 // The queue is a policy. A configuration may name another type in its place (zone/config.hpp) if
-// threads other than the owner look after the queue of an owner that sleeps. Such a type adds a lock
-// that keeps them apart from the owner; here the lock is empty, since there is only the owner.
+// threads other than the owner look after the queue of an owner that sleeps. Such a type adds a
+// lock that keeps them apart from the owner; here the lock is empty, since there is only the owner.
 #pragma once
 
 #include <cstddef>
@@ -89,7 +90,7 @@ class alignas(64) RemoteFreeQueue {
     return pushed_.load(Order::relaxed) == nullptr && taken_.load(Order::relaxed) == nullptr;
   }
 
-  // ---- the lock, which a queue with scavengers has ------------------------------------------------
+  // ---- the lock, which a queue with scavengers has ----------------------------------------------
 
   /// Pages are taken off and drained between these. False if another thread is at them.
   static constexpr bool try_lock() noexcept { return true; }
@@ -127,16 +128,16 @@ struct RemoteFree {
     }
   }
 
-  /// Frees the slots: sets their bits and tells the owner. Thread: any; lock-free and never waits, so
-  /// interrupt handlers on any processor may call it.
-  /// Order: the fetch_or's release is paired with the acquire in SizeClass::drain_remote_bits(): the
-  /// owner sees the last writes to the objects. The fetch_add's release makes the bits visible to the
-  /// thread that takes the announcement. Its acquire is paired with the release half of the exchange
-  /// in SizeClass::drain_page(): the link may be written since the owner has read it.
+  /// Frees the slots: sets their bits and tells the owner. Thread: any; lock-free and never waits,
+  /// so interrupt handlers on any processor may call it.
+  /// Order: the fetch_or's release is paired with the acquire in SizeClass::drain_remote_bits():
+  /// the owner sees the last writes to the objects. The fetch_add's release makes the bits visible
+  /// to the thread that takes the announcement. Its acquire is paired with the release half of the
+  /// exchange in SizeClass::drain_page(): the link may be written since the owner has read it.
   /// Post: the announcement, with the push if it was the first, was the last access to the page.
   void deliver() const noexcept {
-    // A live object pins its page: there is one, of this class, with an owner, and not idle. Otherwise
-    // another thread freed the object while this free was buffered or under way.
+    // A live object pins its page: there is one, of this class, with an owner, and not idle.
+    // Otherwise another thread freed the object while this free was buffered or under way.
     const std::uintptr_t tag = page->tag.load(Order::relaxed);
     if (tag == 0 || (tag & PageState::mask) == PageState::idle ||
         !page->has_seal_for(geometry->object_size)) [[unlikely]] {

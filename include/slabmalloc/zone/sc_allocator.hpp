@@ -55,10 +55,10 @@ class SCAllocator {
   }
 
   /// An object of at most usable_size() bytes.
-  /// Fails: InvalidLayout if the layout's size or alignment is more than every slot has, or if not one
-  /// object fits a page; OutOfMemory if nothing is free: refill() and try again.
-  /// Cost: constant; at most the words of two pages and the draining of `drain_pages` pages; before it says
-  /// OutOfMemory, O(queued pages).
+  /// Fails: InvalidLayout if the layout's size or alignment is more than every slot has, or if not
+  /// one object fits a page; OutOfMemory if nothing is free: refill() and try again.
+  /// Cost: constant; at most the words of two pages and the draining of `drain_pages` pages; before
+  /// it says OutOfMemory, O(queued pages).
   Result<void*> allocate(Layout layout) noexcept {
     if (!serves(layout)) [[unlikely]] {
       return AllocationError::InvalidLayout;
@@ -94,8 +94,8 @@ class SCAllocator {
 
   /// Gives it an empty frame. Thread: owner. Cost: the words of one page.
   /// Pre: a frame that this very allocator used before a warm restart was cleared.
-  /// Fails: InvalidLayout, with InvalidPage to the misuse hook, if `page` is null, misaligned or in use
-  /// here already: nothing was written. InvalidLayout alone if no object fits such a page.
+  /// Fails: InvalidLayout, with InvalidPage to the misuse hook, if `page` is null, misaligned or in
+  /// use here already: nothing was written. InvalidLayout alone if no object fits such a page.
   Result<void> refill(Page* page) noexcept {
     const std::size_t object_size = class_.geometry().object_size;
     const auto is_held = [object_size](const Header* header) {

@@ -12,9 +12,9 @@
 // The class issues slots of the current page (current_page.hpp) and keeps the others in lists
 // (class_pages.hpp). It leaves a swept page for the first partial one, else for an idle one.
 //
-// A free by the owner sets the slot's bit, and nothing else. Neither side counts: the bitmap tells how
-// many slots are free. The question whether a page has become empty is asked only after a free that
-// made a whole word free.
+// A free by the owner sets the slot's bit, and nothing else. Neither side counts: the bitmap tells
+// how many slots are free. The question whether a page has become empty is asked only after a free
+// that made a whole word free.
 //
 // Its invariants are those of its parts: P1-P3 (page_header.hpp), I1-I4 (class_pages.hpp), C1-C2
 // (current_page.hpp), W1 (selected_word.hpp), U1 (first_sweep.hpp).
@@ -33,7 +33,8 @@
 
 namespace slabmalloc {
 
-/// One size class of one owner over pages of type `Page`. Remote frees reach the owner by a `QueueT`.
+/// One size class of one owner over pages of type `Page`. Remote frees reach the owner by a
+/// `QueueT`.
 /// Thread: the owner. The queue's address must not change.
 template <AllocablePage Page, class QueueT = RemoteFreeQueue<typename Page::Atomics>>
 class alignas(64) SizeClass {
@@ -42,7 +43,8 @@ class alignas(64) SizeClass {
   using Atomics = typename Page::Atomics;
   using Queue = QueueT;
 
-  /// A class that has nothing, all zero. Of it only allocate_fast() may be called before configure().
+  /// A class that has nothing, all zero. Of it only allocate_fast() may be called before
+  /// configure().
   constexpr SizeClass() noexcept = default;
   SizeClass(const SizeClass&) = delete;
   SizeClass& operator=(const SizeClass&) = delete;
@@ -95,9 +97,9 @@ class alignas(64) SizeClass {
     return current_.claim();
   }
 
-  /// Drains the current page if another thread freed a slot that is free already and could be issued
-  /// next. The drain reports it, and the slot's next client keeps the slot. Done whenever a word is
-  /// selected, and by hardened zones before each allocation.
+  /// Drains the current page if another thread freed a slot that is free already and could be
+  /// issued next. The drain reports it, and the slot's next client keeps the slot. Done whenever a
+  /// word is selected, and by hardened zones before each allocation.
   void check_selected_word() noexcept {
     // While a scavenger is there nothing is drained.
     if (current_.has_freed_twice() && queue_->try_lock()) [[unlikely]] {
@@ -165,8 +167,8 @@ class alignas(64) SizeClass {
     retire_if_empty(page);
   }
 
-  /// True if slot `slot` of a page laid out as this class's is free as far as can be seen. Thread: any
-  /// owner, for any owner's page.
+  /// True if slot `slot` of a page laid out as this class's is free as far as can be seen. Thread:
+  /// any owner, for any owner's page.
   bool is_free(Header* page, std::uint32_t slot) const noexcept {
     return page->is_free(slot, geometry().words);
   }
@@ -174,9 +176,10 @@ class alignas(64) SizeClass {
   // ---- frees by others -------------------------------------------------------------------------
 
   /// Drains a page that was queued: takes its announced frees in.
-  /// Order: the exchange's acquire is paired with the release of fetch_add in RemoteFree::deliver():
-  /// drain_remote_bits() sees every announced bit. Its release is paired with the acquire there: the
-  /// next thread that announces writes the link after this owner read it.
+  /// Order: the exchange's acquire is paired with the release of fetch_add in
+  /// RemoteFree::deliver(): drain_remote_bits() sees every announced bit. Its release is paired
+  /// with the acquire there: the next thread that announces writes the link after this owner read
+  /// it.
   void drain_page(Header* page) noexcept {
     const std::uint32_t announced = page->announced.exchange(0, Order::acq_rel);
     const bool found_some = drain_remote_bits(page);
@@ -204,9 +207,9 @@ class alignas(64) SizeClass {
     pages_.add(page, owner_tag(), zeroed);
   }
 
-  /// Takes an idle page out of the class, or null; its frame may then be used for anything.
-  /// A double free may be on its way into an idle page: its bit, once drained, counts as used until it
-  /// is announced, and keeps the page, which is then partial.
+  /// Takes an idle page out of the class, or null; its frame may then be used for anything. A
+  /// double free may be on its way into an idle page: its bit, once drained, counts as used until
+  /// it is announced, and keeps the page, which is then partial.
   Header* remove_idle_page() noexcept {
     while (Header* page = pages_.pop_idle().page) {
       drain_remote_bits(page);
@@ -241,8 +244,8 @@ class alignas(64) SizeClass {
     }
   }
 
-  /// Hands at most `limit` empty pages to `give(Header*)`, the current one too if it is empty; returns
-  /// how many. Cost: the words of one page for each, and of the current one.
+  /// Hands at most `limit` empty pages to `give(Header*)`, the current one too if it is empty;
+  /// returns how many. Cost: the words of one page for each, and of the current one.
   template <class Give>
   std::size_t remove_empty_pages(std::size_t limit, Give&& give) noexcept {
     leave_current();

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT
 //
-// Zone: all size classes of one owner (a CPU, a thread). Objects are named by class and address here;
-// zone_allocator.hpp adds layouts.
+// Zone: all size classes of one owner (a CPU, a thread). Objects are named by class and address
+// here; zone_allocator.hpp adds layouts.
 //
 //   Zone
-//   ├── RemoteFreeQueue   frees of its objects by others, on their way in; its address is the owner tag
+//   ├── RemoteFreeQueue   others' frees of its objects, on their way in; its address is the tag
 //   ├── ClassTable        one SizeClass for each object size
 //   ├── PageSupply        pages from the pager and back
 //   └── RemoteBuffer      its frees of others' objects, on their way out
 //
-//   allocate   the class's claimed slots ► its next word ► drain some remote frees ► its other pages
-//              ► a page of the depot or of another class ► a frame of the pager
+//   allocate   the class's claimed slots ► its next word ► drain some remote frees ► its other
+//              pages ► a page of the depot or of another class ► a frame of the pager
 //              ► drain all, and empty pages of all classes ► OutOfMemory
 //   free       own page: set a bit       another owner's page: remote buffer
 //
-// Slow paths drain a few queued pages at a time, at the latest every claims_per_drain claims: a class
-// whose words become free again in time would need nothing further, for ever. drain() drains all.
+// Slow paths drain a few queued pages at a time, at the latest every claims_per_drain claims: a
+// class whose words become free again in time would need nothing further, for ever. drain() drains
+// all.
 //
 // Its invariants are those of its parts.
 #pragma once
@@ -32,9 +33,9 @@
 
 namespace slabmalloc {
 
-/// Given to a zone's constructor: makes the zone of threads that have none. All its bytes are zero, so
-/// it takes no room in a program's file and no start-up. Only functions that find nothing to do may be
-/// called: tag(), merge_remote(), and allocate_fast() of its classes.
+/// Given to a zone's constructor: makes the zone of threads that have none. All its bytes are zero,
+/// so it takes no room in a program's file and no start-up. Only functions that find nothing to do
+/// may be called: tag(), merge_remote(), and allocate_fast() of its classes.
 struct EmptyZone {};
 
 /// Objects of all size classes, for one owner. Thread: the owner, where nothing else is said. Its
@@ -69,7 +70,7 @@ class Zone {
     return table_.with_class(index, [](auto&, auto& one) -> auto& { return one; });
   }
 
-  // ---- allocation --------------------------------------------------------------------------------
+  // ---- allocation -------------------------------------------------------------------------------
 
   /// An object of class `index`. Its slow path drains up to `pages` queued pages.
   /// Pre: index < class_count. Fails: OutOfMemory.
@@ -107,10 +108,10 @@ class Zone {
         index, [object](auto&, auto& size_class) { return size_class.is_zero(object); });
   }
 
-  // ---- free ----------------------------------------------------------------------------------------
+  // ---- free -------------------------------------------------------------------------------------
 
-  /// Frees an object of class `index` of this zone or of any other zone of the same configuration; a
-  /// null pointer is none. Pre: index < class_count. Fails: misuse to the hook.
+  /// Frees an object of class `index` of this zone or of any other zone of the same configuration;
+  /// a null pointer is none. Pre: index < class_count. Fails: misuse to the hook.
   [[gnu::always_inline]] void deallocate_class(void* object, std::uint32_t index) noexcept {
     table_.with_class(index, [&](auto& group, auto& size_class) {
       const FreeOutcome outcome = free_if_open(group, size_class, index, object);
@@ -144,7 +145,7 @@ class Zone {
     });
   }
 
-  // ---- free, for allocators that find page and slot themselves -------------------------------------
+  // ---- free, for allocators that find page and slot themselves ----------------------------------
 
   /// Frees slot `slot`, at `object`, of a page of class `index` of any zone.
   [[gnu::noinline]] void deallocate_slot(Header* page, std::uint32_t index, std::uint32_t slot,
@@ -180,13 +181,13 @@ class Zone {
     });
   }
 
-  /// Buffers the free of slot `slot` of another owner's page if frees of its word are buffered; false,
-  /// and nothing done, if none are. Cost: constant, no call.
+  /// Buffers the free of slot `slot` of another owner's page if frees of its word are buffered;
+  /// false, and nothing done, if none are. Cost: constant, no call.
   [[gnu::always_inline]] bool merge_remote(const Header* page, std::uint32_t slot) noexcept {
     return buffer_.merge(page, slot);
   }
 
-  // ---- remote frees --------------------------------------------------------------------------------
+  // ---- remote frees -----------------------------------------------------------------------------
 
   /// Delivers all buffered frees and drains every announced free by others. Cost: O(queued pages).
   [[gnu::noinline]] void drain() noexcept {
@@ -226,7 +227,7 @@ class Zone {
   Queue& queue() noexcept { return queue_; }
   Buffer& buffered_frees() noexcept { return buffer_; }
 
-  // ---- pages -----------------------------------------------------------------------------------------
+  // ---- pages ------------------------------------------------------------------------------------
 
   /// True if class `index` has a page for trim_class() to give back.
   bool has_empty_page(std::uint32_t index) noexcept {
@@ -250,7 +251,8 @@ class Zone {
     supply_.give_back_class(table_, index);
   }
 
-  /// Hands every page to `give(void* frame, std::size_t bytes)`, whatever lives in it, and starts anew.
+  /// Hands every page to `give(void* frame, std::size_t bytes)`, whatever lives in it, and starts
+  /// anew.
   /// Pre: no other thread has or will free an object of this zone.
   template <class Give>
   void release_all(Give&& give) noexcept {
@@ -272,7 +274,7 @@ class Zone {
     });
   }
 
-  // ---- looking ---------------------------------------------------------------------------------------
+  // ---- looking ----------------------------------------------------------------------------------
 
   /// A snapshot of size class `index`. Cost: O(pages of the class).
   ClassStatistics class_statistics(std::uint32_t index) const noexcept {
@@ -304,8 +306,8 @@ class Zone {
         index, [](const auto&, const auto& size_class) { return size_class.remote_frees(); });
   }
 
-  /// Calls `visitor(void* object, std::size_t bytes)` for every live object of the size classes. The
-  /// visitor must not call into the zone.
+  /// Calls `visitor(void* object, std::size_t bytes)` for every live object of the size classes.
+  /// The visitor must not call into the zone.
   template <class Visitor>
   void visit_live(Visitor&& visitor) const noexcept {
     table_.for_each_class([&](const auto& size_class) noexcept { size_class.visit_live(visitor); });
@@ -375,9 +377,9 @@ class Zone {
     return AllocationError::OutOfMemory;
   }
 
-  /// The last resort: drains all of the queue, of which the slow path drained a part, and makes empty
-  /// pages of other classes serve this one, current pages too. The pager is asked once more only if
-  /// that gave it frames.
+  /// The last resort: drains all of the queue, of which the slow path drained a part, and makes
+  /// empty pages of other classes serve this one, current pages too. The pager is asked once more
+  /// only if that gave it frames.
   template <class Group, class Class>
   [[gnu::cold, gnu::noinline]] Result<void*> allocate_from_rest(Group& group,
                                                                 Class& size_class) noexcept {

@@ -2,11 +2,12 @@
 //
 // ZoneAllocator: blocks of any size and alignment from the zone of one owner (a CPU, a thread).
 //
-//   client ──► layout ──► zone ──► size class ──► page ──► pager      a free walks back only as far as
-//                          │                       ▲                  the page
-//                          └──── remote buffer ────┘ (another zone's)
+//   client ─► layout ─► zone ─► size class ─► page ─► pager      a free walks back only as far as
+//                        │                     ▲                 the page
+//                        └─── remote buffer ───┘ (another zone's)
 //
-// Two forms: ZoneAllocator is refilled and reclaimed by hand; PagedZone does both through its pager.
+// Two forms: ZoneAllocator is refilled and reclaimed by hand; PagedZone does both through its
+// pager.
 #pragma once
 
 #include <concepts>
@@ -21,7 +22,8 @@
 namespace slabmalloc {
 
 /// Allocates blocks up to MAX_ALLOC_SIZE, and beyond where the pager gives runs: a zone that takes
-/// layouts. It must not move, and outlives its objects; its destructor does nothing (release_all()).
+/// layouts. It must not move, and outlives its objects; its destructor does nothing
+/// (release_all()).
 /// Thread: one owner at a time, but for the static functions.
 template <class ConfigT, Pager PagerT = NoPager>
 class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
@@ -56,10 +58,10 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
   // ---- objects ---------------------------------------------------------------------------------
 
   /// A block for `layout`; a size of 0 counts as 1. Thread: owner.
-  /// Fails: OutOfMemory where nothing is free (without a pager: refill and try again); InvalidLayout
-  /// above MAX_ALLOC_SIZE (size or alignment) unless the pager gives runs.
-  /// Cost: constant in the number of pages and objects, the pager's call apart; before it says OutOfMemory,
-  /// O(queued pages + size classes).
+  /// Fails: OutOfMemory where nothing is free (without a pager: refill and try again);
+  /// InvalidLayout above MAX_ALLOC_SIZE (size or alignment) unless the pager gives runs.
+  /// Cost: constant in the number of pages and objects, the pager's call apart; before it says
+  /// OutOfMemory, O(queued pages + size classes).
   [[gnu::always_inline]] Result<void*> allocate(Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) [[unlikely]] {
@@ -88,7 +90,8 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
     return object;
   }
 
-  /// Frees a block of this zone or of any other zone of the same configuration; a null pointer is none.
+  /// Frees a block of this zone or of any other zone of the same configuration; a null pointer is
+  /// none.
   /// Thread: owner.
   /// Pre: with embedded meta-data, the frame of `layout`'s page kind around `object` is readable.
   /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook.
@@ -103,7 +106,8 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
   }
 
   /// Frees a block of any zone of this configuration. Thread: any, also one without a zone, and
-  /// interrupt handlers; lock-free and without a wait. Blocks above MAX_ALLOC_SIZE go to deallocate().
+  /// interrupt handlers; lock-free and without a wait. Blocks above MAX_ALLOC_SIZE go to
+  /// deallocate().
   /// Fails: as deallocate().
   static void deallocate_remote(void* object, Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
@@ -116,8 +120,8 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
 
   /// Makes a block of `old_layout` one of `new_layout`, moved where the slot does not allow it. The
   /// first min(old, new) bytes stay. A null pointer is allocated anew. Thread: owner.
-  /// Fails: as allocate(), the block is then untouched; InvalidLayout after misuse was reported, as by
-  /// deallocate().
+  /// Fails: as allocate(), the block is then untouched; InvalidLayout after misuse was reported, as
+  /// by deallocate().
   Result<void*> reallocate(void* object, Layout old_layout, Layout new_layout) noexcept {
     if (object == nullptr) {
       return allocate(new_layout);
@@ -174,8 +178,9 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
   }
   /// Gives an empty frame to the class of `layout`. Thread: owner. Cost: the words of one page.
   /// Pre: a frame that this very zone used before a warm restart was cleared.
-  /// Fails: InvalidLayout where the class lives on pages of another size; the same, with InvalidPage
-  /// to the misuse hook, if the frame is null, misaligned or in this zone already. Nothing was written.
+  /// Fails: InvalidLayout where the class lives on pages of another size; the same, with
+  /// InvalidPage to the misuse hook, if the frame is null, misaligned or in this zone already.
+  /// Nothing was written.
   template <class Page>
   Result<void> refill_with(Layout layout, Page* page) noexcept {
     const std::uint32_t index = class_for(layout);
