@@ -14,10 +14,10 @@
 namespace slabmalloc {
 
 /// A page type: a frame carved into slots, whose PageHeader is found from any address in it.
-///   frame_bytes(size)   bytes of a frame for slots of that size: a power of two, to which frames are
-///                       aligned
+///   frame_bytes(size)   bytes of a frame for slots of that size: a power of two; frames are
+///                       aligned to it
 ///   geometry(size)      how slots of that size lie in it; `slots` 0 if they do not fit
-///   header_of(address)  the header of the frame that holds `address`; any address may be asked, and
+///   header_of(address)  the header of the frame that holds `address`; any address may be asked;
 ///                       the answer is only trusted after its seal was checked
 ///   head_of(address)    the same, or null where the page type knows that there is no page
 ///   frame_of(header)    the first byte of the frame

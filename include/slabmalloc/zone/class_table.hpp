@@ -99,7 +99,7 @@ struct ClassGroups<SizeClasses, Queue, Number, First, Kind, Rest...> {
     return with_class_of(*this, index, f);
   }
 
-  /// Calls f.template operator()<Group>(position in the group) for the class numbered `index`.
+  /// Calls `f.template operator()<Group>(position in the group)` for the class numbered `index`.
   template <class F>
   [[gnu::always_inline]] static constexpr decltype(auto) with_group(std::uint32_t index,
                                                                     F&& f) noexcept {

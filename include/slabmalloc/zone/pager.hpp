@@ -23,8 +23,8 @@ struct Frame {
 };
 
 /// Gives and takes page frames.
-///   allocate_frame(bytes)            a frame of `bytes`, a power of two, aligned to its size; null
-///                                    address when there is none (that is no error of the pager's)
+///   allocate_frame(bytes)            a frame of `bytes`, a power of two, aligned to its size; one
+///                                    with a null address if there is none, which is no error
 ///   deallocate_frame(frame, bytes)   takes back what allocate_frame gave
 /// The zone calls its pager with no lock held, on the thread that called the zone.
 template <class P>
