@@ -7,9 +7,9 @@
 //                                program's constructors run; only slow paths read it, so fast
 //                                paths need no load for it
 //
-// The core keeps its limits in its own configuration (slabmalloc/zone/config.hpp, MallocConfig).
-// Values that nobody can tune stay where the code uses them: the chunk length, the record layout,
-// and the addresses of the window.
+// The core keeps its limits in its own configuration (slabmalloc/zone/config.hpp; MallocConfig in
+// malloc/arena_zone.hpp). Values that nobody can tune stay where the code uses them: the chunk
+// length, the record layout, and the addresses of the window.
 #pragma once
 
 #include <cstddef>

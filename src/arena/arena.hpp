@@ -14,7 +14,7 @@
 // purged in one of these cases:
 //
 //     the dirty memory exceeds the dirty limit (dirty_limit.hpp): at once
-//     it has been dirty for tunables.decay_milliseconds: at the next call of the arena
+//     it has been dirty for tunables.decay_milliseconds: at the next call, or by a scavenger
 //     trim()
 //
 // Allocation prefers dirty runs, then dirty runs with their clean neighbours, then clean runs. The

@@ -69,6 +69,8 @@ struct ArenaTable {
 using ArenaPage = BesidePage<ArenaTable>;
 
 /// True if a bit is set beyond the last slot wherever a page has room for the start of one more.
+/// Else a free just past the last slot would find no set bit, and pass
+/// (ChunkInfo::slot_or_end_at()).
 template <class SizeClasses>
 constexpr bool has_bit_beyond_last_slot() noexcept {
   for (std::uint32_t index = 0; index < SizeClasses::count; ++index) {

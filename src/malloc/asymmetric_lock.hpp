@@ -12,7 +12,7 @@
 //   owner                                       scavenger
 //   owner_holds = 1                             scavenger_holds: 0 → 1
 //   (nothing for the processor)                 fence on all processors
-//   scavenger_holds: owner_holds = 0, go        owner_holds: scavenger_holds = 0, go
+//   scavenger_holds: owner_holds = 0, leave        owner_holds: scavenger_holds = 0, leave
 //   …                                           …
 //   owner_holds = 0                             scavenger_holds = 0
 //

@@ -32,7 +32,7 @@ class ScavengedQueue : public RemoteFreeQueue<HardwareAtomics> {
 
   constexpr ScavengedQueue() noexcept = default;
 
-  /// Locks, also from within; false if a scavenger holds the lock.
+  /// Locks; nests. False if a scavenger holds the lock.
   bool try_lock() noexcept {
     if (depth_ == 0 && !lock_.try_lock_owner()) [[unlikely]] {
       return false;
@@ -130,8 +130,8 @@ class ScavengedQueue : public RemoteFreeQueue<HardwareAtomics> {
   template <class T>
   using Cell = HardwareAtomics::Cell<T>;
 
-  Cell<Header*> unpurged_;  ///< Locked. Checked, but not purged.
-  Cell<Header*> purged_;    ///< Locked.
+  Cell<Header*> unpurged_;  ///< Guarded by lock_. Checked, but not purged.
+  Cell<Header*> purged_;    ///< Guarded by lock_.
   Cell<bool> has_taken_{false};
   std::uint32_t depth_ = 0;  ///< The number of the owner's nested locks.
   AsymmetricLock lock_;

@@ -43,7 +43,7 @@ class alignas(64) RemoteFreeQueue {
  public:
   using Atomics = AtomicsT;
   using Header = PageHeader<Atomics>;
-  /// The lock of what else the owner gathers (RemoteBuffer).
+  /// The type of the remote buffer's lock. The queue's own lock is try_lock() below.
   using Lock = OwnerOnlyLock;
 
   constexpr RemoteFreeQueue() noexcept = default;

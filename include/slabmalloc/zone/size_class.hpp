@@ -17,7 +17,7 @@
 // that made a whole word free.
 //
 // Its invariants are those of its parts: P1-P3 (page_header.hpp), I1-I4 (class_pages.hpp), C1-C2
-// (current_page.hpp), W1 (selected_word.hpp), U1 (first_sweep.hpp).
+// and W1 (current_page.hpp), U1 (first_sweep.hpp).
 #pragma once
 
 #include <cstddef>

@@ -14,9 +14,9 @@
 //              ► drain all, and empty pages of all classes ► OutOfMemory
 //   free       own page: set a bit       another owner's page: remote buffer
 //
-// Slow paths drain a few queued pages at a time, at the latest every claims_per_drain claims: a
-// class whose words become free again in time would need nothing further, for ever. drain() drains
-// all.
+// Slow paths drain a few queued pages at a time, at the latest every claims_per_drain claims.
+// Without that bound, a class that always finds free words would never drain. drain() drains all
+// pages.
 //
 // Its invariants are those of its parts.
 #pragma once
