@@ -14,7 +14,10 @@ package_present() {
   local package=${1%%:*} probe=""
   [[ $1 == *:* ]] && probe=${1#*:}
   case $probe in
-    "") ! command -v dpkg-query >/dev/null 2>&1 || dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ;;
+    "")
+      ! command -v dpkg-query >/dev/null 2>&1 ||
+        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed
+      ;;
     /*) [[ -e $probe ]] ;;
     *) command -v "$probe" >/dev/null 2>&1 ;;
   esac
@@ -53,7 +56,8 @@ ensure_packages() {
 # Runs apt-get through the caller's as_root; shows its output only on failure.
 install_packages() {
   local log
-  local -a apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300)
+  local -a apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive
+    apt-get -q -y -o DPkg::Lock::Timeout=300)
   log=$(mktemp)
   if { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "$@"; } \
     </dev/null >"$log" 2>&1; then

@@ -66,8 +66,8 @@ void deallocate_any(void* block) noexcept;
 /// Frees a block that the fast path cannot free. `page` is the header in the record of the chunk
 /// that holds the block.
 void deallocate_slow(void* block, ArenaTable::Header* page) noexcept;
-/// Completes an owner's free that was WordEmptied or Rejected. It searches for the page again, so that
-/// the fast path keeps few registers.
+/// Completes an owner's free that was WordEmptied or Rejected. It searches for the page again, so
+/// that the fast path keeps few registers.
 void finish_deallocate(void* block, FreeOutcome outcome) noexcept;
 
 /// The calling thread's class of blocks of `bytes`; null where no class holds them.

@@ -85,10 +85,14 @@ TEST(Slabinfo, shows_every_cache_and_every_size_class_in_use) {
   HostedCpu::lines = nullptr;
   // clang-format off
   const Lines expected = {
-      "name                 in use  objects  bytes per page   KiB   pages    most   limit   refills    remote  nested  failed",
-      "inode                    12       48    600        6     4       8       8      17         5        13       0       0",
-      "heap-64                   -       63     64       63     4       1       1       -         1         0       -       -",
-      "a_cache_of_a_long_name    0        0    600        6     4       0       0       -         0         0       0       0"};
+      "name                 in use  objects  bytes per page   KiB   pages"
+      "    most   limit   refills    remote  nested  failed",
+      "inode                    12       48    600        6     4       8"
+      "       8      17         5        13       0       0",
+      "heap-64                   -       63     64       63     4       1"
+      "       1       -         1         0       -       -",
+      "a_cache_of_a_long_name    0        0    600        6     4       0"
+      "       0       -         0         0       0       0"};
   // clang-format on
   EXPECT_EQ(lines, expected);
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // CountingAtomics is an atomics policy whose cells count their operations. Every bitmap word,
-// announcement count and tag is such a cell. So the count measures the work of a call on every machine.
+// announcement count and tag is such a cell. So the count measures the work of a call on every
+// machine.
 #pragma once
 
 #include <cstddef>

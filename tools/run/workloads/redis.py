@@ -83,7 +83,8 @@ class Redis:
         """The meaning of this row's figures."""
         own = self._allocator or "another malloc"
         return f"redis-server: it is linked to {own}, which is its `system` malloc; the preload " \
-               "takes its place. Wall time is its clients'. Their replies are compared, rates are not."
+               "takes its place. Wall time is its clients'. Their replies are compared, " \
+               "rates are not."
 
     def prepare(self, folder):
         """Writes the commands to be loaded."""
