@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Configuration of a zone: a type whose members are constants and types. Inherit from one of these
-// and shadow what is to be different:
+// Configuration of a zone: a type whose members are constants and types. To change some of them,
+// inherit from one of these and shadow them:
 //
 //   struct MyConfig : slabmalloc::DefaultConfig {
 //     using Atomics = slabmalloc::SingleCpuAtomics;
@@ -19,7 +19,7 @@
 
 namespace slabmalloc {
 
-/// Objects of up to `MaxObjectBytes` that are above the previous kind's live on pages of type `P`.
+/// Objects of up to `MaxObjectBytes`, above the previous kind's, live on pages of type `P`.
 template <AllocablePage P, std::size_t MaxObjectBytes>
 struct PageKind {
   using Page = P;
@@ -30,39 +30,40 @@ struct PageKind {
 template <class... Kinds>
 struct PageKinds {};
 
-/// What every configuration has; page kinds are added below.
+/// The members of every configuration; the types below add page kinds.
 struct CommonConfig {
   /// The atomics of the zone and its pages.
   using Atomics = HardwareAtomics;
   /// The table of object sizes.
   using SizeClasses = FineSizeClasses;
-  /// How remote frees reach the owner of a page: RemoteFreeQueue, or a type with the same members.
+  /// The queue that brings remote frees to the owner of a page: RemoteFreeQueue, or a type with the
+  /// same members.
   template <class AtomicsT>
   using Queue = RemoteFreeQueue<AtomicsT>;
   /// Empty pages that a class of a paged zone keeps for its next use.
   static constexpr std::uint32_t idle_pages_per_class = 1;
-  /// Empty pages of each kind that a paged zone keeps for any of its classes, so that a pair of
-  /// calls at the edge of a page does not go to the pager and back.
+  /// Empty pages of each kind that a paged zone keeps for any of its classes. So a pair of calls at
+  /// the edge of a page does not go to the pager and back.
   static constexpr std::uint32_t depot_pages = 4;
-  /// Queued pages that one slow path takes in.
+  /// Queued pages that one slow path drains.
   static constexpr std::uint32_t drain_pages = 8;
-  /// Claims from the current page after which a slow path takes them in although it needs no other
-  /// page.
+  /// Claims from the current page after which a slow path drains queued pages, although it needs no
+  /// other page.
   static constexpr std::uint32_t claims_per_drain = 64;
-  /// Before an allocation says OutOfMemory it takes in all that others freed and makes empty pages
-  /// of other classes serve, current pages too. That has no constant bound; without it the client
-  /// does as much when it wants to.
+  /// Before an allocation says OutOfMemory, it drains all remote frees and uses empty pages of
+  /// other classes, current pages too. That has no constant bound. Without it, the client does the
+  /// same work when it wants to.
   static constexpr bool last_resort = true;
-  /// Bitmap words whose remote frees are gathered before they are delivered; a power of two.
+  /// Bitmap words whose remote frees a zone buffers before it delivers them; a power of two.
   static constexpr std::size_t remote_buffer_entries = 16;
-  /// Of these, how many words' frees one slow path delivers at most.
+  /// Of these, the number of words whose frees one slow path delivers at most.
   static constexpr std::size_t flush_words = 16;
-  /// Bytes that gathered frees may buffer from their owners.
+  /// Bytes that buffered frees may keep from their owners.
   static constexpr std::size_t remote_buffer_bytes = 32 * kibibyte;
-  /// Objects above this are delivered at once.
+  /// A zone delivers the frees of larger objects at once.
   static constexpr std::size_t remote_buffer_max_object_bytes = 1 * kibibyte;
-  /// Prevents a second free from passing where the first, by another thread, was not drained yet:
-  /// no gathering, and the owner looks at the remote bitmap too.
+  /// Prevents a second free from passing while another thread's first free is not drained yet. So
+  /// the zone does not buffer, and the owner looks at the remote bitmap too.
   static constexpr bool hardened = false;
 };
 
@@ -83,8 +84,8 @@ struct PowerOfTwoConfig : DefaultConfig {
   using SizeClasses = PowerOfTwoSizeClasses;
 };
 
-/// Adds a middle size, a run of 16 base pages, for objects up to 8 KiB: fewer bytes pinned than by
-/// a large page for each class, where the pager can give such frames.
+/// Adds a middle size, a run of 16 base pages, for objects up to 8 KiB. It pins fewer bytes than a
+/// large page for each class, where the pager can give such frames.
 struct MiddlePageConfig : CommonConfig {
   using BasePage = ObjectPage;
   using MiddlePage = EmbeddedPage<64 * kibibyte>;
@@ -98,7 +99,7 @@ struct SmallSpec {
   static constexpr SizeClassSpec value{8, 16, 128, 4, 1024};
 };
 
-/// Base pages alone, for pagers that have nothing else and for arenas too small for large pages.
+/// Base pages alone, for pagers with nothing else and for arenas too small for large pages.
 struct BasePageConfig : CommonConfig {
   using SizeClasses = SizeClassTable<SmallSpec>;
   using BasePage = ObjectPage;
@@ -107,8 +108,8 @@ struct BasePageConfig : CommonConfig {
 };
 
 /// 16 B to 2 KiB for an arena of a megabyte or so, in which each class costs half a page. Above 128
-/// B each is the largest multiple of 16 B of which so many fit a page of 4, 8 or 16 KiB, and lives
-/// on the smallest that its slots fill to 97 %; only the last fills its page to 7/8.
+/// B, each size is the largest multiple of 16 B of which so many fit a page of 4, 8 or 16 KiB. Each
+/// lives on the smallest page that its slots fill to 97 %; only the last fills its page to 7/8.
 template <class AtomicsT = HardwareAtomics>
 struct SmallArenaPages {
   using SizeClasses =
@@ -123,7 +124,7 @@ struct SmallArenaPages {
 };
 
 /// As much as possible of an arena of a megabyte or so, for a pager of frames of 4, 8 and 16 KiB.
-/// No empty page is kept: another page kind may need the memory.
+/// It keeps no empty page: another page kind may need the memory.
 struct SmallArenaConfig : CommonConfig {
   using SizeClasses = SmallArenaPages<>::SizeClasses;
   using BasePage = SmallArenaPages<>::Page4;

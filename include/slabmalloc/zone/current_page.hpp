@@ -10,14 +10,14 @@
 //                             ▲
 //                             └─── bit 0: the slot at base
 //
-// A claim takes all free slots of the word as it finds it, or of large objects a few. A bit leaves
-// the page's word when its slot is issued, so the word always tells what is free. The copy chooses
-// the slot: this keeps the word, which frees write, off the path from one allocation to the next.
+// A claim takes all free slots of the word as it finds it, or a few of large objects. Issuing a
+// slot clears its bit in the page's word, so the word always tells the free slots. The copy chooses
+// the slot: so the word, which frees write, stays off the path from one allocation to the next.
 //
-// Slot hand-off. Where all pages are full, each free would make its page partial, and the next
-// allocation would leave the current page for it. Instead, such a free may hand its slot to the
-// next allocation: the slot alone becomes claimed, and its page stays full and keeps its place in
-// the list.
+// Slot hand-off. Where all pages are full, each free would make its page partial. The next
+// allocation would then leave the current page for it. Instead, such a free may hand its slot to
+// the next allocation. Then that slot alone becomes claimed, and its page stays full and keeps its
+// place in the list.
 //
 //   free into a full page ─► something is claimed or claimable? ─ yes ─► the page becomes partial
 //                                  │ no
@@ -51,7 +51,7 @@ class SelectedWord {
  public:
   using Cell = typename Atomics::template Cell<Word>;
 
-  /// Nothing is claimed, all zero. Of it only issue() may be called before configure().
+  /// Claims nothing, all zero. Before configure(), a caller may call only issue().
   constexpr SelectedWord() noexcept = default;
 
   /// Prepares for slots of `object_size` bytes; selects no word.
@@ -60,7 +60,8 @@ class SelectedWord {
     deselect();
   }
 
-  /// Selects `word`, of which the bits of `mask` may be claimed; bit 0 is for the slot at `base`.
+  /// Selects `word`, from which a claim may take the bits of `mask`; bit 0 is for the slot at
+  /// `base`.
   /// Pre: nothing is claimed.
   void select(Cell& word, std::byte* base, Word mask) noexcept {
     word_ = &word;
@@ -78,36 +79,36 @@ class SelectedWord {
   /// The free slots of the word, claimed ones too.
   Word free() const noexcept { return word_->load(Order::relaxed); }
 
-  /// The slots that are issued next. Thread: any.
+  /// The slots that issue() returns next. Thread: any.
   Word claimed() const noexcept { return claimed_.load(Order::relaxed); }
 
-  /// The slots that can be claimed; 0 if there are none.
+  /// The slots that a claim can take; 0 if there are none.
   Word claimable() const noexcept { return free() & mask_; }
 
-  /// The lowest of `slots`, of which there is one, as many as one claim takes.
+  /// The lowest of `slots`, which is not empty, as many as one claim takes.
   Word one_claim_of(Word slots) const noexcept { return slots & most_ << lowest_bit(slots); }
 
-  /// Issues the lowest slot that is claimed, or null. Cost: constant, no call.
+  /// Issues the lowest claimed slot, or null. Cost: constant, no call.
   [[gnu::always_inline]] void* issue(std::uint32_t object_size) noexcept {
     const Word claimed = claimed_.load(Order::relaxed);
     return claimed != 0 ? claim(claimed, object_size) : nullptr;
   }
 
-  /// Claims `slots`, which are one_claim_of() those that can be, and issues the lowest. Pre: there
-  /// is one.
+  /// Claims `slots`, which are one_claim_of() claimable slots, and issues the lowest. Pre: there is
+  /// one.
   [[gnu::always_inline]] void* claim(Word slots, std::uint32_t object_size) noexcept {
     const Word rest = slots & (slots - 1);
     claimed_.store(rest, Order::relaxed);
     word_->toggle(slots ^ rest);
     std::byte* const object = base_ + lowest_bit(slots) * object_size;
     if (object == nullptr) {
-      __builtin_unreachable();  // The compiler need not test what it was not told.
+      __builtin_unreachable();  // No object is null: this spares a test.
     }
     return object;
   }
 
   /// Selects `word`, frees the slot of its bit `bit`, at `object`, and claims that one, which must
-  /// be live. No other slot of the word can be claimed. Pre: no word is selected, and nothing
+  /// be live. A claim can take no other slot of the word. Pre: no word is selected, and nothing
   /// claimed. Cost: constant, no call.
   [[gnu::always_inline]] void claim_freed(Cell& word, std::uint32_t bit, void* object,
                                           std::uint32_t object_size) noexcept {
@@ -117,7 +118,7 @@ class SelectedWord {
     claimed_.store(Word{1} << bit, Order::relaxed);
   }
 
-  /// Claims nothing any more; returns how many slots were claimed, which stay free.
+  /// Drops all claims; returns how many slots were claimed, which stay free.
   std::uint32_t give_up() noexcept {
     const Word slots = claimed();
     if (slots == 0) {
@@ -127,7 +128,7 @@ class SelectedWord {
     return count_ones(slots);
   }
 
-  /// Where the highest of `slots`, of which there is one, ends.
+  /// The end of the highest of `slots`, which is not empty.
   std::byte* end_of(Word slots, std::uint32_t object_size) const noexcept {
     return base_ + (highest_bit(slots) + 1) * object_size;
   }
@@ -139,8 +140,8 @@ class SelectedWord {
   }
 
  private:
-  /// A claim takes slots of about so many bytes, so that large objects are issued again from what
-  /// was freed a moment ago, which is in a cache, before fresh memory is touched.
+  /// A claim takes slots of about so many bytes. So large objects reuse recent frees, which are in
+  /// a cache, before a client touches fresh memory.
   static constexpr std::uint32_t claim_bytes = 32 * 1024;
 
   /// A mask of the slots that make up claim_bytes: at least one, at most a word.
@@ -150,14 +151,14 @@ class SelectedWord {
     return slots < word_bits ? (Word{1} << slots) - 1 : ~Word{0};
   }
 
-  /// What `word_` points to while no word is selected. Never written.
+  /// The word to which `word_` points while no word is selected. Nothing writes it.
   static inline constinit Cell no_free_slots{};
 
-  Cell claimed_{};  ///< Bits of *word_ that are to be issued next.
+  Cell claimed_{};  ///< Bits of *word_ that issue() returns next.
   Cell* word_ = nullptr;
   std::byte* base_ = nullptr;  ///< The slot of bit 0 of *word_.
-  Word most_ = 0;              ///< What one claim may take, from the lowest free slot on.
-  Word mask_ = 0;              ///< The bits of *word_ that may be claimed.
+  Word most_ = 0;              ///< The slots that one claim may take, from the lowest free slot on.
+  Word mask_ = 0;              ///< The bits of *word_ that a claim may take.
 };
 
 /// A page of type `Page` with slots of one size, or none. Thread: the owner, but for allocations().
@@ -167,7 +168,7 @@ class CurrentPage {
   using Header = typename Page::Header;
   using Atomics = typename Page::Atomics;
 
-  /// No page, all zero. Of it only issue() may be called before configure().
+  /// No page, all zero. Before configure(), a caller may call only issue().
   constexpr CurrentPage() noexcept = default;
 
   constexpr void configure(const SlotGeometry& geometry) noexcept {
@@ -181,7 +182,7 @@ class CurrentPage {
 
   // ---- allocation -------------------------------------------------------------------------------
 
-  /// A slot that is claimed, or null. Pre: `object_size` is that of the geometry. Cost: constant.
+  /// A claimed slot, or null. Pre: `object_size` is that of the geometry. Cost: constant.
   [[gnu::always_inline]] void* issue(std::uint32_t object_size) noexcept {
     return selected_.issue(object_size);
   }
@@ -224,8 +225,8 @@ class CurrentPage {
     return false;
   }
 
-  /// True if another thread freed a slot of the selected word that is free already: a double free,
-  /// whose slot could be issued next.
+  /// True if another thread freed a slot of the selected word that is free already. That is a
+  /// double free, and the next allocation could issue its slot.
   bool has_freed_twice() const noexcept {
     Header* const page = this->page();
     return page != nullptr &&
@@ -233,8 +234,8 @@ class CurrentPage {
                0;
   }
 
-  /// True if `object` was never in use since the pager gave its frame zeroed. Pre: it was issued
-  /// just now.
+  /// True if no client used `object` since the pager gave its frame zeroed. Pre: it was issued just
+  /// now.
   bool is_zero(const void* object) const noexcept { return first_sweep_.is_zero(object); }
 
   // ---- the page ---------------------------------------------------------------------------------
@@ -253,7 +254,7 @@ class CurrentPage {
     page_.store(page, Order::relaxed);
   }
 
-  /// Makes it no page; returns the one that it was. Pre: no slot is handed off.
+  /// Makes it hold no page; returns the one it held. Pre: no slot is handed off.
   Header* leave() noexcept {
     allocations_.subtract(selected_.give_up());
     selected_.deselect();
@@ -267,8 +268,8 @@ class CurrentPage {
   // ---- slot hand-off ----------------------------------------------------------------------------
 
   /// Frees slot `slot`, at `object`, of the full page `page` by claiming it for the next
-  /// allocation. False, and nothing done, unless slots are handed off and none waits, or if the
-  /// page has an announced free, which may be of this slot. Cost: constant, no call.
+  /// allocation. False, with no effect, unless slots are handed off and none waits. False too if
+  /// the page has an announced free, which may be of this slot. Cost: constant, no call.
   [[gnu::always_inline]] bool hand_off(Header* page, std::uint32_t slot, void* object) noexcept {
     if (hand_off_page_ == nullptr || selected_.claimed() != 0 ||
         page->announced.load(Order::relaxed) != 0) {
@@ -281,9 +282,9 @@ class CurrentPage {
     return true;
   }
 
-  /// Deselects the current page's word, if it is empty, so that slots are handed off from now on:
-  /// the first may be of `page`. Not in a page's first sweep, whose zeroed slots are worth more,
-  /// nor where a free empties a page.
+  /// Deselects the current page's word if it is empty, so that frees hand slots off from now on:
+  /// the first may be of `page`. It refuses in a page's first sweep, whose zeroed slots are worth
+  /// more, and where a free empties a page.
   void start_hand_offs(Header* page) noexcept {
     const Word free = selected_.claimed() | selected_.claimable();
     if (free == 0 && !first_sweep_.is_fresh() && geometry_.slots != 1) {
@@ -292,13 +293,13 @@ class CurrentPage {
     }
   }
 
-  /// The page of a slot that was handed off and is not issued yet, or null.
+  /// The page of a slot that was handed off and not issued yet, or null.
   Header* handed_off_page() const noexcept {
     return selected_.claimed() != 0 ? hand_off_page_ : nullptr;
   }
 
-  /// Gives up a slot of `page` that was handed off: it stays free. Its word is not looked at any
-  /// more, since the page may be given back before another word is selected.
+  /// Gives up a slot of `page` that was handed off: it stays free. Nothing reads its word any more,
+  /// since the page may go back before the next selection of a word.
   void end_hand_off(const Header* page) noexcept {
     if (page != hand_off_page_) {
       return;
@@ -310,9 +311,9 @@ class CurrentPage {
     selected_.deselect();
   }
 
-  // ---- looking ----------------------------------------------------------------------------------
+  // ---- statistics and checks --------------------------------------------------------------------
 
-  /// Objects issued so far. Thread: any; others than the owner may see it a claim off.
+  /// Objects issued so far. Thread: any; all but the owner may see it a claim off.
   std::size_t allocations() const noexcept {
     const std::size_t claimed = count_ones(selected_.claimed());
     const std::size_t all = allocations_.get();
@@ -350,14 +351,14 @@ class CurrentPage {
   }
 
   // The allocation's cache line.
-  SelectedWord<Atomics> selected_;  ///< Of the page, or a handed-off slot's.
+  SelectedWord<Atomics> selected_;  ///< Of the page, or of a handed-off slot.
   SlotGeometry geometry_{};
   Header* hand_off_page_ = nullptr;  ///< While slots are handed off: the page of the last one.
 
   FirstSweep first_sweep_;
   std::uint32_t word_index_ = 0;  ///< The word of the page that was selected last.
   typename Atomics::template Cell<Header*> page_{nullptr};
-  Counter<Atomics> allocations_;  ///< Slots ever claimed, but those that were given up.
+  Counter<Atomics> allocations_;  ///< Slots ever claimed, except those given up.
 };
 
 }  // namespace slabmalloc

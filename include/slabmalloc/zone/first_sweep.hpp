@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// FirstSweep: how far a page that was idle has come into use again.
+// FirstSweep: how far a page has come into use again after it was idle.
 //
 //   words                       ├──── visited ────┼──── untouched, all ones ────┤
 //                                             untouched_
 //   slots, if they came zeroed  ├──── issued ────┼──── claimed last ────┼──── never claimed ────┤
 //                                           fresh_from_             swept_to_
 //
-// Words are visited in order. But before one is touched for the first time since the page was idle,
-// two of the words before it are looked at: one that has become mostly free serves again. So a
+// The sweep goes through the words in order. Before it first touches a word since the page was
+// idle, it looks at two of the words before. A word that has become mostly free serves again. So a
 // class with few live objects stays within a few cache lines and OS pages of a large page.
 //
 // Invariant, with its line in validate():
@@ -42,14 +42,14 @@ class FirstSweep {
     fresh_ = false;
   }
 
-  /// The page is current no more.
+  /// Ends the sweep when the page is no longer current.
   void end() noexcept { fresh_ = false; }
 
   /// True if a page of `words` words has an untouched one.
   bool has_untouched(std::uint32_t words) const noexcept { return untouched_ < words; }
 
-  /// The word to sweep next: an earlier one of which three quarters are free, or the first that is
-  /// untouched. Two are looked at, in turn. Pre: has_untouched().
+  /// The word to sweep next: an earlier one with three quarters free, or the first untouched one.
+  /// It looks at two, in turn. Pre: has_untouched().
   template <class Header>
   std::uint32_t next_word(Header* page) noexcept {
     constexpr std::uint32_t mostly = word_bits / 4 * 3;
@@ -62,17 +62,16 @@ class FirstSweep {
     return untouched_++;
   }
 
-  /// True if the page came zeroed, and claims are to be told by claim_to().
+  /// True if the page came zeroed, and claim_to() must record claims.
   bool is_fresh() const noexcept { return fresh_; }
 
-  /// Slots below `end` are claimed.
+  /// Records that the slots below `end` are claimed.
   void claim_to(std::byte* end) noexcept {
     fresh_from_ = swept_to_;
     swept_to_ = end > swept_to_ ? end : swept_to_;
   }
 
-  /// True if `object`, which was allocated just now, has never been in use since the page came
-  /// zeroed.
+  /// True if `object`, which was allocated just now, was never in use since the page came zeroed.
   bool is_zero(const void* object) const noexcept { return fresh_ && object >= fresh_from_; }
 
   /// The broken invariant of `page` of `words` words, as an equation, or null.
@@ -87,11 +86,11 @@ class FirstSweep {
   }
 
  private:
-  // While fresh_: what lies from fresh_from_ on was not issued before the latest claim.
+  // While fresh_: no claim before the latest one issued a slot from fresh_from_ on.
   std::byte* fresh_from_ = nullptr;
-  std::byte* swept_to_ = nullptr;  ///< While fresh_: the end of what was ever claimed.
+  std::byte* swept_to_ = nullptr;  ///< While fresh_: the end of all slots ever claimed.
   std::uint32_t untouched_ = 0;  ///< The first word that was not selected since the page was idle.
-  std::uint32_t looked_at_ = 0;  ///< The one before it that was considered last.
+  std::uint32_t looked_at_ = 0;  ///< The earlier word that the sweep considered last.
   bool fresh_ = false;           ///< The page came zeroed and is on its first sweep.
 };
 

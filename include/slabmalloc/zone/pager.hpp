@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Pager: where page frames come from and go to. It is all that a client must supply.
+// Pager: the source and sink of page frames. A client must supply nothing else.
 #pragma once
 
 #include <concepts>
@@ -43,13 +43,13 @@ concept RunPager =
       { pager.deallocate_run(run, bytes, alignment) } noexcept;
     };
 
-/// Stands for a pager where the client refills by hand.
+/// Takes the place of a pager where the client refills by hand.
 struct NoPager {
   static constexpr Frame allocate_frame(std::size_t) noexcept { return {}; }
   static constexpr void deallocate_frame(void*, std::size_t) noexcept {}
 };
 
-/// Runs of a pager that has them, and the answer of one that has not. Thread: the zone's owner.
+/// The runs of a pager that has them, or the answer of a pager without. Thread: the zone's owner.
 template <class PagerT>
 struct PagerRuns {
   struct Run {
@@ -73,7 +73,7 @@ struct PagerRuns {
     }
   }
 
-  /// A null pointer is none. Fails: SizeMismatch to the misuse hook if the pager has no runs.
+  /// Ignores a null pointer. Fails: SizeMismatch to the misuse hook if the pager has no runs.
   [[gnu::noinline]] static void deallocate([[maybe_unused]] PagerT* pager, void* object,
                                            [[maybe_unused]] Layout layout) noexcept {
     if (object == nullptr) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// SCAllocator: one object size, over pages of one type, refilled by hand.
+// SCAllocator: one object size, on pages of one type, which the client refills by hand.
 //
 //   constinit SCAllocator<ObjectPage> allocator(64);
 //   allocator.refill(page);                                  // an ObjectPage* from anywhere
@@ -41,9 +41,9 @@ class SCAllocator {
                      0, queue_);
   }
 
-  /// The size in bytes it was made for.
+  /// The size in bytes that the client asked for.
   constexpr std::size_t size() const noexcept { return size_; }
-  /// Bytes of a slot: all of them may be used.
+  /// Bytes of a slot: a client may use all of them.
   constexpr std::size_t usable_size() const noexcept { return class_.geometry().object_size; }
 
   /// True if every slot has the size and alignment of `layout`, and one fits a page.
@@ -55,10 +55,10 @@ class SCAllocator {
   }
 
   /// An object of at most usable_size() bytes.
-  /// Fails: InvalidLayout if the layout's size or alignment is more than every slot has, or if not
-  /// one object fits a page; OutOfMemory if nothing is free: refill() and try again.
-  /// Cost: constant; at most the words of two pages and the draining of `drain_pages` pages; before
-  /// it says OutOfMemory, O(queued pages).
+  /// Fails: InvalidLayout if the layout's size or alignment is more than every slot has, or if no
+  /// object fits a page; OutOfMemory if nothing is free: refill() and try again.
+  /// Cost: constant; at most the words of two pages and a drain of `drain_pages` pages; O(queued
+  /// pages) before it says OutOfMemory.
   Result<void*> allocate(Layout layout) noexcept {
     if (!serves(layout)) [[unlikely]] {
       return AllocationError::InvalidLayout;
@@ -69,7 +69,7 @@ class SCAllocator {
     return allocate_slow();
   }
 
-  /// Frees an object of this allocator; a null pointer is none. Thread: owner.
+  /// Frees an object of this allocator, or nothing for a null pointer. Thread: owner.
   /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook.
   void deallocate(void* object, Layout layout) noexcept {
     const auto [page, slot] = find(object, layout);
@@ -118,7 +118,7 @@ class SCAllocator {
     });
   }
 
-  /// Takes in every free by others that was announced. Thread: owner.
+  /// Drains every remote free that was announced. Thread: owner.
   void drain() noexcept {
     while (drain_queued_page()) {
     }
@@ -138,7 +138,7 @@ class SCAllocator {
  private:
   Result<void*> allocate_slow() noexcept {
     if (void* object = class_.allocate_from_current()) {
-      // Words that become free again in time are all that may be needed, for ever.
+      // Words that become free again in time may suffice for ever.
       if (++claims_since_drain_ == CommonConfig::claims_per_drain) [[unlikely]] {
         drain_some();
       }
@@ -148,7 +148,7 @@ class SCAllocator {
     if (void* object = class_.allocate_from_pages()) {
       return object;
     }
-    // The queue may hold more than one slow path drains.
+    // The queue may hold more pages than one slow path drains.
     drain();
     if (void* object = class_.allocate_from_pages()) {
       return object;

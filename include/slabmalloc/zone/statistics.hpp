@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Statistics: what a zone counts, and the counters it counts with. Allocations and frees are not
-// counted where they happen: slots are counted when they are claimed, many at a time, and the
-// bitmaps tell how many are in use, so that the fast paths pay nothing.
+// Statistics: the figures that a zone counts, and its counters. No fast path counts allocations or
+// frees, so counting costs the fast paths nothing. A claim counts its slots, many at a time, and
+// the bitmaps tell how many are in use.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace slabmalloc {
 
-/// A count written by one thread and readable by all.
+/// A count that one thread writes and all can read.
 template <class Atomics>
 class Counter {
  public:
@@ -48,7 +48,7 @@ class SharedCounter {
   typename Atomics::template Cell<std::size_t> value_;
 };
 
-/// What a size class counts as it goes, and zones, CPUs and processes sum up.
+/// The counters of a size class, which zones, CPUs and processes sum up.
 template <class Number = std::size_t>
 struct SizeClassCounters {
   Number remote_frees{};
@@ -70,7 +70,7 @@ struct SizeClassCounters {
   };
 };
 
-/// The same, and what is not counted where it happens.
+/// The same, plus the figures that are not counted where they happen.
 struct Turnover : SizeClassCounters<> {
   std::size_t allocations = 0;
   std::size_t frees = 0;

@@ -6,8 +6,8 @@
 //                        │                     ▲                 the page
 //                        └─── remote buffer ───┘ (another zone's)
 //
-// Two forms: ZoneAllocator is refilled and reclaimed by hand; PagedZone does both through its
-// pager.
+// Two forms: the client of a ZoneAllocator refills and reclaims by hand; a PagedZone does both
+// through its pager.
 #pragma once
 
 #include <concepts>
@@ -39,7 +39,7 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
 
   static constexpr bool has_runs = Runs::exist;
 
-  /// The largest size in bytes that comes from a size class.
+  /// The largest size in bytes that a size class serves.
   static constexpr std::size_t MAX_ALLOC_SIZE = SizeClasses::max_size;
   /// The largest size in bytes that lives on base pages.
   static constexpr std::size_t MAX_BASE_ALLOC_SIZE = SizeClasses::size_of(Table::Group::count - 1);
@@ -60,7 +60,7 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
   /// A block for `layout`; a size of 0 counts as 1. Thread: owner.
   /// Fails: OutOfMemory where nothing is free (without a pager: refill and try again);
   /// InvalidLayout above MAX_ALLOC_SIZE (size or alignment) unless the pager gives runs.
-  /// Cost: constant in the number of pages and objects, the pager's call apart; before it says
+  /// Cost: constant in the number of pages and objects, the pager's call apart. Before it says
   /// OutOfMemory, O(queued pages + size classes).
   [[gnu::always_inline]] Result<void*> allocate(Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
@@ -70,8 +70,8 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
     return this->allocate_class(index);
   }
 
-  /// As allocate(), every byte of `layout.size()` being 0. Memory that is known to be zero is not
-  /// written again.
+  /// As allocate(), but every byte of `layout.size()` is 0. It does not write memory again that it
+  /// knows to be zero.
   Result<void*> allocate_zeroed(Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) {
@@ -90,8 +90,8 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
     return object;
   }
 
-  /// Frees a block of this zone or of any other zone of the same configuration; a null pointer is
-  /// none.
+  /// Frees a block of this zone or of any other zone of the same configuration, or nothing for a
+  /// null pointer.
   /// Thread: owner.
   /// Pre: with embedded meta-data, the frame of `layout`'s page kind around `object` is readable.
   /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook.
@@ -106,7 +106,7 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
   }
 
   /// Frees a block of any zone of this configuration. Thread: any, also one without a zone, and
-  /// interrupt handlers; lock-free and without a wait. Blocks above MAX_ALLOC_SIZE go to
+  /// interrupt handlers; lock-free and without a wait. Passes blocks above MAX_ALLOC_SIZE to
   /// deallocate().
   /// Fails: as deallocate().
   static void deallocate_remote(void* object, Layout layout) noexcept {
@@ -118,10 +118,10 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
     Base::deallocate_remote_class(object, index);
   }
 
-  /// Makes a block of `old_layout` one of `new_layout`, moved where the slot does not allow it. The
-  /// first min(old, new) bytes stay. A null pointer is allocated anew. Thread: owner.
-  /// Fails: as allocate(), the block is then untouched; InvalidLayout after misuse was reported, as
-  /// by deallocate().
+  /// Makes a block of `old_layout` one of `new_layout`, and moves it if the slot requires that. The
+  /// first min(old, new) bytes stay. For a null pointer it allocates anew. Thread: owner.
+  /// Fails: as allocate(), and then leaves the block untouched; InvalidLayout after it reported
+  /// misuse, as deallocate() does.
   Result<void*> reallocate(void* object, Layout old_layout, Layout new_layout) noexcept {
     if (object == nullptr) {
       return allocate(new_layout);
@@ -151,8 +151,8 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
     return index == SizeClasses::no_class ? 0 : SizeClasses::size_of(index);
   }
 
-  /// The largest size in bytes that fits the slot which a block of `size` bytes gets, so that a
-  /// reallocation up to it stays in place. Fails: InvalidLayout above MAX_ALLOC_SIZE.
+  /// The largest size in bytes that fits the slot of a block of `size` bytes. A reallocation up to
+  /// it stays in place. Fails: InvalidLayout above MAX_ALLOC_SIZE.
   static constexpr Result<std::size_t> get_max_size(std::size_t size) noexcept {
     const std::uint32_t index = SizeClasses::index_for(size);
     if (index == SizeClasses::no_class) {
@@ -178,9 +178,9 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
   }
   /// Gives an empty frame to the class of `layout`. Thread: owner. Cost: the words of one page.
   /// Pre: a frame that this very zone used before a warm restart was cleared.
-  /// Fails: InvalidLayout where the class lives on pages of another size; the same, with
-  /// InvalidPage to the misuse hook, if the frame is null, misaligned or in this zone already.
-  /// Nothing was written.
+  /// Fails: InvalidLayout where the class lives on pages of another size. The same, with
+  /// InvalidPage to the misuse hook, if the frame is null, misaligned or in this zone already. It
+  /// wrote nothing then.
   template <class Page>
   Result<void> refill_with(Layout layout, Page* page) noexcept {
     const std::uint32_t index = class_for(layout);
@@ -226,7 +226,7 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
   }
 
  private:
-  /// True if `object` is a live object of class `index`. Fails: misuse is reported; then false.
+  /// True if `object` is a live object of class `index`. Fails: reports misuse; then false.
   bool is_live(void* object, std::uint32_t index) noexcept {
     return this->table_.with_class(index, [&](auto& group, auto& size_class) {
       using Group = typename std::remove_reference_t<decltype(group)>;
@@ -243,7 +243,7 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
   }
 };
 
-/// The seed of the library: every size to 128 KiB, refilled and reclaimed by hand.
+/// The seed of the library: every size to 128 KiB, with refills and reclaims by hand.
 using ZoneAllocator = BasicZoneAllocator<DefaultConfig>;
 
 /// A zone that refills itself from a pager and gives empty pages back to it.
@@ -257,7 +257,7 @@ class ScopedZone : public PagedZone<PagerT, Config> {
   /// Pre: `pager` outlives the zone.
   constexpr explicit ScopedZone(PagerT& pager) noexcept
       : PagedZone<PagerT, Config>(pager), pager_of_frames_(pager) {}
-  /// Pre: no object of the zone is used any more. Runs must have been freed one by one.
+  /// Pre: no client uses an object of the zone any more. Clients must have freed each run.
   ~ScopedZone() {
     this->release_all([&](void* frame, std::size_t bytes) noexcept {
       pager_of_frames_.deallocate_frame(frame, bytes);
