@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The core and the kernel services.
+// The core and the kernel services. This header includes all of them.
 #pragma once
 
 #include "slabmalloc/kernel/cache_config.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// BlockSet: a set of small numbers with its least one at hand; the free blocks of one order.
+// BlockSet: a set of small numbers that finds its least one fast; the free blocks of one order.
 //
 //   level 2                     [ 1 0 … ]                  a bit for each word below that is not 0
 //   level 1          [ 0 1 … ]  [ 0 0 … ]  …
@@ -9,7 +9,7 @@
 //   words:   | level 0 | level 1 | … | top level: one word |
 //
 // With 64 bits to a word a set of 2^30 numbers has five levels, and costs 1.02 bits per number.
-// Numbers are not linked to one another, so taking one out touches nothing but its own words.
+// No number links to another, so removing one touches only its own words.
 //
 // Invariants:
 //   B1  bit n of level l+1 is set  <=>  word n of level l is not 0
@@ -24,7 +24,7 @@
 namespace slabmalloc {
 
 /// A subset of 0 … size - 1. Its words are the client's.
-/// Cost: each operation touches at most one word of each level, contains() one.
+/// Cost: each operation touches at most one word of each level; contains() touches one word.
 class BlockSet {
  public:
   constexpr BlockSet() noexcept = default;
@@ -44,7 +44,7 @@ class BlockSet {
 
   /// How many numbers are in the set.
   std::size_t count() const noexcept { return count_; }
-  /// Whether `number` is in the set; false of any number beyond the size.
+  /// Whether `number` is in the set; false for any number beyond the size.
   bool contains(std::size_t number) const noexcept {
     return number <= last_ && is_set(words_[number >> level_bits], low(number));
   }
@@ -96,7 +96,7 @@ class BlockSet {
     return number;
   }
 
-  /// Which of B1 and B2 does not hold, or null. Cost: O(size).
+  /// The first of B1 and B2 that does not hold, or null. Cost: O(size).
   const char* validate() const noexcept {
     const Word* level = words_;
     std::size_t last = last_;
@@ -133,7 +133,7 @@ class BlockSet {
   }
 
   Word* words_ = nullptr;
-  std::size_t last_ = 0;  ///< The largest number that it can hold.
+  std::size_t last_ = 0;  ///< The largest number that the set can hold.
   std::size_t count_ = 0;
 };
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Configuration of an object cache: what a client chooses, and the one size class and page kind
-// that follow from it and from the type.
+// Configuration of an object cache: the options that a client chooses. The options and the type
+// determine the one size class and the page kind.
 //
-// The page of a type is the smallest power of two of granules of which slots waste at most 1/8
-// (Bonwick, The Slab Allocator, USENIX Summer 1994, section 3.2.2), meta-data included. Objects of
-// up to 1/8 of the largest page always have one.
+// The page of a type is the smallest power of two of granules whose slots waste at most 1/8,
+// meta-data included. The bound is that of Bonwick, The Slab Allocator, USENIX Summer 1994,
+// section 3.2.2. Such a page always exists for objects of up to 1/8 of the largest page.
 #pragma once
 
 #include <concepts>
@@ -19,48 +19,48 @@
 
 namespace slabmalloc {
 
-/// What a client of an object cache may choose, whatever the granule.
+/// The options of an object cache that do not depend on the granule.
 struct CommonCacheOptions : CommonKernelConfig {
-  /// Objects have at least this alignment; that of their type, if it is larger.
+  /// The least alignment of an object; a larger alignment of the type prevails.
   static constexpr std::size_t alignment = 1;
   /// Bytes from one colour to the next: a cache line.
   static constexpr std::size_t colour_bytes = 64;
-  /// Bitmap words whose remote frees are gathered, by each CPU in each cache.
+  /// Bitmap words whose remote frees each CPU buffers in each cache.
   static constexpr std::size_t remote_buffer_entries = 4;
-  /// Any context may use what is reserved.
+  /// True lets any context use the reserved frames.
   static constexpr bool reserved_frames_are_for_all = true;
-  /// How many objects are in use is known at any time.
+  /// True lets the cache tell at any time how many objects are in use.
   static constexpr bool counts_frees = true;
 };
 
-/// All of it; inherit, and shadow what is to be different.
+/// All options. To change some, inherit and shadow them.
 template <std::size_t GranuleBytes, class AtomicsT = HardwareAtomics>
 struct GranuleCacheOptions : CommonCacheOptions {
   using Atomics = AtomicsT;
   /// The smallest page.
   static constexpr std::size_t granule_bytes = GranuleBytes;
-  /// The largest page; for objects of up to 1/8 of it.
+  /// The largest page. It suits objects of up to 1/8 of it.
   static constexpr std::size_t largest_page_bytes = 16 * GranuleBytes;
 };
 
 /// For a granule of 4 KiB.
 struct CacheOptions : GranuleCacheOptions<4 * kibibyte> {};
 
-/// Options of an object cache: what inherits from GranuleCacheOptions.
+/// Options of an object cache: a type that inherits from GranuleCacheOptions.
 template <class O>
 concept ObjectCacheOptions = std::derived_from<O, CommonCacheOptions> && requires {
   O::granule_bytes;
   O::largest_page_bytes;
 };
 
-/// `O` if it is one, else CacheOptions; as CpuZonesConfigOrDefault.
+/// `O` if it has the options, else CacheOptions; works as CpuZonesConfigOrDefault.
 template <class O>
 using ObjectCacheOptionsOrDefault = std::conditional_t<ObjectCacheOptions<O>, O, CacheOptions>;
 
 /// The configuration of CpuZones for objects of type `T`.
 template <class T, class Options>
 struct CacheConfig : Options {
-  /// Of each object. SlotGeometry has no slots of less than 2 bytes.
+  /// Bytes of each object. SlotGeometry has no slots of less than 2 bytes.
   static constexpr std::size_t alignment = alignof(T) > Options::alignment ? alignof(T)
                                                                            : Options::alignment;
   static constexpr std::size_t object_bytes = align_up(
@@ -90,7 +90,7 @@ struct CacheConfig : Options {
   using Pages = PageKinds<PageKind<BasePage, object_bytes>>;
   using SizeClasses = OneSizeClass<object_bytes, alignment>;
 
-  /// What Options says of granules, in pages.
+  /// The sizes from Options, counted in pages rather than granules.
   static constexpr std::uint32_t pages_for(std::uint32_t granules) noexcept {
     const std::size_t pages = granules * Options::granule_bytes / page_bytes;
     return pages > 1 ? static_cast<std::uint32_t>(pages) : 1;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// CacheStatistics: what is known at any time of an object cache, or of a size class of a heap, and
-// the columns in which slabinfo.hpp prints it.
+// CacheStatistics: the figures that an object cache, or a size class of a heap, knows at any time.
+// slabinfo.hpp prints them in the columns of this table.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@ struct CacheColumn : CounterEntry<CacheStatistics> {
   bool (*is_known)(const CacheStatistics& one) noexcept;
 };
 
-/// A snapshot. What other CPUs do meanwhile may be seen to lag.
+/// A snapshot. It may lag behind the work of other CPUs.
 struct CacheStatistics {
   const char* name = nullptr;  ///< Of the cache or the heap.
   bool is_class = false;       ///< One of the size classes of a heap.
@@ -39,7 +39,7 @@ struct CacheStatistics {
   std::size_t nested_calls = 0;
   std::size_t failures = 0;
 
-  /// Of the size class or the cache that `counts` are of, the latter without what it alone counts.
+  /// The statistics of a size class or cache with these `counts`; without those of caches alone.
   static constexpr CacheStatistics of(const char* name, const ClassStatistics& counts,
                                       std::size_t objects_per_page, bool knows_use) noexcept {
     CacheStatistics result;

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: MIT
 //
-// ColouredPage: an embedded page whose slots begin a little above its frame, by an amount that
-// differs from frame to frame: the objects of different pages, and of each the member that is used
-// most, then do not all compete for the same few cache lines (Bonwick, The Slab Allocator, USENIX
-// Summer 1994, section 4.1).
+// ColouredPage: an embedded page whose slots begin a little above its frame. The amount differs
+// from frame to frame. So the objects of different pages do not all compete for the same few cache
+// lines, nor do their most used members. (See Bonwick, The Slab Allocator, USENIX Summer 1994,
+// section 4.1.)
 //
 //   frame                                                               (aligned to its size)
 //   | colour | slot 0 | slot 1 | … | slot n-1 | unused | remote | local | PageHeader |
 //    0 … colours - 1 steps
 //
-// The colour follows from the frame's address, so it is stored nowhere and the slots are found
-// before the frame is a page. It takes what the slots leave unused, and no slot away.
+// The colour follows from the frame's address. So no word stores it, and a free finds the slots
+// before the frame is a page. It uses the bytes that the slots leave unused, and costs no slot.
+//
 //   colours = the largest power of two <= unused / step + 1
 //   colour  = the highest bits of (frame / bytes of a frame) * 2^32 / golden ratio, mod 2^32
-// A power of two, since a free then finds the colour by shifts and a multiplication, which spreads
-// frames at any regular distance from one another over all colours (Knuth, The Art of Computer
-// Programming, volume 3, section 6.4).
+//
+// A power of two lets a free find the colour by shifts and a multiplication. The multiplication
+// spreads frames at any regular distance over all colours (Knuth, The Art of Computer Programming,
+// volume 3, section 6.4).
 #pragma once
 
 #include <cstddef>
@@ -37,11 +39,11 @@ class ColouredPage : public EmbeddedPage<FrameBytes, AtomicsT> {
  public:
   using typename Plain::Header;
 
-  /// What no slot and no meta-data takes, in bytes.
+  /// The bytes that neither slots nor meta-data use.
   static constexpr std::size_t unused_bytes = FrameBytes - sizeof(Header) -
                                               2 * sizeof(Word) * slots.words -
                                               std::size_t{slots.slots} * slots.object_size;
-  /// How many places the first slot may have.
+  /// The number of places that the first slot may have.
   static constexpr std::size_t colours = std::size_t{1}
                                          << highest_bit(unused_bytes / StepBytes + 1);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuMemory: the memory of a CpuZones that lies in no zone, and how it moves.
+// CpuMemory: the memory of a CpuZones outside all zones, and how it moves.
 //
 //   pager ──► FrameSupply ──grow──► frame cache of a CPU ◄──► its zone
 //     ▲        ▲   └─refill─┐          │
@@ -9,11 +9,11 @@
 //     │        └───────── give_back ───┘ else
 //     └── give_back_run ── RunSupply: deferred runs
 //
-// It owns the supply of frames, the frame reserve, and the supply of runs. Frame caches are those
-// of the CPUs' parts. The pager is called between sections, with nothing held. A frame that goes
-// back is reserved instead while one is missing there.
+// It owns the supply of frames, the frame reserve, and the supply of runs. The CPUs' parts own the
+// frame caches. CpuMemory calls the pager between sections, with nothing held. A frame on its way
+// to the pager joins the reserve instead while one is missing there.
 //
-// Invariants: those of what it owns; for all frames see K1 (cpu_zones.hpp).
+// Invariants: those of the members; for all frames see K1 (cpu_zones.hpp).
 #pragma once
 
 #include <cstddef>
@@ -62,8 +62,8 @@ class CpuMemory {
     return object;
   }
 
-  /// Has the caller's CPU keep as many objects of class `index` as its reserve is to have. False if
-  /// they were not to be had. Context: any; the pager is called if `context` allows it.
+  /// Fills the reserve of the caller's CPU with objects of class `index`. False if memory did not
+  /// suffice. Context: any; calls the pager if `context` allows it.
   bool fill_object_reserve(std::uint32_t index, Context context) noexcept {
     bool is_full = false;
     {
@@ -81,8 +81,8 @@ class CpuMemory {
 
   // ---- reserved frames -------------------------------------------------------------------------
 
-  /// Reserves `count` frames of `bytes` from now on. False if not all were to be had; what was got
-  /// stays. Context: any; the pager is called if `context` allows it.
+  /// Reserves `count` frames of `bytes` from now on. False if not all were available; those it got
+  /// stay. Context: any; calls the pager if `context` allows it.
   bool reserve_frames(std::size_t bytes, std::uint32_t count, Context context) noexcept {
     reserve_.want(bytes, count);
     for (;;) {
@@ -91,7 +91,7 @@ class CpuMemory {
         if (!part) {
           return false;
         }
-        // Others may want more or fewer meanwhile.
+        // Other CPUs may want more or fewer meanwhile.
         if (!reserve_.is_short_now(bytes)) {
           break;
         }
@@ -127,7 +127,8 @@ class CpuMemory {
   /// Gives all deferred runs back, and all frames of frame caches but for `keep` of each size and
   /// CPU; returns their bytes.
   std::size_t give_back(std::uint32_t keep) noexcept {
-    // As many as there are now, of runs and of frames: others may put there as fast as this takes.
+    // Bounded by the runs and frames that exist now: others may add more as fast as this removes
+    // them.
     std::size_t given = 0;
     for (const std::size_t waiting = runs_.deferred_bytes(); given < waiting;) {
       const std::size_t bytes = give_back_run();
@@ -148,8 +149,8 @@ class CpuMemory {
     return given;
   }
 
-  /// Gives a few frames back that the caller's CPU has beyond Config::cached_frames. False if there
-  /// were none.
+  /// Gives back a few frames beyond Config::cached_frames from the caller's CPU. False if it had
+  /// none.
   bool give_back_excess() noexcept {
     Part* own = nullptr;
     {
@@ -195,7 +196,7 @@ class CpuMemory {
     return runs_.give_back(run);
   }
 
-  /// Gives everything back, what zones have too, and reserves nothing any more.
+  /// Gives everything back, the zones' memory included, and ends all reservations.
   /// Pre: nobody else uses it or its objects; nothing is reserved for handlers.
   void release_all() noexcept {
     const auto give = [this](void* frame, std::size_t bytes) noexcept {
@@ -218,7 +219,7 @@ class CpuMemory {
     }
   }
 
-  /// The first broken invariant of what it owns, or null. Pre: nobody uses it.
+  /// The first broken invariant of its members, or null. Pre: nobody uses it.
   const char* validate() const noexcept {
     const char* broken = frames_.account().validate();
     broken = broken != nullptr ? broken : reserve_.validate();
@@ -229,7 +230,7 @@ class CpuMemory {
   static constexpr std::uint32_t excess_at_once = 2;
 
   /// Gets frames for class `index`, and calls use(part) in a section of the CPU on which the caller
-  /// then is. Its zone has one of them for certain: others could take whatever lies in a frame
+  /// then runs. Hands one of them to the zone directly: others could take every frame of a frame
   /// cache, again and again. False if there are none.
   template <class Use>
   bool grow(std::uint32_t index, Context context, Use&& use) noexcept {
@@ -251,13 +252,13 @@ class CpuMemory {
     }
     return true;
   }
-  /// Gets frames for use, of which one goes to the reserve if it is short; returns how many are
-  /// left for the caller.
+  /// Gets frames for use, and puts one into the reserve if it is short; returns how many remain for
+  /// the caller.
   std::uint32_t get_some(std::size_t bytes, Context context, void** frames) noexcept {
     constexpr std::uint32_t most = Config::growth_frames;
     const std::uint32_t got =
         frames_.get(bytes, context, frames, bytes == Caches::base_bytes ? most : 1);
-    // The first is for the caller.
+    // The first frame is for the caller.
     return most > 1 && got > 1 && refill_reserve(frames[got - 1], bytes) ? got - 1 : got;
   }
 
@@ -269,7 +270,7 @@ class CpuMemory {
     const Section part = parts_.enter();
     return part && reserve_.refill(frame, bytes);
   }
-  /// Moves a reserved frame, of more than are wanted, to the frame cache of the caller's CPU. False
+  /// Moves a reserved frame beyond the wanted number to the frame cache of the caller's CPU. False
   /// if there is none, or the CPU's part is occupied.
   bool release_reserved(std::size_t bytes) noexcept {
     const Section part = parts_.enter();
@@ -281,8 +282,8 @@ class CpuMemory {
     return true;
   }
 
-  /// Moves a frame out of `other`'s frame cache, to the reserve if one is missing there, else to
-  /// the pager, and adds its bytes to `given` then. False if there are no more than `keep`.
+  /// Moves a frame out of `other`'s frame cache: to the reserve if one is missing there, else to
+  /// the pager. Then it adds the frame's bytes to `given`. False if there are no more than `keep`.
   bool give_back_one(Part& other, std::size_t bytes, std::uint32_t keep,
                      std::size_t& given) noexcept {
     if (other.frame_cache.size(bytes) <= keep) {

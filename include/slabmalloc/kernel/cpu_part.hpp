@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuPart: what one CPU has of a CpuZones. It is used in sections (cpu_parts.hpp).
+// CpuPart: one CPU's part of a CpuZones. Sections use it (cpu_parts.hpp).
 //
 //   others' frees ──► zone ──empty pages──► frame cache ──► other CPUs, pager
 //                      │ ▲                    │
 //                      │ └──────frames────────┘
 //                      └──► reserve of objects ──► handlers and NMIs of all CPUs
 //
-// It owns all of these, and how far the CPU has come with work in steps: a drain, a search, turns.
+// It owns all of these, and the CPU's progress with work in steps: a drain, a search, turns.
 //
-// Invariants, with their lines in validate(), beside those of the zone and of the frame cache:
+// Invariant, with its line in validate(), beside those of the zone and of the frame cache:
 //   K5  the class with which a drain goes on <= number of classes, which means that none goes on
 #pragma once
 
@@ -24,18 +24,18 @@
 
 namespace slabmalloc {
 
-/// The frees of each size class that a CPU made; those in sections only if `InSections`.
+/// The frees of each size class that a CPU made; only those in sections if `InSections`.
 template <class Atomics, std::uint32_t Classes, bool InSections>
 class FreeCounts {
  public:
-  /// Counts the free of `object`, if that is one. Thread: its CPU, in a section.
+  /// Counts the free of `object` unless it is null. Thread: its CPU, in a section.
   [[gnu::always_inline]] void add(std::uint32_t index, const void* object) noexcept {
     if constexpr (InSections) {
       auto& count = in_sections_[index];
       count.store(count.load(Order::relaxed) + (object != nullptr ? 1 : 0), Order::relaxed);
     }
   }
-  /// Counts one that came while the part was occupied. Thread: any.
+  /// Counts a free that came while the part was occupied. Thread: any.
   void add_nested(std::uint32_t index, const void* object) noexcept {
     if (object != nullptr) {
       nested_[index].fetch_add(1, Order::relaxed);
@@ -65,26 +65,26 @@ class FreeCounts {
   Count nested_[Classes];
 };
 
-/// A drain of a zone in steps of a constant length, in rounds: first what others freed, then the
-/// empty pages of each class. Thread: the zone's CPU in a section, where not said otherwise.
+/// A drain of a zone in steps of a constant length, in rounds: first remote frees, then the empty
+/// pages of each class. Thread: the zone's CPU in a section, where not said otherwise.
 template <class Zone, class Atomics>
 class ZoneDrain {
  public:
-  /// Has a round done by the next slow paths of the CPU. Thread: any, in any context.
+  /// Has the next slow paths of the CPU do a round. Thread: any, in any context.
   void want() noexcept { is_wanted_.store(true, Order::relaxed); }
   /// True while a round is wanted or goes on.
   bool is_under_way() const noexcept {
     return is_wanted_.load(Order::relaxed) || next_ != Zone::class_count;
   }
-  /// Has the next step begin a round.
+  /// Makes the next step begin a round.
   void begin_anew() noexcept { next_ = Zone::class_count; }
 
-  /// Takes in up to `pages` queued pages, or puts the empty pages of the next class that has any
-  /// into the frame cache; looks at a few. What others freed meanwhile has a further round done.
+  /// Drains up to `pages` queued pages, or moves empty pages of the next class that has any into
+  /// the frame cache, and looks at a few. Remote frees that arrive meanwhile cause a further round.
   /// False at a round's end.
   bool step(Zone& zone, std::uint32_t pages) noexcept {
     if (next_ == Zone::class_count) {
-      // Before anything is looked at: what is wanted from here on is another time.
+      // Before the step looks at anything: a request from here on means another round.
       is_wanted_.store(false, Order::relaxed);
       next_ = 0;
     }
@@ -107,8 +107,8 @@ class ZoneDrain {
     }
     return goes_on;
   }
-  /// As step(), for a search: by turns with remote frees and without. Frees that come as fast as
-  /// they are taken in thus keep no search from what is empty.
+  /// As step(), for a search: by turns with remote frees and without. So remote frees that arrive
+  /// as fast as it drains them do not keep the search from empty pages.
   bool step_of_search(Zone& zone) noexcept {
     takes_pages_ = !takes_pages_;
     return step(zone, takes_pages_ ? 1 : 0);
@@ -124,7 +124,7 @@ class ZoneDrain {
 
   typename Atomics::template Cell<bool> is_wanted_;
   std::uint32_t next_ = Zone::class_count;  ///< Zone::class_count while none goes on.
-  bool takes_pages_ = false;                ///< The last step of a search did, or tried to.
+  bool takes_pages_ = false;                ///< The last search step drained, or tried to.
 };
 
 template <KernelHooks Hooks, class Config>
@@ -132,8 +132,8 @@ struct CpuPart;
 template <KernelHooks Hooks, class Config>
 class CpuPartPointers;
 
-/// The pager of a CPU's zone: its own frame cache, then those of the others, then reserved frames
-/// if the allocation may have them. Thread: its CPU, inside a section.
+/// The pager of a CPU's zone. It asks its own frame cache, then those of the others, then the
+/// reserved frames if the allocation may have them. Thread: its CPU, inside a section.
 template <KernelHooks Hooks, class Config>
 class FrameCachePager {
  public:
@@ -142,7 +142,7 @@ class FrameCachePager {
 
   constexpr FrameCachePager() noexcept = default;
 
-  /// Pre: `parts` has Hooks::maximum_cpus elements, of which number `own` has this.
+  /// Pre: `parts` has Hooks::maximum_cpus elements, and element `own` holds this.
   constexpr void attach(Part* parts, std::uint32_t own) noexcept {
     parts_ = parts;
     own_ = own;
@@ -161,11 +161,11 @@ class FrameCachePager {
     } while (number != own_);
     return reserve_ != nullptr ? reserve_->take(bytes) : nullptr;
   }
-  /// Takes from `reserve` what the frame caches do not have, until the next call, with null. A
-  /// reserved frame thus becomes a page of the zone in one step: no other CPU takes it on the way.
+  /// Takes from `reserve` when the frame caches are empty, until the next call, with null. So a
+  /// reserved frame becomes a page of the zone in one step: no other CPU can take it on the way.
   void use_reserve(Reserve* reserve) noexcept { reserve_ = reserve; }
-  /// The next frame that is asked for is `frame`, unless it is taken back before. No other CPU
-  /// takes it on the way either.
+  /// Makes the next request return `frame`, unless a caller takes it back before. No other CPU can
+  /// take it on the way either.
   void hand(void* frame) noexcept { handed_ = frame; }
   void* take_back() noexcept {
     void* const frame = handed_;
@@ -198,10 +198,9 @@ struct alignas(64) CpuPart {
 
   constexpr CpuPart() noexcept : zone(own_pager()) {}
 
-  // ---- the slow ways of the zone, with what is counted of them ----------------------------------
+  // ---- the slow paths of the zone, with their counts --------------------------------------------
 
-  /// An object of class `index`, or null. Takes less in of what others freed where something else
-  /// is left to do.
+  /// An object of class `index`, or null. Drains fewer remote frees while other work remains.
   void* allocate(std::uint32_t index) noexcept {
     const bool is_behind = drain.is_under_way() || reserve.has_work();
     return zone.allocate_class(index, is_behind ? 1 : Config::drain_pages).value_or(nullptr);
@@ -217,19 +216,19 @@ struct alignas(64) CpuPart {
 
   // ---- work in steps ---------------------------------------------------------------------------
 
-  /// What comes first of the work that waits: by turns, so that what always has something to do
-  /// keeps nothing else from being done. The other half is not done at all in the pager's turns.
+  /// The kind of deferred work to do first. They take turns, so that endless work of one kind
+  /// blocks no other. The pager's turns leave out the zone's half entirely.
   enum class Turn : std::uint8_t { Reserve, Runs, Drain, Excess };
   Turn next_turn() noexcept { return static_cast<Turn>(turns_++ % 4); }
   static constexpr bool is_of_zone(Turn turn) noexcept {
     return turn == Turn::Reserve || turn == Turn::Drain;
   }
 
-  /// Does a step of what waits for the zone and the reserve, a drain taking in `pages` queued
+  /// Does a step of deferred work for the zone and the reserve; a drain handles `pages` queued
   /// pages. False if nothing was left to do.
   bool run_deferred(Turn turn, std::uint32_t pages) noexcept {
     const bool drains = drain.is_under_way();
-    // A reserve that nothing can fill now does not keep anybody from what is empty.
+    // A reserve that nothing can fill now does not keep the drain from empty pages.
     if (!(drains && turn == Turn::Drain) && reserve.has_work() &&
         reserve.adjust_one(getter(), giver())) {
       return true;
@@ -241,8 +240,8 @@ struct alignas(64) CpuPart {
   }
 
   /// Does a step of a search: drains, unless it is the turn of giving memory back. True then, and
-  /// that is the caller's. A run that waits is given back by every second step at least, a frame by
-  /// the one after a round's end.
+  /// the caller gives it back. At least every second step gives back a waiting run. The step after
+  /// a round's end gives back a frame.
   bool search_gives_back(bool has_deferred_runs) noexcept {
     const bool gives = search_ended_round_ || (!search_gave_ && has_deferred_runs);
     search_gave_ = gives;
@@ -259,7 +258,7 @@ struct alignas(64) CpuPart {
 
   Zone zone;  ///< First: its address is then the tag of its pages.
   FrameCachePager<Hooks, Config> pager;
-  Cell<CpuPartPointers<Hooks, Config>*> pointers;  ///< Null until its part pointer is opened first.
+  Cell<CpuPartPointers<Hooks, Config>*> pointers;  ///< Null until the CPU opens its part pointer.
   ZoneDrain<Zone, Atomics> drain;
   Caches frame_cache;  ///< Thread: as FrameCaches.
   Reserve reserve;     ///< Thread: as ObjectReserve.
@@ -276,7 +275,7 @@ struct alignas(64) CpuPart {
   }
 
   std::uint32_t turns_ = 0;
-  // What the last step of a search did.
+  // The results of the last search step.
   bool search_gave_ = false;
   bool search_ended_round_ = false;
 };

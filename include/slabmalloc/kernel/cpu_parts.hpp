@@ -8,12 +8,12 @@
 //     └── a pointer of the CPU's; null for as long as a section lasts
 //
 // A section saves interrupts, takes the part from the part pointer, and puts it back. An NMI may
-// come in between nevertheless, or a handler where the hooks keep away other threads alone. It
-// finds nothing behind the part pointer and goes another way. Handlers end before the code that
-// they interrupt goes on, so plain loads and stores in program order are enough.
+// still interrupt it, or a handler where the hooks keep away other threads alone. The interrupter
+// finds nothing behind the part pointer and takes another path. Handlers end before the interrupted
+// code goes on, so plain loads and stores in program order are enough.
 //
-// It owns the parts and their pointers. A section is short: an allocation's slow path visits the
-// words of two pages and takes in a few more. Invariants: those of each part.
+// It owns the parts and their pointers. A section is short: an allocation's slow path reads the
+// words of two pages and drains a few more. Invariants: those of each part.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,7 @@ class CpuPartPointers {
   using Part = CpuPart<Hooks, Config>;
   using Cell = typename Config::Atomics::template Cell<Part*>;
 
-  /// The part pointer of the CPU that runs the caller. Pre: interrupts are saved.
+  /// The part pointer of the CPU that runs the caller. Pre: the caller saved interrupts.
   class PartPointer {
    public:
     [[gnu::always_inline]] explicit PartPointer(CpuPartPointers& pointers) noexcept
@@ -52,8 +52,8 @@ class CpuPartPointers {
   struct alignas(64) Own {
     Cell part;
   };
-  /// Null for a number that is too large. A caller that finds no part goes to a slow path, which
-  /// says so (own_part()).
+  /// Null for a number that is too large. A caller that finds no part takes a slow path, which
+  /// reports that (own_part()).
   [[gnu::always_inline]] Cell* cell_of(std::uint32_t number) noexcept {
     return number < Hooks::maximum_cpus ? &part_pointers_[number].part : nullptr;
   }
@@ -61,7 +61,7 @@ class CpuPartPointers {
   Own part_pointers_[Hooks::maximum_cpus];
 };
 
-/// The same in memory that each CPU has for itself.
+/// The same, in memory that each CPU has for itself.
 template <KernelHooks Hooks, class Config>
   requires(Config::local_slot != Config::no_local_slot)
 class CpuPartPointers<Hooks, Config> {
@@ -101,7 +101,7 @@ template <class PartPointer, class Part>
 }
 
 /// The part of the CPU that runs the caller, for slow paths.
-/// Pre: interrupts are saved. Panics if there is none.
+/// Pre: the caller saved interrupts. Panics if there is none.
 template <KernelHooks Hooks, class Part>
 Part& own_part(Part* parts) noexcept {
   const std::uint32_t number = Hooks::cpu();
@@ -109,8 +109,8 @@ Part& own_part(Part* parts) noexcept {
   return parts[number];
 }
 
-/// The use of the part of the CPU that runs the caller; false, and nothing else, if that is in use
-/// already.
+/// Uses the part of the CPU that runs the caller. False, and no effect, if the part is already in
+/// use.
 template <KernelHooks Hooks, class Config>
 class CpuSection {
  public:
@@ -119,12 +119,12 @@ class CpuSection {
 
   [[gnu::always_inline]] explicit CpuSection(Pointers& pointers) noexcept
       : interrupts_(Hooks::save_interrupts()), pointer_(pointers), part_(take_from(pointer_)) {}
-  /// As above, for slow paths: opens a part pointer that was never opened. `parts` has one for each
-  /// CPU.
+  /// As above, for slow paths: opens a part pointer that nobody opened before. `parts` has one for
+  /// each CPU.
   CpuSection(Pointers& pointers, Part* parts) noexcept : CpuSection(pointers) {
     if (part_ == nullptr) {
       Part& own = own_part<Hooks>(parts);
-      // A handler may come in between, and open it: one exchange tells who was first.
+      // A handler may interrupt and open it: one exchange decides which came first.
       if (own.pointers.load(Order::relaxed) == nullptr &&
           own.pointers.exchange(&pointers, Order::relaxed) == nullptr) {
         part_ = &own;
@@ -133,7 +133,7 @@ class CpuSection {
       }
     }
   }
-  /// Goes on with a section that was begun without it: `part` was taken, `interrupts` were saved.
+  /// Continues a section that began without it: the caller took `part` and saved `interrupts`.
   CpuSection(Part* part, typename Hooks::InterruptState interrupts) noexcept
       : interrupts_(interrupts), pointer_(*part->pointers.load(Order::relaxed)), part_(part) {}
   [[gnu::always_inline]] ~CpuSection() {
@@ -178,7 +178,8 @@ class CpuParts {
   static void require_own(const Section& part) noexcept {
     require<Hooks>(static_cast<bool>(part), "a caller of the pager interrupts no section");
   }
-  /// The part of the CPU that runs the caller. Pre: interrupts are saved. Panics if there is none.
+  /// The part of the CPU that runs the caller. Pre: the caller saved interrupts. Panics if there is
+  /// none.
   Part& own() noexcept { return own_part<Hooks>(parts_); }
 
   Part* begin() noexcept { return parts_; }
@@ -187,7 +188,7 @@ class CpuParts {
   const Part* end() const noexcept { return parts_ + Hooks::maximum_cpus; }
   const Part& operator[](std::uint32_t cpu) const noexcept { return parts_[cpu]; }
 
-  // ---- objects, by the slow ways ---------------------------------------------------------------
+  // ---- objects, by the slow paths --------------------------------------------------------------
 
   /// An object of the caller's CPU, or null; `is_nested` if its part is occupied.
   void* allocate(std::uint32_t index, bool& is_nested) noexcept {
@@ -242,7 +243,7 @@ class CpuParts {
   // ---- drains ----------------------------------------------------------------------------------
 
   /// Drains the caller's CPU, in sections of a constant length. False if its part was occupied:
-  /// then its next slow paths do it.
+  /// then its next slow paths drain it.
   bool drain_this_cpu() noexcept {
     {
       const InterruptGuard<Hooks> interrupts;
@@ -260,16 +261,16 @@ class CpuParts {
     }
     return true;
   }
-  /// Has each CPU drain in its next slow paths.
+  /// Makes each CPU drain in its next slow paths.
   void drain_later() noexcept {
     for (Part& part : parts_) {
       part.drain.want();
     }
   }
-  /// Drains all CPUs to the end, and frees what is reserved for handlers. Empty pages then lie in
-  /// frame caches, but for each class's current one. Pre: nobody else uses any. Cost: O(pages).
+  /// Drains all CPUs to the end, and frees the objects reserved for handlers. Empty pages then lie
+  /// in frame caches, but for each class's current one. Pre: nobody else uses any. Cost: O(pages).
   void drain_all() noexcept {
-    // What one zone delivers another takes in.
+    // A zone may deliver frees to another, which drains them then.
     for (int round = 0; round < 2; ++round) {
       for (Part& part : parts_) {
         for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
@@ -287,9 +288,9 @@ class CpuParts {
     }
   }
 
-  // ---- looking ---------------------------------------------------------------------------------
+  // ---- statistics and checks -------------------------------------------------------------------
 
-  /// The sum over all CPUs. Exact while none allocates or frees; no zone must be used meanwhile.
+  /// The sum over all CPUs. Exact while none allocates or frees; nobody may use a zone meanwhile.
   ClassStatistics class_statistics(std::uint32_t index) const noexcept {
     ClassStatistics result;
     for (const Part& part : parts_) {
@@ -297,7 +298,7 @@ class CpuParts {
     }
     return result;
   }
-  /// See CpuZones. Thread: any; others may be seen to lag. Cost: O(CPUs).
+  /// See CpuZones. Thread: any; the figures may lag behind other CPUs. Cost: O(CPUs).
   ClassStatistics class_counts(std::uint32_t index) const noexcept {
     ClassStatistics result;
     std::size_t in_reserves = 0;

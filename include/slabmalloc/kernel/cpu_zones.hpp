@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuZones: a kernel's heap. Each CPU has a zone of its own; any CPU frees any object; handlers and
-// NMIs may free always, and allocate.
+// CpuZones: a kernel's heap. Each CPU has a zone of its own, and any CPU frees any object. Handlers
+// and NMIs may always free, and allocate.
 //
 //   constinit CpuZones<MyKernel, MyFrames> heap(frames);
 //   void* thing = heap.allocate(Layout::of<Thing>(), Context::MayWait).value_or(nullptr);
@@ -14,11 +14,11 @@
 //              ─► the lock-free remote path of the page       │ in the middle of one, as in NMIs
 //              ─► RunSupply: the pager, or the deferred runs  │ for runs
 //
-// It owns a part for each CPU (cpu_parts.hpp), the memory that lies in no zone (cpu_memory.hpp),
-// and the order in which an allocation looks for memory (slow_path.hpp). The pager and all
-// callbacks are called between sections: with nothing held, interrupts as the caller had them. They
-// may allocate and free here, with Context::Interrupt or Emergency, lest they be called again from
-// within.
+// It owns a part for each CPU (cpu_parts.hpp) and the memory outside all zones (cpu_memory.hpp). It
+// also owns the order in which an allocation looks for memory (slow_path.hpp). It calls the pager
+// and all callbacks between sections: with nothing held, interrupts as the caller had them. These
+// may allocate and free here, but only with Context::Interrupt or Emergency, lest the heap call
+// them again from within.
 //
 // Invariant, beside those of its parts and memory, with its line in validate():
 //   K1  frame bytes = those of all CPUs' zones + frame caches + reserved frames
@@ -57,8 +57,7 @@ class CpuZones {
                 "SingleCpuAtomics are for one CPU: say maximum_cpus = 1, or take HardwareAtomics");
   static_assert(Config::growth_frames != 0, "growth_frames is at least 1");
 
-  /// The largest size in bytes that comes from a size class; larger requests are runs of the
-  /// pager's.
+  /// The largest size in bytes that a size class serves; larger requests become runs of the pager.
   static constexpr std::size_t MAX_ALLOC_SIZE = Zone::MAX_ALLOC_SIZE;
 
   /// Pre: `pager` outlives it.
@@ -71,13 +70,12 @@ class CpuZones {
 
   /// A block for `layout`; a size of 0 counts as 1.
   /// Fails: OutOfMemory; InvalidLayout above MAX_ALLOC_SIZE (size or alignment) unless the pager
-  /// gives runs. What is free on other CPUs' pages in use, or buffered there, is not found: they
-  /// put what is empty into their frame caches in their next slow paths, or when drain_this_cpu()
-  /// is called there. Nor is a frame that another CPU is just getting from the pager or giving back
-  /// to it.
-  /// Cost: constant, calls of the pager apart. Where that has nothing, MayWait searches: O(queued
-  /// pages + size classes + frames in frame caches), in sections of constant length. MayNotWait
-  /// takes one step of such a search, each call the next.
+  /// gives runs. An allocation does not find free slots on other CPUs' pages in use, nor frees
+  /// buffered there. Those CPUs put empty pages into their frame caches in their next slow paths,
+  /// or in drain_this_cpu(). Nor does it find a frame on its way between another CPU and the pager.
+  /// Cost: constant, calls of the pager apart. Where the pager has nothing, MayWait searches in
+  /// sections of constant length: O(queued pages + size classes + frames in frame caches).
+  /// MayNotWait takes one step of such a search, each call the next.
   [[gnu::always_inline]] Result<void*> allocate(Layout layout,
                                                 Context context = Context::MayWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
@@ -99,7 +97,7 @@ class CpuZones {
     return slow_path_.allocate(index, context);
   }
 
-  /// As allocate(), every byte of `layout.size()` being 0.
+  /// As allocate(), but every byte of `layout.size()` is 0.
   Result<void*> allocate_zeroed(Layout layout, Context context = Context::MayWait) noexcept {
     const Result<void*> object = allocate(layout, context);
     if (object) {
@@ -108,13 +106,12 @@ class CpuZones {
     return object;
   }
 
-  /// Frees a block of whatever CPU; a null pointer is none. The pager is called for runs alone, and
-  /// then only if `context` allows it: other runs wait, as frames that become excess do, for
-  /// give_back() or for the next allocations that may call it.
+  /// Frees a block of any CPU, or nothing for a null pointer. It calls the pager for runs alone,
+  /// and only if `context` allows that. Other runs wait, as excess frames do, for give_back() or
+  /// for the next allocations that may call the pager.
   /// Context: any, NMIs included; it matters for runs, to a pager that locks or waits.
-  /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook. Of a run
-  /// it is the pager that finds them; of one that waits, nothing but its second free is found at
-  /// once.
+  /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook. The
+  /// pager finds the misuse of a run. Of a waiting run, the heap finds only a second free at once.
   [[gnu::always_inline]] void deallocate(void* object, Layout layout,
                                          Context context = Context::MayWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
@@ -126,8 +123,7 @@ class CpuZones {
     if (Part* const part = take_from(pointer)) [[likely]] {
       const FreeOutcome outcome = part->zone.deallocate_fast(index, object);
       if (outcome != FreeOutcome::Freed) [[unlikely]] {
-        // A call at its end, which takes the section along, leaves the way to here without a stack
-        // frame.
+        // A tail call takes the section along. So the path to here needs no stack frame.
         return Parts::finish_deallocate(object, part, interrupts, index, outcome);
       }
       part->frees.add(index, object);
@@ -139,8 +135,8 @@ class CpuZones {
     parts_.deallocate(object, index);
   }
 
-  /// Allocates `count` blocks for `layout` into `objects`; returns how many there were. Fewer
-  /// sections than as many calls of allocate() take.
+  /// Allocates `count` blocks for `layout` into `objects`; returns how many it got. It uses fewer
+  /// sections than `count` calls of allocate().
   std::size_t allocate_many(Layout layout, void** objects, std::size_t count,
                             Context context = Context::MayWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
@@ -192,13 +188,14 @@ class CpuZones {
 
   // ---- reserves and limits ----------------------------------------------------------------------
 
-  /// From now on each CPU keeps `objects` blocks of `layout` for calls that can get them nowhere
-  /// else: handlers that interrupt an allocation or a free, or find no memory without the pager.
-  /// Slow paths fill up what was taken; the caller's CPU is filled at once. 0 ends it.
+  /// Makes each CPU keep `objects` blocks of `layout` for calls that can get them nowhere else.
+  /// Such calls are handlers that interrupt an allocation or a free, or find no memory without the
+  /// pager. Slow paths refill the reserve; this call fills that of the caller's CPU at once. 0 ends
+  /// it.
   /// Context: as an allocation with `context`.
-  /// Fails: InvalidLayout if no size class serves it; TooMany above Config::reserve_objects, and
-  /// then nothing is changed; OutOfMemory if this CPU's could not be filled, which is tried again
-  /// later.
+  /// Fails: InvalidLayout if no size class serves it; TooMany above Config::reserve_objects, with
+  /// nothing changed; OutOfMemory if this CPU's reserve could not be filled, and slow paths try
+  /// again later.
   Result<void> reserve_for_interrupts(Layout layout, std::uint32_t objects,
                                       Context context = Context::MayWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
@@ -218,8 +215,8 @@ class CpuZones {
 
   /// Keeps `frames` frames of `layout`'s page kind, for Context::Emergency alone or for all
   /// (Config::reserved_frames_are_for_all), and refills them before frames go back to the pager.
-  /// Context: as an allocation with `context`. Fails: InvalidLayout if no size class serves it;
-  /// OutOfMemory if not all were to be had now, and then what was got is kept, or from inside of a
+  /// Context: as an allocation with `context`. Fails: InvalidLayout if no size class serves it.
+  /// OutOfMemory, with the frames it got kept, if not all were available now; also from inside a
   /// handler that interrupted a section.
   Result<void> reserve_frames(Layout layout, std::uint32_t frames,
                               Context context = Context::MayWait) noexcept {
@@ -233,14 +230,14 @@ class CpuZones {
   }
 
   /// Bounds the bytes of all frames. Before an allocation fails for that, `callback` may free
-  /// something.
+  /// memory.
   /// Thread: any, with the callback as before; another one while nobody allocates.
   void set_limit(std::size_t bytes, LimitCallback callback = nullptr,
                  void* argument = nullptr) noexcept {
     account().set_limit(bytes, callback, argument);
   }
 
-  /// `callback` is asked to free memory elsewhere when an allocation that may wait has found none.
+  /// Asks `callback` to free memory elsewhere when an allocation that may wait found none.
   /// Thread: any, while nobody allocates.
   void set_reclaim(ReclaimCallback callback, void* argument) noexcept {
     slow_path_.set_reclaim(callback, argument);
@@ -248,24 +245,24 @@ class CpuZones {
 
   // ---- memory pressure --------------------------------------------------------------------------
 
-  /// Takes in all that others freed of this CPU's objects, delivers what it gathered of theirs, and
+  /// Drains all remote frees of this CPU's objects, delivers the remote frees that it buffered, and
   /// puts empty pages into its frame cache. False if the CPU's part was occupied: then its next
   /// slow paths do it.
   /// Thread: any context that stays on this CPU, as an inter-processor interrupt.
   /// Cost: O(queued pages + size classes), in sections of a constant length each.
   bool drain_this_cpu() noexcept { return parts_.drain_this_cpu(); }
 
-  /// Has each CPU do drain_this_cpu() in its next slow path.
+  /// Makes each CPU do drain_this_cpu() in its next slow path.
   void drain_later() noexcept { parts_.drain_later(); }
 
-  /// Gives runs that wait for it back to the pager, and empty frames of all CPUs' frame caches but
-  /// for `keep` of each page kind and CPU; returns their bytes, which is 0 from a handler that
+  /// Gives waiting runs back to the pager, and the empty frames of all CPUs' frame caches but for
+  /// `keep` of each page kind and CPU. Returns their bytes, which is 0 from a handler that
   /// interrupted a section.
   /// Context: any from which the pager may be called.
   std::size_t give_back(std::uint32_t keep = 0) noexcept { return memory_.give_back(keep); }
 
-  /// Does for the caller's CPU what waits for slow paths of allocations that may call the pager:
-  /// fills its reserve, drains it where that was asked for, gives frames beyond
+  /// Does the deferred work of the caller's CPU that waits for allocations that may call the pager.
+  /// It fills the CPU's reserve, drains the CPU on request, and gives frames beyond
   /// Config::cached_frames back. For idle loops.
   /// Context: any from which the pager may be called.
   void run_deferred() noexcept { slow_path_.run_deferred(); }
@@ -277,27 +274,27 @@ class CpuZones {
     return give_back();
   }
 
-  /// Takes in all frees that are under way between CPUs and frees what is reserved for interrupts:
-  /// then all that is free is found free, and class_statistics() tells what is not.
+  /// Drains all frees in flight between CPUs, and frees the objects reserved for interrupts. So
+  /// everything free is visible as free, and class_statistics() counts the slots in use.
   /// Pre: nobody else uses it. Cost: O(pages).
   void drain_and_leave_current() noexcept { parts_.drain_all(); }
 
-  /// Gives everything back, whatever lives in it, and starts anew. Pre: nobody else uses it or its
+  /// Gives everything back, live objects included, and starts anew. Pre: nobody else uses it or its
   /// objects.
   void release_all() noexcept {
     parts_.drain_all();
     memory_.release_all();
   }
 
-  // ---- looking ----------------------------------------------------------------------------------
+  // ---- statistics and checks --------------------------------------------------------------------
 
   /// Bytes of all frames it has from the pager. Thread: any.
   std::size_t frame_bytes() const noexcept { return account().bytes(); }
 
-  /// Allocations for which the pager had nothing, so that memory was searched for. Thread: any.
+  /// Allocations that found nothing at the pager, and so searched for memory. Thread: any.
   std::size_t searches() const noexcept { return slow_path_.searches(); }
 
-  /// Sums over all CPUs. Exact while no CPU allocates or frees; each CPU's zone must not be used
+  /// Sums over all CPUs. Exact while no CPU allocates or frees; nobody may use a CPU's zone
   /// meanwhile.
   CpuZonesStatistics statistics() const noexcept {
     CpuZonesStatistics result;
@@ -320,9 +317,9 @@ class CpuZones {
     return parts_.class_statistics(index);
   }
 
-  /// What is counted of size class `index`, summed over all CPUs: all but `used` and `frees`, and
-  /// these too with Config::counts_frees; then calls that were reported as misuse count as frees.
-  /// Thread: any; others may be seen to lag. Cost: O(CPUs).
+  /// The counts of size class `index`, summed over all CPUs: all but `used` and `frees`. With
+  /// Config::counts_frees those too, and then calls reported as misuse count as frees. Thread: any;
+  /// the counts may lag behind other CPUs. Cost: O(CPUs).
   ClassStatistics class_counts(std::uint32_t index) const noexcept {
     return parts_.class_counts(index);
   }
@@ -334,7 +331,7 @@ class CpuZones {
   std::size_t failures() const noexcept { return slow_path_.failures(); }
   std::size_t limit_bytes() const noexcept { return account().limit(); }
 
-  /// The zone of CPU `cpu`, for who looks while that CPU does not use it.
+  /// The zone of CPU `cpu`, for callers that look while that CPU does not use it.
   const Zone& zone_of(std::uint32_t cpu) const noexcept { return parts_[cpu].zone; }
 
   /// The first broken invariant, as an equation, or null. Pre: no CPU allocates or frees.
@@ -358,7 +355,7 @@ class CpuZones {
   using PartPointer = typename Parts::Pointers::PartPointer;
   using Memory = CpuMemory<Hooks, PagerT, Config, Life>;
 
-  /// Bound of what is done with interrupts saved.
+  /// Bounds the work with interrupts saved.
   static constexpr std::uint32_t objects_per_section = 16;
 
   auto& account() noexcept { return memory_.frames().account(); }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// CpuZonesStatistics: what a kernel's heap counts, summed over all CPUs.
+// CpuZonesStatistics: the counters of a kernel's heap, summed over all CPUs.
 #pragma once
 
 #include <cstddef>

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
-// DeferredRuns: runs that were freed where the pager cannot be called. They wait for somebody who
-// may call it.
+// DeferredRuns: runs freed in a context that cannot call the pager. They wait for a caller that may
+// call it.
 //
-//   a handler, an NMI ──push──► run ► run ► run ──pop──► who may call the pager
+//   a handler, an NMI ──push──► run ► run ► run ──pop──► a caller that may call the pager
 //
 // Each waiting run begins with its link:
 //
 //   | next | bytes | alignment | sum of the three | mark |      mark: its own address, disguised
 //
-// A list of Treiber's (Systems Programming: Coping with Parallelism, 1986). Those that pop take
-// turns: a run that one of them has looked at is not popped by another, and pushed again, before it
-// is done (no ABA).
+// A Treiber list (Systems Programming: Coping with Parallelism, 1986). Callers that pop take turns:
+// after one of them looked at a run, no other pops and pushes it again before the first is done (no
+// ABA).
 //
 // Invariant, with its line in validate():
 //   K4  bytes of the waiting runs <= bytes(); the rest is lost to writes after a free
@@ -34,35 +34,36 @@ class DeferredRuns {
     Layout layout;
   };
 
-  /// What a run is asked for to serve `layout`: it has room for a link. `layout` itself if that is
-  /// too large.
+  /// The layout to ask of the pager to serve `layout`: it has room for a link. `layout` itself if
+  /// it is too large.
   static constexpr Layout with_link(Layout layout) noexcept {
     const std::size_t size = layout.size() > sizeof(Link) ? layout.size() : sizeof(Link);
     const std::size_t align = layout.align() > alignof(Link) ? layout.align() : alignof(Link);
     return Layout::from_size_align(size, align).value_or(layout);
   }
 
-  /// Says that `run`, which comes from the pager, waits nowhere: memory may have outlived a restart
-  /// in which it did.
+  /// Marks `run`, which comes from the pager, as not waiting anywhere: memory may outlive a restart
+  /// in which it waited.
   /// Pre: it is as large as with_link() says.
   static void begin(void* run) noexcept { static_cast<Link*>(run)->mark.store(0, Order::relaxed); }
 
-  /// True if `run`, which is to be freed, waits here already. Thread: any, in any context.
+  /// True if `run`, which the caller wants to free, waits here already. Thread: any, in any
+  /// context.
   bool holds(const void* run) const noexcept {
     const Link* const link = static_cast<const Link*>(run);
     const bool is_aligned = reinterpret_cast<std::uintptr_t>(run) % alignof(Link) == 0;
-    // Where none waits, what is no run stays unread.
+    // While no run waits, it reads nothing of memory that is no run.
     return !is_empty() && is_aligned && link->mark.load(Order::relaxed) == mark_of(link);
   }
 
   /// Puts `run` here, which was allocated for `layout`. Pre: with_link(layout) == layout. Thread:
   /// any, in any context; without a lock. Fails: false if it waits here already.
-  /// Order: release, with the acquire in unlink_top(): who pops it sees the link, and what its last
-  /// client did.
+  /// Order: release, with the acquire in unlink_top(): the caller that pops it sees the link and
+  /// the last writes of its client.
   bool push(void* run, Layout layout) noexcept {
     const InterruptGuard<Hooks> interrupts;  // For handlers, where there are no atomics.
     Link* const link = static_cast<Link*>(run);
-    // One exchange tells two who free the same run at the same time from each other.
+    // One exchange tells two frees of the same run at the same time apart.
     if (link->mark.exchange(mark_of(link), Order::relaxed) == mark_of(link)) {
       return false;
     }
@@ -78,8 +79,8 @@ class DeferredRuns {
   }
 
   /// Takes a run out; its address is null if there is none. Thread: any, inside a section.
-  /// Fails: DoubleFree to the misuse hook if the run's link was written over, since it was in use
-  /// after its free: it and those behind it are lost then, and counted for ever.
+  /// Fails: DoubleFree to the misuse hook if a write after the free overwrote the run's link. Then
+  /// this run and those behind it are lost, and stay counted for ever.
   Run pop() noexcept {
     bool was_intact = false;
     Link* const link = unlink_top(was_intact);
@@ -98,7 +99,7 @@ class DeferredRuns {
 
   /// True if there is none. Thread: any; a hint.
   bool is_empty() const noexcept { return top_.load(Order::relaxed) == nullptr; }
-  /// Bytes of the waiting runs. Thread: any; others may see it lag.
+  /// Bytes of the waiting runs. Thread: any; the figure may lag behind others.
   std::size_t bytes() const noexcept { return bytes_.load(Order::relaxed); }
 
   /// K4, or null. Pre: nobody uses it. Cost: O(runs).
@@ -120,7 +121,7 @@ class DeferredRuns {
     typename Atomics::template Cell<std::uintptr_t> mark;
   };
 
-  // No address is its own disguise, nor are clients likely to write it.
+  // No address is its own disguise, and a client is unlikely to write it.
   static std::uintptr_t mark_of(const Link* link) noexcept {
     constexpr auto disguise = static_cast<std::uintptr_t>(0x5ab0'f4ee'd1f7'3a95u);
     return reinterpret_cast<std::uintptr_t>(link) ^ disguise;
@@ -131,7 +132,7 @@ class DeferredRuns {
   static bool is_intact(const Link& link) noexcept {
     return link.mark.load(Order::relaxed) == mark_of(&link) && link.sum == sum_of(link);
   }
-  /// The top run, which is none any more, or null.
+  /// Unlinks and returns the top run, or null.
   /// Order: acquire, with the release in push(); others' turns between the two do not break their
   /// pairing.
   Link* unlink_top(bool& was_intact) noexcept {
@@ -143,7 +144,7 @@ class DeferredRuns {
       }
       was_intact = is_intact(*link);
       Link* const next = was_intact ? link->next : nullptr;
-      // Where another was pushed meanwhile, that one is on top.
+      // If another caller pushed a run meanwhile, that one is on top.
       if (top_.compare_exchange(link, next, Order::relaxed)) {
         return link;
       }

@@ -15,17 +15,18 @@
 //
 //   M: the meta-data of all spans of one add(), at the end of its largest range
 //
-// Meta-data is 1.26 bytes per frame, 0.03 % of frames of 4 KiB, and a few hundred per span, rounded
-// up to whole frames once for each add(). Holes between regions lie in spans where that costs less.
+// Meta-data is 1.26 bytes per frame, 0.03 % of frames of 4 KiB, and a few hundred per span. Each
+// add() rounds it up to whole frames once. Holes between regions lie in spans where that costs
+// less.
 //
-// Every call holds one lock for O(log frames): there are at most 32 orders, and in each of them a
-// set's levels are touched, 5 for 2^30 numbers. So a free that merges up to the top touches 81
-// words of the sets of 1 TiB of 4 KiB frames, and 11 of those of 1 MiB. There are no frame caches
-// per CPU here: the zones above keep frames of their own. What lies in a frame cache would be known
-// as neither free nor allocated, so that double frees were found late.
+// Every call holds one lock for O(log frames): there are at most 32 orders. In each order a call
+// touches the levels of a set, 5 for 2^30 numbers. So a free that merges up to the top touches 81
+// words of the sets of 1 TiB of 4 KiB frames. For 1 MiB it touches 11. The allocator has no frame
+// caches per CPU: the zones above keep frames of their own. A frame in a cache would count as
+// neither free nor allocated, so the allocator would find a double free late.
 //
-// Frames are taken at low addresses first. Where devices can reach but some of the memory, give
-// that a FrameAllocator of its own.
+// The allocator takes frames at low addresses first. Where devices can reach only some of the
+// memory, give that memory a FrameAllocator of its own.
 //
 // Invariant, beside those of the spans and their table, with its line in validate():
 //   A2  used_frames_ = sum of the spans' used_frames(), allocations - frees = sum of their runs()
@@ -47,11 +48,11 @@ namespace slabmalloc {
 
 /// Gives and takes frames of `BaseBytes` times a power of two, and runs of any number of base
 /// frames. Thread: any CPU, also in interrupt handlers; not in NMIs, which may have interrupted a
-/// holder of the lock. Misuse: what is freed must be a frame or run as it was allocated. Anything
-/// else is found at the call, always, is reported once the lock is released, and changes nothing:
-/// DoubleFree of free memory; MisalignedFree of an address inside a frame or run; SizeMismatch;
-/// ForeignPointer outside of all frames. What cannot be found is a free of memory that was
-/// allocated again, at the same address with the same size, since.
+/// holder of the lock. Misuse: a free must name a frame or run exactly as allocated. The call
+/// always detects anything else, reports it after it releases the lock, and changes nothing. It
+/// reports DoubleFree of free memory; MisalignedFree of an address inside a frame or run;
+/// SizeMismatch; ForeignPointer outside of all frames. It cannot find a stale free of memory that
+/// was since allocated again, at the same address with the same size.
 template <KernelHooks Hooks, std::size_t BaseBytes = 4096, class Atomics = HardwareAtomics>
 class FrameAllocator {
   using Spans = SpanTable<BaseBytes>;
@@ -71,14 +72,14 @@ class FrameAllocator {
 
   // ---- memory ----------------------------------------------------------------------------------
 
-  /// Takes in the whole frames of `regions`, which may be in any order, empty, adjoin or overlap; a
-  /// frame of two adjoining regions is one. Frames that it has already are left out, so what a
-  /// loader or an initial file system gave back can be added later: in a hole of a span it merges
-  /// with its neighbours, elsewhere it makes spans of its own, which blocks do not cross. Pre: the
-  /// memory is mapped, writable, and nobody else's. Thread: one add() at a time; other calls may go
-  /// on. Fails: OutOfMemory, with nothing changed, if no range of frames can hold the meta-data, or
-  /// if there would be more than maximum_spans. Cost: O(frames + regions^2); the lock is held for
-  /// O(1) frames at a time.
+  /// Adds the whole frames of `regions`, which may be in any order, empty, adjoin or overlap; a
+  /// frame of two adjoining regions is one. It leaves out frames that it already has. So a kernel
+  /// can later add the memory that a loader or an initial file system gave back. In a hole of a
+  /// span that memory merges with its neighbours. Elsewhere it makes spans of its own, which blocks
+  /// do not cross. Pre: the memory is mapped, writable, and nobody else's. Thread: one add() at a
+  /// time; other calls may go on. Fails: OutOfMemory, with nothing changed, if no range of frames
+  /// can hold the meta-data, or if there would be more than maximum_spans. Cost: O(frames +
+  /// regions^2); it holds the lock for O(1) frames at a time.
   Result<void> add(const MemoryRegion* regions, std::size_t count) noexcept {
     const Map map(regions, count);
     const typename Spans::Plan plan = spans_.plan(map);
@@ -95,16 +96,16 @@ class FrameAllocator {
 
   // ---- frames ----------------------------------------------------------------------------------
 
-  /// A frame of `bytes`, aligned to its size. `bytes` counts as rounded up to a power of two and to
-  /// BaseBytes. Fails: a null address if there is none. Cost: O(log frames) under the lock.
+  /// A frame of `bytes`, aligned to its size. Rounds `bytes` up to a power of two and to BaseBytes.
+  /// Fails: a null address if there is none. Cost: O(log frames) under the lock.
   Frame allocate_frame(std::size_t bytes) noexcept {
     void* frame = nullptr;
     allocate_frames(bytes, &frame, 1);
     return frame;
   }
 
-  /// As allocate_frame(), of up to `count` frames, and returns how many it got; several under one
-  /// hold of the lock.
+  /// As allocate_frame(), for up to `count` frames, and returns how many it got; one hold of the
+  /// lock serves several.
   std::size_t allocate_frames(std::size_t bytes, void** frames, std::size_t count) noexcept {
     const std::uint32_t order = order_of(bytes);
     std::size_t got = 0;
@@ -120,30 +121,30 @@ class FrameAllocator {
     return got;
   }
 
-  /// Takes back what allocate_frame() or allocate_frames() gave for `bytes`; a null pointer is
-  /// none. Cost: O(log frames) under the lock.
+  /// Frees a frame that allocate_frame() or allocate_frames() gave for `bytes`, or nothing for a
+  /// null pointer. Cost: O(log frames) under the lock.
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
     deallocate(frame, std::size_t{1} << order_of(bytes));
   }
 
   // ---- runs ------------------------------------------------------------------------------------
 
-  /// Memory of `bytes`, rounded up to base frames, at `alignment`, a power of two. It is cut from a
-  /// free frame of as much as the larger of both, whose tail is given back. Fails: a null address
-  /// if there is none. Cost: O(log frames) under the lock.
+  /// Memory of `bytes`, rounded up to base frames, at `alignment`, a power of two. It cuts the run
+  /// from a free frame of the larger of both, and gives the tail back. Fails: a null address if
+  /// there is none. Cost: O(log frames) under the lock.
   Frame allocate_run(std::size_t bytes, std::size_t alignment) noexcept {
     const std::uint32_t order = order_of(bytes < alignment ? alignment : bytes);
     const typename Lock::Guard guard(lock_);
     return allocate(order, frames_of(bytes));
   }
 
-  /// Takes back what allocate_run() gave for `bytes`; a null pointer is none. The alignment is not
-  /// asked for. Cost: O(log frames) under the lock.
+  /// Frees a run that allocate_run() gave for `bytes`, or nothing for a null pointer. It needs no
+  /// alignment. Cost: O(log frames) under the lock.
   void deallocate_run(void* run, std::size_t bytes, std::size_t) noexcept {
     deallocate(run, frames_of(bytes));
   }
 
-  // ---- looking at it ---------------------------------------------------------------------------
+  // ---- statistics and checks -------------------------------------------------------------------
 
   FrameStatistics statistics() const noexcept {
     const typename Lock::Guard guard(lock_);
@@ -162,8 +163,8 @@ class FrameAllocator {
   }
 
   /// Calls f(address, bytes, FrameUse) for each free block, frame, run, and stretch of meta-data,
-  /// in address order; holes are left out. Each is as it was at its turn. Cost: O(log frames) under
-  /// the lock for each.
+  /// in address order; it leaves out holes. Each is as it was at its turn. Cost: O(log frames)
+  /// under the lock for each.
   template <class F>
   void for_each_block(F&& f) const noexcept {
     std::uintptr_t frame = 0;
@@ -179,7 +180,7 @@ class FrameAllocator {
         frame = frame < first ? first : frame;
         block = span->block_at(frame);
       }
-      // The block may have come into being since, around what was passed already.
+      // A new block may have formed since, around addresses that the walk already passed.
       const std::size_t frames = block.first + block.frames - frame;
       if (block.use != FrameUse::Absent) {
         f(static_cast<void*>(address_of(frame)), frames << base_bits, block.use);
@@ -212,7 +213,7 @@ class FrameAllocator {
   using Lock = SpinLock<Hooks, Atomics>;
   /// Frames of one hold of the lock.
   static constexpr std::size_t batch = 16;
-  /// Frames that are taken in under one hold of the lock.
+  /// Frames that one hold of the lock adds.
   static constexpr std::size_t fill_frames = 4096;
 
   static constexpr std::size_t frames_of(std::size_t bytes) noexcept {
@@ -265,8 +266,8 @@ class FrameAllocator {
     report_misuse({verdict.kind, memory, verdict.frames << base_bits, 0});
   }
 
-  /// Makes the spans of `map` with holes of up to `bridged` frames. Their meta-data, one after the
-  /// other, is in the frames `metadata`. Thread: add().
+  /// Makes the spans of `map` with holes of up to `bridged` frames. Their meta-data lies in the
+  /// frames `metadata`, one after the other. Thread: add().
   void add_spans(const Map& map, std::size_t bridged, FrameRange metadata) noexcept {
     Span* created[maximum_spans];
     std::size_t count = 0;
@@ -284,7 +285,7 @@ class FrameAllocator {
     }
   }
 
-  /// Makes free what the map has and is absent of the spans. Thread: add().
+  /// Frees the frames that the map has and the spans mark as absent. Thread: add().
   void fill(const Map& map) noexcept {
     for (FrameRange range = map.next(0); !range.is_empty(); range = map.next(range.end)) {
       while (!range.is_empty()) {

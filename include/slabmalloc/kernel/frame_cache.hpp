@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
 // FrameCache: empty frames between zones and their pager. Each CPU has one for each page kind.
-// Others take from it before new frames are asked for.
+// Other CPUs take from it before they ask for new frames.
 //
 //   zone ──page is empty──► frame cache ──excess──► pager
 //     ▲                     │   ▲
 //     └─────────────────────┘   └── other CPUs take, one frame at a time
 //
-// Frames are linked through their page header, not through their first bytes: whatever is kept in
-// the slots stays.
+// A frame's link lies in its page header, not in its first bytes. So the contents of the slots
+// stay.
 //
 // Invariant, with its line in validate():
 //   K3  size() = frames linked from the top on
@@ -23,7 +23,7 @@
 namespace slabmalloc {
 
 /// Frames for pages of one kind, last in first out. Thread: any, inside a section of its CPU's (see
-/// CpuParts): a handler that interrupts a holder of the lock then keeps away from all frame caches.
+/// CpuParts): so a handler that interrupts a holder of the lock keeps away from all frame caches.
 template <KernelHooks Hooks, class Kind>
 class FrameCache {
  public:
@@ -43,7 +43,7 @@ class FrameCache {
   /// Takes a frame out, or null. Cost: constant; a look if there is none.
   void* pop() noexcept { return size() != 0 ? take() : nullptr; }
 
-  /// As push(), but only if it has fewer than `most`: else false.
+  /// As push(), but only if the cache has fewer than `most`; else false.
   bool push_below(std::uint32_t most, void* frame) noexcept {
     const Guard guard(lock_);
     const bool has_room = size() < most;
@@ -53,7 +53,7 @@ class FrameCache {
     return has_room;
   }
 
-  /// As pop(), but waits for a move to end that may bring one, and leaves `least`.
+  /// As pop(), but waits for the end of a move that may bring a frame, and leaves `least`.
   void* take(std::uint32_t least = 0) noexcept {
     const Guard guard(lock_);
     Header* const header = top_;
@@ -66,8 +66,8 @@ class FrameCache {
   }
 
   /// Takes a frame out of `source` for `frame`, but for this frame cache itself while that has
-  /// fewer than `least`: then `frame` stays as it is. False if `source` has none. Whoever finds
-  /// nothing there finds it by take() here. `least` is read meanwhile.
+  /// fewer than `least`: then `frame` stays as it is. False if `source` has none. A caller that
+  /// finds nothing there finds it by take() here. It reads `least` under the lock.
   template <class Least>
   bool move_or_take(FrameCache& source, const Least& least, void*& frame) noexcept {
     const Guard guard(lock_);
@@ -83,7 +83,7 @@ class FrameCache {
     return true;
   }
 
-  /// Frames in it. Thread: any; others than the lock's holder may see it lag.
+  /// Frames in it. Thread: any; the figure may lag for all but the lock's holder.
   std::uint32_t size() const noexcept { return size_.load(Order::relaxed); }
   /// The same, without a lag.
   std::uint32_t exact_size() noexcept {
@@ -115,7 +115,7 @@ class FrameCache {
   typename Atomics::template Cell<std::uint32_t> size_;
 };
 
-/// A frame cache for each page kind of `Pages`. Their frames are told apart by their bytes.
+/// A frame cache for each page kind of `Pages`. Their bytes tell the frames apart.
 template <KernelHooks Hooks, class Pages>
 class FrameCaches;
 template <KernelHooks Hooks, class... Kinds>
@@ -191,7 +191,7 @@ class FrameCaches<Hooks, PageKinds<Kinds...>> : FrameCache<Hooks, Kinds>... {
     const_cast<FrameCaches*>(this)->with(bytes, [&result](auto& cache) { result = cache.size(); });
     return result;
   }
-  /// Bytes of all frames. Thread: any; others than the locks' holders may see it lag.
+  /// Bytes of all frames. Thread: any; the figure may lag for all but the locks' holders.
   std::size_t bytes() const noexcept {
     std::size_t sum = 0;
     for (const std::size_t bytes : sizes) {

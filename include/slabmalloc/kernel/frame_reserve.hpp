@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// FrameReserve: frames that are held back for allocations that get none elsewhere, emergencies or
-// such as must not fail.
+// FrameReserve: frames held back for allocations that get none elsewhere: emergencies, and those
+// that must not fail.
 //
 //   pager ─────────refill─────────►┐                        ┌──take──► a zone
 //                                  │ wanted: 3   ▒ ▒ ▒ ▒    │
 //   frame cache ──refill_or_take──►┘                        └──take_excess──► frame cache
 //
-// It owns the frames, and how many of each size are wanted. One frame serves any size class of its
-// page kind. A frame that is taken becomes a page of a zone in one step, within the section of its
-// allocation. A frame that goes back is found in a frame cache or here at any moment.
+// It owns the frames, and the wanted number of each size. One frame serves any size class of its
+// page kind. A taken frame becomes a page of a zone in one step, within the section of its
+// allocation. A returning frame is at any moment in a frame cache or here.
 #pragma once
 
 #include <cstddef>
@@ -26,8 +26,8 @@ class FrameReserve {
  public:
   using Caches = FrameCaches<Hooks, Pages>;
 
-  /// Says how many frames of `bytes` there are to be. Thread: any, in any context; the last one who
-  /// says so is heard.
+  /// Sets how many frames of `bytes` the reserve is to have. Thread: any, in any context; the last
+  /// call prevails.
   void want(std::size_t bytes, std::uint32_t frames) noexcept {
     wanted_[index_of(bytes)].store(frames, Order::relaxed);
   }
@@ -51,10 +51,10 @@ class FrameReserve {
 
   /// A frame, or null.
   void* take(std::size_t bytes) noexcept { return frames_.take(bytes); }
-  /// A frame of more than are wanted, or null.
+  /// A frame beyond the wanted number, or null.
   void* take_excess(std::size_t bytes) noexcept { return frames_.take(bytes, wanted(bytes)); }
 
-  /// Bytes of all frames. Thread: any; others than the locks' holders may see it lag.
+  /// Bytes of all frames. Thread: any; the figure may lag for all but the locks' holders.
   std::size_t bytes() const noexcept { return frames_.bytes(); }
 
   /// K3 of its frames, or null. Pre: nobody uses it. Cost: O(frames).

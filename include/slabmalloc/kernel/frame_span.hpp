@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: MIT
 //
-// FrameSpan: the frames of one stretch of the address space and the binary buddy system over them
-// (Knowlton, A Fast Storage Allocator, 1965; Knuth, The Art of Computer Programming, volume 1,
-// section 2.5).
+// FrameSpan: the frames of one stretch of the address space, and the binary buddy system over them.
+// See Knowlton, A Fast Storage Allocator, 1965; Knuth, The Art of Computer Programming, volume 1,
+// section 2.5.
 //
 //   order 3   [                 block                 ]    a block of order k is 2^k base frames
 //   order 2   [       buddy       ][      buddy       ]     at a multiple of 2^k frames
 //   order 0   [ 0 ][ 1 ][ 2 ][ 3 ][ 4 ][ 5 ][ 6 ][ 7 ]
 //
-// Nothing is kept in frames that are free. The meta-data, in memory of the client's choice:
+// A span stores nothing in free frames. The meta-data, in memory of the client's choice:
 //
 //   | FrameSpan | a BlockSet for each order | their words | a byte of state for each frame |
 //
-// which is 1.26 bytes per frame and a few hundred. Frames are numbered by address / BaseBytes, so a
-// block's buddy is a matter of its number, wherever the span begins; where an order's first or last
-// block reaches out of the span, it is never free.
+// which is 1.26 bytes per frame and a few hundred. A frame's number is address / BaseBytes. So a
+// block's number alone gives its buddy, wherever the span begins. An order's first or last block
+// that reaches out of the span is never free.
 //
-// A run of n frames is a block of 2^k >= n frames whose tail was given back. What is left consists
-// of one block for each bit of n, largest first: a *head*, and *pieces* behind it.
+// A run of n frames is a block of 2^k >= n frames without its tail, which the span gave back. The
+// rest consists of one block for each bit of n, largest first: a *head*, and *pieces* behind it.
 //
 //   13 frames      [       head, 8       ][ piece, 4 ][1][ free ]
 //
-// Of the blocks of the least order that will do, the one at the lowest address is taken: what lives
-// long gathers at low addresses, and large blocks stay whole at high ones. (A list of free blocks,
-// last in first out, would prefer memory that is in the caches; but zones above keep the frames
-// that they use again soon.)
+// The span takes a block of the least sufficient order, and of these the one at the lowest address.
+// So long-lived memory gathers at low addresses, and large blocks stay whole at high ones. (A list
+// of free blocks, last in first out, would prefer memory that is in the caches. But zones above
+// keep the frames that they use again soon.)
 //
 // Invariants:
 //   F1  each frame is absent or in one block: free_frames() of them are in free blocks,
@@ -47,7 +47,7 @@
 
 namespace slabmalloc {
 
-/// What a stretch of memory is.
+/// How a stretch of memory is used.
 enum class FrameUse : std::uint8_t {
   Free,
   Allocated,
@@ -55,15 +55,15 @@ enum class FrameUse : std::uint8_t {
   Absent,    ///< A hole between regions.
 };
 
-/// Frames in a row that are one free block, one run or frame of a client's, or alike.
+/// Consecutive frames that are one free block, one run or frame of a client's, or alike.
 struct FrameBlock {
   std::uintptr_t first;
   std::size_t frames;
   FrameUse use;
 };
 
-/// The frames of a range, some of which may be absent. All of them are, at first.
-/// Thread: one at a time. Cost: where nothing else is said, at most a few words for each order.
+/// The frames of a range, some of which may be absent. All of them are absent at first. Thread: one
+/// at a time. Cost: where nothing else is said, at most a few words for each order.
 template <std::size_t BaseBytes>
 class FrameSpan {
  public:
@@ -103,7 +103,7 @@ class FrameSpan {
     return order < orders_ ? sets()[order].count() : 0;
   }
 
-  /// Makes free what is absent of `range`. Pre: `range` lies in the span. Cost: O(frames).
+  /// Frees the absent frames of `range`. Pre: `range` lies in the span. Cost: O(frames).
   void fill(FrameRange range) noexcept {
     for (std::uintptr_t frame = range.first; frame < range.end; ++frame) {
       const std::uintptr_t first = frame;
@@ -114,7 +114,7 @@ class FrameSpan {
       insert_range(first, frame);
     }
   }
-  /// Marks frames, all of which are absent, as those of meta-data. Pre: as fill(). Cost: O(frames).
+  /// Marks absent frames as meta-data. Pre: as fill(), and all are absent. Cost: O(frames).
   void keep_for_metadata(FrameRange range) noexcept {
     metadata_frames_ += range.frames();
     for (std::uintptr_t frame = range.first; frame < range.end; ++frame) {
@@ -150,11 +150,11 @@ class FrameSpan {
     return first;
   }
 
-  /// What a free of `frames` frames from `first` on would be.
+  /// The verdict on a free of `frames` frames from `first` on.
   struct Verdict {
     bool is_sound;
     MisuseKind kind;     ///< If it is not.
-    std::size_t frames;  ///< Of the run that `first` is in; 0 if there is none.
+    std::size_t frames;  ///< Of the run that holds `first`; 0 if there is none.
   };
   /// Pre: `first` lies in the span. Cost: O(orders); for a bad free O(orders^2).
   Verdict judge(std::uintptr_t first, std::size_t frames) const noexcept {
@@ -204,7 +204,7 @@ class FrameSpan {
       }
       const std::uint8_t kind = state(first);
       if (kind > metadata && (kind & order_mask) >= order) {
-        // What is before a piece is a larger piece of its run, or the head.
+        // Before a piece lies a larger piece of its run, or the head.
         return (kind & head) != 0 || first == range_.first
                    ? FrameBlock{first, frames_of_run(first), FrameUse::Allocated}
                    : block_at(first - 1);
@@ -316,7 +316,7 @@ class FrameSpan {
     }
     free_frames_ -= std::size_t{1} << order;
   }
-  /// Makes the block at `frame` free, and one with its buddy as long as that is free.
+  /// Frees the block at `frame`, and merges it with its buddy as long as that is free.
   void merge(std::uintptr_t frame, std::uint32_t order) noexcept {
     std::uintptr_t block = frame >> order;
     while (order + 1 < orders_ && is_free(block ^ 1, order)) {
@@ -326,7 +326,7 @@ class FrameSpan {
     }
     insert(block, order);
   }
-  /// Makes first … end - 1 free, in blocks as large as can be.
+  /// Frees first … end - 1, in the largest possible blocks.
   void insert_range(std::uintptr_t first, std::uintptr_t end) noexcept {
     while (first != end) {
       const std::uint32_t natural = lowest_bit(first);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// FrameStatistics: what a frame allocator has and did.
+// FrameStatistics: the frames that a frame allocator has, and the calls that it served.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace slabmalloc {
 
-/// What it did.
+/// The calls it served.
 struct FrameCounters {
   std::size_t allocations = 0;
   std::size_t frees = 0;

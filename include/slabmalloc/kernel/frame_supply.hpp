@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// FrameSupply: the way of frames from the pager to a CpuZones, and back.
+// FrameSupply: the path of frames from the pager to a CpuZones, and back.
 //
 //   get ────────► account: charge ──► pager ──► FrameLife::begin ──► frames
 //   give_back ──► FrameLife::end ──► pager ──► account: discharge
 //
-// It owns the account of all frames that the heap has, and the limit on them. A frame is charged
-// before it is asked for, and discharged after it went back. So no moment shows too many of them.
-// Everything but the account is called with nothing held, interrupts as the caller had them.
+// It owns the account of all frames of the heap, and the limit on them. It charges a frame before
+// it asks for it, and discharges the frame after it went back. So no moment shows too many of them.
+// It calls everything but the account with nothing held, interrupts as the caller had them.
 //
 // Invariant, with its line in validate():
 //   K2  frame bytes <= the most that they ever were
@@ -27,7 +27,7 @@ namespace slabmalloc {
 /// Called when an allocation would pass the limit; frees something, or not.
 using LimitCallback = void (*)(void* argument) noexcept;
 
-/// What is done with frames on their way in and out, with nothing held.
+/// Acts on each frame on its way in and out, with nothing held.
 ///   begin(frame, context)   called for each frame that comes from the pager, for an allocation
 ///                           with that context; if it says false the frame goes back at once
 ///   end(frame)              called before a frame goes back
@@ -37,7 +37,7 @@ concept FrameLife = requires(L& life, void* frame, Context context) {
   { life.end(frame) } noexcept;
 };
 
-/// Does nothing with them.
+/// Does nothing with frames.
 struct PlainFrames {
   static constexpr bool begin(void*, Context) noexcept { return true; }
   static constexpr void end(void*) noexcept {}
@@ -60,7 +60,7 @@ class FrameAccount {
     std::size_t before = bytes_.load(Order::relaxed);
     std::uint32_t count = 0;
     do {
-      // What does not fit is never counted: it would keep others from what does.
+      // It never counts frames beyond the limit: they would keep others from the frames within it.
       const std::size_t limit = limit_.load(Order::relaxed);
       const std::size_t room = before < limit ? (limit - before) / bytes : 0;
       count = room < most ? static_cast<std::uint32_t>(room) : most;
@@ -70,7 +70,7 @@ class FrameAccount {
     } while (!bytes_.compare_exchange(before, before + count * bytes, Order::relaxed));
     return count;
   }
-  /// As charge(). Where the limit allows none, it calls the callback and tries once more.
+  /// As charge(). If the limit allows none, it calls the callback and tries once more.
   /// Thread: any that holds nothing.
   std::uint32_t charge_or_call(std::size_t bytes, std::uint32_t most) noexcept {
     const std::uint32_t count = charge(bytes, most);
@@ -84,8 +84,8 @@ class FrameAccount {
     const InterruptGuard<Hooks> interrupts;
     bytes_.fetch_sub(bytes, Order::relaxed);
   }
-  /// After frames came of what was charged, and the rest was discharged. What others have just
-  /// charged is counted too.
+  /// Records the most, after the charged frames came and the rest was discharged. It counts fresh
+  /// charges of others too.
   void note_high_water() noexcept {
     const InterruptGuard<Hooks> interrupts;
     const std::size_t now = bytes_.load(Order::relaxed);
@@ -122,8 +122,8 @@ class FrameSupply {
   /// Pre: `pager` outlives it.
   constexpr FrameSupply(PagerT& pager, Life life) noexcept : pager_(pager), life_(life) {}
 
-  /// Gets up to `most` frames of `bytes` for an allocation; returns how many there were. Where the
-  /// limit allows none, its callback may free something.
+  /// Gets up to `most` frames of `bytes` for an allocation; returns how many there were. If the
+  /// limit allows none, its callback may free memory.
   [[gnu::noinline]] std::uint32_t get(std::size_t bytes, Context context, void** frames,
                                       std::uint32_t most) noexcept {
     const std::uint32_t got =
@@ -133,7 +133,7 @@ class FrameSupply {
     }
     return got;
   }
-  /// A frame to be held back, or null. The limit's callback is not called for that.
+  /// A frame for the reserve, or null. It does not call the limit's callback.
   void* get_to_reserve(std::size_t bytes, Context context) noexcept {
     void* frame = nullptr;
     return get_charged(bytes, context, &frame, account_.charge(bytes, 1)) != 0 ? frame : nullptr;
@@ -152,7 +152,7 @@ class FrameSupply {
   std::size_t growths() const noexcept { return growths_.get(); }
 
  private:
-  /// Gets up to as many frames as were charged, and discharges the rest.
+  /// Gets at most as many frames as were charged, and discharges the rest.
   std::uint32_t get_charged(std::size_t bytes, Context context, void** frames,
                             std::uint32_t charged) noexcept {
     if (charged == 0) {
@@ -167,7 +167,7 @@ class FrameSupply {
     return got;
   }
 
-  /// Gets up to `count` frames of the pager, as it gives them: all by one call if it can.
+  /// Gets up to `count` frames from the pager: all by one call if the pager can.
   std::uint32_t ask_pager(std::size_t bytes, [[maybe_unused]] Context context, void** frames,
                           std::uint32_t count) noexcept {
     if constexpr (requires { pager_.allocate_frames(bytes, frames, std::size_t{count}); }) {
@@ -190,9 +190,9 @@ class FrameSupply {
     }
   }
 
-  /// Keeps those of `given` frames that are fit for use; returns how many. A frame that the pager
-  /// gives twice in a row is this heap's once. Its bytes cannot tell that it is in use elsewhere:
-  /// memory that outlived a restart is full of pages that look so.
+  /// Keeps those of `given` frames that are fit for use; returns how many. If the pager gives a
+  /// frame twice in a row, the heap uses it once. The bytes of a frame cannot tell that it is in
+  /// use elsewhere: memory that outlived a restart is full of pages that look so.
   std::uint32_t begin(std::size_t bytes, Context context, void** frames,
                       std::uint32_t given) noexcept {
     std::uint32_t kept = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Hooks: what the kernel services ask of the kernel, and the context of a call.
+// Hooks: the functions that a kernel supplies to the services, and the context of a call.
 //
 //   struct MyKernel {                                            // static functions only
 //     static constexpr std::uint32_t maximum_cpus = 64;
@@ -21,7 +21,7 @@
 
 namespace slabmalloc {
 
-/// A kernel, as far as it is asked for anything.
+/// A kernel's hooks. The members:
 ///   maximum_cpus       CPU numbers are below it, or else panic() is called; arrays have so many
 ///                      elements
 ///   cpu()              the number of the CPU that runs the caller; called with interrupts saved
@@ -51,33 +51,33 @@ concept KernelHooks = requires(typename H::InterruptState state, const char* lin
   { H::log(line) } noexcept;
 };
 
-/// Hooks with pointers of each CPU's own.
+/// Hooks with pointers that each CPU has for itself.
 template <class H>
 concept LocalHooks = KernelHooks<H> && requires(void* value) {
   { H::template local<0u>() } noexcept -> std::same_as<void*>;
   { H::template set_local<0u>(value) } noexcept;
 };
 
-/// What an allocation may do to get memory, and a free of a run to give it back. Each may do less
-/// than the one before but the last.
+/// The ways in which an allocation may get memory, and a free may give a run back. Each context but
+/// the last allows less than the one before.
 enum class Context : std::uint8_t {
-  MayWait,     ///< The pager may wait, all memory is searched, and it is reclaimed from others.
+  MayWait,     ///< The pager may wait; searches all memory, and reclaims it from others.
   MayNotWait,  ///< The pager may be called but must not wait; its time apart, the time is bounded.
   Interrupt,   ///< The pager is not called: interrupt handlers, NMIs, the pager itself.
-  Emergency,   ///< As Interrupt, and from what is reserved: panic, and frees that need memory.
+  Emergency,   ///< As Interrupt, plus reserved memory: panic, and frees that need memory.
 };
 
-/// Whether the pager may be called in that context.
+/// Whether a caller may call the pager in that context.
 constexpr bool may_call_pager(Context context) noexcept {
   return context == Context::MayWait || context == Context::MayNotWait;
 }
 
-/// That `Atomics` do for the CPUs of `Hooks`: several need atomic instructions.
+/// Whether `Atomics` suffice for the CPUs of `Hooks`: several CPUs need atomic instructions.
 template <KernelHooks Hooks, class Atomics>
 inline constexpr bool atomics_suffice =
     Hooks::maximum_cpus == 1 || !std::is_same_v<Atomics, SingleCpuAtomics>;
 
-/// As invariant(), by the kernel's own panic.
+/// As invariant(), by the kernel's own panic().
 template <KernelHooks Hooks>
 inline void require(bool condition, const char* equation) noexcept {
   if (!condition) [[unlikely]] {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Configuration of the zones of a kernel: what zone/config.hpp has, and what several CPUs and
-// contexts add.
+// Configuration of the zones of a kernel: the members of zone/config.hpp, and those that several
+// CPUs and contexts add.
 #pragma once
 
 #include <concepts>
@@ -13,34 +13,35 @@
 
 namespace slabmalloc {
 
-/// What every configuration of CpuZones has beside CommonConfig; page kinds are added below.
+/// The members of every configuration of CpuZones beside CommonConfig; the types below add page
+/// kinds.
 struct CommonKernelConfig : CommonConfig {
-  /// What empty pages a CPU has lie in its frame cache, where others find them.
+  /// A CPU's empty pages lie in its frame cache, where others find them. So its classes keep none.
   static constexpr std::uint32_t depot_pages = 0;
   static constexpr std::uint32_t idle_pages_per_class = 0;
-  /// CpuZones looks further by itself, with interrupts restored in between.
+  /// CpuZones itself searches further, and restores interrupts in between.
   static constexpr bool last_resort = false;
-  /// Queued pages that one slow path takes in: a slow path runs with interrupts saved.
+  /// Queued pages that one slow path drains: a slow path runs with interrupts saved.
   static constexpr std::uint32_t drain_pages = 2;
   static constexpr std::size_t flush_words = 1;
-  /// Frames that one call for more gets from the pager: those of the smallest page kind, others one
-  /// by one.
+  /// Frames that one refill gets from the pager: those of the smallest page kind. It gets others
+  /// one by one.
   static constexpr std::uint32_t growth_frames = 4;
-  /// Empty frames of each page kind that a CPU keeps; more go back to the pager when it may be
-  /// called.
+  /// Empty frames of each page kind that a CPU keeps. More of them go back to the pager in a
+  /// context that may call it.
   static constexpr std::uint32_t cached_frames = 8;
   /// Objects of each size class that a CPU can keep for handlers; see
   /// CpuZones::reserve_for_interrupts().
   static constexpr std::uint32_t reserve_objects = 4;
-  /// The slot of each CPU's own memory (LocalHooks) where a heap finds its part. No two heaps have
-  /// the same.
+  /// The slot of each CPU's own memory (LocalHooks) where a heap finds its part. No two heaps share
+  /// one.
   static constexpr std::uint32_t no_local_slot = ~std::uint32_t{0};
   static constexpr std::uint32_t local_slot = no_local_slot;
-  /// Who may use the frames that are reserved (reserve_frames()): every context, or Emergency
-  /// alone.
+  /// The contexts that may use the reserved frames (reserve_frames()): true for every context,
+  /// false for Emergency alone.
   static constexpr bool reserved_frames_are_for_all = false;
-  /// Each CPU counts the frees of each size class, so that CpuZones::class_counts() knows how many
-  /// objects are in use, at the price of a few instructions a free.
+  /// Makes each CPU count the frees of each size class. So CpuZones::class_counts() knows the
+  /// objects in use, at the price of a few instructions a free.
   static constexpr bool counts_frees = false;
 };
 
@@ -63,7 +64,7 @@ struct GranuleKernelConfig : CommonKernelConfig {
 /// Base pages of 4 KiB.
 struct KernelConfig : GranuleKernelConfig<4 * kibibyte> {};
 
-/// As SmallArenaConfig, for one CPU: each further one has half-full pages of its own.
+/// As SmallArenaConfig, for one CPU: each further CPU has half-full pages of its own.
 template <class AtomicsT = HardwareAtomics>
 struct SmallArenaKernelConfig : CommonKernelConfig {
   using Atomics = AtomicsT;
@@ -74,13 +75,13 @@ struct SmallArenaKernelConfig : CommonKernelConfig {
   static constexpr std::uint32_t cached_frames = 0;
 };
 
-/// A configuration of CpuZones: what inherits from CommonKernelConfig and names its page kinds.
+/// A configuration of CpuZones: inherits from CommonKernelConfig and names its page kinds.
 template <class C>
 concept CpuZonesConfig =
     std::derived_from<C, CommonKernelConfig> && requires { typename C::Pages; };
 
-/// `C` if it is one; else KernelConfig: after the sentence that says so the compiler has nothing to
-/// add.
+/// `C` if it is one; else KernelConfig: after the static assertion's message the compiler adds no
+/// other.
 template <class C>
 using CpuZonesConfigOrDefault = std::conditional_t<CpuZonesConfig<C>, C, KernelConfig>;
 

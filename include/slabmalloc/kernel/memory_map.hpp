@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// MemoryMap: which whole frames a list of memory regions holds. A boot loader's list may be in any
-// order, and its regions may be empty, overlap, adjoin in the middle of a frame, or hold no whole
-// frame:
+// MemoryMap: finds the whole frames that a list of memory regions holds. A boot loader's list may
+// be in any order. Its regions may be empty, overlap, adjoin in the middle of a frame, or hold no
+// whole frame:
 //
 //   regions        [ a )[  b   )          [ c )     [  d  )
 //                                              [  e   )
 //   frames       |     |     |     |     |     |     |     |     |
 //   ranges             [ a and b   )                 [ e   )
 //
-// What adjoins or overlaps is taken together first, and rounded inwards to frames after that.
+// It first joins regions that adjoin or overlap, and then rounds them inwards to frames.
 #pragma once
 
 #include <cstddef>
@@ -34,9 +34,9 @@ struct FrameRange {
   constexpr bool is_empty() const noexcept { return first == end; }
 };
 
-/// A list of regions, seen as ranges of frames. It sorts nothing: the list is only read.
-/// The frame at address 0 is left out, since a null pointer is no frame, and so is the last frame
-/// of the address space.
+/// A list of regions, seen as ranges of frames. It sorts nothing, and only reads the list. It
+/// leaves out the frame at address 0, since a null pointer is no frame, and the last frame of the
+/// address space.
 template <std::size_t BaseBytes>
 class MemoryMap {
   static_assert(is_power_of_two(BaseBytes), "a base frame is a power of two of bytes");
@@ -47,7 +47,7 @@ class MemoryMap {
   constexpr MemoryMap(const MemoryRegion* regions, std::size_t count) noexcept
       : regions_(regions), count_(count) {}
 
-  /// The lowest range of whole frames from frame `from` on, as long as it can be; empty if there is
+  /// The lowest range of whole frames from frame `from` on, as long as possible; empty if there is
   /// none. Cost: O(regions) for each region that is part of the range, or has no whole frame.
   constexpr FrameRange next(std::uintptr_t from) const noexcept {
     std::uintptr_t position = from == 0 ? BaseBytes : from << base_bits;
@@ -82,7 +82,7 @@ class MemoryMap {
     }
     return lowest;
   }
-  /// Where the memory ends that goes on without a gap from `begin`, which lies in a region.
+  /// The end of the memory that continues without a gap from `begin`, which lies in a region.
   constexpr std::uintptr_t end_of(std::uintptr_t begin) const noexcept {
     std::uintptr_t end = begin;
     for (bool extended = true; extended;) {

@@ -11,12 +11,12 @@
 //     ▲                                          │ ▲          │        ▲          │
 //     └──── all slots destroyed ◄────frame───────┘ └──empty───┘        └──free────┘
 //
-// Locks, lists and buffers that every user of a type needs are made once, not at each allocation.
-// It costs no memory: which slots are free is told by the bitmaps, and empty frames are linked
-// through their page headers, so nothing is ever written into a free object. Constructors and
-// destructors run where the pager is called: with nothing held, so they may use other caches.
+// A cache initialises the locks, lists and buffers of an object once, not at each allocation. This
+// costs no memory: the bitmaps tell which slots are free, and page headers link empty frames. So a
+// cache never writes into a free object. Constructors and destructors run where the cache calls the
+// pager: with nothing held, so they may use other caches.
 //
-// All else is that of CpuZones (cpu_zones.hpp), of one size class: a zone for each CPU, contexts,
+// CpuZones (cpu_zones.hpp) supplies the rest, for one size class: a zone for each CPU, contexts,
 // frame caches, limits. Invariant, with its line in validate():
 //   O1  objects in use <= objects in all frames
 #pragma once
@@ -44,8 +44,8 @@ concept ObjectLife = requires(L& life, void* place, T* object, Context context) 
   { life.destroy(object) } noexcept;
 };
 
-/// By the type's own default constructor and destructor. ObjectCache says what the constructor must
-/// be.
+/// By the type's own default constructor and destructor. ObjectCache states the requirements on the
+/// constructor.
 template <class T>
 struct OwnLife {
   static bool construct(void* place, Context) noexcept {
@@ -59,7 +59,7 @@ struct OwnLife {
   static void destroy(T* object) noexcept { object->~T(); }
 };
 
-/// What a frame goes through: all slots of `Page` are constructed, or none.
+/// The life of a frame: begin() constructs all slots of `Page`, or none.
 template <class T, class Page, std::size_t ObjectBytes, ObjectLife<T> Life>
 class ConstructedFrames {
  public:
@@ -119,16 +119,17 @@ class ObjectCache {
   // ---- objects ---------------------------------------------------------------------------------
 
   /// A constructed object, as its last user left it, or null if there is no memory.
-  /// Cost: as CpuZones::allocate(), and a frame's constructors where one comes from the pager.
+  /// Cost: as CpuZones::allocate(), plus a frame's constructors if a frame comes from the pager.
   [[gnu::always_inline]] T* allocate(Context context = Context::MayWait) noexcept {
     return static_cast<T*>(zones_.allocate(layout, context).value_or(nullptr));
   }
 
-  /// Frees an object of whatever CPU; a null pointer is none. Pre: it is in its constructed state.
+  /// Frees an object of any CPU, or nothing for a null pointer. Pre: it is in its constructed
+  /// state.
   /// Fails: as CpuZones::deallocate().
   [[gnu::always_inline]] void deallocate(T* object) noexcept { zones_.deallocate(object, layout); }
 
-  /// Allocates up to `count` objects into `objects`; returns how many there were.
+  /// Allocates up to `count` objects into `objects`; returns how many it got.
   std::size_t allocate_many(T** objects, std::size_t count,
                             Context context = Context::MayWait) noexcept {
     void* some[batch];
@@ -160,21 +161,22 @@ class ObjectCache {
 
   // ---- reserves and limits ---------------------------------------------------------------------
 
-  /// From now on so many further allocations cannot fail, whatever the pager says, of every context
-  /// that may enter a section (of Emergency alone if Options::reserved_frames_are_for_all is
-  /// false). Whoever interrupts a section has reserve_for_interrupts(); each object that refills
-  /// such a reserve counts as an allocation. What was used is made good before frames go back to
-  /// the pager. 0 ends it. Context: as an allocation with `context`. Fails: OutOfMemory, and what
-  /// was got is kept; TooMany if the pages are more than 32 bits can count.
+  /// Guarantees `objects` further allocations, whatever the pager answers. The guarantee holds in
+  /// every context that may enter a section, or in Emergency alone if
+  /// Options::reserved_frames_are_for_all is false. A caller that interrupts a section has
+  /// reserve_for_interrupts(); each object that refills such a reserve counts as an allocation. The
+  /// cache refills the reserve before frames go back to the pager. 0 ends it. Context: as an
+  /// allocation with `context`. Fails: OutOfMemory, and it keeps the frames it got; TooMany if the
+  /// pages are more than 32 bits can count.
   ///
-  /// Frames are kept for it, pages_for() of them. That they suffice, with s objects a page: a CPU
-  /// takes a frame when no slot of its pages is free and its own frame cache is empty. So when its
-  /// pages and frame cache have grown by g frames, it has made more than (g - 1) s allocations
-  /// since, and at least g s if it needs yet another. No frame goes to the pager while fewer are
-  /// kept than wanted, so what the CPUs have grown by is what was kept. An allocation that fails
-  /// would be the last of m, of which CPU i made m(i), with at most sum ceil(m(i) / s) - 1 frames
-  /// used up. That sum is the largest where all CPUs but one have a single object on their last
-  /// page: m for m < c, else c + floor((m - c) / s).
+  /// The cache keeps pages_for() frames for it. They suffice, with s objects a page, for this
+  /// reason. A CPU takes a frame when no slot of its pages is free and its own frame cache is
+  /// empty. So after its pages and frame cache grew by g frames, it made more than (g - 1) s
+  /// allocations. It made at least g s if it needs yet another frame. No frame goes to the pager
+  /// while fewer are kept than wanted, so the kept frames are those by which the CPUs grew. Suppose
+  /// that an allocation fails, as the last of m, of which CPU i made m(i). Then at most sum
+  /// ceil(m(i) / s) - 1 frames are used up. That sum is largest where all CPUs but one have a
+  /// single object on their last page: m for m < c, else c + floor((m - c) / s).
   Result<void> reserve(std::size_t objects, Context context = Context::MayWait) noexcept {
     const auto pages = static_cast<std::uint32_t>(pages_for(objects));
     if (pages != pages_for(objects)) {
@@ -188,16 +190,15 @@ class ObjectCache {
     return objects < cpus ? objects : cpus + (objects - cpus) / objects_per_page;
   }
 
-  /// From now on each CPU keeps so many objects for calls that can get them nowhere else; see
-  /// CpuZones.
+  /// Makes each CPU keep `objects` objects for calls that can get them nowhere else; see CpuZones.
   Result<void> reserve_for_interrupts(std::uint32_t objects,
                                       Context context = Context::MayWait) noexcept {
     return zones_.reserve_for_interrupts(layout, objects, context);
   }
 
   /// Bounds the pages to those that `objects` need, rounded up to a whole one. CPUs do not share
-  /// pages, so the limit may be met by fewer objects. Before an allocation fails for it, `callback`
-  /// may free some.
+  /// pages, so fewer objects may reach the limit. Before an allocation fails for it, `callback` may
+  /// free some.
   void set_limit(std::size_t objects, LimitCallback callback = nullptr,
                  void* argument = nullptr) noexcept {
     const std::size_t pages =
@@ -209,10 +210,11 @@ class ObjectCache {
     zones_.set_reclaim(callback, argument);
   }
 
-  // ---- its end ---------------------------------------------------------------------------------
+  // ---- destruction -----------------------------------------------------------------------------
 
-  /// Destroys all objects and gives all frames back, if none is in use; returns how many are, and
-  /// then they stay. It may be used again afterwards. Pre: nobody else uses it. Cost: O(pages).
+  /// Destroys all objects and gives all frames back if none is in use. Returns how many are in use,
+  /// and then all stay. A caller may use the cache again afterwards. Pre: nobody else uses it.
+  /// Cost: O(pages).
   std::size_t destroy() noexcept {
     zones_.drain_and_leave_current();
     const std::size_t used = zones_.class_statistics(0).used;
@@ -222,15 +224,15 @@ class ObjectCache {
     return used;
   }
 
-  // ---- looking ---------------------------------------------------------------------------------
+  // ---- statistics and checks -------------------------------------------------------------------
 
   const char* name() const noexcept { return name_; }
 
-  /// The zones that the objects come from.
+  /// The zones that supply the objects.
   Zones& zones() noexcept { return zones_; }
 
-  /// Thread: any; what other CPUs do may be seen to lag. Calls that were reported as misuse count
-  /// as frees. Cost: O(CPUs).
+  /// Thread: any; the figures may lag behind other CPUs. Calls reported as misuse count as frees.
+  /// Cost: O(CPUs).
   CacheStatistics statistics() const noexcept;
 
   /// The first broken invariant, as an equation, or null. Pre: no CPU allocates or frees.
@@ -246,7 +248,7 @@ class ObjectCache {
  private:
   static constexpr Layout layout =
       Layout::from_size_align(object_bytes, Config::alignment).value_or(Layout());
-  /// Objects that are handed on at once.
+  /// The objects that one call hands over at once.
   static constexpr std::size_t batch = 16;
 
   const char* name_;

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// ObjectReserve: objects that a CPU keeps for those who can neither enter its zone nor call the
+// ObjectReserve: objects that a CPU keeps for callers that can neither enter its zone nor call the
 // pager.
 //
 //   slow path of the CPU ──put──► cells of the size class ──take──► handlers, NMIs; any CPU
 //   (in a section)
 //
-// What lies in a cell is an object of the CPU's zone like any other that is in use; its free is an
-// ordinary one.
+// To the CPU's zone, an object in a cell is in use like any other. Its free is an ordinary one.
 #pragma once
 
 #include <cstdint>
@@ -47,7 +46,7 @@ class ObjectReserve {
     return wanted_[index].load(Order::relaxed);
   }
 
-  /// True if something may be missing, or too much. Thread: any; a hint.
+  /// True if a cell may lack an object, or hold one too many. Thread: any; a hint.
   bool has_work() const noexcept {
     for (const auto& word : noted_) {
       if (word.load(Order::relaxed) != 0) {
@@ -57,9 +56,9 @@ class ObjectReserve {
     return false;
   }
 
-  /// Brings class `index` to what is wanted, with objects of `get(index)`, null if there is none,
-  /// and `give(index, object)`. False if an object was not to be had. Thread: one at a time, which
-  /// no handler that calls this interrupts.
+  /// Brings class `index` to the wanted number, with objects of `get(index)`, null if there is
+  /// none, and `give(index, object)`. False if it could not get an object. Thread: one at a time,
+  /// and no handler that calls this interrupts it.
   template <class Get, class Give>
   bool adjust(std::uint32_t index, Get&& get, Give&& give) noexcept {
     const std::uint32_t wanted_now = wanted(index);
@@ -82,9 +81,9 @@ class ObjectReserve {
     return true;
   }
 
-  /// adjust() of one class of those that may need it, in turn: what one cannot have does not keep
-  /// others from theirs. True if there was one, and it could be done. Thread: as adjust().
-  /// Order: acquire, with the release in note(): what was noted is seen in the cells.
+  /// Does adjust() for one class of those that may need it, in turn: a class that gets no object
+  /// does not block the others. True if there was one, and it succeeded. Thread: as adjust().
+  /// Order: acquire, with the release in note(): the cells show all takes that were noted.
   template <class Get, class Give>
   bool adjust_one(Get&& get, Give&& give) noexcept {
     for (std::uint32_t looks = 0; looks <= words; ++looks) {
@@ -94,7 +93,7 @@ class ObjectReserve {
         const std::uint32_t bit = lowest_bit(later);
         const std::uint32_t index = next_ / word_bits * word_bits + bit;
         next_ = (index + 1) % (words * word_bits);
-        // Before the cells are looked at: what is taken from then on is noted again.
+        // Before it looks at the cells: takers note again from here on.
         const Word all = noted.exchange(0, Order::acquire);
         noted.fetch_or(all & ~(Word{1} << bit), Order::relaxed);
         return adjust(index, get, give);
@@ -125,7 +124,7 @@ class ObjectReserve {
   }
 
   typename Atomics::template Cell<std::uint8_t> wanted_[Classes];
-  typename Atomics::template Cell<Word> noted_[words];  ///< A bit for each class to be adjusted.
+  typename Atomics::template Cell<Word> noted_[words];  ///< A bit for each class to adjust.
   std::uint32_t next_ = 0;  ///< The class that adjust_one() looks at first.
 };
 

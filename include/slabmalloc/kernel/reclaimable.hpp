@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// Reclaimable: an entry in the list of all that can give memory back, a heap or an object cache.
+// Reclaimable: the list entry of a heap or an object cache that can give memory back.
 //
 //   constinit ObjectCache<Inode, MyKernel, MyFrames> inodes("inode", frames);
 //   constinit Reclaimable inodes_entry(inodes);
 //   …
 //   reclaimer.add(inodes_entry);
 //
-// It needs no memory but its own, and knows its target by a table of functions made for its type.
+// An entry needs only its own memory, and knows its target by a table of functions for its type.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +34,7 @@ class Reclaimable {
   Reclaimable(const Reclaimable&) = delete;
   Reclaimable& operator=(const Reclaimable&) = delete;
 
-  /// Sets what is asked to free objects under memory pressure. Pre: it is in no list.
+  /// Sets the callback that frees objects under memory pressure. Pre: the entry is in no list.
   constexpr void set_shrink(ShrinkCallback callback, void* argument) noexcept {
     shrink_ = callback;
     shrink_argument_ = argument;
@@ -44,7 +44,7 @@ class Reclaimable {
     return name_ != nullptr ? name_ : operations_->name_of(target_);
   }
 
-  // ---- what can be done with it; see CpuZones --------------------------------------------------
+  // ---- the operations; see CpuZones ------------------------------------------------------------
 
   bool drain_this_cpu() noexcept { return operations_->drain_this_cpu(target_); }
   void drain_later() noexcept { operations_->drain_later(target_); }
@@ -55,8 +55,8 @@ class Reclaimable {
     return shrink_(shrink_argument_, bytes_wanted);
   }
 
-  /// The statistics number `index`: of a cache there is one, of a heap one for each size class;
-  /// false if there are fewer. Thread: any.
+  /// The statistics number `index`: a cache has one, a heap one for each size class; false if there
+  /// are fewer. Thread: any.
   bool statistics(std::uint32_t index, CacheStatistics& result) const noexcept {
     return operations_->statistics(*this, index, result);
   }
@@ -101,7 +101,7 @@ class Reclaimable {
     return static_cast<const Cache*>(target)->name();
   }
 
-  /// `ZonesOf(target)` are the zones of what `target` points to.
+  /// `ZonesOf(target)` are the zones of the object that `target` points to.
   template <auto ZonesOf>
   static constexpr Operations make_operations(
       decltype(Operations::name_of) name_of, decltype(Operations::statistics) statistics) noexcept {
@@ -124,7 +124,7 @@ class Reclaimable {
   static constexpr Operations operations_of_cache =
       make_operations<&Reclaimable::zones_of_cache<Cache>>(&name_of_cache<Cache>,
                                                            &statistics_of_cache<Cache>);
-  /// The table, or for what has none the one sentence that says why.
+  /// The table; for a target without one, the one message that says why.
   template <class Zones>
   static constexpr const Operations* operations_for_heap() noexcept {
     constexpr bool is_heap = requires { typename Zones::Zone; };
@@ -144,14 +144,14 @@ class Reclaimable {
     return nullptr;
   }
 
-  /// Null: the target's own, which constant expressions may not read.
+  /// Null: the target has its own name, which constant expressions may not read.
   const char* name_ = nullptr;
   void* target_;
   const Operations* operations_;
   ShrinkCallback shrink_ = nullptr;
   void* shrink_argument_ = nullptr;
 
-  // The list's, under its lock.
+  // For the list, under its lock.
   Reclaimable* next_ = nullptr;
   Reclaimable* previous_ = nullptr;
   std::size_t number_ = 0;  ///< Ascending in the list; 0: in none.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Reclaimer: all heaps and caches that can give memory back, and how they are made to.
+// Reclaimer: all heaps and caches that can give memory back, and the way to make them do so.
 //
 //   constinit Reclaimer<MyKernel> reclaimer;
 //   reclaimer.add(inodes_entry);
@@ -10,9 +10,9 @@
 //     ▼                           ▼
 //   entry 3 ◄──► entry 4 ◄──► entry 9 ◄──► (back to the first)
 //
-// The lock is held for steps from entry to entry alone. Whoever visits an entry has counted itself
-// as its visitor, which keeps the entry in the list; heaps, pagers, constructors and callbacks are
-// called with nothing held, and may come here again.
+// A walk holds the lock for steps from entry to entry alone. A caller at an entry counts itself as
+// its visitor, which keeps the entry in the list. It calls heaps, pagers, constructors and
+// callbacks with nothing held, and they may call the reclaimer again.
 //
 // Invariants, with their lines in validate():
 //   L1  numbers ascend from the first entry on; next and previous lead to each other
@@ -27,12 +27,12 @@
 
 namespace slabmalloc {
 
-/// A list of heaps and caches. Thread: any, in contexts from which the pager may be called; in
-/// handlers only where the hooks' save_interrupts() keeps those away.
+/// A list of heaps and caches. Thread: any, in contexts that may call the pager. In handlers only
+/// where the hooks' save_interrupts() keeps handlers away.
 template <class Hooks, class Atomics = HardwareAtomics>
 class Reclaimer {
  public:
-  /// What reclaim_for() asks for, in bytes.
+  /// The bytes that reclaim_for() asks for.
   static constexpr std::size_t usual_bytes = 256 * 1024;
 
   constexpr Reclaimer() noexcept = default;
@@ -41,7 +41,7 @@ class Reclaimer {
 
   // ---- the list --------------------------------------------------------------------------------
 
-  /// Pre: `entry` is in no list, and is removed before it ends.
+  /// Pre: `entry` is in no list, and a remove() takes it out before it ends.
   void add(Reclaimable& entry) noexcept {
     const Guard guard(lock_);
     require<Hooks>(entry.number_ == 0, "an entry is in one list");
@@ -57,9 +57,9 @@ class Reclaimer {
     first_->previous_ = &entry;
   }
 
-  /// Takes `entry` out. False while somebody visits it, which its own callback does too: nobody
-  /// comes any more, and it is to be asked again. It does not wait, since how to is the caller's
-  /// business.
+  /// Takes `entry` out. False while a caller is at the entry, which includes its own callback: no
+  /// new caller arrives then, and the client must ask again. It does not wait, since the caller
+  /// knows best how to wait.
   [[nodiscard]] bool remove(Reclaimable& entry) noexcept {
     const Guard guard(lock_);
     if (entry.number_ == 0) {
@@ -89,10 +89,10 @@ class Reclaimer {
 
   // ---- memory pressure -------------------------------------------------------------------------
 
-  /// Gives memory back to the pagers until it is `bytes`; returns how much it was. In turn, each
-  /// beginning where the last one ended: what is empty; what other CPUs freed of this CPU's
-  /// objects; what shrink callbacks free. The other CPUs are asked to drain. A call from inside of
-  /// a shrink callback, or while another CPU is in one, calls none.
+  /// Gives memory back to the pagers until it gave `bytes`; returns how much it gave. It takes
+  /// empty frames first, then remote frees of this CPU's objects, then the objects that shrink
+  /// callbacks free. Each walk begins where the last one ended. It asks the other CPUs to drain. A
+  /// call from inside a shrink callback, or while another CPU is in one, calls none.
   std::size_t reclaim(std::size_t bytes) noexcept {
     std::size_t shrunk = 0;
     return reclaim(bytes, shrunk);
@@ -137,7 +137,7 @@ class Reclaimer {
     if (given < bytes) {
       drain_all(bytes, given);
     }
-    // No callback while one runs: it may have allocated, which led here.
+    // No callback while another runs: that one may have allocated, which led here.
     if (given < bytes && is_shrinking_.exchange(1, Order::relaxed) == 0) {
       shrink_all(bytes, given, shrunk);
       is_shrinking_.store(0, Order::relaxed);
@@ -170,7 +170,8 @@ class Reclaimer {
   }
 
   /// Calls step(entry) for each entry at most once, from the hand or the first one on, until it
-  /// says false; the hand is then at the next. Entries that are added meanwhile may be left out.
+  /// says false; the hand is then at the next. It may leave out entries that a caller adds
+  /// meanwhile.
   template <class Step>
   void walk(bool by_hand, Step&& step) noexcept {
     std::size_t start = 0;
@@ -202,12 +203,12 @@ class Reclaimer {
       ++entry->visitors_;
     }
   }
-  /// The entry to visit after `entry`, or null where the walk that began at number `start` ends.
+  /// The entry after `entry`, or null at the end of the walk that began at number `start`.
   Reclaimable* after(Reclaimable* entry, std::size_t start, bool& is_wrapped) const noexcept {
     for (;;) {
       entry = entry->next_;
       const bool is_around = entry == first_;
-      // The entry where it began may be gone.
+      // The entry at which the walk began may be gone.
       if ((is_around && is_wrapped) || ((is_around || is_wrapped) && entry->number_ >= start)) {
         return nullptr;
       }
@@ -222,7 +223,7 @@ class Reclaimer {
   Reclaimable* first_ = nullptr;
   Reclaimable* hand_ = nullptr;
   std::size_t last_number_ = 0;
-  /// 1 while somebody calls shrink callbacks. A word: not every processor exchanges bytes.
+  /// 1 while a caller runs shrink callbacks. A word: not every processor exchanges bytes.
   typename Atomics::template Cell<std::uint32_t> is_shrinking_;
 };
 

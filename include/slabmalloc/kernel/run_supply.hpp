@@ -6,9 +6,9 @@
 //   deallocate ─┬─────────────────────────────────────────────────────► pager
 //               └─ context forbids that ─► deferred ──take_deferred──► give_back
 //
-// It owns the runs that were freed where the pager cannot be called. They wait for a caller that
-// may call it. A run has room for the link that it waits with (deferred_runs.hpp), even if its
-// client asked for less. Invariant: that of the deferred runs.
+// It owns the runs freed in contexts that cannot call the pager. They wait for a caller that may
+// call it. A run has room for the link that it waits with (deferred_runs.hpp), even if its client
+// asked for less. Invariant: that of the deferred runs.
 #pragma once
 
 #include <cstddef>
@@ -32,7 +32,7 @@ class RunSupply {
   /// Pre: `pager` outlives it.
   constexpr explicit RunSupply(PagerT& pager) noexcept : pager_(pager) {}
 
-  /// Asks the pager for a run, and tells it the context if it asks for that.
+  /// Asks the pager for a run, and passes it the context if the pager takes one.
   /// Thread: any that holds nothing. Context: one that may call the pager.
   /// Fails: OutOfMemory; InvalidLayout if the pager has no runs.
   Result<void*> allocate(Layout layout, [[maybe_unused]] Context context) noexcept {
@@ -56,7 +56,7 @@ class RunSupply {
   [[gnu::noinline]] void deallocate(void* run, Layout layout, Context context) noexcept {
     const Layout asked = Deferred::with_link(layout);
     const bool goes_to_pager = !exist || may_call_pager(context);
-    // What waits must not go to the pager by another way, which would give it to somebody else.
+    // A waiting run must not reach the pager by another way, which would give it to another client.
     if (exist && run != nullptr &&
         (goes_to_pager ? deferred_.holds(run) : !deferred_.push(run, asked))) {
       report_misuse({MisuseKind::DoubleFree, run, 0, 0});
@@ -67,11 +67,11 @@ class RunSupply {
 
   /// Thread: any; a hint.
   bool has_deferred() const noexcept { return !deferred_.is_empty(); }
-  /// Bytes of the runs that wait. Thread: any; others may see it lag.
+  /// Bytes of the runs that wait. Thread: any; the figure may lag behind others.
   std::size_t deferred_bytes() const noexcept { return deferred_.bytes(); }
-  /// A run that waits no more; its address is null if there is none. Thread: any, inside a section.
+  /// A run taken off the list; its address is null if there is none. Thread: any, inside a section.
   Run take_deferred() noexcept { return deferred_.pop(); }
-  /// Gives what take_deferred() took to the pager; returns its bytes.
+  /// Gives the run of take_deferred() to the pager; returns its bytes.
   /// Thread: any that holds nothing. Context: one that may call the pager.
   std::size_t give_back(const Run& run) noexcept {
     if (run.address != nullptr) {

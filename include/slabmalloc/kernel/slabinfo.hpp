@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A report of all heaps and caches, in the manner of /proc/slabinfo: a line for each cache and for
-// each size class of a heap that was ever used.
+// A report of all heaps and caches, in the manner of /proc/slabinfo. It has a line for each cache,
+// and for each size class of a heap that a client ever used.
 //
 //   name                 in use   objects   bytes  per page     KiB   pages    most   limit …
 //   inode                   120       128     600         6       4      20      24       -
@@ -81,8 +81,8 @@ void write_slabinfo(const Reclaimable& entry, Sink&& sink) noexcept {
   }
 }
 
-/// Calls sink(const char*) for each line of the report of all that `reclaimer` has: titles, then
-/// heaps and caches, oldest first. Thread: as Reclaimer; the sink is called with nothing held.
+/// Calls sink(const char*) for each line of the report of all entries of `reclaimer`: titles, then
+/// heaps and caches, oldest first. Thread: as Reclaimer; it calls the sink with nothing held.
 template <class Hooks, class Atomics, class Sink>
 void write_slabinfo(Reclaimer<Hooks, Atomics>& reclaimer, Sink&& sink) noexcept {
   SlabinfoLine line;
@@ -90,7 +90,7 @@ void write_slabinfo(Reclaimer<Hooks, Atomics>& reclaimer, Sink&& sink) noexcept 
   reclaimer.for_each([&](Reclaimable& entry) { write_slabinfo(entry, sink); });
 }
 
-/// The same by Hooks::log().
+/// The same, by Hooks::log().
 template <class Hooks, class Atomics>
 void log_slabinfo(Reclaimer<Hooks, Atomics>& reclaimer) noexcept {
   write_slabinfo(reclaimer, [](const char* line) { Hooks::log(line); });

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
-// SlowPath: how an allocation of a CpuZones gets memory that its fast path did not find.
+// SlowPath: gets the memory that the fast path of an allocation did not find.
 //
 //   zone, with its empty pages ─► frame caches ─► pager ─► search ─► reclaim ─► reserved frames
 //                                      │
 //                                      └─ no pager ─► reserved frames ─► reserved objects
 //
-// The lower way is that of handlers and emergencies, and of all that interrupt a section. An
-// allocation that may call the pager also does a step of what waits: a reserve, a drain, a deferred
-// run, or excess frames.
+// Handlers and emergencies take the lower way, and so do all calls that interrupt a section. An
+// allocation that may call the pager also does a step of deferred work: a reserve, a drain, a
+// deferred run, or excess frames.
 //
-// A search goes through the memory that the heap has elsewhere. That of MayWait goes to its end,
-// and then has memory reclaimed. MayNotWait takes one step of it, and each call the next.
+// A search goes through the heap's other memory. MayWait searches to the end, and then reclaims
+// memory. MayNotWait takes one step of the search, and each call the next.
 //
 // It owns the callback for reclaim, and the counts of searches and failures.
 #pragma once
@@ -77,9 +77,9 @@ class SlowPath {
     return run ? run : out_of_memory();
   }
 
-  /// Does all that waits for the caller's CPU. Context: one that may call the pager.
+  /// Does all deferred work of the caller's CPU. Context: one that may call the pager.
   void run_deferred() noexcept {
-    // Every second one leaves the zone alone.
+    // Every second step leaves the zone alone.
     while (run_some_deferred(Config::drain_pages) || run_some_deferred(Config::drain_pages)) {
     }
   }
@@ -90,7 +90,7 @@ class SlowPath {
     reclaim_argument_ = argument;
   }
 
-  /// Allocations for which the pager had nothing.
+  /// Allocations that found nothing at the pager.
   std::size_t searches() const noexcept { return searches_.get(); }
   /// Those that ended as OutOfMemory.
   std::size_t failures() const noexcept { return failures_.get(); }
@@ -104,7 +104,7 @@ class SlowPath {
     failures_.add(1);
     return AllocationError::OutOfMemory;
   }
-  /// Nothing is left but what is reserved.
+  /// Only the reserved memory is left.
   Result<void*> allocate_without_pager(std::uint32_t index, Context context) noexcept {
     void* object = allocate_reserved(index, context);
     if (object == nullptr) {
@@ -130,13 +130,13 @@ class SlowPath {
 
   // ---- the search ------------------------------------------------------------------------------
 
-  /// Looks through all that this CPU can look through, then reclaims.
+  /// Searches all memory that this CPU can search, then reclaims.
   void* search(std::uint32_t index) noexcept {
     bool is_nested = false;
     parts_.drain_this_cpu();
     void* object = parts_.allocate(index, is_nested);
-    // What lies in frame caches now is of other sizes. The pager can make frames of this one of it,
-    // of a larger one at once.
+    // Frames in frame caches are of other sizes by now. The pager can make frames of this size from
+    // them, and at once from a larger one.
     if (object == nullptr && memory_.give_back_other(bytes_of_class(index))) {
       object = memory_.allocate(index, Context::MayWait);
     }
@@ -153,7 +153,7 @@ class SlowPath {
     object = memory_.allocate(index, Context::MayWait);
     return object != nullptr ? object : parts_.allocate(index, is_nested);
   }
-  /// A step of such a search, of constant length; the next call takes the next one.
+  /// A step of such a search, of constant length; the next call takes the next step.
   void* search_some(std::uint32_t index) noexcept {
     {
       const Section part = parts_.enter();
@@ -202,11 +202,10 @@ class SlowPath {
 
   bool reclaims() noexcept { return reclaim_ != nullptr && reclaim_(reclaim_argument_); }
 
-  // ---- what waits ------------------------------------------------------------------------------
+  // ---- deferred work ---------------------------------------------------------------------------
 
-  /// A part of what run_deferred() does, of constant length, a drain taking in `pages` queued
-  /// pages. With 0 allocations take in what others freed. False if nothing was left to do, or could
-  /// be done, in this turn.
+  /// A part of run_deferred(), of constant length; a drain handles `pages` queued pages. With 0,
+  /// allocations drain the remote frees. False if this turn had nothing to do, or could do nothing.
   bool run_some_deferred(std::uint32_t pages) noexcept {
     using Turn = typename Part::Turn;
     Turn turn{};

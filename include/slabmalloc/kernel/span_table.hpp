@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// SpanTable: the spans of a frame allocator in the order of their addresses, and the spans that
-// more memory makes.
+// SpanTable: the spans of a frame allocator in the order of their addresses. It also plans the
+// spans for more memory.
 //
 //   spans_   [ | | ]                          each frame is looked up here
 //             │ │ └───────────────────┐
@@ -9,9 +9,9 @@
 //   memory   |▒▒▒▒▒▒   ▒▒▒▒▒▒▒▒▒▒|   |▒▒▒▒|          |▒▒▒▒▒▒▒▒|
 //            └─ span, with a hole ┘                  └─ new ──┘   a range of a map, see plan()
 //
-// A hole between two new ranges costs as much meta-data as memory does while it lies in a span, and
-// nothing where it ends one. Holes lie in spans up to bridged_frames, or more if there would be too
-// many spans otherwise.
+// Inside a span, a hole between two new ranges costs as much meta-data as memory does; between two
+// spans it costs nothing. Spans include holes of up to bridged_frames, or more if there would be
+// too many spans otherwise.
 //
 // Invariant, with its line in validate():
 //   A1  spans are sorted by address and do not overlap
@@ -34,12 +34,12 @@ class SpanTable {
   using Map = MemoryMap<BaseBytes>;
 
   static constexpr std::size_t maximum_spans = 16;
-  /// Holes of up to so many frames lie within spans. They need as much meta-data as one more span.
+  /// Spans include holes of up to so many frames. They need as much meta-data as one more span.
   static constexpr std::size_t bridged_frames = 256;
 
   Span* const* begin() const noexcept { return spans_; }
   Span* const* end() const noexcept { return spans_ + count_; }
-  /// Spans that it has room for.
+  /// The spans that the table still has room for.
   std::size_t room() const noexcept { return maximum_spans - count_; }
 
   /// The first span that ends above `frame`, or null.
@@ -84,16 +84,16 @@ class SpanTable {
 
   // ---- more memory -----------------------------------------------------------------------------
 
-  /// The spans that the ranges of a map make where no span lies yet.
+  /// The spans for the ranges of a map where no span lies yet.
   struct Plan {
-    std::size_t bridged = 0;  ///< Holes of up to so many frames lie within them.
+    std::size_t bridged = 0;  ///< Spans include holes of up to so many frames.
     std::size_t spans = 0;
     std::size_t metadata_bytes = 0;
     std::size_t frames = 0;  ///< Without those of holes.
     FrameRange largest;      ///< Of the ranges.
   };
 
-  /// Few enough spans for room(), if that can be.
+  /// Makes few enough spans for room(), if possible.
   /// Cost: O(ranges * (regions + spans)) for each doubling of `bridged`.
   Plan plan(const Map& map) const noexcept {
     const auto ignore = [](FrameRange) {};

@@ -16,7 +16,7 @@
 namespace slabmalloc {
 
 /// A lock for short sections. Not for NMIs: the interrupted code may hold it.
-/// With SingleCpuAtomics it does no more than to save interrupts.
+/// With SingleCpuAtomics it only saves interrupts.
 template <KernelHooks Hooks, class Atomics = HardwareAtomics>
 class SpinLock {
   static_assert(atomics_suffice<Hooks, Atomics>,
@@ -41,7 +41,7 @@ class SpinLock {
   };
 
  private:
-  /// Order: acquire, with the release in release(): what the holder before wrote is seen.
+  /// Order: acquire, with the release in release(): the caller sees the last holder's writes.
   void acquire() noexcept {
     const std::uint32_t ticket = next_.fetch_add(1, Order::relaxed);
     while (serving_.load(Order::acquire) != ticket) {

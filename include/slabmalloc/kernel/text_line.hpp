@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// TextLine: a line of text put together in a buffer of its own, for reports of kernels, which have
-// no library for that.
+// TextLine: builds a line of text in a buffer of its own, for reports of kernels, which have no
+// library for that.
 //
 //   | text | padding | number | … | 0 | unused |
 //          ▲ a column ends where the widths so far end
 //
-// Columns stay aligned as long as what is in them fits. What is wider is printed whole, after a
-// blank, and what follows catches up where it can. What does not fit the buffer is left out.
+// Columns stay aligned as long as their contents fit. A wider text appears whole, after a blank,
+// and later columns realign where they can. The line omits text that does not fit the buffer.
 #pragma once
 
 #include <cstddef>
@@ -42,7 +42,7 @@ class TextLine {
   }
   void append(std::size_t number) noexcept { append(Digits(number)); }
 
-  /// Ends a column of `width`, whose text was appended.
+  /// Ends a column of `width`, whose text the caller appended.
   void end_column(std::size_t width) noexcept {
     column_ += width;
     pad_to(column_);
@@ -83,7 +83,7 @@ class TextLine {
 
   char characters_[Capacity] = {};
   std::size_t size_ = 0;
-  std::size_t column_ = 0;  ///< Where the columns so far are to end.
+  std::size_t column_ = 0;  ///< The end that the columns so far should have.
 };
 
 }  // namespace slabmalloc

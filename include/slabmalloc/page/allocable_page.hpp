@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// AllocablePage: what a size class needs to know of a page type. Two are supplied, with the
-// meta-data at the end of the frame (embedded_page.hpp) and beside it (beside_page.hpp); a client
-// can add more.
+// AllocablePage: the requirements that a size class has of a page type. The library supplies two:
+// one with the meta-data at the end of the frame (embedded_page.hpp), one beside it
+// (beside_page.hpp). A client can add more.
 #pragma once
 
 #include <concepts>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// BesidePage: a page whose meta-data lies away from its frame, in a table of the client's. A linear
-// overflow of an object cannot reach it, slots fill the frame to the last byte, and the table's
-// stride need not be a power of two, so that bitmaps do not compete for one cache set.
+// BesidePage: a page whose meta-data lies away from its frame, in a table of the client's. So a
+// linear overflow of an object cannot reach it, and slots fill the frame to the last byte. The
+// table's stride need not be a power of two, so that bitmaps do not compete for one cache set.
 //
 //   frame   | slot 0 | slot 1 | … | slot n-1 |
 //   table   … | remote bitmap | local bitmap | PageHeader | (the table's own) | …
@@ -15,7 +15,7 @@
 
 namespace slabmalloc {
 
-/// Where the meta-data of each frame is: what a client with a frame table supplies.
+/// The place of the meta-data of each frame, which a client with a frame table supplies.
 ///   maximum_words       bitmap words of one kind that a record has room for
 ///   the other members   as in AllocablePage
 template <class T>
@@ -30,7 +30,7 @@ concept FrameTable = requires(const void* address, PageHeader<typename T::Atomic
   { T::close(header, geometry) } noexcept;
 };
 
-/// A page described by `Table`. Never instantiated: a pointer to one is the address of a frame.
+/// A page described by `Table`. Code never creates one: a pointer to one is a frame's address.
 template <FrameTable Table>
 class BesidePage {
  public:

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// EmbeddedPage: a page whose meta-data lies at the end of its own frame. It needs nothing but the
-// frame.
+// EmbeddedPage: a page whose meta-data lies at the end of its own frame. It needs no other memory.
 //
 //   frame (aligned to its size)
 //   | slot 0 | slot 1 | … | slot n-1 | unused | remote bitmap | local bitmap | PageHeader |
 //
-// The bitmaps have as many words as this class has slots for.
+// Each bitmap has as many words as this class's slots need.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +26,7 @@ class EmbeddedPage {
 
   static constexpr std::size_t size_bytes = FrameBytes;
 
-  std::byte bytes[FrameBytes];  ///< The frame; a page is never constructed, only pointed to.
+  std::byte bytes[FrameBytes];  ///< The frame; code never constructs a page, only points to it.
 
   static constexpr std::size_t frame_bytes(std::size_t) noexcept { return FrameBytes; }
 

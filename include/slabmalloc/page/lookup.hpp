@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The checks of an address before anything is written: is it a slot of a page, and may a frame
-// become a page? Each answers "no" with a report to the misuse hook.
+// The checks of an address before a write: is it a slot of a page, and may a frame become a page? A
+// check that says "no" reports to the misuse hook.
 #pragma once
 
 #include <cstddef>
@@ -44,8 +44,8 @@ FoundSlot<typename Page::Header> find_slot(void* object, const SlotGeometry& geo
 }
 
 /// True if the frame at `page`, of `bytes`, may become a page of the owner with `owner_tag`. The
-/// frame must be aligned, and no header in it may say, by the tag and by `is_held(header)`, that
-/// the owner has the frame already.
+/// frame must be aligned. No header in it may say, by the tag and by `is_held(header)`, that the
+/// owner has the frame already.
 /// Fails: InvalidPage, reported, with the `object_size` that the frame was meant for; then false.
 template <AllocablePage Page, class IsHeld>
 bool accept_frame(const Page* page, std::size_t bytes, std::size_t object_size,

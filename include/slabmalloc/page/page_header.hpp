@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// PageHeader: the meta-data of one page, and what its bitmaps tell.
+// PageHeader: the meta-data of one page, and the information in its bitmaps.
 //
 // The header lies at a fixed place for each page type. The bitmaps lie directly below it:
 //
 //        remote[w-1] … remote[0] | local[w-1] … local[0] | PageHeader
 //                                                         ^ header address
 //
-// Bit 1 means free. The owner alone writes `local`, with plain stores. Everyone else writes
+// Bit 1 means free. Only the owner writes `local`, with plain stores. All other threads write
 // `remote`: a set bit is a free that the owner has not drained yet. A slot is live if and only if
-// neither bit is set. The bits of `local` beyond the last slot are always set, so a word whose
+// neither bit is set. The bits of `local` beyond the last slot are always set. So a word whose
 // slots are all free has all bits set.
 //
 // On 64-bit targets the header has 48 bytes. With one word of each bitmap it fills a cache line of
@@ -22,8 +22,8 @@
 //                                            local |= bits, pending += |bits| - n
 //
 // The announcement, with the push if it was the first, is the freeing thread's last access to the
-// page. If all slots are free in `local` and `pending` is 0, then no access is outstanding and the
-// page may go back to its pager. Nothing counts the slots in use; the bitmap tells.
+// page. If all slots are free in `local` and `pending` is 0, no access is outstanding. Then the
+// page may go back to its pager. No counter holds the number of slots in use; the bitmap tells.
 //
 // Invariants of a page in a size class, each with its line in validate():
 //   P1  tag = owner's address | state of the list that the page is in
@@ -40,8 +40,8 @@
 
 namespace slabmalloc {
 
-/// The states of a page, kept in the low bits of its owner tag. One compare with the plain tag then
-/// covers "mine, and an ordinary free will do".
+/// The states of a page, in the low bits of its owner tag. So one compare with the plain tag covers
+/// "mine, and an ordinary free will do".
 struct PageState {
   static constexpr std::uintptr_t open = 0;  ///< Current or partial.
   static constexpr std::uintptr_t full = 1;  ///< No free slot: the first free must relist it.
@@ -56,7 +56,7 @@ enum class FreeOutcome : std::uint8_t {
   Rejected,     ///< The slot was free already; nothing changed.
 };
 
-/// The meta-data of a page. See the picture above for the place of the bitmaps.
+/// The meta-data of a page. The picture above shows the place of the bitmaps.
 template <class AtomicsT>
 struct PageHeader {
   using Atomics = AtomicsT;
@@ -67,8 +67,8 @@ struct PageHeader {
   PageHeader* next = nullptr;        ///< The owner's lists.
   PageHeader* previous = nullptr;    ///< The page itself while it is current, and in no list.
   PageHeader* queue_next = nullptr;  ///< Written by the thread that pushes the page on a queue.
-  Cell<std::uint32_t> announced;     ///< Remote frees told to the owner, not yet taken.
-  std::uint32_t pending : 24;        ///< Bits drained whose announcement was not yet taken.
+  Cell<std::uint32_t> announced;     ///< Remote frees told to the owner, not yet drained.
+  std::uint32_t pending : 24;        ///< Bits drained whose announcement the owner has not taken.
   std::uint32_t class_index : 8;     ///< Size class within the owner.
   Cell<std::uint32_t> seal;          ///< Proves that this is a page of slots of a given size.
 
@@ -83,8 +83,8 @@ struct PageHeader {
   }
 
   /// Frees slot `slot` of an open page of `words` words. Thread: owner. Cost: constant, no call.
-  /// Fails: Rejected if the slot is free. Without `Checked` it does not fail: a benchmark measures
-  /// the cost of the check by that.
+  /// Fails: Rejected if the slot is free. Without `Checked` it never fails, so that a benchmark can
+  /// measure the cost of the check.
   template <bool Hardened, bool Checked = true>
   [[gnu::always_inline]] FreeOutcome free_slot(std::uint32_t words, std::uint32_t slot) noexcept {
     Cell<Word>& word = local(slot / word_bits);
@@ -93,7 +93,8 @@ struct PageHeader {
       return FreeOutcome::Rejected;
     }
     if constexpr (Hardened) {
-      // A bit here that the owner has not drained: another thread freed the slot first.
+      // A bit here means that another thread freed the slot first, and the owner has not drained
+      // it.
       if (is_set(remote(slot / word_bits, words).load(Order::relaxed), slot)) [[unlikely]] {
         return FreeOutcome::Rejected;
       }
@@ -102,10 +103,10 @@ struct PageHeader {
     return free == ~Word{0} && !is_current() ? FreeOutcome::WordEmptied : FreeOutcome::Freed;
   }
 
-  /// True if slot `slot` of a page of `words` words is free as far as can be seen. Thread: any.
+  /// True if slot `slot` of a page of `words` words appears free. Thread: any.
   bool is_free(std::uint32_t slot, std::uint32_t words) noexcept {
     const std::uint32_t word = slot / word_bits;
-    // Remote bits that are neither drained nor about to be announced have been.
+    // Remote bits neither drained nor about to be announced are already announced.
     return is_set(local(word).load(Order::relaxed), slot) ||
            (announced.load(Order::relaxed) != 0 &&
             is_set(remote(word, words).load(Order::relaxed), slot));
@@ -113,7 +114,7 @@ struct PageHeader {
 
   /// True if no slot is live and no free of one is under way. Thread: owner. Cost: O(words).
   bool is_empty(std::uint32_t words) noexcept {
-    // Frees in the order of addresses, up or down, leave one end last. So look at that end first.
+    // Frees in address order, up or down, leave one end last. So look at that end first.
     if (local(words - 1).load(Order::relaxed) != ~Word{0}) {
       return false;
     }
@@ -173,7 +174,7 @@ struct PageHeader {
     return seal.load(Order::relaxed) == seal_for(object_size);
   }
 
-  /// The broken invariant of a page of class `index` that is tagged `expected_tag`, or null.
+  /// The broken invariant of a page of class `index` with the tag `expected_tag`, or null.
   const char* validate(const SlotGeometry& geometry, std::uint32_t index,
                        std::uintptr_t expected_tag) noexcept {
     if (tag.load(Order::relaxed) != expected_tag) {
