@@ -139,7 +139,7 @@ class ClassPages {
     push_idle(page, owner);
   }
 
-  // ---- looking ----------------------------------------------------------------------------------
+  // ---- statistics and checks --------------------------------------------------------------------
 
   std::uint32_t idle_count() const noexcept { return idle_count_; }
 

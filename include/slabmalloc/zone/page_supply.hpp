@@ -209,7 +209,7 @@ class PageSupply {
     frame_bytes_.set(0);
   }
 
-  // ---- looking ---------------------------------------------------------------------------------
+  // ---- statistics and checks -------------------------------------------------------------------
 
   /// Bytes of the frames of all pages.
   std::size_t frame_bytes() const noexcept { return frame_bytes_.get(); }

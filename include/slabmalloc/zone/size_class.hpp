@@ -278,7 +278,7 @@ class alignas(64) SizeClass {
     }
   }
 
-  // ---- looking ---------------------------------------------------------------------------------
+  // ---- statistics and checks -------------------------------------------------------------------
 
   /// Everything that is counted, without `used` and `frees`. Thread: any; others than the owner may
   /// see it lag.

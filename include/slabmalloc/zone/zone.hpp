@@ -274,7 +274,7 @@ class Zone {
     });
   }
 
-  // ---- looking ----------------------------------------------------------------------------------
+  // ---- statistics and checks --------------------------------------------------------------------
 
   /// A snapshot of size class `index`. Cost: O(pages of the class).
   ClassStatistics class_statistics(std::uint32_t index) const noexcept {
