@@ -88,6 +88,36 @@ struct ZeroedZone {
     trial.check(test::holds_zeroes(again, 64));
   }
 
+  void a_page_that_was_idle_again_is_not_fresh() {
+    Frames frames(trial, FrameContent::zero);
+    const Box<ScopedZone<Frames>> its_zone(trial, frames);
+    ScopedZone<Frames>& zone = *its_zone;
+    const Layout layout = layout_of(64);
+    Objects objects(trial, 2 * slots_of_64);
+    for (std::size_t count = 0; count < 2 * slots_of_64; ++count) {
+      void* object = zone.allocate(layout).value_or(nullptr);
+      if (!trial.differ(object, nullptr)) {
+        return;
+      }
+      __builtin_memset(object, 7, 64);
+      objects.push_back(object);
+    }
+    // The first page becomes current again; then the second is idle.
+    zone.deallocate(objects[0], layout);
+    zone.deallocate(objects[1], layout);
+    static_cast<void>(zone.allocate(layout));
+    static_cast<void>(zone.allocate(layout));
+    for (std::size_t index = slots_of_64; index < 2 * slots_of_64; ++index) {
+      zone.deallocate(objects[index], layout);
+    }
+    for (std::size_t count = 0; count < slots_of_64; ++count) {
+      void* object = zone.allocate_zeroed(layout).value_or(nullptr);
+      if (!trial.differ(object, nullptr) || !trial.check(test::holds_zeroes(object, 64))) {
+        return;
+      }
+    }
+  }
+
   void a_page_that_moved_to_another_class_is_not_fresh() {
     Frames frames(trial, FrameContent::lying);
     const Box<ScopedZone<Frames>> its_zone(trial, frames);
@@ -213,6 +243,7 @@ inline constexpr Scenario zeroed_zone_scenarios[] = {
     scenario<&ZeroedZone::allocate_zeroed_is_zero_however_its_slot_was_used>(),
     scenario<&ZeroedZone::fresh_memory_that_is_known_to_be_zero_is_not_written_again>(),
     scenario<&ZeroedZone::slots_used_before_are_written_again_even_in_a_page_that_came_zeroed>(),
+    scenario<&ZeroedZone::a_page_that_was_idle_again_is_not_fresh>(),
     scenario<&ZeroedZone::a_page_that_moved_to_another_class_is_not_fresh>(),
     scenario<&ZeroedZone::runs_that_come_zeroed_are_not_written_again>(),
 };

@@ -92,5 +92,31 @@ TEST(LateDoubleFree, pins_its_page_when_the_page_becomes_idle_meanwhile) {
   EXPECT_EQ(allocator.try_reclaim_pages(2, nothing_of_it), 1u);
 }
 
+/// The page may not hand the slot off, since the announced free may be of that slot.
+TEST(LateDoubleFree, is_reported_where_slots_are_handed_off) {
+  test::FrameSource frames;
+  test::MisuseRecorder misuse;
+  ScopedZone<test::FrameSource> zone(frames);
+  const Layout layout = Layout::from_size_align(64, 8).value();
+  std::vector<void*> objects;
+  for (std::size_t count = 0; count < 4 * 63; ++count) {
+    objects.push_back(zone.allocate(layout).value_or(nullptr));
+  }
+  void* const first = objects[2 * 63 + 1];
+  zone.deallocate(first, layout);
+  ASSERT_EQ(zone.allocate(layout).value_or(nullptr), first) << "slots are handed off now";
+  void* const twice = objects[2 * 63 + 3];
+  zone.deallocate_remote(twice, layout);
+  zone.deallocate(twice, layout);
+  std::size_t issued = zone.allocate(layout).value_or(nullptr) == twice ? 1u : 0u;
+  zone.drain_some();
+  for (std::size_t count = 0; count < 300; ++count) {
+    issued += zone.allocate(layout).value_or(nullptr) == twice ? 1u : 0u;
+  }
+  EXPECT_EQ(misuse.take_count(MisuseKind::DoubleFree), 1u);
+  EXPECT_EQ(issued, 1u);
+  EXPECT_EQ(zone.validate(), nullptr);
+}
+
 }  // namespace
 }  // namespace slabmalloc
