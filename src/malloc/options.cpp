@@ -20,7 +20,7 @@ constinit Options options;
 namespace {
 
 /// The text between two separators.
-struct Span {
+struct Slice {
   const char* begin;
   std::size_t bytes;
 
@@ -35,9 +35,9 @@ struct Span {
   }
   /// Removes the part before the first `separator`, and the separator; the whole text if there is
   /// none.
-  Span take_until(char separator) noexcept {
+  Slice take_until(char separator) noexcept {
     const auto* const end = static_cast<const char*>(memchr(begin, separator, bytes));
-    const Span part{begin, end != nullptr ? static_cast<std::size_t>(end - begin) : bytes};
+    const Slice part{begin, end != nullptr ? static_cast<std::size_t>(end - begin) : bytes};
     const std::size_t taken = part.bytes + (end != nullptr ? 1 : 0);
     begin += taken;
     bytes -= taken;
@@ -49,9 +49,9 @@ struct Span {
 
 /// One entry of the list.
 struct Entry {
-  Span whole;
-  Span name;
-  Span value;
+  Slice whole;
+  Slice name;
+  Slice value;
   bool has_value;
 };
 
@@ -77,7 +77,7 @@ void print_help() noexcept {
 
 /// Removes decimal digits from the start of `text` and reads them into `number`.
 /// Fails: false if there are none, or if the number is too large for its type.
-bool take_number(Span& text, std::uint64_t& number) noexcept {
+bool take_number(Slice& text, std::uint64_t& number) noexcept {
   std::size_t digits = 0;
   number = 0;
   for (; digits < text.bytes && text.begin[digits] >= '0' && text.begin[digits] <= '9'; ++digits) {
@@ -93,7 +93,7 @@ bool take_number(Span& text, std::uint64_t& number) noexcept {
 }
 
 /// The factor of a unit, in either case; 0 if it is no unit.
-std::uint64_t factor_of(Span unit) noexcept {
+std::uint64_t factor_of(Slice unit) noexcept {
   constexpr const char* units[] = {"", "kK", "mM", "gG"};
   if (unit.bytes == 0) {
     return 1;
@@ -117,7 +117,7 @@ bool set(const Flag& flag, const Entry& entry) noexcept {
 }
 
 bool set(const Number& number, const Entry& entry) noexcept {
-  Span text = entry.value;
+  Slice text = entry.value;
   std::uint64_t value = 0;
   if (!take_number(text, value) || text.bytes != 0 || value < number.least || value > number.most) {
     return false;
@@ -127,7 +127,7 @@ bool set(const Number& number, const Entry& entry) noexcept {
 }
 
 bool set(const Size& size, const Entry& entry) noexcept {
-  Span text = entry.value;
+  Slice text = entry.value;
   std::uint64_t value = 0;
   const bool is_number = take_number(text, value);
   const std::uint64_t factor = factor_of(text);
@@ -151,10 +151,10 @@ bool set(const Path& path, const Entry& entry) noexcept {
 
 bool set(const List& list, const Entry& entry) noexcept {
   std::uint32_t bits = entry.has_value ? 0 : list.without_value;
-  Span rest = entry.value;
+  Slice rest = entry.value;
   for (bool is_more = entry.has_value; is_more;) {
     const std::size_t bytes = rest.bytes;
-    const Span part = rest.take_until('+');
+    const Slice part = rest.take_until('+');
     is_more = bytes != part.bytes;
     std::uint32_t bit = 0;
     for (std::size_t number = 0; number < list.count; ++number) {
@@ -178,7 +178,7 @@ bool set(const Help&, const Entry& entry) noexcept {
 
 /// The fewest insertions, deletions and replacements from `from` to `to` (Wagner and Fischer, "The
 /// String-to-String Correction Problem", JACM 1974).
-std::size_t edit_distance(Span from, const char* to) noexcept {
+std::size_t edit_distance(Slice from, const char* to) noexcept {
   constexpr std::size_t longest = 32;
   const std::size_t columns = strlen(to);
   if (from.bytes > longest || columns > longest) {
@@ -203,7 +203,7 @@ std::size_t edit_distance(Span from, const char* to) noexcept {
 }
 
 /// The option with the name, or old name, nearest to `name`; null if none is near.
-const Option* nearest_to(Span name) noexcept {
+const Option* nearest_to(Slice name) noexcept {
   constexpr std::size_t too_far = 4;
   const Option* nearest = nullptr;
   std::size_t distance = too_far;
@@ -256,8 +256,8 @@ void tell_repeated(const Option& option) noexcept {
 /// Reads the entries of SLABMALLOC_OPTIONS.
 class Reader {
  public:
-  void read(Span text) noexcept {
-    Span rest = text;
+  void read(Slice text) noexcept {
+    Slice rest = text;
     Entry entry{text, rest.take_until(':'), rest, false};
     entry.has_value = entry.name.bytes != text.bytes;
     for (std::size_t number = 0; number < option_count; ++number) {
@@ -288,9 +288,9 @@ class Reader {
 
 void read_options(const char* text) noexcept {
   Reader reader;
-  Span rest{text, text != nullptr ? strlen(text) : 0};
+  Slice rest{text, text != nullptr ? strlen(text) : 0};
   while (rest.bytes != 0) {
-    if (const Span entry = rest.take_until(','); entry.bytes != 0) {
+    if (const Slice entry = rest.take_until(','); entry.bytes != 0) {
       reader.read(entry);
     }
   }

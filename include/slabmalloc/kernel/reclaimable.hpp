@@ -155,7 +155,7 @@ class Reclaimable {
   Reclaimable* next_ = nullptr;
   Reclaimable* previous_ = nullptr;
   std::size_t number_ = 0;  ///< Ascending in the list; 0: in none.
-  std::uint32_t visitors_ = 0;
+  std::uint32_t walkers_ = 0;
   bool leaves_ = false;
 };
 

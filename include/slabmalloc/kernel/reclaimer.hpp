@@ -11,7 +11,7 @@
 //   entry 3 ◄──► entry 4 ◄──► entry 9 ◄──► (back to the first)
 //
 // A walk holds the lock for steps from entry to entry alone. A caller at an entry counts itself as
-// its visitor, which keeps the entry in the list. It calls heaps, pagers, constructors and
+// its walker, which keeps the entry in the list. It calls heaps, pagers, constructors and
 // callbacks with nothing held, and they may call the reclaimer again.
 //
 // Invariants, with their lines in validate():
@@ -65,7 +65,7 @@ class Reclaimer {
     if (entry.number_ == 0) {
       return true;
     }
-    if (entry.visitors_ != 0) {
+    if (entry.walkers_ != 0) {
       entry.leaves_ = true;
       return false;
     }
@@ -185,22 +185,22 @@ class Reclaimer {
       }
       start = begin->number_;
       entry = begin->leaves_ ? after(begin, start, is_wrapped) : begin;
-      count_visitor(entry);
+      count_walker(entry);
     }
     while (entry != nullptr) {
       const bool goes_on = step(*entry);
       const Guard guard(lock_);
-      --entry->visitors_;
+      --entry->walkers_;
       if (by_hand) {
         hand_ = entry->next_;
       }
       entry = goes_on ? after(entry, start, is_wrapped) : nullptr;
-      count_visitor(entry);
+      count_walker(entry);
     }
   }
-  static void count_visitor(Reclaimable* entry) noexcept {
+  static void count_walker(Reclaimable* entry) noexcept {
     if (entry != nullptr) {
-      ++entry->visitors_;
+      ++entry->walkers_;
     }
   }
   /// The entry after `entry`, or null at the end of the walk that began at number `start`.
