@@ -41,13 +41,15 @@ void* aligned_or_enomem(size_t alignment, size_t bytes) noexcept {
 #pragma GCC visibility push(default)
 extern "C" {
 
-void* malloc(size_t bytes) noexcept {
+// Both begin at a cache line. The chance of the link placed free 32 or 48 bytes into one, and the
+// benchmark row `fragmentation` took 3 to 4 % longer then.
+[[gnu::aligned(64)]] void* malloc(size_t bytes) noexcept {
   slabmalloc::ArenaClass* const size_class = heap::class_for(bytes);
   void* block = heap::allocate_fast(size_class);
   return block != nullptr ? block : allocate_or_enomem(bytes, size_class);
 }
 
-void free(void* block) noexcept { heap::deallocate(block); }
+[[gnu::aligned(64)]] void free(void* block) noexcept { heap::deallocate(block); }
 
 void* calloc(size_t count, size_t bytes) noexcept {
   size_t total = 0;
