@@ -53,7 +53,7 @@ bool accept_frame(const Page* page, std::size_t bytes, std::size_t object_size,
   bool sound = page != nullptr && (reinterpret_cast<std::uintptr_t>(page) & (bytes - 1)) == 0;
   if (sound) {
     const typename Page::Header* header = Page::header_of(page);
-    sound = (header->tag.load(Order::relaxed) & ~PageState::mask) != owner_tag || !is_held(header);
+    sound = !header->is_owned_by(owner_tag) || !is_held(header);
   }
   if (!sound) {
     report_misuse({MisuseKind::InvalidPage, page, object_size, 0});

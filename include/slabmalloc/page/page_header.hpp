@@ -75,6 +75,11 @@ struct PageHeader {
   /// True of the page that its size class allocates from. Thread: owner.
   bool is_current() const noexcept { return previous == this; }
 
+  /// True if the page belongs to the owner with `owner_tag`, whatever its state. Thread: any.
+  bool is_owned_by(std::uintptr_t owner_tag) const noexcept {
+    return (tag.load(Order::relaxed) & ~PageState::mask) == owner_tag;
+  }
+
   Cell<Word>& local(std::uint32_t word) noexcept {
     return bitmap()[-1 - static_cast<std::ptrdiff_t>(word)];
   }

@@ -76,7 +76,7 @@ class SCAllocator {
     if (page == nullptr) {
       return;
     }
-    if ((page->tag.load(Order::relaxed) & ~PageState::mask) == queue_.tag()) {
+    if (page->is_owned_by(queue_.tag())) {
       class_.template free_in_any_state<false>(page, slot, object);
     } else {
       free_of_slot<Page>(page, class_.geometry(), slot).deliver();

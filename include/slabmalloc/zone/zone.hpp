@@ -152,7 +152,7 @@ class Zone {
                                          void* object) noexcept {
     table_.with_class(index, [&](auto& group, auto& size_class) {
       using Group = typename std::remove_reference_t<decltype(group)>;
-      if (is_own(page)) {
+      if (page->is_owned_by(queue_.tag())) {
         free_own(group, size_class, page, slot, object);
       } else {
         buffer(remote_free<Group>(page, index - Group::first, slot));
@@ -331,10 +331,6 @@ class Zone {
   Supply supply_;
 
  private:
-  bool is_own(const Header* page) const noexcept {
-    return (page->tag.load(Order::relaxed) & ~PageState::mask) == queue_.tag();
-  }
-
   /// The geometry of class `index`, as a constant where the index is one.
   template <class Group, class Class>
   [[gnu::always_inline]] static const SlotGeometry& geometry_of(Group&, const Class& size_class,
@@ -464,7 +460,7 @@ class Zone {
     if (page == nullptr) {
       return;
     }
-    if (is_own(page)) {
+    if (page->is_owned_by(queue_.tag())) {
       free_own(group, size_class, page, slot, object);
     } else {
       buffer(remote_free<Group>(page, position, slot));
