@@ -26,6 +26,8 @@ constexpr std::array table{
     Workload{"zeroed", "calloc of 32 B to 256 KiB", run_zeroed, all},
     Workload{"fragmentation", "a heap refilled with another size, again and again",
              run_fragmentation, all},
+    Workload{"refilled", "a heap filled and emptied, again and again", run_refilled, all},
+    Workload{"buffer", "one block of 1 to 240 MiB, again and again", run_buffer, alone},
     Workload{"aligned", "blocks aligned to 16 B to 4 KiB", run_aligned, all},
     Workload{"sized-delete", "operator new, operator delete with the size", run_sized_delete, all},
     Workload{"pair-16", "malloc and free of 16 B", run_pair_16, alone},

@@ -60,6 +60,8 @@ Result run_growing(const Job& job);
 Result run_large(const Job& job);
 Result run_zeroed(const Job& job);
 Result run_fragmentation(const Job& job);
+Result run_refilled(const Job& job);
+Result run_buffer(const Job& job);
 Result run_aligned(const Job& job);
 Result run_sized_delete(const Job& job);
 Result run_pair_16(const Job& job);

@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import dataclass
 
+import documents
 import puzzles
 from allocators import libc_library
 from launch import Launch
@@ -31,6 +32,8 @@ FURTHER = (
     CommandWorkload(name="ghostscript", generate=_bring("pages.ps"),
                     command=["gs", "-q", "-dBATCH", "-dNOPAUSE", "-sDEVICE=png16m", "-r100",
                              "-sOutputFile=compared/page-%d.png", "pages.ps"]),
+    CommandWorkload(name="xmllint", generate=documents.write,
+                    command=["xmllint", "--repeat", "--noout", "catalogue.xml"]),
 )
 START = CommandWorkload(name="start", command=["true"])
 STARTS = 500
@@ -39,7 +42,8 @@ PACKAGES = {
     "python3": ("python3:python3",), "sqlite3": ("sqlite3:sqlite3",), "perl": ("perl:perl",),
     "git": ("git:git",), "g++": ("g++:g++",), "redis-server": ("redis-tools:redis-benchmark",),
     "clang++": ("clang:clang++",), "z3": ("z3:z3",), "lua": ("lua5.4:lua5.4",),
-    "ghostscript": ("ghostscript:gs",), "start": (),
+    "ghostscript": ("ghostscript:gs",),
+    "xmllint": ("libxml2-utils:xmllint",), "start": (),
 }
 # They are linked to a malloc of their own, which only a preload displaces, glibc's as well.
 LINKED_TO_A_MALLOC = ("redis-server",)
