@@ -24,56 +24,32 @@ struct Tunables {
   static constexpr std::size_t gibibyte = std::size_t{1} << 30;
   static constexpr bool is_64_bit = sizeof(void*) == 8;
 
-  /// The default interval of all periodic work. At 1 s the benchmark `growing/1` had 15 % fewer
-  /// page faults and held 3.5 MiB more at its end; nothing else changed.
-  static constexpr std::uint32_t pace_milliseconds = 250;
-
  public:
   // ---- Purging --------------------------------------------------------------------------------
 
-  /// Dirty memory is purged after this time: if the program reuses memory sooner, it avoids a page
-  /// fault. The arena also checks the large-object caches at this interval.
-  std::uint32_t decay_milliseconds = pace_milliseconds;
-  /// A refault is a page fault, within this time, on memory that was purged as excess. With a
-  /// higher dirty limit that memory would still be dirty, since dirty memory decays no sooner. So
-  /// this time equals the default of the decay time.
-  static constexpr std::uint32_t refault_milliseconds = pace_milliseconds;
+  /// The time within which unneeded dirty memory is purged, and before a quarter of which none is
+  /// (arena/decay.hpp). If the program uses memory again sooner, it avoids page faults. The arena
+  /// also checks the large-object caches at this interval.
+  std::uint32_t decay_milliseconds = 1000;
 
   /// Chunks that one system call purges: 4 MiB. Other threads' purges wait for that call.
   static constexpr std::uint32_t purge_step_chunks = 64;
-  /// Steps that one operation takes for expired memory: 8 MiB in all, so that no operation is long.
-  static constexpr std::uint32_t purge_steps = 2;
+  /// Steps that one operation takes for decayed memory: 64 MiB in all, a few milliseconds.
+  static constexpr std::uint32_t purge_steps = 16;
   /// Runs that one operation purges for other threads, which free them during the purge. Without a
   /// bound the operation would continue for as long as they free.
   static constexpr std::uint32_t purge_steps_for_others = 16;
 
-  // The dirty limit (formula: arena/dirty_limit.hpp). With these values the benchmark `large/1` had
-  // 143,000 page faults. It had 386,000 with 4 MiB + 1/32 of the peak and without refaults.
-
-  /// Always kept dirty, for a few blocks that the program allocates and frees again and again.
-  static constexpr std::size_t dirty_least_bytes = mebibyte;
-  /// And this fraction of the peak.
-  static constexpr std::size_t dirty_least_part_of_peak = 32;
-  /// Without refaults, this fraction of the memory in use is kept, for ordinary frees and
-  /// allocations.
-  static constexpr std::size_t dirty_usual_part_of_use = 2;
-  /// With refaults, at most this multiple of the memory in use is kept, so little once all is
-  /// freed.
-  static constexpr std::size_t dirty_learned_times_use = 4;
-  /// Or this much, if that is more: some programs free everything and start again.
-  static constexpr std::size_t dirty_learned_bytes = 4 * mebibyte;
-  /// Memory in use and dirty memory together are at most the peak and this fraction of it. So dirty
-  /// memory hardly raises the peak size of the process.
-  static constexpr std::size_t dirty_part_beyond_peak = 8;
-  /// Each purge of excess forgets refaults for this fraction of the purged bytes: a program that
-  /// winds down purges memory and does not reuse it.
-  static constexpr std::size_t dirty_part_forgotten = 4;
+  /// Memory in use and dirty memory together are at most the recent peak, this fraction of it, and
+  /// as many bytes. So fragments of dirty memory hardly raise the peak size of the process.
+  static constexpr std::size_t dirty_part_beyond_peak = 64;
+  static constexpr std::size_t dirty_bytes_beyond_peak = mebibyte;
 
   // ---- Scavenging -----------------------------------------------------------------------------
 
-  /// The interval at which zones of sleeping threads are scavenged and expired memory is purged.
+  /// The interval at which zones of sleeping threads are scavenged and decayed memory is purged.
   /// Each scavenge costs a membarrier for every zone that holds waiting frees.
-  std::uint32_t scavenge_milliseconds = pace_milliseconds;
+  std::uint32_t scavenge_milliseconds = 250;
 
   /// Slow calls of one thread between two reads of the clock. A read every 64 claims costs 10
   /// instructions for each claim of slots.
@@ -92,9 +68,8 @@ struct Tunables {
 
   // ---- Large objects --------------------------------------------------------------------------
 
-  /// A large object of at least this size gets its own mapping: it grows without a copy, and its
-  /// memory returns to the system at once. The system calls cost little beside the page faults of
-  /// its contents.
+  /// A large object of at least this size gets its own mapping: it grows without a copy. The system
+  /// calls cost little beside the work on its contents.
   std::size_t direct_threshold_bytes = 32 * mebibyte;
   /// The upper bound of that threshold where address space is limited. The window never returns
   /// address space, but mappings do: hundreds of freed 1 MiB buffers would block one of 500 MiB.
@@ -116,6 +91,10 @@ struct Tunables {
   /// Largest object in a cache, in chunks: 128 KiB. For larger ones the mutex costs little beside
   /// the work on their contents.
   static constexpr std::uint32_t large_cache_chunks = 2;
+
+  /// Freed direct mappings that stay mapped, and backed by memory, until they decay. Programs use
+  /// few objects of this size at a time.
+  static constexpr std::size_t cached_mappings = 16;
 
   // ---- Finding free runs ----------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ Extent Arena::allocate_at_last(std::size_t chunks, std::size_t alignment) noexce
     const os::Lock no_purge(purger_mutex_);
     const os::Lock lock(mutex_);
     clear_large_caches(false);
+    decay_.note_purged(direct_.trim());
     extent = take_run(chunks, alignment);
     note_sizes();
   }
@@ -84,11 +85,9 @@ Extent Arena::take_run(std::size_t chunks, std::size_t alignment) noexcept {
   const Placement placement = find_or_grow(request);
   Extent extent;
   if (placement) {
-    const std::uint32_t clean_before = runs_.chunks_in(RunState::Clean);
     extent.zeroed = runs_.take(placement, request.chunks) == RunState::Clean;
     extent.address = window_.data() + std::size_t{placement.first} * chunk_bytes;
     in_use_.add(chunks * chunk_bytes);
-    note_taken(clean_before);
   }
   return extent;
 }
@@ -159,20 +158,7 @@ bool Arena::resize_run(std::uint32_t first, std::uint32_t chunks) noexcept {
     runs_.shrink(first, chunks, now());
     return true;
   }
-  const std::uint32_t clean_before = runs_.chunks_in(RunState::Clean);
-  if (!runs_.extend(first, chunks)) {
-    return false;
-  }
-  note_taken(clean_before);
-  return true;
-}
-
-/// Reports allocated chunks to the dirty limit. Clean ones are counted by how many fewer there are
-/// now.
-void Arena::note_taken(std::uint32_t clean_before) noexcept {
-  const std::size_t faulted = clean_before - runs_.chunks_in(RunState::Clean);
-  dirty_limit_.note_taken(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes,
-                          faulted * chunk_bytes, now());
+  return runs_.extend(first, chunks);
 }
 
 /// The number of chunk 0 when chunks are counted from address 0.

@@ -10,11 +10,11 @@
 //     process_arena
 //     | mutex | Window: place and growth | RunMap: state of each run | DirectMap: own mappings |
 //
-// A freed run is dirty: it is backed by memory with unknown contents. A purge makes it clean. It is
-// purged in one of these cases:
+// A freed run is dirty: it is backed by memory with unknown contents. A purge makes it clean. A
+// freed mapping is dirty too, until a purge unmaps it. Dirty memory is purged in one of these cases:
 //
-//     the dirty memory exceeds the dirty limit (dirty_limit.hpp): at once
-//     it has been dirty for tunables.decay_milliseconds: at the next call, or by a scavenger
+//     nobody has needed it for a time (decay.hpp): at a later call, or by a scavenger
+//     the dirty memory exceeds the dirty limit: at once
 //     trim()
 //
 // Allocation prefers dirty runs, then dirty runs with their clean neighbours, then clean runs. The
@@ -45,8 +45,8 @@
 #include <cstdint>
 
 #include "arena/chunk.hpp"
+#include "arena/decay.hpp"
 #include "arena/direct_map.hpp"
-#include "arena/dirty_limit.hpp"
 #include "arena/gauge.hpp"
 #include "arena/large_cache.hpp"
 #include "arena/run_map.hpp"
@@ -65,6 +65,9 @@ struct Extent {
   bool zeroed = false;
   constexpr explicit operator bool() const noexcept { return address != nullptr; }
 };
+
+/// The contents that the client of a new object wants.
+enum class Contents : std::uint8_t { Any, Zeros };
 
 /// The result of a request to free a large object.
 enum class LargeFree : std::uint8_t {
@@ -154,10 +157,11 @@ class Arena {
   void deallocate(void* address, std::size_t chunks) noexcept;
 
   /// Allocates an object of at least `bytes`, any number, at a multiple of `alignment`, a power of
-  /// two. It prefers an object in `cache`, if one is given.
+  /// two. It prefers an object in `cache`, if one is given. If zeros are wanted, an object with its
+  /// own mapping gets a fresh one, since its client may mean to write little of it.
   /// Fails: null if memory is exhausted.
-  Extent allocate_large(std::size_t bytes, std::size_t alignment,
-                        LargeCache* cache = nullptr) noexcept;
+  Extent allocate_large(std::size_t bytes, std::size_t alignment, LargeCache* cache = nullptr,
+                        Contents contents = Contents::Any) noexcept;
 
   /// Frees a large object, into `cache` if one is given and the object is small enough. `address`
   /// may be any: if no large object starts there, the call changes nothing and says so.
@@ -185,7 +189,7 @@ class Arena {
   /// Cost: O(runs); for diagnosis.
   LargeFree classify(const void* address) noexcept;
 
-  /// Purges expired dirty memory, a bounded amount.
+  /// Purges the dirty memory that has decayed.
   void decay() noexcept;
 
   /// Purges all dirty memory; returns the bytes returned to the operating system.
@@ -211,15 +215,21 @@ class Arena {
   bool validate() noexcept;
 
  private:
-  /// Chunks that are being purged, and the reason; none if `run` is no_chunk.
+  /// Memory that is being purged: chunks of a run, or a part of the oldest cached mapping.
   struct Purge {
-    enum class Reason : std::uint8_t { Excess, Expired, Trim };
     std::uint32_t run = no_chunk;
     std::uint32_t chunks = 0;
-    Reason reason = Reason::Trim;
-    std::size_t own_chunks_left = 0;       ///< Of the excess over the dirty limit at the start.
-    std::uint32_t others_steps_left = 0;   ///< Steps for memory that others freed since then.
-    std::uint32_t expired_steps_left = 0;  ///< Steps for expired memory.
+    std::size_t mapping_bytes = 0;  ///< At most so many; 0 if chunks are purged.
+
+    bool is_chosen() const noexcept { return bytes() != 0; }
+    std::size_t bytes() const noexcept { return chunks * chunk_bytes + mapping_bytes; }
+  };
+
+  /// What one operation may still purge.
+  struct PurgeBudget {
+    std::size_t own_bytes = 0;  ///< Of the excess over the dirty limit at its start.
+    std::uint32_t others_steps = Tunables::purge_steps_for_others;  ///< For excess since then.
+    std::uint32_t decayed_steps = Tunables::purge_steps;
   };
 
   static std::uint32_t now() noexcept;
@@ -232,12 +242,11 @@ class Arena {
   void release_run(std::uint32_t first, std::uint32_t free_since) noexcept;
   void end_large_run(Chunk* head, std::uint32_t free_since) noexcept;
   bool resize_run(std::uint32_t first, std::uint32_t chunks) noexcept;
-  Purge begin_due_purge() noexcept;
-  bool choose_due(Purge& purge) const noexcept;
-  std::size_t excess_chunks() const noexcept;
-  void end_purge(const Purge& purge, bool is_purged) noexcept;
-  void note_taken(std::uint32_t clean_before) noexcept;
-  std::size_t dirty_limit_bytes() const noexcept;
+  Purge begin_due_purge(PurgeBudget& budget) noexcept;
+  Purge choose_due(PurgeBudget& budget) noexcept;
+  Purge choose_oldest(std::size_t most_bytes) noexcept;
+  void end_purge(const Purge& purge, std::size_t purged) noexcept;
+  void note_amounts(std::uint32_t time) noexcept;
   std::uint64_t phase() const noexcept;
   std::uint32_t number_of(const void* address) const noexcept;
   void note_sizes() noexcept;
@@ -247,27 +256,30 @@ class Arena {
   bool validate_records(std::size_t& large_count, std::size_t& large_bytes) noexcept;
 
   // Without the mutex:
-  /// Runs `work` with the mutex held, then purges what is due.
+  /// Runs `work` with the mutex held, then purges what is due, as far as the budget allows.
   template <class Work>
-  void change(Work&& work) noexcept {
+  void change(Work&& work, PurgeBudget budget = {}) noexcept {
     Purge purge;
     {
       const os::Lock lock(mutex_);
       work();
-      purge = begin_due_purge();
+      purge = begin_due_purge(budget);
     }
-    carry_out(purge);
+    carry_out(purge, budget);
+  }
+  /// Purges what is due after a change without the mutex.
+  void decay_some() noexcept {
+    change([]() noexcept {});
   }
   Extent allocate_at_last(std::size_t chunks, std::size_t alignment) noexcept;
-  void carry_out(Purge& purge) noexcept;
-  bool purge_chunks(const Purge& purge) noexcept;
+  void carry_out(Purge purge, PurgeBudget& budget) noexcept;
+  std::size_t purge_chosen(const Purge& purge) noexcept;
   bool purge_memory(std::byte* start, std::size_t bytes) noexcept;
   std::size_t purge_everything() noexcept;
-  bool begin_oldest_purge(Purge& purge, std::size_t most) noexcept;
   LargeFree classify_outside(const void* address) noexcept;
   std::size_t direct_threshold() const noexcept;
   Extent allocate_large_run(std::size_t bytes, std::size_t alignment) noexcept;
-  Extent allocate_direct(std::size_t bytes, std::size_t alignment) noexcept;
+  Extent allocate_direct(std::size_t bytes, std::size_t alignment, Contents contents) noexcept;
   LargeFree deallocate_direct(void* address) noexcept;
   LargeFree deallocate_large_run(Chunk* chunk, void* address, LargeCache* cache) noexcept;
   bool resize_large_run(Chunk* head, std::size_t bytes) noexcept;
@@ -285,7 +297,7 @@ class Arena {
   os::Mutex purger_mutex_;
   Window window_;
   RunMap runs_;
-  DirtyLimit dirty_limit_;
+  Decay decay_;
   std::size_t window_committed_ = 0;     ///< The window's share of committed_.
   std::uint32_t caches_checked_at_ = 0;  ///< Milliseconds.
   LargeCache large_caches_[Tunables::large_caches];

@@ -30,7 +30,7 @@ ArenaStatistics Arena::statistics() const noexcept {
   statistics.committed_peak_bytes = committed_.peak();
   statistics.in_use_bytes = without(in_use_.value(), cached_bytes);
   statistics.in_use_peak_bytes = in_use_.peak();
-  statistics.dirty_bytes += cached_bytes;
+  statistics.dirty_bytes += cached_bytes + direct_.cached_bytes();
   statistics.large.count = without(statistics.large.count, cached_count);
   statistics.large.bytes = without(statistics.large.bytes, cached_bytes);
   statistics.large.allocations += takes;
@@ -44,7 +44,7 @@ void Arena::note_sizes() noexcept {
   committed_.change(window_committed_, usable);
   window_committed_ = usable;
   counts_.dirty_bytes.set(std::size_t{runs_.chunks_in(RunState::Dirty)} * chunk_bytes);
-  counts_.dirty_limit_bytes.set(dirty_limit_bytes());
+  counts_.dirty_limit_bytes.set(decay_.limit());
   counts_.clean_bytes.set(std::size_t{runs_.chunks_in(RunState::Clean)} * chunk_bytes);
   counts_.metadata_bytes.set(window_.metadata_bytes());
 }

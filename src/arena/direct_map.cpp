@@ -47,24 +47,123 @@ void* DirectMap::allocate(std::size_t bytes, std::size_t alignment, std::size_t&
   return at(record.address);
 }
 
-std::size_t DirectMap::deallocate(const void* address) noexcept {
+void* DirectMap::allocate_cached(std::size_t bytes, std::size_t alignment,
+                                 std::size_t& usable) noexcept {
+  const std::size_t size = size_for(bytes);
+  CachedMapping mapping;
+  {
+    const os::Lock lock(mutex_);
+    if (size == 0 || alignment > os::interface().os_page_bytes() || cache_.bytes() == 0 ||
+        !promise_room()) {
+      return nullptr;
+    }
+    mapping = cache_.take(size);
+    cached_bytes_.store(cache_.bytes(), Order::relaxed);
+  }
+  Record record{mapping.base, mapping.bytes, mapping.base, mapping.bytes};
+  if (mapping.bytes < size) {
+    void* const moved = os::interface().remap(at(mapping.base), mapping.bytes, size, true);
+    if (moved == nullptr) {
+      unmap_or_retire(record);
+      return nullptr;
+    }
+    note_mapped(mapping.bytes, size);
+    record = {number(moved), size, number(moved), size};
+  }
+  usable = size;
+  put(record);
+  return at(record.address);
+}
+
+std::size_t DirectMap::deallocate(const void* address, bool may_cache,
+                                  std::uint32_t stamp) noexcept {
   Record record;
+  Record evicted;
   {
     const os::Lock lock(mutex_);
     if (!take(address, record)) {
       return 0;
     }
     remember_end(record.address);
+    evicted = record;
+    if (may_cache && record.bytes == record.mapping_bytes && !cache(record, stamp, evicted)) {
+      return record.bytes;
+    }
   }
-  const std::size_t bytes = record.bytes;
-  if (os::interface().unmap(at(record.mapping_base), record.mapping_bytes)) {
-    note_mapped(record.mapping_bytes, 0);
-    const os::Lock lock(mutex_);
+  unmap_or_retire(evicted);
+  return record.bytes;
+}
+
+/// Caches a mapping that was promised room; true if that evicts another one, which keeps the
+/// promise.
+bool DirectMap::cache(const Record& record, std::uint32_t stamp, Record& evicted) noexcept {
+  const CachedMapping oldest = cache_.put({record.mapping_base, record.mapping_bytes, stamp});
+  cached_bytes_.store(cache_.bytes(), Order::relaxed);
+  if (oldest.bytes == 0) {
     --promised_;
-  } else {
+    return false;
+  }
+  evicted = {oldest.base, oldest.bytes, oldest.base, oldest.bytes};
+  return true;
+}
+
+/// Unmaps a mapping that was promised room, and returns its bytes; 0 if it must retire.
+std::size_t DirectMap::unmap_or_retire(const Record& record) noexcept {
+  if (!os::interface().unmap(at(record.mapping_base), record.mapping_bytes)) {
     retire(record);
+    return 0;
+  }
+  note_mapped(record.mapping_bytes, 0);
+  const os::Lock lock(mutex_);
+  --promised_;
+  return record.mapping_bytes;
+}
+
+std::size_t DirectMap::unmap_oldest(std::size_t most) noexcept {
+  CachedMapping mapping;
+  {
+    const os::Lock lock(mutex_);
+    mapping = cache_.remove_oldest();
+    if (mapping.bytes == 0) {
+      return 0;
+    }
+    cached_bytes_.store(cache_.bytes(), Order::relaxed);
+    ++promised_;
+  }
+  if (mapping.bytes <= most) {
+    unmap_or_retire({mapping.base, mapping.bytes, mapping.base, mapping.bytes});
+    return mapping.bytes;
+  }
+  mapping.bytes -= most;
+  if (!os::interface().unmap(at(mapping.end()), most)) {
+    retire({mapping.base, 0, mapping.base, mapping.bytes + most});
+    return mapping.bytes + most;
+  }
+  note_mapped(most, 0);
+  const Record rest{mapping.base, mapping.bytes, mapping.base, mapping.bytes};
+  Record evicted;
+  bool evicts = false;
+  {
+    const os::Lock lock(mutex_);
+    evicts = cache(rest, mapping.stamp, evicted);
+  }
+  return most + (evicts ? unmap_or_retire(evicted) : 0);
+}
+
+std::size_t DirectMap::trim() noexcept {
+  std::size_t bytes = give_back_retired();
+  for (std::size_t count = 0; count < Tunables::cached_mappings; ++count) {
+    bytes += unmap_oldest(largest_size);
   }
   return bytes;
+}
+
+bool DirectMap::find_oldest(std::uint32_t& stamp) noexcept {
+  if (cached_bytes() == 0) {
+    return false;
+  }
+  const os::Lock lock(mutex_);
+  return cache_.find_oldest_stamp(stamp);
 }
 
 std::size_t DirectMap::usable_bytes(const void* address) noexcept {
@@ -141,14 +240,21 @@ std::size_t DirectMap::give_back_retired() noexcept {
   return given_back;
 }
 
+/// The mapped bytes of an object of `bytes`; 0 if that is too large.
+std::size_t DirectMap::size_for(std::size_t bytes) noexcept {
+  return bytes <= largest_size / 2
+             ? align_up(bytes != 0 ? bytes : 1, os::interface().os_page_bytes())
+             : 0;
+}
+
 /// Maps an object, and unmaps the slack that was mapped to reach an aligned address.
 bool DirectMap::map(std::size_t bytes, std::size_t alignment, Record& record) noexcept {
   const std::size_t os_page_bytes = os::interface().os_page_bytes();
   const std::size_t slack = alignment > os_page_bytes ? alignment - os_page_bytes : 0;
-  if (bytes > largest_size / 2 || slack > largest_size / 2) {
+  const std::size_t size = size_for(bytes);
+  if (size == 0 || slack > largest_size / 2) {
     return false;
   }
-  const std::size_t size = align_up(bytes != 0 ? bytes : 1, os_page_bytes);
   void* const got = os::interface().map(size + slack);
   if (got == nullptr) {
     return false;
@@ -192,7 +298,7 @@ DirectMap::Record* DirectMap::find(const void* address) noexcept {
 
 /// Guarantees that one more record can be inserted later, whatever happens until then.
 bool DirectMap::promise_room() noexcept {
-  if ((count_ + promised_ + 1) * 2 > capacity_ && !enlarge()) {
+  if ((count_ + cache_.count() + promised_ + 1) * 2 > capacity_ && !enlarge()) {
     return false;
   }
   ++promised_;
@@ -253,10 +359,10 @@ void DirectMap::remove(Record* record) noexcept {
 
 /// Takes a retired mapping that suits an object out of the register.
 bool DirectMap::reuse_retired(std::size_t bytes, std::size_t alignment, Record& record) noexcept {
-  if (bytes > largest_size / 2 || alignment > largest_size / 2) {
+  const std::size_t size = size_for(bytes);
+  if (size == 0 || alignment > largest_size / 2) {
     return false;
   }
-  const std::size_t size = align_up(bytes != 0 ? bytes : 1, os::interface().os_page_bytes());
   for (std::size_t slot = 0; slot < capacity_; ++slot) {
     const Record& candidate = records_[slot];
     const std::size_t head = align_up(candidate.mapping_base, alignment) - candidate.mapping_base;
@@ -322,7 +428,7 @@ bool DirectMap::validate() noexcept {
   std::size_t records = 0;
   std::size_t retired = 0;
   std::size_t objects_bytes = 0;
-  std::size_t mapped = capacity_ * sizeof(Record);
+  std::size_t mapped = capacity_ * sizeof(Record) + cache_.bytes();
   for (std::size_t slot = 0; slot < capacity_; ++slot) {
     const Record& record = records_[slot];
     if (record.address == 0) {
@@ -341,9 +447,10 @@ bool DirectMap::validate() noexcept {
   }
   return records == count_ && retired == retired_ &&
          records - retired == live_count_.load(Order::relaxed) &&
-         objects_bytes == live_bytes_.load(Order::relaxed) &&  // D2
-         mapped == mapped_bytes_.load(Order::relaxed) &&       // D3
-         (count_ + promised_) * 2 <= capacity_;                // D4
+         objects_bytes == live_bytes_.load(Order::relaxed) &&       // D2
+         mapped == mapped_bytes_.load(Order::relaxed) &&            // D3
+         (count_ + cache_.count() + promised_) * 2 <= capacity_ &&  // D4
+         cache_.bytes() == cached_bytes() && cache_.validate();
 }
 
 }  // namespace slabmalloc

@@ -10,6 +10,10 @@
 //
 // Slack exists only if the object is aligned beyond an OS page and its slack could not be unmapped.
 //
+// A freed mapping is cached, dirty, until the arena purges it or a new object takes it
+// (mapping_cache.hpp). A taken mapping is resized to the object's size. A mapping with slack is not
+// cached.
+//
 // An unmap can fail: at the limit on the number of mappings the kernel cannot split one. The
 // mapping is then purged and stays in the register as retired. A later object reuses it, or a later
 // give_back_retired() unmaps it.
@@ -24,14 +28,16 @@
 // Invariants, checked by validate():
 //   D1  every record is found by its address, and no address occurs twice
 //   D2  count() and bytes() = the number and the object bytes of the records that are not retired
-//   D3  the mapped bytes = the mapping bytes of all records + the bytes of the register
-//   D4  records + promises <= capacity / 2
+//   D3  the mapped bytes = the mapping bytes of all records + the cached bytes + the bytes of the
+//       register
+//   D4  records + cached mappings + promises <= capacity / 2
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "arena/gauge.hpp"
+#include "arena/mapping_cache.hpp"
 #include "os/mutex.hpp"
 #include "slabmalloc/base/atomics.hpp"
 #include "tunables.hpp"
@@ -51,8 +57,13 @@ class DirectMap {
   void* allocate(std::size_t bytes, std::size_t alignment, std::size_t& usable,
                  bool& zeroed) noexcept;
 
-  /// Frees the object that starts at `address` and returns its bytes; 0 if there is none.
-  std::size_t deallocate(const void* address) noexcept;
+  /// As allocate(), in a cached mapping; null if none is cached. The object's bytes are undefined.
+  /// An object aligned beyond the OS page gets none.
+  void* allocate_cached(std::size_t bytes, std::size_t alignment, std::size_t& usable) noexcept;
+
+  /// Frees the object that starts at `address` and returns its bytes; 0 if there is none. Caches
+  /// its mapping, freed at `stamp`, or unmaps it if not `may_cache`.
+  std::size_t deallocate(const void* address, bool may_cache, std::uint32_t stamp) noexcept;
 
   /// The bytes of the object that starts at `address`; 0 if there is none.
   std::size_t usable_bytes(const void* address) noexcept;
@@ -71,8 +82,18 @@ class DirectMap {
   /// Fails: null; the object is then as before.
   void* resize(void* address, std::size_t bytes, std::size_t alignment = 1) noexcept;
 
-  /// Unmaps retired mappings; returns the bytes unmapped.
-  std::size_t give_back_retired() noexcept;
+  /// Unmaps at most `most` bytes of the oldest cached mapping, a multiple of the OS page; returns
+  /// the bytes, 0 if none is cached.
+  std::size_t unmap_oldest(std::size_t most) noexcept;
+
+  /// Unmaps all cached and retired mappings; returns the bytes unmapped.
+  std::size_t trim() noexcept;
+
+  /// The bytes of cached mappings. Thread: any.
+  std::size_t cached_bytes() const noexcept { return cached_bytes_.load(Order::relaxed); }
+
+  /// Sets `stamp` to the age of the oldest cached mapping; false if none is cached.
+  bool find_oldest(std::uint32_t& stamp) noexcept;
 
   /// The objects now, and their bytes.
   std::size_t count() const noexcept { return live_count_.load(Order::relaxed); }
@@ -99,6 +120,7 @@ class DirectMap {
   };
 
   static bool map(std::size_t bytes, std::size_t alignment, Record& record) noexcept;
+  static std::size_t size_for(std::size_t bytes) noexcept;
 
   // With the mutex held:
   std::size_t slot_for(std::uintptr_t address) const noexcept;
@@ -111,8 +133,12 @@ class DirectMap {
   bool take(const void* address, Record& record) noexcept;
   void remember_end(std::uintptr_t address) noexcept;
 
+  bool cache(const Record& record, std::uint32_t stamp, Record& evicted) noexcept;
+
   // Without the mutex:
   void put(const Record& record) noexcept;
+  std::size_t unmap_or_retire(const Record& record) noexcept;
+  std::size_t give_back_retired() noexcept;
   void retire(Record record) noexcept;
   void note_mapped(std::size_t before, std::size_t after) noexcept;
 
@@ -123,6 +149,8 @@ class DirectMap {
   std::size_t count_ = 0;     ///< Records, retired ones included.
   std::size_t promised_ = 0;  ///< Records that threads are mapping, resizing or unmapping now.
   std::size_t retired_ = 0;
+  MappingCache cache_;
+  HardwareAtomics::Cell<std::size_t> cached_bytes_;  ///< Those of cache_.
   HardwareAtomics::Cell<std::size_t> live_count_;
   HardwareAtomics::Cell<std::size_t> live_bytes_;
   HardwareAtomics::Cell<std::size_t> mapped_bytes_;

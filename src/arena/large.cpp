@@ -13,7 +13,8 @@ constexpr std::size_t chunks_for(std::size_t bytes) noexcept {
 
 }  // namespace
 
-Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, LargeCache* cache) noexcept {
+Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, LargeCache* cache,
+                             Contents contents) noexcept {
   const std::size_t chunks = chunks_for(bytes);
   if (cache != nullptr && chunks <= Tunables::large_cache_chunks && alignment <= chunk_bytes) {
     if (const CachedRun run = cache->take(static_cast<std::uint32_t>(chunks)); run.chunks != 0) {
@@ -23,11 +24,12 @@ Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, LargeCach
     }
   }
   const bool by_run = bytes < direct_threshold() && alignment <= Tunables::run_alignment_bytes;
-  Extent extent = by_run ? allocate_large_run(bytes, alignment) : allocate_direct(bytes, alignment);
+  Extent extent =
+      by_run ? allocate_large_run(bytes, alignment) : allocate_direct(bytes, alignment, contents);
   if (!extent) {
     // One source may have what the other lacks: free runs, or address space for a mapping.
     if (by_run) {
-      extent = allocate_direct(bytes, alignment);
+      extent = allocate_direct(bytes, alignment, contents);
     } else if (bytes <= Tunables::largest_run_bytes) {
       extent = allocate_large_run(bytes, alignment);
     }
@@ -88,14 +90,24 @@ Extent Arena::allocate_large_run(std::size_t bytes, std::size_t alignment) noexc
   return extent;
 }
 
-Extent Arena::allocate_direct(std::size_t bytes, std::size_t alignment) noexcept {
+Extent Arena::allocate_direct(std::size_t bytes, std::size_t alignment,
+                              Contents contents) noexcept {
   Extent extent;
   std::size_t usable = 0;
-  extent.address = direct_.allocate(bytes, alignment, usable, extent.zeroed);
+  if (contents == Contents::Any) {
+    extent.address = direct_.allocate_cached(bytes, alignment, usable);
+  }
+  if (!extent) {
+    extent.address = direct_.allocate(bytes, alignment, usable, extent.zeroed);
+  }
+  if (!extent && direct_.trim() != 0) {
+    extent.address = direct_.allocate(bytes, alignment, usable, extent.zeroed);
+  }
   if (extent) {
     in_use_.add(usable);
     note_large(usable);
     large_counts_.allocations.add(1);
+    decay_some();
   }
   return extent;
 }
@@ -150,13 +162,17 @@ void Arena::clear_large_caches(bool only_old) noexcept {
 }
 
 LargeFree Arena::deallocate_direct(void* address) noexcept {
-  const std::size_t bytes = direct_.deallocate(address);
+  // Without a decay time the arena keeps nothing. Where address space is limited, other mappings of
+  // the program may need it.
+  const bool may_cache = tunables.decay_milliseconds != 0 && !is_bounded_.load(Order::relaxed);
+  const std::size_t bytes = direct_.deallocate(address, may_cache, now());
   if (bytes == 0) {
     return classify_outside(address);
   }
   in_use_.subtract(bytes);
   note_large_gone(bytes);
   large_counts_.frees.add(1);
+  decay_some();
   return LargeFree::Freed;
 }
 
@@ -176,6 +192,7 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
     return false;
   }
   Purge purge;
+  PurgeBudget budget;
   {
     const os::Lock lock(mutex_);
     if (!resize_run(number_of(address_of(head)), chunks)) {
@@ -185,9 +202,9 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
     head->publish(ChunkInfo::large_head(chunks));
     in_use_.change(had * chunk_bytes, chunks * chunk_bytes);
     large_counts_.bytes.add((std::size_t{chunks} - had) * chunk_bytes);
-    purge = begin_due_purge();
+    purge = begin_due_purge(budget);
   }
-  carry_out(purge);
+  carry_out(purge, budget);
   return true;
 }
 
@@ -198,6 +215,7 @@ void* Arena::resize_direct(void* address, std::size_t bytes, std::size_t alignme
     const std::size_t after = direct_.usable_bytes(moved);
     in_use_.change(before, after);
     large_counts_.bytes.add(after - before);
+    decay_some();
   }
   return moved;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Purges of the arena: memory beyond the dirty limit, expired memory, and in trim() all dirty
+// Purges of the arena: decayed memory, memory beyond the dirty limit, and in trim() all dirty
 // memory.
 //
 //     mutex held            choose, take out of the run map      put back, choose the next, …
@@ -10,6 +10,17 @@
 
 namespace slabmalloc {
 namespace {
+
+constexpr std::size_t purge_step_bytes = Tunables::purge_step_chunks * chunk_bytes;
+
+constexpr std::size_t lesser(std::size_t one, std::size_t other) noexcept {
+  return one < other ? one : other;
+}
+
+/// True if `stamp` is older than `other`.
+constexpr bool is_before(std::uint32_t stamp, std::uint32_t other) noexcept {
+  return static_cast<std::int32_t>(stamp - other) < 0;
+}
 
 /// Takes a step; false if none is left.
 bool take_step(std::uint32_t& steps_left) noexcept {
@@ -23,11 +34,11 @@ bool take_step(std::uint32_t& steps_left) noexcept {
 }  // namespace
 
 void Arena::decay() noexcept {
-  change([]() noexcept {});
+  change([]() noexcept {}, PurgeBudget{.decayed_steps = ~std::uint32_t{0}});
 }
 
 std::size_t Arena::trim() noexcept {
-  const std::size_t purged_bytes = purge_everything() + direct_.give_back_retired();
+  const std::size_t purged_bytes = purge_everything();
   // Threads that freed memory meanwhile left its purge to this thread.
   decay();
   return purged_bytes;
@@ -43,35 +54,33 @@ void Arena::purge_part(std::byte* start, std::size_t bytes) noexcept {
   }
 }
 
-std::size_t Arena::dirty_limit_bytes() const noexcept {
-  return dirty_limit_.amount(std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes);
-}
-
-/// Dirty chunks beyond the dirty limit.
-std::size_t Arena::excess_chunks() const noexcept {
-  const std::size_t limit = dirty_limit_bytes() / chunk_bytes;
-  const std::size_t dirty = runs_.chunks_in(RunState::Dirty);
-  return dirty > limit ? dirty - limit : 0;
+/// Notes the amounts at the end of an operation, or of a purge.
+void Arena::note_amounts(std::uint32_t time) noexcept {
+  const std::size_t in_use = std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes;
+  const std::size_t dirty_chunks =
+      std::size_t{runs_.chunks_in(RunState::Dirty)} + runs_.chunks_in(RunState::Purging);
+  decay_.note(in_use + direct_.bytes(), dirty_chunks * chunk_bytes + direct_.cached_bytes(), time,
+              tunables.decay_milliseconds);
+  note_sizes();
 }
 
 /// Ends an operation. If a purge is due and no other thread is purging, this thread becomes the
 /// purger. The caller carries out the returned purge after it has unlocked the mutex.
-Arena::Purge Arena::begin_due_purge() noexcept {
-  if (const std::uint32_t time = now(); time - caches_checked_at_ >= tunables.decay_milliseconds) {
+Arena::Purge Arena::begin_due_purge(PurgeBudget& budget) noexcept {
+  const std::uint32_t time = now();
+  if (time - caches_checked_at_ >= tunables.decay_milliseconds) {
     caches_checked_at_ = time;
     clear_large_caches(true);
   }
-  Purge purge{.own_chunks_left = excess_chunks(),
-              .others_steps_left = Tunables::purge_steps_for_others,
-              .expired_steps_left = Tunables::purge_steps};
-  if (choose_due(purge)) {
-    if (purger_mutex_.try_lock()) {
-      runs_.begin_purge(purge.run, purge.chunks);
-    } else {
-      purge = {};
+  note_amounts(time);
+  budget.own_bytes = decay_.excess();
+  Purge purge;
+  if ((decay_.excess() != 0 || decay_.due() != 0) && purger_mutex_.try_lock()) {
+    purge = choose_due(budget);
+    if (!purge.is_chosen()) {
+      purger_mutex_.unlock();
     }
   }
-  note_sizes();
   return purge;
 }
 
@@ -79,54 +88,64 @@ Arena::Purge Arena::begin_due_purge() noexcept {
 /// has done enough for other threads. It stops with the mutex held, so that every later free sees
 /// it.
 /// Cost: O(memory that was due at its start), and a few more runs.
-void Arena::carry_out(Purge& purge) noexcept {
-  while (purge.run != no_chunk) {
-    const bool is_purged = purge_chunks(purge);
+void Arena::carry_out(Purge purge, PurgeBudget& budget) noexcept {
+  while (purge.is_chosen()) {
+    const std::size_t purged = purge_chosen(purge);
     const os::Lock lock(mutex_);
-    end_purge(purge, is_purged);
-    if (is_purged && choose_due(purge)) {
-      runs_.begin_purge(purge.run, purge.chunks);
-    } else {
-      purge.run = no_chunk;
+    end_purge(purge, purged);
+    purge = purged != 0 ? choose_due(budget) : Purge{};
+    if (!purge.is_chosen()) {
       purger_mutex_.unlock();
     }
   }
 }
 
-/// Chooses dirty memory beyond the dirty limit, or expired memory. False if there is none, or if
-/// enough was chosen before.
-bool Arena::choose_due(Purge& purge) const noexcept {
-  purge.run = runs_.oldest_dirty_run();
-  if (purge.run == no_chunk) {
-    return false;
+/// Chooses dirty memory beyond the dirty limit, or decayed memory. None if there is none, or if
+/// the budget is spent.
+Arena::Purge Arena::choose_due(PurgeBudget& budget) noexcept {
+  if (const std::size_t excess = decay_.excess(); excess != 0) {
+    if (budget.own_bytes == 0 && !take_step(budget.others_steps)) {
+      return {};
+    }
+    const Purge purge = choose_oldest(excess > purge_step_bytes ? excess : purge_step_bytes);
+    budget.own_bytes -= lesser(budget.own_bytes, purge.bytes());
+    return purge;
   }
-  const std::size_t excess = excess_chunks();
-  std::size_t most = Tunables::purge_step_chunks;
-  bool is_due = false;
-  if (excess != 0) {
-    purge.reason = Purge::Reason::Excess;
-    most = excess > most ? excess : most;
-    is_due = purge.own_chunks_left != 0 || take_step(purge.others_steps_left);
-  } else if (now() - runs_.stamp_of(purge.run) >= tunables.decay_milliseconds) {
-    purge.reason = Purge::Reason::Expired;
-    is_due = take_step(purge.expired_steps_left);
-  }
-  if (!is_due) {
-    purge.run = no_chunk;
-    return false;
-  }
-  const std::uint32_t length = runs_.run_chunks(purge.run);
-  purge.chunks = length < most ? length : static_cast<std::uint32_t>(most);
-  purge.own_chunks_left -=
-      purge.chunks < purge.own_chunks_left ? purge.chunks : purge.own_chunks_left;
-  return true;
+  const std::size_t due = decay_.due();
+  return due != 0 && take_step(budget.decayed_steps) ? choose_oldest(lesser(due, purge_step_bytes))
+                                                     : Purge{};
 }
 
-/// Purges chunks that are out of the run map.
-bool Arena::purge_chunks(const Purge& purge) noexcept {
-  return purge_memory(reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed)) +
-                          std::size_t{purge.run} * chunk_bytes,
-                      std::size_t{purge.chunks} * chunk_bytes);
+/// Chooses at most `most_bytes`, rounded up to a chunk, of the oldest dirty memory, and takes
+/// chunks out of the run map. None if nothing is dirty.
+Arena::Purge Arena::choose_oldest(std::size_t most_bytes) noexcept {
+  Purge purge;
+  const std::size_t most_chunks = (most_bytes + chunk_bytes - 1) / chunk_bytes;
+  const std::uint32_t run = runs_.oldest_dirty_run();
+  std::uint32_t stamp = 0;
+  if (most_chunks != 0 && direct_.find_oldest(stamp) &&
+      (run == no_chunk || is_before(stamp, runs_.stamp_of(run)))) {
+    purge.mapping_bytes = most_chunks * chunk_bytes;
+  } else if (most_chunks != 0 && run != no_chunk) {
+    const std::uint32_t length = runs_.run_chunks(run);
+    purge.run = run;
+    purge.chunks = length < most_chunks ? length : static_cast<std::uint32_t>(most_chunks);
+    runs_.begin_purge(purge.run, purge.chunks);
+  }
+  return purge;
+}
+
+/// Purges what was chosen; returns the bytes, or 0 if the system refuses.
+std::size_t Arena::purge_chosen(const Purge& purge) noexcept {
+  if (purge.mapping_bytes != 0) {
+    const std::size_t unmapped = direct_.unmap_oldest(purge.mapping_bytes);
+    counts_.purged_bytes.add(unmapped);
+    counts_.purges.add(1);
+    return unmapped;
+  }
+  const std::size_t bytes = std::size_t{purge.chunks} * chunk_bytes;
+  std::byte* const data = reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed));
+  return purge_memory(data + std::size_t{purge.run} * chunk_bytes, bytes) ? bytes : 0;
 }
 
 /// Makes the system call, and counts it if it succeeds.
@@ -139,53 +158,43 @@ bool Arena::purge_memory(std::byte* start, std::size_t bytes) noexcept {
   return is_purged;
 }
 
-/// Puts the chunks back, purged or not, and notes the purge in the dirty limit.
-void Arena::end_purge(const Purge& purge, bool is_purged) noexcept {
-  runs_.end_purge(purge.run, is_purged, now());
-  note_sizes();
-  if (!is_purged) {
-    return;
+/// Notes what was purged, and puts chunks back, purged or not.
+void Arena::end_purge(const Purge& purge, std::size_t purged) noexcept {
+  const std::uint32_t time = now();
+  if (purge.run != no_chunk) {
+    runs_.end_purge(purge.run, purged != 0, time);
   }
-  const std::size_t bytes = std::size_t{purge.chunks} * chunk_bytes;
-  if (purge.reason == Purge::Reason::Excess) {
-    dirty_limit_.note_excess(bytes, now());
-  } else if (purge.reason == Purge::Reason::Expired) {
-    dirty_limit_.note_expired(bytes);
+  if (purged != 0) {
+    decay_.note_purged(purged);
+  } else {
+    decay_.postpone();
   }
+  note_amounts(time);
 }
 
 /// Purges as many bytes as are dirty at its start, the oldest first; returns the purged bytes.
 std::size_t Arena::purge_everything() noexcept {
   const os::Lock purger(purger_mutex_);
+  std::size_t all = direct_.trim();
+  std::size_t left = 0;
+  Purge purge;
   {
     const os::Lock lock(mutex_);
     clear_large_caches(false);
-    note_sizes();
+    decay_.note_purged(all);
+    note_amounts(now());
+    left = std::size_t{runs_.chunks_in(RunState::Dirty)} * chunk_bytes;
+    purge = choose_oldest(left);
   }
-  std::size_t left = counts_.dirty_bytes.get() / chunk_bytes;
-  std::size_t purged_chunks = 0;
-  Purge purge;
-  while (begin_oldest_purge(purge, left)) {
-    left -= purge.chunks;
-    const bool is_purged = purge_chunks(purge);
-    purged_chunks += is_purged ? purge.chunks : 0;
+  while (purge.is_chosen()) {
+    left -= lesser(left, purge.bytes());
+    const std::size_t purged = purge_chosen(purge);
+    all += purged;
     const os::Lock lock(mutex_);
-    end_purge(purge, is_purged);
+    end_purge(purge, purged);
+    purge = choose_oldest(left);
   }
-  return purged_chunks * chunk_bytes;
-}
-
-/// Chooses at most `most` chunks of the oldest dirty run; false if there is none.
-bool Arena::begin_oldest_purge(Purge& purge, std::size_t most) noexcept {
-  const os::Lock lock(mutex_);
-  purge.run = runs_.oldest_dirty_run();
-  if (purge.run == no_chunk || most == 0) {
-    return false;
-  }
-  const std::uint32_t length = runs_.run_chunks(purge.run);
-  purge.chunks = length < most ? length : static_cast<std::uint32_t>(most);
-  runs_.begin_purge(purge.run, purge.chunks);
-  return true;
+  return all;
 }
 
 }  // namespace slabmalloc

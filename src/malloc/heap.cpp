@@ -137,13 +137,14 @@ void note_slow_call(SlowCall call) noexcept {
   }
 }
 
-Extent allocate_large(std::size_t bytes, std::size_t alignment) noexcept {
+Extent allocate_large(std::size_t bytes, std::size_t alignment,
+                      Contents contents = Contents::Any) noexcept {
   follow_forks();
   note_slow_call(SlowCall::Allocation);
-  Extent extent = process_arena.allocate_large(bytes, alignment,
-                                               &ThreadZones::large_cache_of(*thread_heap.zone));
+  Extent extent = process_arena.allocate_large(
+      bytes, alignment, &ThreadZones::large_cache_of(*thread_heap.zone), contents);
   if (!extent && drain_everything()) {
-    extent = process_arena.allocate_large(bytes, alignment);
+    extent = process_arena.allocate_large(bytes, alignment, nullptr, contents);
   }
   return extent;
 }
@@ -227,7 +228,7 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   }
   const std::uint32_t index = SizeClasses::index_for(bytes, alignment);
   if (index == SizeClasses::no_class) {
-    const Extent extent = allocate_large(bytes, alignment);
+    const Extent extent = allocate_large(bytes, alignment, Contents::Zeros);
     return extent ? zero(extent.address, bytes, extent.zeroed) : nullptr;
   }
   ArenaZone* zone = own_zone();

@@ -49,7 +49,21 @@ class DirectMapTest : public testing::Test {
     return object;
   }
 
+  void* allocate_cached(std::size_t bytes) {
+    std::size_t usable = 0;
+    void* const object = map_.allocate_cached(bytes, 16, usable);
+    EXPECT_TRUE(object == nullptr || usable >= bytes);
+    EXPECT_TRUE(map_.validate());
+    return object;
+  }
+  std::size_t deallocate(const void* object, bool may_cache = false) {
+    const std::size_t bytes = map_.deallocate(object, may_cache, stamp_++);
+    EXPECT_TRUE(map_.validate());
+    return bytes;
+  }
+
   test::FaultyOs os_;
+  std::uint32_t stamp_ = 0;
   Gauge committed_;
   DirectMap map_{committed_};
   bool last_was_zeroed_ = false;
@@ -61,14 +75,14 @@ TEST_F(DirectMapTest, objects_are_known_by_their_first_byte_alone) {
   EXPECT_TRUE(test::holds_zeroes(object, mebibyte));
   EXPECT_EQ(map_.usable_bytes(object), mebibyte);
   EXPECT_EQ(map_.usable_bytes(object + 1), 0u);
-  EXPECT_EQ(map_.deallocate(object + 4096), 0u);
+  EXPECT_EQ(deallocate(object + 4096), 0u);
   EXPECT_TRUE(map_.is_inside(object + 4096));
   EXPECT_FALSE(map_.is_inside(object));
   EXPECT_FALSE(map_.is_inside(object + mebibyte));
   EXPECT_FALSE(map_.is_inside(nullptr));
-  EXPECT_EQ(map_.deallocate(object), mebibyte);
-  EXPECT_EQ(map_.deallocate(object), 0u);
-  EXPECT_EQ(map_.deallocate(nullptr), 0u);
+  EXPECT_EQ(deallocate(object), mebibyte);
+  EXPECT_EQ(deallocate(object), 0u);
+  EXPECT_EQ(deallocate(nullptr), 0u);
 }
 
 TEST_F(DirectMapTest, every_alignment_is_kept_and_slack_is_given_back) {
@@ -77,7 +91,7 @@ TEST_F(DirectMapTest, every_alignment_is_kept_and_slack_is_given_back) {
     void* const object = allocate(10000, alignment);
     ASSERT_NE(object, nullptr) << alignment;
     EXPECT_LE(os_.usable_bytes() - before, 12288u + (before == 0 ? 4096 : 0));
-    EXPECT_NE(map_.deallocate(object), 0u);
+    EXPECT_NE(deallocate(object), 0u);
   }
 }
 
@@ -100,7 +114,7 @@ TEST_F(DirectMapTest, the_register_grows_with_the_number_of_objects) {
   }
   EXPECT_EQ(map_.count(), 1000u);
   for (void* const object : objects) {
-    EXPECT_EQ(map_.deallocate(object), 4096u);
+    EXPECT_EQ(deallocate(object), 4096u);
   }
   EXPECT_EQ(map_.count(), 0u);
   EXPECT_EQ(map_.bytes(), 0u);
@@ -115,7 +129,7 @@ TEST_F(DirectMapTest, remembers_only_the_last_freed_objects) {
   }
   EXPECT_FALSE(map_.has_ended(ended[0]));
   for (void* const object : ended) {
-    map_.deallocate(object);
+    deallocate(object);
     EXPECT_TRUE(map_.has_ended(object));
   }
   EXPECT_FALSE(map_.has_ended(ended[0])) << "as many ended after it as are remembered";
@@ -151,7 +165,7 @@ TEST_F(DirectMapTest, resizing_keeps_the_contents) {
   EXPECT_EQ(map_.resize(object, ~std::size_t{0}), nullptr);
   EXPECT_EQ(map_.usable_bytes(object), 8192u);
   EXPECT_EQ(map_.resize(&object, 5000), nullptr);
-  EXPECT_EQ(map_.deallocate(object), 8192u);
+  EXPECT_EQ(deallocate(object), 8192u);
   EXPECT_TRUE(map_.validate());
 }
 
@@ -189,7 +203,7 @@ TEST_F(DirectMapTest, slack_that_cannot_be_cut_off_goes_with_the_object) {
   ASSERT_NE(object, nullptr);
   EXPECT_TRUE(test::holds_pattern(object, mebibyte, 3));
   EXPECT_TRUE(map_.validate());
-  EXPECT_NE(map_.deallocate(object), 0u);
+  EXPECT_NE(deallocate(object), 0u);
   EXPECT_EQ(os_.usable_bytes(), before);
 }
 
@@ -198,10 +212,10 @@ TEST_F(DirectMapTest, a_mapping_that_cannot_be_unmapped_is_emptied_and_reused) {
   test::fill_pattern(object, 8 * mebibyte, 4);
   const std::size_t purges = os_.purges();
   os_.fail_every(test::OsCall::Unmap);
-  EXPECT_EQ(map_.deallocate(object), 8 * mebibyte);
+  EXPECT_EQ(deallocate(object), 8 * mebibyte);
   EXPECT_EQ(os_.purges(), purges + 1);
   EXPECT_EQ(map_.usable_bytes(object), 0u);
-  EXPECT_EQ(map_.deallocate(object), 0u);
+  EXPECT_EQ(deallocate(object), 0u);
   EXPECT_FALSE(map_.is_inside(static_cast<std::byte*>(object) + 1));
   EXPECT_EQ(map_.bytes(), 0u);
   EXPECT_TRUE(map_.validate());
@@ -212,7 +226,7 @@ TEST_F(DirectMapTest, a_mapping_that_cannot_be_unmapped_is_emptied_and_reused) {
 
 TEST_F(DirectMapTest, a_mapping_that_cannot_be_unmapped_is_unmapped_later) {
   const std::size_t empty = [&] {
-    map_.deallocate(allocate(4096));
+    deallocate(allocate(4096));
     return os_.usable_bytes();
   }();
   os_.fail_every(test::OsCall::Unmap);
@@ -221,14 +235,53 @@ TEST_F(DirectMapTest, a_mapping_that_cannot_be_unmapped_is_unmapped_later) {
     objects.push_back(allocate(mebibyte));
   }
   for (void* const object : objects) {
-    map_.deallocate(object);
+    deallocate(object);
   }
-  EXPECT_EQ(map_.give_back_retired(), 0u);
+  EXPECT_EQ(map_.trim(), 0u);
   EXPECT_TRUE(map_.validate());
   os_.heal();
-  EXPECT_EQ(map_.give_back_retired(), 50 * mebibyte);
+  EXPECT_EQ(map_.trim(), 50 * mebibyte);
   EXPECT_EQ(os_.usable_bytes(), empty);
   EXPECT_TRUE(map_.validate());
+}
+
+TEST_F(DirectMapTest, a_cached_mapping_serves_smaller_and_larger_objects) {
+  void* const object = allocate(8 * mebibyte);
+  test::fill_pattern(object, 8 * mebibyte, 4);
+  EXPECT_EQ(deallocate(object, true), 8 * mebibyte);
+  EXPECT_EQ(map_.cached_bytes(), 8 * mebibyte);
+  EXPECT_EQ(map_.usable_bytes(object), 0u);
+  EXPECT_EQ(deallocate(object), 0u) << "a second free of it";
+  EXPECT_TRUE(map_.has_ended(object));
+  EXPECT_EQ(allocate_cached(3 * mebibyte), object);
+  EXPECT_EQ(map_.cached_bytes(), 5 * mebibyte);
+  EXPECT_TRUE(test::holds_pattern(object, 3 * mebibyte, 4)) << "nothing was purged";
+  void* const grown = allocate_cached(20 * mebibyte);
+  ASSERT_NE(grown, nullptr);
+  EXPECT_EQ(map_.cached_bytes(), 0u);
+  test::fill_pattern(grown, 20 * mebibyte, 5);
+  EXPECT_EQ(deallocate(grown, true), 20 * mebibyte);
+  EXPECT_EQ(map_.unmap_oldest(4 * mebibyte), 4 * mebibyte);
+  EXPECT_EQ(map_.trim(), 16 * mebibyte);
+  EXPECT_EQ(deallocate(object), 3 * mebibyte);
+}
+
+TEST_F(DirectMapTest, a_cached_mapping_that_cannot_be_unmapped_or_grown_retires) {
+  for (const bool grows : {false, true}) {
+    void* const object = allocate(8 * mebibyte);
+    EXPECT_EQ(deallocate(object, true), 8 * mebibyte);
+    os_.fail_every(test::OsCall::Unmap);
+    os_.fail_every(test::OsCall::Remap);
+    if (grows) {
+      EXPECT_EQ(allocate_cached(9 * mebibyte), nullptr);
+    } else {
+      EXPECT_NE(map_.unmap_oldest(mebibyte), 0u) << "its contents are purged";
+    }
+    EXPECT_EQ(map_.cached_bytes(), 0u);
+    EXPECT_TRUE(map_.validate());
+    os_.heal();
+    EXPECT_EQ(map_.trim(), 8 * mebibyte);
+  }
 }
 
 TEST_F(DirectMapTest, refused_memory_leaves_no_trace) {
@@ -239,7 +292,7 @@ TEST_F(DirectMapTest, refused_memory_leaves_no_trace) {
     if (object == nullptr) {
       EXPECT_EQ(map_.count(), 0u);
     } else {
-      EXPECT_NE(map_.deallocate(object), 0u);
+      EXPECT_NE(deallocate(object), 0u);
     }
     os_.heal();
     EXPECT_LE(os_.usable_bytes(), before + 4096);
@@ -256,7 +309,8 @@ TEST_F(DirectMapTest, random_operations_agree_with_a_plain_map) {
     const std::size_t action = random.below(8);
     const std::size_t bytes = random.between(1, 40) * 4096;
     if (action < 4 || live.empty()) {
-      void* const object = allocate(bytes, std::size_t{1} << random.below(20));
+      void* object = random.one_in(2) ? allocate_cached(bytes) : nullptr;
+      object = object != nullptr ? object : allocate(bytes, std::size_t{1} << random.below(20));
       if (object != nullptr) {
         ASSERT_TRUE(live.emplace(object, bytes).second) << "step " << step;
         test::fill_pattern(object, bytes, bytes);
@@ -269,7 +323,7 @@ TEST_F(DirectMapTest, random_operations_agree_with_a_plain_map) {
       ASSERT_TRUE(test::holds_pattern(object, old_bytes, old_bytes)) << "step " << step;
       live.erase(picked);
       if (action < 6) {
-        ASSERT_GE(map_.deallocate(object), old_bytes) << "step " << step;
+        ASSERT_GE(deallocate(object, random.one_in(2)), old_bytes) << "step " << step;
       } else {
         void* const moved = map_.resize(object, bytes);
         const std::size_t kept = moved == nullptr ? old_bytes : bytes;
@@ -278,6 +332,11 @@ TEST_F(DirectMapTest, random_operations_agree_with_a_plain_map) {
         test::fill_pattern(object, kept, kept);
         live[object] = kept;
       }
+    }
+    if (random.one_in(10)) {
+      const std::size_t before = map_.cached_bytes();
+      const std::size_t most = random.between(1, 30) * 4096;
+      ASSERT_GE(map_.unmap_oldest(most), std::min(most, before == 0 ? 0 : std::size_t{4096}));
     }
     ASSERT_EQ(map_.count(), live.size()) << "step " << step;
     ASSERT_TRUE(map_.validate()) << "step " << step;

@@ -373,7 +373,7 @@ TEST(OsFailure, freed_memory_goes_back_after_a_while) {
     void* const block = heap::allocate(mebibyte);
     heap::deallocate(block);
     EXPECT_EQ(process_arena.statistics().dirty_bytes, mebibyte);
-    os.advance_clock(tunables.decay_milliseconds + 10);
+    os.advance_clock(2 * tunables.decay_milliseconds);
     heap::deallocate(heap::allocate(256 * kibibyte));
     EXPECT_LE(process_arena.statistics().dirty_bytes, mebibyte / 4);
   }));
@@ -394,7 +394,7 @@ void expect_decay_amid(const Pair& pair, std::size_t cached_bytes) {
     heap::deallocate(heap::allocate(mebibyte));
     come_and_go();
     EXPECT_EQ(process_arena.statistics().dirty_bytes, mebibyte + cached_bytes);
-    os.advance_clock(tunables.decay_milliseconds + 10);
+    os.advance_clock(2 * tunables.decay_milliseconds);
     come_and_go();
     EXPECT_EQ(process_arena.statistics().dirty_bytes, cached_bytes);
   }));

