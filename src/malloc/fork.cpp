@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "malloc/background.hpp"
 #include "malloc/options.hpp"
 #include "malloc/report.hpp"
 #include "malloc/thread_zones.hpp"
@@ -32,6 +33,7 @@ void child_after_fork() noexcept {
   os::this_thread_holds_all = false;
   process_arena.child_after_fork();
   thread_zones.child_after_fork();
+  background::child_after_fork();
   if (options.wants_statistics()) {
     start_counting_anew();
   }

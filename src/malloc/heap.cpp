@@ -3,6 +3,7 @@
 // Slow paths of the process heap: requests that the calling thread's zone cannot serve at once.
 #include "malloc/heap.hpp"
 
+#include "malloc/background.hpp"
 #include "malloc/fork.hpp"
 #include "malloc/thread_zones.hpp"
 #include "tunables.hpp"
@@ -129,6 +130,7 @@ enum class SlowCall : std::uint32_t { Free = 1, Allocation = Tunables::calls_per
     thread_heap.zone->drain_some();
   }
   thread_zones.scavenge_if_due();
+  background::start_if_wanted();
 }
 
 void note_slow_call(SlowCall call) noexcept {

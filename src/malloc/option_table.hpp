@@ -155,13 +155,20 @@ inline constexpr Option option_table[] = {
      "give back what others freed of its blocks. For that they call `membarrier`. Set it if your "
      "sandbox forbids that call.",
      "no_visits"},
+    {"background_thread", Flag{&Options::background_thread, true},
+     "Let a thread of the malloc give memory back while the program makes no calls.",
+     "It works every `scavenge_ms`, or up to sixteen times as seldom while nothing is free. "
+     "Without "
+     "it an idle process keeps what it freed last. The program then has a second "
+     "thread. Do not set it for programs whose main thread ends before the others, since the "
+     "process then never ends."},
     {"decay_ms", Number{&Tunables::decay_milliseconds, 0, 60'000, "milliseconds"},
-     "Give freed memory back to the system when nothing has used it for this time.",
-     "A larger number saves page faults where memory is soon wanted again. A smaller one makes "
-     "the process smaller sooner. With 0 the call that frees memory gives it back, at most 8 MiB "
-     "in one call. There is no background thread: calls that need more than their thread has at "
-     "hand look at the clock, and others do so every `scavenge_ms`. Much free memory beside little "
-     "memory in use goes back at once, whatever this number is."},
+     "Give freed memory back to the system when nothing has needed it for this time.",
+     "Memory goes back in steps, the first after a quarter of this time. A larger number saves "
+     "page faults where memory is soon wanted again. A smaller one makes the process smaller "
+     "sooner. With 0 the call that frees memory gives it back. Calls that need more than their "
+     "thread has at hand look at the clock, and others do so every `scavenge_ms`. A process that "
+     "makes no such call keeps its memory, unless `background_thread` is set."},
     {"scavenge_ms", Number{&Tunables::scavenge_milliseconds, 1, 60'000, "milliseconds"},
      "Look this often for memory that sleeping threads hold, and for decayed memory.",
      "A thread does that while it allocates or frees. A larger number makes fewer calls of "
@@ -169,8 +176,8 @@ inline constexpr Option option_table[] = {
     {"direct_threshold",
      Size{&Tunables::direct_threshold_bytes, std::size_t{64} << 10, std::size_t{1} << 30},
      "Give each block of at least this size a mapping of its own.",
-     "Such a block grows without being copied, and goes back to the system when it is freed. "
-     "Each allocation and free of it is a system call. Smaller blocks share the arena, where "
+     "Such a block grows without being copied. Freed ones stay mapped for `decay_ms`, since the "
+     "next large block may need them. Smaller blocks share the arena, where "
      "freed memory is used again. While the address space is bounded, the threshold is at most "
      "1M."},
     {"help", Help{}, "Print the list of options on stderr when the program starts.", ""},

@@ -15,11 +15,12 @@ enum StatsPart : std::uint32_t { stats_totals = 1, stats_classes = 2, stats_json
 struct Options {
   static constexpr std::size_t path_bytes = 1024;
 
-  std::uint32_t stats = 0;        ///< The parts written to stderr at exit.
-  char stats_file[path_bytes]{};  ///< A file that gets a line of JSON at exit; empty: none.
-  bool huge_pages = false;        ///< The system may use huge pages for the heap.
-  bool scavenging = true;         ///< Threads scavenge the zones of sleeping threads, by
-                                  ///< membarrier.
+  std::uint32_t stats = 0;         ///< The parts written to stderr at exit.
+  char stats_file[path_bytes]{};   ///< A file that gets a line of JSON at exit; empty: none.
+  bool huge_pages = false;         ///< The system may use huge pages for the heap.
+  bool scavenging = true;          ///< Threads scavenge the zones of sleeping threads, by
+                                   ///< membarrier.
+  bool background_thread = false;  ///< A thread purges and scavenges.
 
   bool wants_statistics() const noexcept { return stats != 0 || stats_file[0] != '\0'; }
 };

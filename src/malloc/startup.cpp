@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "malloc/background.hpp"
 #include "malloc/options.hpp"
 #include "malloc/report.hpp"
 #include "malloc/text.hpp"
@@ -58,6 +59,7 @@ constinit KeptStderr kept_stderr;
   if (options.stats != 0) {
     kept_stderr.keep();
   }
+  background::start_if_wanted();
 }
 
 /// Runs after the program's destructors, as far as the loader's order permits.

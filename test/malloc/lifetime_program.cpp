@@ -4,6 +4,7 @@
 // exits with 0 if all went well.
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -308,6 +309,43 @@ void says_whether_freed_memory_is_resident() {
   printf("%d\n", is_resident(last_page));
 }
 
+int threads_of_this_process() {
+  char text[4096] = {};
+  const int file = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  expect(file >= 0 && read(file, text, sizeof text - 1) > 0, "the status can be read");
+  close(file);
+  const char* const line = strstr(text, "Threads:");
+  return line != nullptr ? atoi(line + strlen("Threads:")) : 0;
+}
+
+/// Prints whether memory is resident after it was freed and nobody called the malloc for a while.
+void say_whether_idle_memory_is_resident() {
+  constexpr size_t bytes = size_t{8} << 20;
+  char* const block = static_cast<char*>(malloc(bytes));
+  char* volatile last_page = block + bytes - 1;
+  memset(block, 1, bytes);
+  free(block);
+  // Some slow calls, at which a child of a fork starts its thread.
+  for (int number = 0; number < 1000; ++number) {
+    free(malloc(size_t{40} << 10));
+  }
+  for (int waits = 0; waits < 100 && is_resident(last_page); ++waits) {
+    usleep(20'000);
+  }
+  printf("%d %d threads\n", is_resident(last_page), threads_of_this_process());
+  fflush(stdout);
+}
+
+void says_whether_idle_memory_is_resident() {
+  say_whether_idle_memory_is_resident();
+  const pid_t child = fork();
+  if (child == 0) {
+    say_whether_idle_memory_is_resident();
+    _exit(0);
+  }
+  waitpid(child, nullptr, 0);
+}
+
 void says_how_much_of_a_block_is_usable() {
   void* block = malloc((size_t{1} << 20) + 1);
   printf("%zu\n", malloc_usable_size(block));
@@ -354,6 +392,7 @@ constexpr Program programs[] = {
     {"says_whether_its_caller_is_trusted", says_whether_its_caller_is_trusted},
     {"forks", forks},
     {"says_whether_freed_memory_is_resident", says_whether_freed_memory_is_resident},
+    {"says_whether_idle_memory_is_resident", says_whether_idle_memory_is_resident},
     {"says_how_much_of_a_block_is_usable", says_how_much_of_a_block_is_usable},
     {"closes_stderr_at_its_end", closes_stderr_at_its_end},
     {"closes_all_files_at_its_end", closes_all_files_at_its_end},

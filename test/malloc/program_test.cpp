@@ -290,8 +290,19 @@ TEST(OptionsOfAProcess, memory_stays_dirty_for_the_decay_time) {
         .output;
   };
   EXPECT_EQ(is_resident("decay_ms:0"), "0 0\n");
-  EXPECT_EQ(is_resident(""), "1 0\n");
+  EXPECT_EQ(is_resident("decay_ms:200"), "1 0\n");
   EXPECT_EQ(is_resident("decay_ms:60000"), "1 1\n");
+}
+
+TEST(OptionsOfAProcess, the_background_thread_purges_while_the_program_makes_no_calls) {
+  const auto run_with = [](const std::string& text) {
+    return run_life("says_whether_idle_memory_is_resident", Form::preload, with_options(text));
+  };
+  // In the parent, then in a child of a fork.
+  const Outcome with = run_with("decay_ms:200,scavenge_ms:20,background_thread");
+  EXPECT_EQ(with.output, "0 2 threads\n0 2 threads\n") << with;
+  const Outcome without = run_with("decay_ms:200,scavenge_ms:20");
+  EXPECT_EQ(without.output, "1 1 threads\n1 1 threads\n") << without;
 }
 
 TEST(OptionsOfAProcess, blocks_get_mappings_from_the_direct_threshold_on) {
