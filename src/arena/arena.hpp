@@ -11,7 +11,7 @@
 //     | mutex | Window: place and growth | RunMap: state of each run | DirectMap: own mappings |
 //
 // A freed run is dirty: it is backed by memory with unknown contents. A purge makes it clean. A
-// freed mapping is dirty too, until a purge unmaps it. Dirty memory is purged in one of these cases:
+// freed mapping is dirty too, until a purge unmaps it. Dirty memory is purged when:
 //
 //     nobody has needed it for a time (decay.hpp): at a later call, or by a scavenger
 //     the dirty memory exceeds the dirty limit: at once
