@@ -21,9 +21,10 @@
 //     due         = the largest, over the epochs, of fraction * unneeded since the epoch
 //                                                                - purged since the epoch
 //
-// So memory younger than a quarter of the decay time stays. No memory stays unneeded for longer than
-// the decay time and an epoch. This combines jemalloc's decay curve (Evans, "jemalloc", decay-based purging,
-// 2015) with the low-water mark of tcmalloc's caches (Ghemawat and Menage, "TCMalloc", 2007).
+// So memory younger than a quarter of the decay time stays. No memory stays unneeded for longer
+// than the decay time and an epoch. This combines jemalloc's decay curve (Evans, "jemalloc",
+// decay-based purging, 2015) with the low-water mark of tcmalloc's caches (Ghemawat and Menage,
+// "TCMalloc", 2007).
 //
 // A second bound holds at any time. The memory in use and the dirty memory together are hardly more
 // than the recent peak: the most that was in use within the decay time. Fragments that fit no

@@ -5,8 +5,8 @@
 //     put    in a full cache, evicts the oldest
 //     take   the smallest that suffices, of which the rest stays; else the largest
 //
-// Mappings that touch stay apart, since the kernel resizes no range of two mappings. The cache knows
-// neither objects nor the operating system. DirectMap's mutex guards it.
+// Mappings that touch stay apart, since the kernel resizes no range of two mappings. The cache
+// knows neither objects nor the operating system. DirectMap's mutex guards it.
 //
 // Invariants, checked by validate():
 //   K1  bytes() = the sum of the bytes of all mappings

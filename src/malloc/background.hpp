@@ -3,8 +3,8 @@
 // Background: a thread that purges and scavenges where the program makes no calls.
 //
 // Without it, the next caller does that work, so an idle process keeps its dirty memory. The option
-// `background_thread` starts it. It sleeps for scavenge_ms between two rounds, and for up to sixteen
-// times as long while nothing is dirty.
+// `background_thread` starts it. It sleeps for scavenge_ms between two rounds, and for up to
+// sixteen times as long while nothing is dirty.
 #pragma once
 
 namespace slabmalloc::background {
