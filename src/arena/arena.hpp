@@ -36,8 +36,10 @@
 // Invariants, checked by validate(), besides those of RunMap and DirectMap:
 //   M1  end of the runs = committed chunks; data bytes made usable = (end - unusable) * chunk_bytes
 //   M2  the records of the chunks that are not in use are clear: Unclaimed, no owner, no seal
-//   M3  a LargeHead or Cached record is the first of a run in use and states the run's length
-//   M4  large count and bytes = those of these heads + those of the direct map
+//   M3  a LargeHead or Cached record is the first of a run in use; its bytes, a multiple of
+//       large_step_bytes, need the run's length
+//   M4  large count = the number of these heads + that of the direct map;
+//       large bytes + growth in the caches = their bytes + those of the direct map
 //   M5  no chunk is being purged
 #pragma once
 
@@ -253,7 +255,8 @@ class Arena {
   void clear_large_cache(LargeCache& cache, bool only_old) noexcept;
   void clear_large_caches(bool only_old) noexcept;
   LargeFree classify_in_window(const void* address) const noexcept;
-  bool validate_records(std::size_t& large_count, std::size_t& large_bytes) noexcept;
+  bool validate_records(std::size_t& count, std::size_t& bytes) noexcept;
+  std::size_t large_bytes() const noexcept;
 
   // Without the mutex:
   /// Runs `work` with the mutex held, then purges what is due, as far as the budget allows.

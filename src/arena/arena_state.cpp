@@ -17,10 +17,12 @@ constexpr std::size_t without(std::size_t amount, std::size_t part) noexcept {
 ArenaStatistics Arena::statistics() const noexcept {
   ArenaStatistics statistics;
   std::size_t cached_bytes = 0;
+  std::size_t cached_large_bytes = 0;
   std::size_t cached_count = 0;
   std::size_t takes = 0;
   for (const LargeCache& cache : large_caches_) {
     cached_bytes += cache.chunks() * chunk_bytes;
+    cached_large_bytes += cache.bytes();
     cached_count += cache.runs();
     takes += cache.takes();
   }
@@ -32,10 +34,19 @@ ArenaStatistics Arena::statistics() const noexcept {
   statistics.in_use_peak_bytes = in_use_.peak();
   statistics.dirty_bytes += cached_bytes + direct_.cached_bytes();
   statistics.large.count = without(statistics.large.count, cached_count);
-  statistics.large.bytes = without(statistics.large.bytes, cached_bytes);
+  statistics.large.bytes = without(large_bytes(), cached_large_bytes);
   statistics.large.allocations += takes;
   statistics.large.frees += takes + cached_count;
   return statistics;
+}
+
+/// The usable bytes of the large objects, cached ones included.
+std::size_t Arena::large_bytes() const noexcept {
+  std::size_t bytes = large_counts_.bytes.get();
+  for (const LargeCache& cache : large_caches_) {
+    bytes += cache.growth();
+  }
+  return bytes;
 }
 
 /// Copies the sizes that the mutex guards to where statistics() reads them without it.
@@ -58,15 +69,15 @@ bool Arena::validate() noexcept {
   if (runs_.chunks_in(RunState::Purging) != 0) {
     return false;  // M5
   }
-  std::size_t large_count = direct_.count();
-  std::size_t large_bytes = direct_.bytes();
+  std::size_t count = direct_.count();
+  std::size_t bytes = direct_.bytes();
   // R1 to R6, D1 to D4, M2 and M3, M4.
-  return runs_.validate() && direct_.validate() && validate_records(large_count, large_bytes) &&
-         large_count == large_counts_.count.get() && large_bytes == large_counts_.bytes.get();
+  return runs_.validate() && direct_.validate() && validate_records(count, bytes) &&
+         count == large_counts_.count.get() && bytes == large_bytes();
 }
 
 /// Checks M2 and M3, and adds up the large objects.
-bool Arena::validate_records(std::size_t& large_count, std::size_t& large_bytes) noexcept {
+bool Arena::validate_records(std::size_t& count, std::size_t& bytes) noexcept {
   for (std::uint32_t first = 0; first < runs_.end(); first += runs_.run_chunks(first)) {
     const RunState state = runs_.state_of_run(first);
     const std::uint32_t length = runs_.run_chunks(first);
@@ -81,11 +92,12 @@ bool Arena::validate_records(std::size_t& large_count, std::size_t& large_bytes)
       if (record.info.kind != ChunkKind::LargeHead && record.info.kind != ChunkKind::Cached) {
         continue;
       }
-      if (chunk != 0 || record.info.large_chunks() != length) {
+      if (chunk != 0 || record.info.large_chunks() != length ||
+          record.info.large_bytes() % large_step_bytes != 0) {
         return false;  // M3
       }
-      ++large_count;
-      large_bytes += std::size_t{length} * chunk_bytes;
+      ++count;
+      bytes += record.info.large_bytes();
     }
   }
   return true;

@@ -32,11 +32,28 @@
 #include "slabmalloc/base/atomics.hpp"
 #include "slabmalloc/base/bits.hpp"
 #include "slabmalloc/page/page_header.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc {
 
 inline constexpr std::size_t chunk_shift = 16;
 inline constexpr std::size_t chunk_bytes = std::size_t{1} << chunk_shift;
+
+/// The bytes of a large object in a run are a multiple of this, the OS page of most systems. To ask
+/// the system for its OS page would double the cost of a cached object.
+inline constexpr std::size_t large_step_bytes = 4096;
+static_assert(Tunables::largest_run_bytes <= ~std::uint32_t{0}, "a record has 32 bits for bytes");
+
+/// The chunks of an object of `bytes`.
+constexpr std::size_t chunks_for(std::size_t bytes) noexcept {
+  return bytes == 0 ? 1 : (bytes - 1) / chunk_bytes + 1;
+}
+
+/// The usable bytes of a large object in a run, where `bytes` were asked for.
+/// Pre: bytes <= Tunables::largest_run_bytes.
+constexpr std::uint32_t large_bytes_for(std::size_t bytes) noexcept {
+  return static_cast<std::uint32_t>(align_up(bytes != 0 ? bytes : 1, large_step_bytes));
+}
 
 /// The object that starts or continues in a chunk. A fresh record holds 0.
 enum class ChunkKind : std::uint8_t { Unclaimed = 0, SlabHead, SlabTail, LargeHead, Cached };
@@ -45,8 +62,8 @@ enum class ChunkKind : std::uint8_t { Unclaimed = 0, SlabHead, SlabTail, LargeHe
 /// Thread: the holder of the run of chunks writes; the holder of an object in it reads.
 struct ChunkInfo {
   std::uint64_t reciprocal = 0;  ///< SlabHead: ceil(2^64 / slot bytes).
-  std::uint32_t slots = 0;       ///< SlabHead: slots of the page. LargeHead, Cached: chunks of
-                                 ///< the object.
+  std::uint32_t slots = 0;       ///< SlabHead: slots of the page. LargeHead, Cached: usable bytes
+                                 ///< of the object.
   ChunkKind kind = ChunkKind::Unclaimed;
   std::uint8_t class_index = 0;      ///< SlabHead: for the page's owner to use.
   std::uint16_t chunks_to_head = 0;  ///< SlabTail: the distance to the head, in chunks.
@@ -88,18 +105,21 @@ struct ChunkInfo {
   /// Pre: kind is SlabHead.
   constexpr std::uint32_t words() const noexcept { return (slots + word_bits - 1) / word_bits; }
 
-  static constexpr ChunkInfo large_head(std::uint32_t chunks) noexcept {
-    return {0, chunks, ChunkKind::LargeHead, 0, 0};
+  static constexpr ChunkInfo large_head(std::uint32_t bytes) noexcept {
+    return {0, bytes, ChunkKind::LargeHead, 0, 0};
   }
-  static constexpr ChunkInfo cached(std::uint32_t chunks) noexcept {
-    return {0, chunks, ChunkKind::Cached, 0, 0};
+  static constexpr ChunkInfo cached(std::uint32_t bytes) noexcept {
+    return {0, bytes, ChunkKind::Cached, 0, 0};
   }
   static constexpr ChunkInfo slab_tail(std::uint16_t chunks_to_head) noexcept {
     return {0, 0, ChunkKind::SlabTail, 0, chunks_to_head};
   }
-  /// The chunks of the object.
+  /// The usable bytes of the object, and its chunks.
   /// Pre: kind is LargeHead or Cached.
-  constexpr std::uint32_t large_chunks() const noexcept { return slots; }
+  constexpr std::uint32_t large_bytes() const noexcept { return slots; }
+  constexpr std::uint32_t large_chunks() const noexcept {
+    return static_cast<std::uint32_t>(chunks_for(slots));
+  }
 
  private:
   __extension__ using Product = unsigned __int128;
@@ -149,11 +169,12 @@ struct alignas(64) Chunk {
   /// Order: relaxed; the exchange selects one thread and guards no data.
   /// Fails: false; another thread was first.
   bool claim_for_cache(const ChunkInfo& head) noexcept {
-    auto expected = __builtin_bit_cast(Halves, ChunkInfo::large_head(head.large_chunks())).second;
-    const auto cached_info =
-        __builtin_bit_cast(Halves, ChunkInfo::cached(head.large_chunks())).second;
-    return __atomic_compare_exchange_n(&reinterpret_cast<AliasedWord*>(&info)[1], &expected,
-                                       cached_info, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    return replace_large(head, ChunkInfo::cached(head.large_bytes()));
+  }
+
+  /// Changes the bytes of a large object, within its chunks. The rest is as for claim_for_cache().
+  bool resize_in_chunks(const ChunkInfo& head, std::uint32_t bytes) noexcept {
+    return replace_large(head, ChunkInfo::large_head(bytes));
   }
 
   /// A copy of the info, which another thread may be writing. Thread: any, without a claim to the
@@ -172,12 +193,20 @@ struct alignas(64) Chunk {
   }
 
  private:
-  /// A ChunkInfo is written as these two words.
+  /// A ChunkInfo is written as these two words. Of a large object's, the first is 0.
   struct Halves {
     std::uint64_t first;
     std::uint64_t second;
   };
   using AliasedWord = std::uint64_t __attribute__((may_alias));
+
+  bool replace_large(const ChunkInfo& from, const ChunkInfo& to) noexcept {
+    auto expected = __builtin_bit_cast(Halves, from).second;
+    const auto desired = __builtin_bit_cast(Halves, to).second;
+    return from.kind == ChunkKind::LargeHead &&
+           __atomic_compare_exchange_n(&reinterpret_cast<AliasedWord*>(&info)[1], &expected,
+                                       desired, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+  }
 };
 
 static_assert(sizeof(ChunkInfo) == 16, "the header and the info share a cache line");

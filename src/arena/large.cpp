@@ -5,21 +5,13 @@
 #include "os/os.hpp"
 
 namespace slabmalloc {
-namespace {
-
-constexpr std::size_t chunks_for(std::size_t bytes) noexcept {
-  return bytes == 0 ? 1 : (bytes - 1) / chunk_bytes + 1;
-}
-
-}  // namespace
-
 Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, LargeCache* cache,
                              Contents contents) noexcept {
-  const std::size_t chunks = chunks_for(bytes);
-  if (cache != nullptr && chunks <= Tunables::large_cache_chunks && alignment <= chunk_bytes) {
-    if (const CachedRun run = cache->take(static_cast<std::uint32_t>(chunks)); run.chunks != 0) {
+  if (cache != nullptr && chunks_for(bytes) <= Tunables::large_cache_chunks &&
+      alignment <= chunk_bytes) {
+    if (const CachedRun run = cache->take(large_bytes_for(bytes)); run.bytes != 0) {
       void* const address = reinterpret_cast<void*>(run.address);
-      chunk_of(address)->publish(ChunkInfo::large_head(run.chunks));
+      chunk_of(address)->publish(ChunkInfo::large_head(run.bytes));
       return {address, false};
     }
   }
@@ -50,7 +42,7 @@ std::size_t Arena::large_usable_bytes(const void* address) noexcept {
   }
   const ChunkInfo info = chunk->snapshot();
   const bool starts_here = info.kind == ChunkKind::LargeHead && address_of(chunk) == address;
-  return starts_here ? info.large_chunks() * chunk_bytes : 0;
+  return starts_here ? info.large_bytes() : 0;
 }
 
 void* Arena::resize_large(void* address, std::size_t bytes, std::size_t alignment) noexcept {
@@ -80,11 +72,11 @@ std::size_t Arena::direct_threshold() const noexcept {
 }
 
 Extent Arena::allocate_large_run(std::size_t bytes, std::size_t alignment) noexcept {
-  const std::size_t chunks = chunks_for(bytes);
-  const Extent extent = allocate(chunks, alignment);
+  const std::uint32_t usable = large_bytes_for(bytes);
+  const Extent extent = allocate(chunks_for(bytes), alignment);
   if (extent) {
-    chunk_of(extent.address)->publish(ChunkInfo::large_head(static_cast<std::uint32_t>(chunks)));
-    note_large(chunks * chunk_bytes);
+    chunk_of(extent.address)->publish(ChunkInfo::large_head(usable));
+    note_large(usable);
     large_counts_.allocations.add(1);
   }
   return extent;
@@ -120,13 +112,13 @@ LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, LargeCache* c
     const os::Lock lock(mutex_);
     return classify_in_window(address);
   }
-  CachedRun run{reinterpret_cast<std::uintptr_t>(address), info.large_chunks()};
+  CachedRun run{reinterpret_cast<std::uintptr_t>(address), info.large_bytes()};
   // With a decay time of 0 the arena keeps nothing.
-  if (cache != nullptr && run.chunks <= Tunables::large_cache_chunks &&
+  if (cache != nullptr && info.large_chunks() <= Tunables::large_cache_chunks &&
       tunables.decay_milliseconds != 0) {
     run = cache->put(run);
   }
-  if (run.chunks != 0) {
+  if (run.bytes != 0) {
     change(
         [&]() noexcept { end_large_run(chunk_of(reinterpret_cast<void*>(run.address)), now()); });
   }
@@ -135,7 +127,7 @@ LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, LargeCache* c
 
 /// Frees the run of a cached large object, unused since `free_since`.
 void Arena::end_large_run(Chunk* head, std::uint32_t free_since) noexcept {
-  note_large_gone(head->snapshot().large_chunks() * chunk_bytes);
+  note_large_gone(head->snapshot().large_bytes());
   large_counts_.frees.add(1);
   head->clear();
   release_run(number_of(address_of(head)), free_since);
@@ -149,7 +141,7 @@ void Arena::clear(LargeCache& cache) noexcept {
 void Arena::clear_large_cache(LargeCache& cache, bool only_old) noexcept {
   const std::uint32_t free_since = only_old ? now() - tunables.decay_milliseconds : now();
   for (std::uint32_t place = 0; place < Tunables::large_cache_places; ++place) {
-    if (const CachedRun run = cache.clear(place, only_old); run.chunks != 0) {
+    if (const CachedRun run = cache.clear(place, only_old); run.bytes != 0) {
       end_large_run(chunk_of(reinterpret_cast<void*>(run.address)), free_since);
     }
   }
@@ -185,8 +177,15 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
     return false;
   }
   const auto chunks = static_cast<std::uint32_t>(wanted);
-  if (chunks == had) {
+  const std::uint32_t usable = large_bytes_for(bytes);
+  const std::size_t growth = std::size_t{usable} - info.large_bytes();
+  if (growth == 0) {
     return true;
+  }
+  if (chunks == had) {
+    const bool is_resized = head->resize_in_chunks(info, usable);
+    large_counts_.bytes.add(is_resized ? growth : 0);
+    return is_resized;
   }
   if (!head->claim_for_cache(info)) {
     return false;
@@ -199,9 +198,9 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
       head->publish(info);
       return false;
     }
-    head->publish(ChunkInfo::large_head(chunks));
+    head->publish(ChunkInfo::large_head(usable));
     in_use_.change(had * chunk_bytes, chunks * chunk_bytes);
-    large_counts_.bytes.add((std::size_t{chunks} - had) * chunk_bytes);
+    large_counts_.bytes.add(growth);
     purge = begin_due_purge(budget);
   }
   carry_out(purge, budget);

@@ -5,6 +5,8 @@
 //     free      record: LargeHead -> Cached      put: in a full cache, it evicts another run
 //     allocate  record: Cached -> LargeHead      take: a run of as many chunks
 //
+// A run in the cache is as long as its last object needed. The next object has bytes of its own.
+//
 // The run map counts a cached run as in use. A cached run is still available to others: trim(), an
 // allocation that fails, and the check for old objects all empty the cache.
 #pragma once
@@ -12,15 +14,16 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "arena/chunk.hpp"
 #include "slabmalloc/base/atomics.hpp"
 #include "tunables.hpp"
 
 namespace slabmalloc {
 
-/// A run of chunks; none if `chunks` is 0.
+/// A run and the usable bytes of its object; none if `bytes` is 0.
 struct CachedRun {
   std::uintptr_t address = 0;
-  std::uint32_t chunks = 0;
+  std::uint32_t bytes = 0;
 };
 
 /// Room for a few short runs (tunables.hpp).
@@ -29,21 +32,27 @@ class alignas(64) LargeCache {
  public:
   constexpr LargeCache() noexcept = default;
 
-  /// Takes a cached run of `chunks` chunks; none if there is none.
-  CachedRun take(std::uint32_t chunks) noexcept {
+  /// Takes a cached run for an object of `bytes`, of as many chunks as it needs; none if there is
+  /// none.
+  /// Pre: `bytes` is a multiple of large_step_bytes and not 0.
+  CachedRun take(std::uint32_t bytes) noexcept {
     for (auto& place : runs_) {
       std::uintptr_t run = place.load(Order::relaxed);
       // Acquire, with the release in put(): the last client's writes come first.
-      if ((run & chunks_mask) == chunks && place.compare_exchange(run, 0, Order::acquire)) {
+      if (run != 0 && chunks_for(unpack(run).bytes) == chunks_for(bytes) &&
+          place.compare_exchange(run, 0, Order::acquire)) {
         takes_.fetch_add(1, Order::relaxed);
-        return unpack(run);
+        if (unpack(run).bytes != bytes) {
+          growth_.fetch_add(std::size_t{bytes} - unpack(run).bytes, Order::relaxed);
+        }
+        return {unpack(run).address, bytes};
       }
     }
     return {};
   }
 
   /// Caches a run and returns the run that it evicts, or none.
-  /// Pre: run.chunks <= Tunables::large_cache_chunks.
+  /// Pre: its object fits in Tunables::large_cache_chunks.
   CachedRun put(CachedRun run) noexcept {
     for (auto& place : runs_) {
       std::uintptr_t none = 0;
@@ -72,37 +81,48 @@ class alignas(64) LargeCache {
     return {};
   }
 
-  /// Chunks and runs that are cached now, and runs ever taken.
-  std::size_t chunks() const noexcept {
-    return sum([](std::size_t chunks) { return chunks; });
-  }
+  /// Runs that are cached now, their chunks and the usable bytes of their objects.
   std::size_t runs() const noexcept {
-    return sum([](std::size_t chunks) -> std::size_t { return chunks != 0 ? 1 : 0; });
+    return sum([](std::size_t) { return std::size_t{1}; });
   }
+  std::size_t chunks() const noexcept { return sum(chunks_for); }
+  std::size_t bytes() const noexcept {
+    return sum([](std::size_t bytes) { return bytes; });
+  }
+  /// Runs ever taken, and the bytes by which their objects were larger than the ones before, modulo
+  /// the range of the type.
   std::size_t takes() const noexcept { return takes_.load(Order::relaxed); }
+  std::size_t growth() const noexcept { return growth_.load(Order::relaxed); }
 
  private:
-  // A run's address is a multiple of 64 KiB, so its low bits are free.
-  static constexpr std::uintptr_t chunks_mask = 0xFF;
+  // A run's address is a multiple of 64 KiB, so its low bits are free: for the object's bytes, in
+  // steps, and a mark.
+  static constexpr std::uintptr_t steps_mask = 0xFF;
   static constexpr std::uintptr_t old = 0x100;
-  static_assert(Tunables::large_cache_chunks <= chunks_mask);
+  static_assert(Tunables::large_cache_chunks * chunk_bytes / large_step_bytes <= steps_mask);
 
-  static std::uintptr_t pack(CachedRun run) noexcept { return run.address | run.chunks; }
+  static std::uintptr_t pack(CachedRun run) noexcept {
+    return run.address | run.bytes / large_step_bytes;
+  }
   static CachedRun unpack(std::uintptr_t run) noexcept {
-    return {run & ~(chunks_mask | old), static_cast<std::uint32_t>(run & chunks_mask)};
+    return {run & ~(steps_mask | old),
+            static_cast<std::uint32_t>((run & steps_mask) * large_step_bytes)};
   }
 
+  /// The sum of `weight` over the bytes of each cached run.
   template <class Weight>
   std::size_t sum(Weight&& weight) const noexcept {
     std::size_t all = 0;
     for (const auto& place : runs_) {
-      all += weight(unpack(place.load(Order::relaxed)).chunks);
+      const std::size_t bytes = unpack(place.load(Order::relaxed)).bytes;
+      all += bytes != 0 ? weight(bytes) : 0;
     }
     return all;
   }
 
   HardwareAtomics::Cell<std::uintptr_t> runs_[Tunables::large_cache_places];
   HardwareAtomics::Cell<std::size_t> takes_;
+  HardwareAtomics::Cell<std::size_t> growth_;
   HardwareAtomics::Cell<std::uint32_t> turn_;
 };
 

@@ -20,7 +20,7 @@ struct LargeCounters {
   using Self = LargeCounters;
   static constexpr CounterEntry<Self, Number> counters[] = {
       {&Self::count, "count", "objects", CounterKind::Current, "Live large objects."},
-      {&Self::bytes, "bytes", "bytes", CounterKind::Current, "What live large objects take."},
+      {&Self::bytes, "bytes", "bytes", CounterKind::Current, "Usable bytes of live large objects."},
       {&Self::allocations, "allocations", "objects", CounterKind::Total, "Given out."},
       {&Self::frees, "frees", "objects", CounterKind::Total, "Freed."},
   };

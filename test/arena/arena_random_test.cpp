@@ -82,7 +82,8 @@ class Checker {
   void check() {
     ASSERT_TRUE(arena_->validate());
     const ArenaStatistics now = arena_->statistics();
-    ASSERT_EQ(now.in_use_bytes, live_bytes_);
+    ASSERT_EQ(now.in_use_bytes, in_use_bytes_);
+    ASSERT_EQ(now.large.bytes, large_bytes_);
     ASSERT_EQ(now.committed_bytes, os_.usable_bytes());
     ASSERT_LE(now.dirty_bytes, now.dirty_limit_bytes);
   }
@@ -122,7 +123,19 @@ class Checker {
     const std::uint64_t key = random_.next() | 1;
     write_marks(address, bytes, key);
     blocks_[address] = {bytes, key, large};
-    live_bytes_ += bytes;
+    in_use_bytes_ += taken_bytes(address, bytes);
+    large_bytes_ += large ? bytes : 0;
+  }
+
+  void forget(Blocks::iterator block) {
+    in_use_bytes_ -= taken_bytes(block->first, block->second.bytes);
+    large_bytes_ -= block->second.large ? block->second.bytes : 0;
+    blocks_.erase(block);
+  }
+
+  /// The bytes that the arena needs for a block: chunks in the window, OS pages outside.
+  std::size_t taken_bytes(std::byte* address, std::size_t bytes) {
+    return arena_->chunk_of(address) != nullptr ? align_up(bytes, chunk_bytes) : bytes;
   }
 
   void allocate_run() {
@@ -156,8 +169,7 @@ class Checker {
     } else {
       arena_->deallocate(block->first, block->second.bytes / chunk_bytes);
     }
-    live_bytes_ -= block->second.bytes;
-    blocks_.erase(block);
+    forget(block);
   }
 
   void resize_one() {
@@ -179,8 +191,7 @@ class Checker {
     const std::size_t bytes = arena_->large_usable_bytes(moved);
     ASSERT_GE(bytes, wanted);
     ASSERT_TRUE(has_marks(moved, std::min(bytes, block.bytes), block.key));
-    blocks_.erase(picked);
-    live_bytes_ -= block.bytes;
+    forget(picked);
     keep({moved, false}, bytes, 1, true);
   }
 
@@ -210,7 +221,8 @@ class Checker {
   test::Random& random_;
   std::unique_ptr<Arena> arena_ = std::make_unique<Arena>();
   Blocks blocks_;
-  std::size_t live_bytes_ = 0;
+  std::size_t in_use_bytes_ = 0;
+  std::size_t large_bytes_ = 0;
 };
 
 void run_random_operations(std::size_t address_space) {

@@ -125,7 +125,7 @@ TEST(ArenaThreads, a_cache_gives_each_run_to_one_thread_at_a_time) {
   std::atomic<bool> is_shared{false};
   const auto hold = [&](CachedRun run) {
     is_shared =
-        is_shared || (run.chunks != 0 && holders[run.address / chunk_bytes].fetch_add(1) != 0);
+        is_shared || (run.bytes != 0 && holders[run.address / chunk_bytes].fetch_add(1) != 0);
     return run;
   };
   const auto let_go = [&](CachedRun run) {
@@ -133,15 +133,15 @@ TEST(ArenaThreads, a_cache_gives_each_run_to_one_thread_at_a_time) {
     return run;
   };
   test::run_threads(4, [&](std::size_t thread) {
-    CachedRun mine = hold(CachedRun{(thread + 1) * chunk_bytes, 1});
+    CachedRun mine = hold(CachedRun{(thread + 1) * chunk_bytes, chunk_bytes});
     for (int step = 0; step < 20000; ++step) {
-      if (mine.chunks != 0) {
+      if (mine.bytes != 0) {
         mine = hold(cache.put(let_go(mine)));
       } else if (step % 8 == 0) {
         const auto place = static_cast<std::uint32_t>(thread) % Tunables::large_cache_places;
         mine = hold(cache.clear(place, step % 16 == 0));
       } else {
-        mine = hold(cache.take(1));
+        mine = hold(cache.take(chunk_bytes));
       }
     }
   });

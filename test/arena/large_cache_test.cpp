@@ -15,22 +15,26 @@
 namespace slabmalloc {
 namespace {
 
-constexpr CachedRun run_at(std::uintptr_t number, std::uint32_t chunks = 1) {
-  return {number * chunk_bytes, chunks};
+constexpr std::uint32_t chunk = chunk_bytes;
+
+constexpr CachedRun run_at(std::uintptr_t number, std::uint32_t bytes = chunk) {
+  return {number * chunk_bytes, bytes};
 }
 
 TEST(LargeCache, gives_a_run_of_the_requested_length_once) {
   LargeCache cache;
-  EXPECT_EQ(cache.put(run_at(1, 1)).chunks, 0u);
-  EXPECT_EQ(cache.put(run_at(2, 2)).chunks, 0u);
+  EXPECT_EQ(cache.put(run_at(1, chunk)).bytes, 0u);
+  EXPECT_EQ(cache.put(run_at(2, 2 * chunk - large_step_bytes)).bytes, 0u);
   EXPECT_EQ(cache.chunks(), 3u);
+  EXPECT_EQ(cache.bytes(), 3 * chunk_bytes - large_step_bytes);
   EXPECT_EQ(cache.runs(), 2u);
-  const CachedRun two = cache.take(2);
+  const CachedRun two = cache.take(chunk + large_step_bytes);
   EXPECT_EQ(two.address, 2 * chunk_bytes);
-  EXPECT_EQ(two.chunks, 2u);
-  EXPECT_EQ(cache.take(2).chunks, 0u);
-  EXPECT_EQ(cache.take(1).address, 1 * chunk_bytes);
-  EXPECT_EQ(cache.take(1).chunks, 0u);
+  EXPECT_EQ(two.bytes, chunk + large_step_bytes) << "those of the new object";
+  EXPECT_EQ(cache.growth(), 2 * large_step_bytes - chunk_bytes) << "modulo the type's range";
+  EXPECT_EQ(cache.take(2 * chunk).bytes, 0u);
+  EXPECT_EQ(cache.take(chunk).address, 1 * chunk_bytes);
+  EXPECT_EQ(cache.take(chunk).bytes, 0u);
   EXPECT_EQ(cache.runs(), 0u);
   EXPECT_EQ(cache.takes(), 2u);
 }
@@ -39,12 +43,12 @@ TEST(LargeCache, evicts_each_place_in_turn_to_make_room_for_a_run) {
   LargeCache cache;
   std::uintptr_t number = 1;
   for (std::uint32_t place = 0; place < Tunables::large_cache_places; ++place) {
-    EXPECT_EQ(cache.put(run_at(number++)).chunks, 0u);
+    EXPECT_EQ(cache.put(run_at(number++)).bytes, 0u);
   }
   for (std::uintptr_t evicted = 1; evicted <= 3 * Tunables::large_cache_places; ++evicted) {
     const CachedRun gone = cache.put(run_at(number++));
     EXPECT_EQ(gone.address, evicted * chunk_bytes);
-    EXPECT_EQ(gone.chunks, 1u);
+    EXPECT_EQ(gone.bytes, chunk_bytes);
   }
   EXPECT_EQ(cache.runs(), Tunables::large_cache_places);
 }
@@ -52,18 +56,18 @@ TEST(LargeCache, evicts_each_place_in_turn_to_make_room_for_a_run) {
 TEST(LargeCache, clear_returns_runs_that_an_earlier_clear_has_seen) {
   LargeCache cache;
   (void)cache.put(run_at(1));
-  EXPECT_EQ(cache.clear(0, true).chunks, 0u) << "seen for the first time";
+  EXPECT_EQ(cache.clear(0, true).bytes, 0u) << "seen for the first time";
   const CachedRun old = cache.clear(0, true);
   EXPECT_EQ(old.address, 1 * chunk_bytes);
-  EXPECT_EQ(old.chunks, 1u);
+  EXPECT_EQ(old.bytes, chunk_bytes);
 
   (void)cache.put(run_at(2));
   (void)cache.clear(0, true);
-  EXPECT_EQ(cache.take(1).address, 2 * chunk_bytes) << "also if it is old";
+  EXPECT_EQ(cache.take(chunk).address, 2 * chunk_bytes) << "also if it is old";
   (void)cache.put(run_at(2));
-  EXPECT_EQ(cache.clear(0, true).chunks, 0u) << "put back, it is new again";
+  EXPECT_EQ(cache.clear(0, true).bytes, 0u) << "put back, it is new again";
   EXPECT_EQ(cache.clear(0, false).address, 2 * chunk_bytes) << "whatever its age";
-  EXPECT_EQ(cache.clear(0, false).chunks, 0u) << "empty";
+  EXPECT_EQ(cache.clear(0, false).bytes, 0u) << "empty";
 }
 
 class LargeCacheTest : public testing::Test {
@@ -115,7 +119,7 @@ TEST_F(LargeCacheTest, cached_objects_count_as_freed) {
   EXPECT_EQ(now.in_use_bytes, chunk_bytes);
   EXPECT_EQ(now.dirty_bytes, most_bytes);
   EXPECT_EQ(now.large.count, 1u);
-  EXPECT_EQ(now.large.bytes, chunk_bytes);
+  EXPECT_EQ(now.large.bytes, large_step_bytes);
   EXPECT_EQ(now.large.allocations, 2u);
   EXPECT_EQ(now.large.frees, 1u);
   EXPECT_EQ(allocate(most_bytes), object);
@@ -133,6 +137,24 @@ TEST_F(LargeCacheTest, cached_objects_count_as_freed) {
   EXPECT_EQ(now.large.count, 0u);
   EXPECT_EQ(now.large.bytes, 0u);
   EXPECT_EQ(now.large.allocations, now.large.frees);
+}
+
+TEST_F(LargeCacheTest, a_reused_run_has_the_bytes_of_its_new_object) {
+  void* const object = allocate(most_bytes);
+  std::size_t last = most_bytes;
+  for (const std::size_t bytes : {most_bytes - 1, chunk_bytes + 1, most_bytes, 70'000ul}) {
+    ASSERT_EQ(deallocate(object), LargeFree::Freed);
+    EXPECT_EQ(arena_->statistics().large.bytes, 0u) << last;
+    ASSERT_EQ(allocate(bytes), object);
+    last = align_up(bytes, large_step_bytes);
+    EXPECT_EQ(arena_->large_usable_bytes(object), last);
+    EXPECT_EQ(arena_->statistics().large.bytes, last);
+    EXPECT_TRUE(arena_->validate());
+  }
+  ASSERT_EQ(deallocate(object), LargeFree::Freed);
+  arena_->trim();
+  EXPECT_EQ(arena_->statistics().large.bytes, 0u);
+  EXPECT_TRUE(arena_->validate());
 }
 
 TEST_F(LargeCacheTest, reports_every_address_in_a_cached_object_as_free) {

@@ -172,6 +172,31 @@ TEST_F(LargeTest, runs_grow_and_shrink_in_place_where_neighbours_are_free) {
   EXPECT_EQ(arena_->statistics().large.bytes, mebibyte / 2);
 }
 
+TEST_F(LargeTest, objects_in_runs_have_the_requested_bytes_rounded_to_the_step) {
+  for (std::size_t bytes = 1; bytes < 2 * mebibyte; bytes += bytes / 16 + 997) {
+    std::byte* const object = allocate(bytes, bytes % 2 != 0 ? 16 : 2 * chunk_bytes);
+    EXPECT_EQ(arena_->large_usable_bytes(object), align_up(bytes, large_step_bytes));
+    EXPECT_EQ(arena_->statistics().large.bytes, align_up(bytes, large_step_bytes));
+    EXPECT_EQ(arena_->statistics().in_use_bytes, align_up(bytes, chunk_bytes));
+    EXPECT_TRUE(arena_->validate());
+    EXPECT_EQ(arena_->deallocate_large(object), LargeFree::Freed);
+  }
+}
+
+TEST_F(LargeTest, runs_resize_in_place_within_their_chunks_beside_chunks_in_use) {
+  std::byte* const object = allocate(mebibyte);
+  std::byte* const next = allocate(mebibyte);
+  ASSERT_EQ(next, object + mebibyte);
+  const std::size_t last_chunk = mebibyte - chunk_bytes;
+  for (const std::size_t bytes : {mebibyte - 1, last_chunk + 1, mebibyte, last_chunk + 40'000}) {
+    EXPECT_EQ(arena_->resize_large(object, bytes), object);
+    EXPECT_EQ(arena_->large_usable_bytes(object), align_up(bytes, large_step_bytes));
+    EXPECT_EQ(arena_->statistics().large.bytes, mebibyte + align_up(bytes, large_step_bytes));
+    EXPECT_EQ(arena_->statistics().in_use_bytes, 2 * mebibyte);
+    EXPECT_TRUE(arena_->validate());
+  }
+}
+
 TEST_F(LargeTest, runs_do_not_grow_over_chunks_in_use) {
   std::byte* const object = allocate(mebibyte);
   std::byte* const next = allocate(mebibyte);

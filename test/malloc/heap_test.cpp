@@ -92,6 +92,41 @@ TEST(Heap, usable_bytes_are_those_of_the_class) {
   }
 }
 
+TEST(Heap, blocks_from_1_KiB_to_64_MiB_are_little_larger_than_requested) {
+  const std::size_t os_page_bytes = os::interface().os_page_bytes();
+  constexpr std::size_t most = 64 * mebibyte;
+  double excess = 0;
+  double count = 0;
+  for (double exact = kibibyte; exact < most; exact *= 1.001) {
+    const auto bytes = static_cast<std::size_t>(exact);
+    void* block = heap::allocate(bytes);
+    const std::size_t usable = heap::usable_bytes(block);
+    if (bytes > heap::max_class_bytes) {
+      const std::size_t step =
+          process_arena.chunk_of(block) != nullptr ? large_step_bytes : os_page_bytes;
+      EXPECT_EQ(usable, align_up(bytes, step));
+    }
+    excess += static_cast<double>(usable) / static_cast<double>(bytes) - 1;
+    ++count;
+    heap::deallocate(block);
+    // The mean from 1 KiB to here. With four classes per doubling a whole doubling has 9.6 %.
+    if (bytes >= 2 * kibibyte) {
+      ASSERT_LE(excess / count, 0.125) << bytes;
+    }
+  }
+}
+
+TEST(Heap, reallocation_within_the_chunks_of_a_large_block_stays_in_place) {
+  auto* const block = static_cast<std::byte*>(heap::allocate(60 * kibibyte));
+  fill_pattern(block, 60 * kibibyte, 1);
+  for (const std::size_t bytes : {40 * kibibyte, 33'000ul, 64 * kibibyte, 60 * kibibyte}) {
+    ASSERT_EQ(heap::reallocate(block, bytes), block);
+    EXPECT_EQ(heap::usable_bytes(block), align_up(bytes, large_step_bytes));
+  }
+  EXPECT_TRUE(holds_pattern(block, 60 * kibibyte, 1)) << "its chunks were never given back";
+  heap::deallocate(block);
+}
+
 TEST(Heap, blocks_of_no_bytes_are_unique) {
   std::set<void*> blocks;
   for (int count = 0; count < 1000; ++count) {

@@ -306,13 +306,19 @@ TEST(OptionsOfAProcess, the_background_thread_purges_while_the_program_makes_no_
 }
 
 TEST(OptionsOfAProcess, blocks_get_mappings_from_the_direct_threshold_on) {
-  const auto usable_bytes = [](const std::string& text) {
-    return run_life("says_how_much_of_a_block_is_usable", Form::preload, with_options(text)).output;
-  };
-  const std::size_t os_page_bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  // All else in use is chunks. A mapping has OS pages.
   const std::size_t chunk_bytes = 65536;
-  EXPECT_EQ(usable_bytes(""), std::to_string(mebibyte + chunk_bytes) + "\n");
-  EXPECT_EQ(usable_bytes("direct_threshold:1M"), std::to_string(mebibyte + os_page_bytes) + "\n");
+  const std::size_t os_page_bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const auto rest_in_use = [](const std::string& text) {
+    const Outcome outcome =
+        run_life("leaves_a_block_in_use", Form::preload, with_options("stats:json" + text));
+    const std::string name = "\"in_use_bytes\":";
+    const std::size_t place = outcome.errors.find(name);
+    EXPECT_NE(place, std::string::npos) << outcome;
+    return std::stoul(outcome.errors.substr(place + name.size())) % chunk_bytes;
+  };
+  EXPECT_EQ(rest_in_use(""), 0u);
+  EXPECT_EQ(rest_in_use(",direct_threshold:1M"), os_page_bytes % chunk_bytes);
 }
 
 /// In this sandbox, membarrier ends the process.
