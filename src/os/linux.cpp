@@ -98,9 +98,17 @@ bool unmap(void* address, std::size_t bytes) {
   return munmap(address, bytes) == 0;
 }
 
+#ifdef MADV_DONTNEED_LOCKED
+constexpr int purge_locked = MADV_DONTNEED_LOCKED;
+#else
+constexpr int purge_locked = 24;
+#endif
+
 bool purge(void* address, std::size_t bytes) {
+  // EINVAL tells of locked memory. Kernels since 5.18 have a call of its own for that.
   const ErrnoKeeper keeper;
-  return madvise(address, bytes, MADV_DONTNEED) == 0;
+  return madvise(address, bytes, MADV_DONTNEED) == 0 ||
+         (errno == EINVAL && madvise(address, bytes, purge_locked) == 0);
 }
 
 void* remap(void* address, std::size_t old_bytes, std::size_t new_bytes, bool may_move) {

@@ -58,8 +58,9 @@ struct Interface {
   bool (*unmap)(void* address, std::size_t bytes);
 
   /// Drops the contents: the range reads as zeros and occupies no memory until it is written.
-  /// Fails: false for locked memory. Then bytes that were zero still are, and the others are
-  /// undefined.
+  /// Locked memory stays locked: the system backs it again at the next write.
+  /// Fails: false for locked memory before Linux 5.18. Then bytes that were zero still are, and the
+  /// others are undefined.
   bool (*purge)(void* address, std::size_t bytes);
 
   /// Resizes a mapping, moves it if it must and `may_move`, and returns its address.

@@ -4,6 +4,7 @@
 #include "malloc/heap.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 
 #include "malloc/report.hpp"
 #include "os/os.hpp"
+#include "support/child.hpp"
 #include "support/misuse_recorder.hpp"
 #include "support/pattern.hpp"
 
@@ -453,6 +455,40 @@ TEST(Heap, the_rest_of_a_page_after_its_last_slot_is_no_block) {
     heap::deallocate(block);
     expect_sound();
   }
+}
+
+TEST(Heap, a_process_that_locks_all_its_memory_gives_freed_memory_back) {
+  constexpr int skipped = 77;
+  const int status = test::status_of_child([] {
+    const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
+    setrlimit(RLIMIT_MEMLOCK, &unlimited);
+    void* const probe = os::interface().map(chunk_bytes);
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0 || !os::interface().purge(probe, chunk_bytes)) {
+      return skipped;
+    }
+    std::vector<void*> blocks;
+    for (const std::size_t bytes : {std::size_t{500}, std::size_t{20'000}, 3 * mebibyte}) {
+      for (std::size_t taken = 0; taken < 48 * mebibyte; taken += bytes) {
+        blocks.push_back(heap::allocate(bytes));
+        __builtin_memset(blocks.back(), 1, bytes);
+      }
+    }
+    const std::size_t most = resident_bytes();
+    for (void* const block : blocks) {
+      heap::deallocate(block);
+    }
+    EXPECT_LT(resident_bytes(), most - 120 * mebibyte);
+    heap::trim();
+    EXPECT_LT(resident_bytes(), most - 136 * mebibyte);
+    void* const block = heap::allocate_zeroed(3 * mebibyte);
+    EXPECT_TRUE(holds_zeroes(block, 3 * mebibyte));
+    expect_sound();
+    return 0;
+  });
+  if (status == skipped) {
+    GTEST_SKIP() << "not all memory can be locked here, or this kernel cannot purge it";
+  }
+  EXPECT_EQ(status, 0);
 }
 
 }  // namespace

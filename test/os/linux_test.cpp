@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: MIT
 #include <errno.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
 #include <linux/membarrier.h>
+#include <linux/seccomp.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <thread>
 
 #include "os/os.hpp"
@@ -60,6 +66,63 @@ TEST(LinuxOs, purged_memory_reads_as_zero) {
   ASSERT_TRUE(system_interface.purge(memory, 8 * os_page_bytes()));
   EXPECT_TRUE(test::holds_zeroes(memory, 8 * os_page_bytes()));
   EXPECT_TRUE(system_interface.unmap(memory, 8 * os_page_bytes()));
+}
+
+/// Maps eight OS pages, fills them by a pattern and locks them; null if locks have no effect here.
+void* map_locked() {
+  const std::size_t bytes = 8 * os_page_bytes();
+  void* const memory = system_interface.map(bytes);
+  test::fill_pattern(memory, bytes, 5);
+  const bool is_locked = mlock(memory, bytes) == 0 && madvise(memory, bytes, MADV_DONTNEED) != 0;
+  return is_locked ? memory : nullptr;
+}
+
+/// From now on MADV_DONTNEED_LOCKED fails in this process, as before Linux 5.18.
+void forbid_purges_of_locked_memory() {
+  constexpr std::uint32_t purge_locked = 24;
+  sock_filter steps[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[2])),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, purge_locked, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{std::size(steps), steps};
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  EXPECT_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+}
+
+TEST(LinuxOs, locked_memory_is_purged_and_stays_locked) {
+  constexpr int purge_locked = 24;
+  const std::size_t bytes = 8 * os_page_bytes();
+  void* const memory = map_locked();
+  if (memory == nullptr || madvise(memory, 0, purge_locked) != 0) {
+    GTEST_SKIP() << "memory cannot be locked here, or this kernel cannot purge it";
+  }
+  EXPECT_TRUE(system_interface.purge(memory, bytes));
+  EXPECT_TRUE(test::holds_zeroes(memory, bytes));
+  EXPECT_NE(madvise(memory, bytes, MADV_DONTNEED), 0) << "no longer locked";
+  EXPECT_TRUE(system_interface.unmap(memory, bytes));
+}
+
+TEST(LinuxOs, locked_memory_keeps_its_contents_where_the_kernel_cannot_purge_it) {
+  const int status = test::status_of_child([] {
+    void* const memory = map_locked();
+    if (memory == nullptr) {
+      return 77;
+    }
+    forbid_purges_of_locked_memory();
+    errno = 12345;
+    EXPECT_FALSE(system_interface.purge(memory, 8 * os_page_bytes()));
+    EXPECT_EQ(errno, 12345);
+    EXPECT_TRUE(test::holds_pattern(memory, 8 * os_page_bytes(), 5));
+    return 0;
+  });
+  if (status == 77) {
+    GTEST_SKIP() << "memory cannot be locked here";
+  }
+  EXPECT_EQ(status, 0);
 }
 
 TEST(LinuxOs, exact_places_are_never_taken_from_others) {
