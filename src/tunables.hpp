@@ -145,8 +145,9 @@ struct Tunables {
   /// thread-local, with a pointer for every 16 B: half a KiB.
   static constexpr std::size_t class_lookup_bytes = kibibyte;
   /// calloc() writes to the OS pages of fresh memory up to this size: a page that is first read and
-  /// then written costs two faults. Larger blocks may be meant to be sparse.
-  static constexpr std::size_t touched_zeroed_bytes = mebibyte;
+  /// then written costs two faults. Larger blocks may be meant to be sparse. With 128 KiB the
+  /// benchmark `zeroed/16`, whose tables have 64 to 256 KiB, took 1.5 times as long.
+  static constexpr std::size_t touched_zeroed_bytes = 256 * kibibyte;
 
   // ---- The operating system -------------------------------------------------------------------
 

@@ -284,6 +284,23 @@ TEST(Heap, fresh_memory_is_not_cleared_again) {
   }
 }
 
+TEST(Heap, many_sparse_blocks_of_zeros_make_little_memory_resident) {
+  (void)heap::allocate(1);
+  heap::trim();
+  constexpr std::size_t bytes = Tunables::touched_zeroed_bytes + 1;
+  constexpr std::size_t least_os_page_bytes = 4096;
+  const std::size_t before = resident_bytes();
+  std::vector<std::byte*> blocks;
+  for (int count = 0; count < 200; ++count) {
+    blocks.push_back(static_cast<std::byte*>(heap::allocate_zeroed(bytes)));
+    blocks.back()[bytes / 2] = std::byte{1};
+  }
+  EXPECT_LT(resident_bytes(), before + 200 * least_os_page_bytes + 4 * mebibyte);
+  for (std::byte* block : blocks) {
+    heap::deallocate(block);
+  }
+}
+
 TEST(Heap, reallocation_within_a_class_stays_in_place) {
   for (std::uint32_t index = 1; index < Sizes::count; ++index) {
     void* block = heap::allocate(Sizes::size_of(index - 1) + 1);
@@ -400,7 +417,8 @@ long faults_of(const Work& work) {
 }
 
 TEST(Heap, zeroed_memory_that_is_read_first_is_written_without_a_second_fault) {
-  for (const std::size_t bytes : {std::size_t{3000}, 40 * kibibyte, 128 * kibibyte, mebibyte}) {
+  for (const std::size_t bytes :
+       {std::size_t{3000}, 40 * kibibyte, 128 * kibibyte, Tunables::touched_zeroed_bytes}) {
     std::vector<void*> blocks(4 * mebibyte / bytes);
     for (void*& block : blocks) {
       block = heap::allocate_zeroed(bytes);
