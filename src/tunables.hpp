@@ -45,6 +45,18 @@ struct Tunables {
   static constexpr std::size_t dirty_part_beyond_peak = 64;
   static constexpr std::size_t dirty_bytes_beyond_peak = mebibyte;
 
+  // ---- Memory limits (arena/memory_limit.hpp) ---------------------------------------------------
+
+  /// The value of a limit that is not set.
+  static constexpr std::size_t no_limit = ~std::size_t{0};
+  /// Below this size even small programs would fail to start. Above this one there is no window.
+  static constexpr std::size_t least_limit_bytes = mebibyte;
+  static constexpr std::size_t most_limit_bytes = std::size_t{1} << (is_64_bit ? 40 : 30);
+  /// While the memory in use and the dirty memory exceed this, no free memory is kept.
+  std::size_t soft_limit_bytes = no_limit;
+  /// And an allocation fails that would raise the memory in use above this.
+  std::size_t hard_limit_bytes = no_limit;
+
   // ---- Scavenging -----------------------------------------------------------------------------
 
   /// The interval at which zones of sleeping threads are scavenged and decayed memory is purged.

@@ -4,6 +4,7 @@
 // large objects.
 #include "arena/arena.hpp"
 
+#include "arena/memory_limit.hpp"
 #include "os/os.hpp"
 #include "slabmalloc/base/assert.hpp"
 
@@ -22,6 +23,14 @@ std::uint32_t Arena::now() noexcept {
 }
 
 Extent Arena::allocate(std::size_t chunks, std::size_t alignment) noexcept {
+  const Extent extent = allocate_run(chunks, alignment);
+  if (!extent) {
+    note_if_refused(chunks * MemoryLimit::counted_chunk_bytes);
+  }
+  return extent;
+}
+
+Extent Arena::allocate_run(std::size_t chunks, std::size_t alignment) noexcept {
   Extent extent;
   change([&]() noexcept { extent = take_run(chunks, alignment); });
   return extent ? extent : allocate_at_last(chunks, alignment);
@@ -76,7 +85,8 @@ void Arena::child_after_fork() noexcept {
 }
 
 Extent Arena::take_run(std::size_t chunks, std::size_t alignment) noexcept {
-  if (chunks == 0 || chunks > most_chunks || alignment > Tunables::run_alignment_bytes) {
+  if (chunks == 0 || chunks > most_chunks || alignment > Tunables::run_alignment_bytes ||
+      !admits_chunks(chunks)) {
     return {};
   }
   RunRequest request{
@@ -158,7 +168,7 @@ bool Arena::resize_run(std::uint32_t first, std::uint32_t chunks) noexcept {
     runs_.shrink(first, chunks, now());
     return true;
   }
-  return runs_.extend(first, chunks);
+  return admits_chunks(chunks - runs_.run_chunks(first)) && runs_.extend(first, chunks);
 }
 
 /// The number of chunk 0 when chunks are counted from address 0.

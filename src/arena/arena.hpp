@@ -41,6 +41,7 @@
 //   M4  large count = the number of these heads + that of the direct map;
 //       large bytes + growth in the caches = their bytes + those of the direct map
 //   M5  no chunk is being purged
+//   M6  the memory in use, as limits count it, is within the hard limit
 #pragma once
 
 #include <cstddef>
@@ -249,6 +250,8 @@ class Arena {
   Purge choose_oldest(std::size_t most_bytes) noexcept;
   void end_purge(const Purge& purge, std::size_t purged) noexcept;
   void note_amounts(std::uint32_t time) noexcept;
+  std::size_t dirty_bytes() const noexcept;
+  std::size_t excess_bytes() const noexcept;
   std::uint64_t phase() const noexcept;
   std::uint32_t number_of(const void* address) const noexcept;
   void note_sizes() noexcept;
@@ -257,6 +260,10 @@ class Arena {
   LargeFree classify_in_window(const void* address) const noexcept;
   bool validate_records(std::size_t& count, std::size_t& bytes) noexcept;
   std::size_t large_bytes() const noexcept;
+  std::size_t counted_in_use() const noexcept;
+  std::size_t limited_dirty_bytes(std::size_t usual) const noexcept;
+  bool admits_chunks(std::size_t chunks) const noexcept;
+  void clear_caches_if_limited() noexcept;
 
   // Without the mutex:
   /// Runs `work` with the mutex held, then purges what is due, as far as the budget allows.
@@ -274,9 +281,12 @@ class Arena {
   void decay_some() noexcept {
     change([]() noexcept {});
   }
+  Extent allocate_run(std::size_t chunks, std::size_t alignment) noexcept;
   Extent allocate_at_last(std::size_t chunks, std::size_t alignment) noexcept;
   void carry_out(Purge purge, PurgeBudget& budget) noexcept;
   std::size_t purge_chosen(const Purge& purge) noexcept;
+  bool promise_direct(std::size_t bytes, std::size_t& promised) noexcept;
+  void note_if_refused(std::size_t bytes) noexcept;
   bool purge_memory(std::byte* start, std::size_t bytes) noexcept;
   std::size_t purge_everything() noexcept;
   LargeFree classify_outside(const void* address) noexcept;
@@ -295,6 +305,8 @@ class Arena {
   HardwareAtomics::Cell<std::uintptr_t> data_base_;
   HardwareAtomics::Cell<Chunk*> records_;
   HardwareAtomics::Cell<bool> is_bounded_;
+  // Frees of cached sizes read this; it changes at a memory limit alone.
+  HardwareAtomics::Cell<bool> keeps_nothing_;
 
   alignas(64) os::Mutex mutex_;
   os::Mutex purger_mutex_;

@@ -32,6 +32,9 @@ ArenaStatistics Arena::statistics() const noexcept {
   statistics.committed_peak_bytes = committed_.peak();
   statistics.in_use_bytes = without(in_use_.value(), cached_bytes);
   statistics.in_use_peak_bytes = in_use_.peak();
+  const auto limit_or_0 = [](std::size_t bytes) { return bytes != Tunables::no_limit ? bytes : 0; };
+  statistics.soft_limit_bytes = limit_or_0(tunables.soft_limit_bytes);
+  statistics.hard_limit_bytes = limit_or_0(tunables.hard_limit_bytes);
   statistics.dirty_bytes += cached_bytes + direct_.cached_bytes();
   statistics.large.count = without(statistics.large.count, cached_count);
   statistics.large.bytes = without(large_bytes(), cached_large_bytes);
@@ -55,7 +58,7 @@ void Arena::note_sizes() noexcept {
   committed_.change(window_committed_, usable);
   window_committed_ = usable;
   counts_.dirty_bytes.set(std::size_t{runs_.chunks_in(RunState::Dirty)} * chunk_bytes);
-  counts_.dirty_limit_bytes.set(decay_.limit());
+  counts_.dirty_limit_bytes.set(limited_dirty_bytes(decay_.limit()));
   counts_.clean_bytes.set(std::size_t{runs_.chunks_in(RunState::Clean)} * chunk_bytes);
   counts_.metadata_bytes.set(window_.metadata_bytes());
 }
@@ -68,6 +71,9 @@ bool Arena::validate() noexcept {
   }
   if (runs_.chunks_in(RunState::Purging) != 0) {
     return false;  // M5
+  }
+  if (!admits_chunks(0)) {
+    return false;  // M6
   }
   std::size_t count = direct_.count();
   std::size_t bytes = direct_.bytes();

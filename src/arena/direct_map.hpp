@@ -51,6 +51,10 @@ class DirectMap {
   /// Adds the bytes that it maps to `committed` too.
   constexpr explicit DirectMap(Gauge& committed) noexcept : committed_(committed) {}
 
+  /// The bytes of a new object, where `bytes` were asked for: OS pages, at least one; 0 if no
+  /// address space has that many.
+  static std::size_t size_for(std::size_t bytes) noexcept;
+
   /// Maps an object of at least `bytes` at a multiple of `alignment`, a power of two. Sets `usable`
   /// to its size in bytes, and `zeroed` to whether all of it is known to be zero.
   /// Fails: null if the kernel refuses.
@@ -120,7 +124,6 @@ class DirectMap {
   };
 
   static bool map(std::size_t bytes, std::size_t alignment, Record& record) noexcept;
-  static std::size_t size_for(std::size_t bytes) noexcept;
 
   // With the mutex held:
   std::size_t slot_for(std::uintptr_t address) const noexcept;

@@ -22,8 +22,10 @@ class Gauge {
     while (value > peak && !peak_.compare_exchange(peak, value, Order::relaxed)) {
     }
   }
+  /// Adds an amount that change() confirms or takes back. Until then it makes no peak.
+  void promise(std::size_t amount) noexcept { value_.fetch_add(amount, Order::relaxed); }
   void change(std::size_t before, std::size_t after) noexcept {
-    if (after > before) {
+    if (after >= before) {
       add(after - before);
     } else {
       subtract(before - after);

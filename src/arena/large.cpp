@@ -25,6 +25,9 @@ Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, LargeCach
     } else if (bytes <= Tunables::largest_run_bytes) {
       extent = allocate_large_run(bytes, alignment);
     }
+    if (!extent) {
+      note_if_refused(bytes);
+    }
   }
   return extent;
 }
@@ -73,7 +76,7 @@ std::size_t Arena::direct_threshold() const noexcept {
 
 Extent Arena::allocate_large_run(std::size_t bytes, std::size_t alignment) noexcept {
   const std::uint32_t usable = large_bytes_for(bytes);
-  const Extent extent = allocate(chunks_for(bytes), alignment);
+  const Extent extent = allocate_run(chunks_for(bytes), alignment);
   if (extent) {
     chunk_of(extent.address)->publish(ChunkInfo::large_head(usable));
     note_large(usable);
@@ -85,6 +88,10 @@ Extent Arena::allocate_large_run(std::size_t bytes, std::size_t alignment) noexc
 Extent Arena::allocate_direct(std::size_t bytes, std::size_t alignment,
                               Contents contents) noexcept {
   Extent extent;
+  std::size_t promised = 0;
+  if (!promise_direct(DirectMap::size_for(bytes), promised)) {
+    return extent;
+  }
   std::size_t usable = 0;
   if (contents == Contents::Any) {
     extent.address = direct_.allocate_cached(bytes, alignment, usable);
@@ -95,8 +102,8 @@ Extent Arena::allocate_direct(std::size_t bytes, std::size_t alignment,
   if (!extent && direct_.trim() != 0) {
     extent.address = direct_.allocate(bytes, alignment, usable, extent.zeroed);
   }
+  in_use_.change(promised, extent ? usable : 0);
   if (extent) {
-    in_use_.add(usable);
     note_large(usable);
     large_counts_.allocations.add(1);
     decay_some();
@@ -113,9 +120,9 @@ LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, LargeCache* c
     return classify_in_window(address);
   }
   CachedRun run{reinterpret_cast<std::uintptr_t>(address), info.large_bytes()};
-  // With a decay time of 0 the arena keeps nothing.
+  // With a decay time of 0, or at a memory limit, the arena keeps nothing.
   if (cache != nullptr && info.large_chunks() <= Tunables::large_cache_chunks &&
-      tunables.decay_milliseconds != 0) {
+      tunables.decay_milliseconds != 0 && !keeps_nothing_.load(Order::relaxed)) {
     run = cache->put(run);
   }
   if (run.bytes != 0) {
@@ -156,7 +163,8 @@ void Arena::clear_large_caches(bool only_old) noexcept {
 LargeFree Arena::deallocate_direct(void* address) noexcept {
   // Without a decay time the arena keeps nothing. Where address space is limited, other mappings of
   // the program may need it.
-  const bool may_cache = tunables.decay_milliseconds != 0 && !is_bounded_.load(Order::relaxed);
+  const bool may_cache = tunables.decay_milliseconds != 0 && !is_bounded_.load(Order::relaxed) &&
+                         !keeps_nothing_.load(Order::relaxed);
   const std::size_t bytes = direct_.deallocate(address, may_cache, now());
   if (bytes == 0) {
     return classify_outside(address);
@@ -209,13 +217,16 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
 
 void* Arena::resize_direct(void* address, std::size_t bytes, std::size_t alignment) noexcept {
   const std::size_t before = direct_.usable_bytes(address);
-  void* const moved = direct_.resize(address, bytes, alignment);
-  if (moved != nullptr) {
-    const std::size_t after = direct_.usable_bytes(moved);
-    in_use_.change(before, after);
-    large_counts_.bytes.add(after - before);
-    decay_some();
+  const std::size_t wanted = DirectMap::size_for(bytes);
+  std::size_t promised = 0;
+  if (wanted > before && !promise_direct(wanted - before, promised)) {
+    return nullptr;
   }
+  void* const moved = direct_.resize(address, bytes, alignment);
+  const std::size_t after = moved != nullptr ? direct_.usable_bytes(moved) : before;
+  in_use_.change(before + promised, after);
+  large_counts_.bytes.add(after - before);
+  decay_some();
   return moved;
 }
 

@@ -57,11 +57,22 @@ void Arena::purge_part(std::byte* start, std::size_t bytes) noexcept {
 /// Notes the amounts at the end of an operation, or of a purge.
 void Arena::note_amounts(std::uint32_t time) noexcept {
   const std::size_t in_use = std::size_t{runs_.chunks_in(RunState::InUse)} * chunk_bytes;
-  const std::size_t dirty_chunks =
-      std::size_t{runs_.chunks_in(RunState::Dirty)} + runs_.chunks_in(RunState::Purging);
-  decay_.note(in_use + direct_.bytes(), dirty_chunks * chunk_bytes + direct_.cached_bytes(), time,
-              tunables.decay_milliseconds);
+  decay_.note(in_use + direct_.bytes(), dirty_bytes(), time, tunables.decay_milliseconds);
   note_sizes();
+}
+
+/// The dirty memory, with what is being purged.
+std::size_t Arena::dirty_bytes() const noexcept {
+  const std::size_t chunks =
+      std::size_t{runs_.chunks_in(RunState::Dirty)} + runs_.chunks_in(RunState::Purging);
+  return chunks * chunk_bytes + direct_.cached_bytes();
+}
+
+/// The dirty bytes beyond the dirty limit, or beyond what fits below the memory limits.
+std::size_t Arena::excess_bytes() const noexcept {
+  const std::size_t fitting = limited_dirty_bytes(decay_.limit());
+  const std::size_t dirty = dirty_bytes();
+  return dirty > fitting ? dirty - fitting : 0;
 }
 
 /// Ends an operation. If a purge is due and no other thread is purging, this thread becomes the
@@ -72,13 +83,17 @@ Arena::Purge Arena::begin_due_purge(PurgeBudget& budget) noexcept {
     caches_checked_at_ = time;
     clear_large_caches(true);
   }
+  clear_caches_if_limited();
   note_amounts(time);
-  budget.own_bytes = decay_.excess();
+  budget.own_bytes = excess_bytes();
   Purge purge;
-  if ((decay_.excess() != 0 || decay_.due() != 0) && purger_mutex_.try_lock()) {
+  if ((budget.own_bytes != 0 || decay_.due() != 0) && purger_mutex_.try_lock()) {
+    const bool is_limited = excess_bytes() > decay_.excess();
     purge = choose_due(budget);
     if (!purge.is_chosen()) {
       purger_mutex_.unlock();
+    } else if (is_limited) {
+      counts_.limit_purges.add(1);
     }
   }
   return purge;
@@ -103,7 +118,7 @@ void Arena::carry_out(Purge purge, PurgeBudget& budget) noexcept {
 /// Chooses dirty memory beyond the dirty limit, or decayed memory. None if there is none, or if
 /// the budget is spent.
 Arena::Purge Arena::choose_due(PurgeBudget& budget) noexcept {
-  if (const std::size_t excess = decay_.excess(); excess != 0) {
+  if (const std::size_t excess = excess_bytes(); excess != 0) {
     if (budget.own_bytes == 0 && !take_step(budget.others_steps)) {
       return {};
     }

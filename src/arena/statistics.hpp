@@ -36,6 +36,8 @@ struct ArenaCounters {
   Number metadata_bytes{};
   Number purged_bytes{};
   Number purges{};
+  Number limit_purges{};
+  Number limit_refusals{};
 
   using Self = ArenaCounters;
   static constexpr CounterEntry<Self, Number> counters[] = {
@@ -51,6 +53,10 @@ struct ArenaCounters {
        "Given back to the operating system, by whichever call."},
       {&Self::purges, "purges", "calls", CounterKind::Total,
        "System calls that gave these bytes back."},
+      {&Self::limit_purges, "limit_purges", "calls", CounterKind::Total,
+       "Calls that purged memory for which the soft or the hard limit had no room."},
+      {&Self::limit_refusals, "limit_refusals", "requests", CounterKind::Total,
+       "Requests for runs or mappings that the hard limit refused."},
   };
 };
 
@@ -61,6 +67,8 @@ struct ArenaStatistics : ArenaCounters<> {
   std::size_t committed_peak_bytes = 0;
   std::size_t in_use_bytes = 0;
   std::size_t in_use_peak_bytes = 0;
+  std::size_t soft_limit_bytes = 0;
+  std::size_t hard_limit_bytes = 0;
   LargeCounters<> large;
 
   using Base = ArenaCounters<>;
@@ -74,6 +82,10 @@ struct ArenaStatistics : ArenaCounters<> {
        "Handed out, direct mappings included."},
       {&Self::in_use_peak_bytes, "in_use_peak_bytes", "bytes", CounterKind::Peak,
        "The most that was ever in use."},
+      {&Self::soft_limit_bytes, "soft_limit_bytes", "bytes", CounterKind::Constant,
+       "The option `soft_limit`; 0 if it is not set."},
+      {&Self::hard_limit_bytes, "hard_limit_bytes", "bytes", CounterKind::Constant,
+       "The option `hard_limit`; 0 if it is not set."},
   };
 };
 static_assert(has_entry_for_each_counter<ArenaStatistics, LargeCounters<>>());

@@ -173,6 +173,18 @@ inline constexpr Option option_table[] = {
      "Look this often for memory that sleeping threads hold, and for decayed memory.",
      "A thread does that while it allocates or frees. A larger number makes fewer calls of "
      "`membarrier`. A smaller one brings memory of sleeping threads back sooner."},
+    {"soft_limit",
+     Size{&Tunables::soft_limit_bytes, Tunables::least_limit_bytes, Tunables::most_limit_bytes},
+     "Keep no free memory while the heap is larger than this.",
+     "The heap then gives free memory back at once, and allocations still succeed. What counts is "
+     "memory in use and free memory that the system still backs: the statistics `in_use_bytes` and "
+     "`dirty_bytes`, and about 2 % more for records. Memory that a block has and the program never "
+     "wrote counts too."},
+    {"hard_limit",
+     Size{&Tunables::hard_limit_bytes, Tunables::least_limit_bytes, Tunables::most_limit_bytes},
+     "Refuse an allocation that would make the memory in use larger than this.",
+     "`malloc` returns a null pointer then, with `ENOMEM`, and `new` throws. Before that, the heap "
+     "gives all free memory back. Memory counts as for `soft_limit`."},
     {"direct_threshold",
      Size{&Tunables::direct_threshold_bytes, std::size_t{64} << 10, std::size_t{1} << 30},
      "Give each block of at least this size a mapping of its own.",

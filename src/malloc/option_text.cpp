@@ -7,8 +7,12 @@ namespace slabmalloc {
 
 namespace {
 
-/// Appends a size in the largest unit that divides it.
+/// Appends a size in the largest unit that divides it; "none" for a limit that is not set.
 void append_size(Phrase& phrase, std::size_t bytes) noexcept {
+  if (bytes == Tunables::no_limit) {
+    phrase.append("none");
+    return;
+  }
   constexpr const char* units[] = {"", "K", "M", "G"};
   std::size_t unit = 0;
   while (bytes != 0 && bytes % 1024 == 0 && unit < 3) {

@@ -253,6 +253,16 @@ void tell_repeated(const Option& option) noexcept {
   print_with_value(line, option);
 }
 
+/// Tells of a soft limit that never comes into force.
+void tell_if_pointless() noexcept {
+  if (tunables.soft_limit_bytes != Tunables::no_limit &&
+      tunables.soft_limit_bytes > tunables.hard_limit_bytes) {
+    Line line;
+    line.append("slabmalloc: SLABMALLOC_OPTIONS: soft_limit has no effect above hard_limit\n");
+    print(line);
+  }
+}
+
 /// Reads the entries of SLABMALLOC_OPTIONS.
 class Reader {
  public:
@@ -294,6 +304,7 @@ void read_options(const char* text) noexcept {
       reader.read(entry);
     }
   }
+  tell_if_pointless();
 }
 
 }  // namespace slabmalloc

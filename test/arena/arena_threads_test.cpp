@@ -119,6 +119,59 @@ TEST(ArenaThreads, exactly_one_of_several_threads_frees_an_object) {
   }
 }
 
+TEST(ArenaThreads, the_hard_limit_holds_while_threads_allocate_and_resize) {
+  test::Random random;
+  test::FaultyOs os;
+  const auto arena = std::make_unique<Arena>();
+  tunables.soft_limit_bytes = 12 * mebibyte;
+  tunables.hard_limit_bytes = 16 * mebibyte;
+  tunables.direct_threshold_bytes = 2 * mebibyte;
+  std::uint64_t seeds[thread_count];
+  for (std::uint64_t& seed : seeds) {
+    seed = random.next();
+  }
+  std::atomic<std::size_t> refusals{0};
+  test::run_threads(thread_count, [&](std::size_t thread) {
+    test::Random own(seeds[thread]);
+    LargeCache* const cache = &arena->large_cache_of(thread);
+    std::vector<void*> blocks;
+    for (int step = 0; step < 2000; ++step) {
+      const std::size_t bytes = own.between(1, own.one_in(4) ? 4 * mebibyte : mebibyte / 4);
+      if (blocks.size() < 64 && !own.one_in(3)) {
+        void* const block = arena->allocate_large(bytes, 16, cache).address;
+        refusals += block == nullptr ? 1 : 0;
+        if (block != nullptr) {
+          test::fill_pattern(block, 64, thread);
+          blocks.push_back(block);
+        }
+      } else if (!blocks.empty()) {
+        void*& block = blocks[own.below(blocks.size())];
+        void* const moved = own.one_in(2) ? arena->resize_large(block, bytes) : nullptr;
+        block = moved != nullptr ? moved : block;
+        EXPECT_TRUE(test::holds_pattern(block, 64, thread));
+        if (moved == nullptr) {
+          EXPECT_EQ(arena->deallocate_large(block, cache), LargeFree::Freed);
+          block = blocks.back();
+          blocks.pop_back();
+        }
+      }
+      EXPECT_LE(arena->statistics().in_use_bytes, 16 * mebibyte);
+    }
+    for (void* const block : blocks) {
+      EXPECT_EQ(arena->deallocate_large(block, cache), LargeFree::Freed);
+    }
+  });
+  EXPECT_NE(refusals.load(), 0u);
+  const ArenaStatistics now = arena->statistics();
+  EXPECT_GE(now.limit_refusals, 1u);
+  EXPECT_LE(now.limit_refusals, refusals.load());
+  EXPECT_NE(now.limit_purges, 0u);
+  EXPECT_EQ(now.in_use_bytes, 0u);
+  EXPECT_LE(now.in_use_peak_bytes, 16 * mebibyte);
+  EXPECT_TRUE(arena->validate());
+  tunables = Tunables{};
+}
+
 TEST(ArenaThreads, a_cache_gives_each_run_to_one_thread_at_a_time) {
   LargeCache cache;
   std::atomic<int> holders[5] = {};

@@ -142,7 +142,8 @@ TEST_F(LargeCacheTest, cached_objects_count_as_freed) {
 TEST_F(LargeCacheTest, a_reused_run_has_the_bytes_of_its_new_object) {
   void* const object = allocate(most_bytes);
   std::size_t last = most_bytes;
-  for (const std::size_t bytes : {most_bytes - 1, chunk_bytes + 1, most_bytes, 70'000ul}) {
+  for (const std::size_t bytes :
+       {most_bytes - 1, chunk_bytes + 1, most_bytes, std::size_t{70'000}}) {
     ASSERT_EQ(deallocate(object), LargeFree::Freed);
     EXPECT_EQ(arena_->statistics().large.bytes, 0u) << last;
     ASSERT_EQ(allocate(bytes), object);

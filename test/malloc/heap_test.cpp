@@ -121,7 +121,8 @@ TEST(Heap, blocks_from_1_KiB_to_64_MiB_are_little_larger_than_requested) {
 TEST(Heap, reallocation_within_the_chunks_of_a_large_block_stays_in_place) {
   auto* const block = static_cast<std::byte*>(heap::allocate(60 * kibibyte));
   fill_pattern(block, 60 * kibibyte, 1);
-  for (const std::size_t bytes : {40 * kibibyte, 33'000ul, 64 * kibibyte, 60 * kibibyte}) {
+  for (const std::size_t bytes :
+       {40 * kibibyte, std::size_t{33'000}, 64 * kibibyte, 60 * kibibyte}) {
     ASSERT_EQ(heap::reallocate(block, bytes), block);
     EXPECT_EQ(heap::usable_bytes(block), align_up(bytes, large_step_bytes));
   }

@@ -101,6 +101,9 @@ const std::vector<Allowed> allowed{
     {"direct_threshold", "direct_threshold:1g", "1G"},
     {"direct_threshold", "direct_threshold:1G", "1G"},
     {"direct_threshold", "direct_threshold:1048576K", "1G"},
+    {"soft_limit", "soft_limit:1M", "1M"},
+    {"soft_limit", "soft_limit:1500000k", "1500000K"},
+    {"hard_limit", "hard_limit:1024G", "1024G"},
     {"help", "help", ""},
 };
 
@@ -126,8 +129,19 @@ const std::vector<Wrong> wrong{
      {"", ":", ":M", ":-1M", ":65535", ":63K", ":2G", ":1073741825", ":1T", ":1MM", ":1MiB", ":1 M",
       ":1.5M", ":17179869184G", ":18014398509481985K", ":18446744073709551616"},
      "is not a size from 64K to 1G; using 32M"},
+    {"soft_limit", {"", ":0", ":1023K", ":1025G"}, "is not a size from 1M to 1024G; using none"},
+    {"hard_limit", {":none", ":100", ":-1"}, "is not a size from 1M to 1024G; using none"},
     {"help", {":", ":stats"}, "is not allowed, it takes no value"},
 };
+
+TEST_F(OptionsTest, a_soft_limit_above_the_hard_limit_is_told) {
+  const std::string told = prefix + "soft_limit has no effect above hard_limit\n";
+  EXPECT_EQ(read("soft_limit:2G,hard_limit:1G"), told);
+  EXPECT_EQ(read("hard_limit:1G,soft_limit:2G"), told);
+  EXPECT_EQ(read("hard_limit:1G,soft_limit:1G"), "");
+  EXPECT_EQ(read("soft_limit:2G"), "");
+  EXPECT_EQ(read("hard_limit:2G"), "");
+}
 
 TEST_F(OptionsTest, no_text_changes_nothing) {
   read("");
@@ -261,7 +275,8 @@ TEST_F(OptionsTest, the_table_is_sound) {
         },
         [](const Size& size) {
           EXPECT_GE(Tunables{}.*size.member, size.least);
-          EXPECT_LE(Tunables{}.*size.member, size.most);
+          EXPECT_TRUE(Tunables{}.*size.member <= size.most ||
+                      Tunables{}.*size.member == Tunables::no_limit);
         },
         [](const auto&) {},
     });

@@ -305,6 +305,14 @@ TEST(OptionsOfAProcess, the_background_thread_purges_while_the_program_makes_no_
   EXPECT_EQ(without.output, "1 1 threads\n1 1 threads\n") << without;
 }
 
+/// The number of this name in the JSON that a program wrote to stderr.
+std::size_t number_named(const std::string& name, const Outcome& outcome) {
+  const std::string key = "\"" + name + "\":";
+  const std::size_t place = outcome.errors.find(key);
+  EXPECT_NE(place, std::string::npos) << outcome;
+  return place != std::string::npos ? std::stoul(outcome.errors.substr(place + key.size())) : 0;
+}
+
 TEST(OptionsOfAProcess, blocks_get_mappings_from_the_direct_threshold_on) {
   // All else in use is chunks. A mapping has OS pages.
   const std::size_t chunk_bytes = 65536;
@@ -312,13 +320,31 @@ TEST(OptionsOfAProcess, blocks_get_mappings_from_the_direct_threshold_on) {
   const auto rest_in_use = [](const std::string& text) {
     const Outcome outcome =
         run_life("leaves_a_block_in_use", Form::preload, with_options("stats:json" + text));
-    const std::string name = "\"in_use_bytes\":";
-    const std::size_t place = outcome.errors.find(name);
-    EXPECT_NE(place, std::string::npos) << outcome;
-    return std::stoul(outcome.errors.substr(place + name.size())) % chunk_bytes;
+    return number_named("in_use_bytes", outcome) % chunk_bytes;
   };
   EXPECT_EQ(rest_in_use(""), 0u);
   EXPECT_EQ(rest_in_use(",direct_threshold:1M"), os_page_bytes % chunk_bytes);
+}
+
+TEST(OptionsOfAProcess, a_program_goes_on_after_the_hard_limit_refused_an_allocation) {
+  const Outcome outcome = run_life("allocates_until_refused", Form::preload,
+                                   with_options("hard_limit:64M,soft_limit:48M,stats:json"));
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  // Three rounds of three sizes, each up to the limit. A request may be repeated after a drain.
+  EXPECT_GE(number_named("limit_refusals", outcome), 9u);
+  EXPECT_LE(number_named("limit_refusals", outcome), 18u);
+  EXPECT_GE(number_named("limit_purges", outcome), 1u);
+  EXPECT_EQ(number_named("hard_limit_bytes", outcome), 64 * mebibyte);
+  EXPECT_EQ(number_named("soft_limit_bytes", outcome), 48 * mebibyte);
+  EXPECT_LE(number_named("in_use_peak_bytes", outcome), 64 * mebibyte);
+}
+
+TEST(OptionsOfAProcess, a_program_with_threads_gives_free_memory_back_above_the_soft_limit) {
+  const Outcome outcome =
+      run_life("starts_threads_at_once", Form::preload, with_options("soft_limit:1M,stats:json"));
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  EXPECT_GE(number_named("limit_purges", outcome), 1u);
+  EXPECT_EQ(number_named("limit_refusals", outcome), 0u);
 }
 
 /// In this sandbox, membarrier ends the process.

@@ -37,6 +37,8 @@ const std::vector<Example> examples{
      "stats_file:/tmp/heap.json"},
     {"Spend memory to have fewer page faults", "decay_ms:5000,huge_pages"},
     {"Spend page faults to have less memory", "decay_ms:0,direct_threshold:1M"},
+    {"Stay in a container of 512 MiB: purge early, and refuse before the system ends the process",
+     "soft_limit:350M,hard_limit:450M"},
 };
 
 /// The text in lines of at most `columns`.
