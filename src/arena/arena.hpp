@@ -38,8 +38,7 @@
 //   M2  the records of the chunks that are not in use are clear: Unclaimed, no owner, no seal
 //   M3  a LargeHead or Cached record is the first of a run in use; its bytes, a multiple of
 //       large_step_bytes, need the run's length
-//   M4  large count = the number of these heads + that of the direct map;
-//       large bytes + growth in the caches = their bytes + those of the direct map
+//   M4  large count = the number of these heads + that of the direct map
 //   M5  no chunk is being purged
 //   M6  the memory in use, as limits count it, is within the hard limit
 #pragma once
@@ -210,6 +209,7 @@ class Arena {
   /// Pre: called in the child, by its only thread.
   void child_after_fork() noexcept;
 
+  /// Cost: O(chunks).
   ArenaStatistics statistics() const noexcept;
 
   /// True if all invariants hold.
@@ -258,7 +258,7 @@ class Arena {
   void clear_large_cache(LargeCache& cache, bool only_old) noexcept;
   void clear_large_caches(bool only_old) noexcept;
   LargeFree classify_in_window(const void* address) const noexcept;
-  bool validate_records(std::size_t& count, std::size_t& bytes) noexcept;
+  bool validate_records(std::size_t& count) noexcept;
   std::size_t large_bytes() const noexcept;
   std::size_t counted_in_use() const noexcept;
   std::size_t limited_dirty_bytes(std::size_t usual) const noexcept;
@@ -297,8 +297,8 @@ class Arena {
   LargeFree deallocate_large_run(Chunk* chunk, void* address, LargeCache* cache) noexcept;
   bool resize_large_run(Chunk* head, std::size_t bytes) noexcept;
   void* resize_direct(void* address, std::size_t bytes, std::size_t alignment) noexcept;
-  void note_large(std::size_t bytes) noexcept;
-  void note_large_gone(std::size_t bytes) noexcept;
+  void note_large() noexcept;
+  void note_large_gone() noexcept;
 
   // Every free reads these; only growth of the window writes them.
   alignas(64) HardwareAtomics::Cell<std::size_t> window_bytes_;

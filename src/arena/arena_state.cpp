@@ -17,12 +17,10 @@ constexpr std::size_t without(std::size_t amount, std::size_t part) noexcept {
 ArenaStatistics Arena::statistics() const noexcept {
   ArenaStatistics statistics;
   std::size_t cached_bytes = 0;
-  std::size_t cached_large_bytes = 0;
   std::size_t cached_count = 0;
   std::size_t takes = 0;
   for (const LargeCache& cache : large_caches_) {
     cached_bytes += cache.chunks() * chunk_bytes;
-    cached_large_bytes += cache.bytes();
     cached_count += cache.runs();
     takes += cache.takes();
   }
@@ -37,17 +35,19 @@ ArenaStatistics Arena::statistics() const noexcept {
   statistics.hard_limit_bytes = limit_or_0(tunables.hard_limit_bytes);
   statistics.dirty_bytes += cached_bytes + direct_.cached_bytes();
   statistics.large.count = without(statistics.large.count, cached_count);
-  statistics.large.bytes = without(large_bytes(), cached_large_bytes);
+  statistics.large.bytes = large_bytes();
   statistics.large.allocations += takes;
   statistics.large.frees += takes + cached_count;
   return statistics;
 }
 
-/// The usable bytes of the large objects, cached ones included.
+/// The usable bytes of the live large objects, by their records.
 std::size_t Arena::large_bytes() const noexcept {
-  std::size_t bytes = large_counts_.bytes.get();
-  for (const LargeCache& cache : large_caches_) {
-    bytes += cache.growth();
+  std::size_t bytes = direct_.bytes();
+  const std::size_t chunks = committed_chunks();
+  for (std::size_t number = 0; number < chunks; ++number) {
+    const ChunkInfo info = record(number).snapshot();
+    bytes += info.kind == ChunkKind::LargeHead ? info.large_bytes() : 0;
   }
   return bytes;
 }
@@ -76,14 +76,13 @@ bool Arena::validate() noexcept {
     return false;  // M6
   }
   std::size_t count = direct_.count();
-  std::size_t bytes = direct_.bytes();
   // R1 to R6, D1 to D4, M2 and M3, M4.
-  return runs_.validate() && direct_.validate() && validate_records(count, bytes) &&
-         count == large_counts_.count.get() && bytes == large_bytes();
+  return runs_.validate() && direct_.validate() && validate_records(count) &&
+         count == large_counts_.count.get();
 }
 
-/// Checks M2 and M3, and adds up the large objects.
-bool Arena::validate_records(std::size_t& count, std::size_t& bytes) noexcept {
+/// Checks M2 and M3, and counts the large objects.
+bool Arena::validate_records(std::size_t& count) noexcept {
   for (std::uint32_t first = 0; first < runs_.end(); first += runs_.run_chunks(first)) {
     const RunState state = runs_.state_of_run(first);
     const std::uint32_t length = runs_.run_chunks(first);
@@ -103,7 +102,6 @@ bool Arena::validate_records(std::size_t& count, std::size_t& bytes) noexcept {
         return false;  // M3
       }
       ++count;
-      bytes += record.info.large_bytes();
     }
   }
   return true;

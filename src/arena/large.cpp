@@ -79,8 +79,7 @@ Extent Arena::allocate_large_run(std::size_t bytes, std::size_t alignment) noexc
   const Extent extent = allocate_run(chunks_for(bytes), alignment);
   if (extent) {
     chunk_of(extent.address)->publish(ChunkInfo::large_head(usable));
-    note_large(usable);
-    large_counts_.allocations.add(1);
+    note_large();
   }
   return extent;
 }
@@ -104,8 +103,7 @@ Extent Arena::allocate_direct(std::size_t bytes, std::size_t alignment,
   }
   in_use_.change(promised, extent ? usable : 0);
   if (extent) {
-    note_large(usable);
-    large_counts_.allocations.add(1);
+    note_large();
     decay_some();
   }
   return extent;
@@ -134,8 +132,7 @@ LargeFree Arena::deallocate_large_run(Chunk* chunk, void* address, LargeCache* c
 
 /// Frees the run of a cached large object, unused since `free_since`.
 void Arena::end_large_run(Chunk* head, std::uint32_t free_since) noexcept {
-  note_large_gone(head->snapshot().large_bytes());
-  large_counts_.frees.add(1);
+  note_large_gone();
   head->clear();
   release_run(number_of(address_of(head)), free_since);
 }
@@ -170,8 +167,7 @@ LargeFree Arena::deallocate_direct(void* address) noexcept {
     return classify_outside(address);
   }
   in_use_.subtract(bytes);
-  note_large_gone(bytes);
-  large_counts_.frees.add(1);
+  note_large_gone();
   decay_some();
   return LargeFree::Freed;
 }
@@ -186,14 +182,11 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
   }
   const auto chunks = static_cast<std::uint32_t>(wanted);
   const std::uint32_t usable = large_bytes_for(bytes);
-  const std::size_t growth = std::size_t{usable} - info.large_bytes();
-  if (growth == 0) {
+  if (usable == info.large_bytes()) {
     return true;
   }
   if (chunks == had) {
-    const bool is_resized = head->resize_in_chunks(info, usable);
-    large_counts_.bytes.add(is_resized ? growth : 0);
-    return is_resized;
+    return head->resize_in_chunks(info, usable);
   }
   if (!head->claim_for_cache(info)) {
     return false;
@@ -208,7 +201,6 @@ bool Arena::resize_large_run(Chunk* head, std::size_t bytes) noexcept {
     }
     head->publish(ChunkInfo::large_head(usable));
     in_use_.change(had * chunk_bytes, chunks * chunk_bytes);
-    large_counts_.bytes.add(growth);
     purge = begin_due_purge(budget);
   }
   carry_out(purge, budget);
@@ -225,7 +217,6 @@ void* Arena::resize_direct(void* address, std::size_t bytes, std::size_t alignme
   void* const moved = direct_.resize(address, bytes, alignment);
   const std::size_t after = moved != nullptr ? direct_.usable_bytes(moved) : before;
   in_use_.change(before + promised, after);
-  large_counts_.bytes.add(after - before);
   decay_some();
   return moved;
 }
@@ -253,14 +244,14 @@ LargeFree Arena::classify_outside(const void* address) noexcept {
   return direct_.has_ended(address) ? LargeFree::AlreadyFree : LargeFree::Foreign;
 }
 
-void Arena::note_large(std::size_t bytes) noexcept {
+void Arena::note_large() noexcept {
   large_counts_.count.add(1);
-  large_counts_.bytes.add(bytes);
+  large_counts_.allocations.add(1);
 }
 
-void Arena::note_large_gone(std::size_t bytes) noexcept {
+void Arena::note_large_gone() noexcept {
   large_counts_.count.subtract(1);
-  large_counts_.bytes.subtract(bytes);
+  large_counts_.frees.add(1);
 }
 
 }  // namespace slabmalloc

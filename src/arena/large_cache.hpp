@@ -42,9 +42,6 @@ class alignas(64) LargeCache {
       if (run != 0 && chunks_for(unpack(run).bytes) == chunks_for(bytes) &&
           place.compare_exchange(run, 0, Order::acquire)) {
         takes_.fetch_add(1, Order::relaxed);
-        if (unpack(run).bytes != bytes) {
-          growth_.fetch_add(std::size_t{bytes} - unpack(run).bytes, Order::relaxed);
-        }
         return {unpack(run).address, bytes};
       }
     }
@@ -81,18 +78,12 @@ class alignas(64) LargeCache {
     return {};
   }
 
-  /// Runs that are cached now, their chunks and the usable bytes of their objects.
+  /// Runs and chunks that are cached now, and runs ever taken.
   std::size_t runs() const noexcept {
     return sum([](std::size_t) { return std::size_t{1}; });
   }
   std::size_t chunks() const noexcept { return sum(chunks_for); }
-  std::size_t bytes() const noexcept {
-    return sum([](std::size_t bytes) { return bytes; });
-  }
-  /// Runs ever taken, and the bytes by which their objects were larger than the ones before, modulo
-  /// the range of the type.
   std::size_t takes() const noexcept { return takes_.load(Order::relaxed); }
-  std::size_t growth() const noexcept { return growth_.load(Order::relaxed); }
 
  private:
   // A run's address is a multiple of 64 KiB, so its low bits are free: for the object's bytes, in
@@ -122,7 +113,6 @@ class alignas(64) LargeCache {
 
   HardwareAtomics::Cell<std::uintptr_t> runs_[Tunables::large_cache_places];
   HardwareAtomics::Cell<std::size_t> takes_;
-  HardwareAtomics::Cell<std::size_t> growth_;
   HardwareAtomics::Cell<std::uint32_t> turn_;
 };
 

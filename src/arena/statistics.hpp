@@ -13,19 +13,29 @@ namespace slabmalloc {
 template <class Number = std::size_t>
 struct LargeCounters {
   Number count{};
-  Number bytes{};
   Number allocations{};
   Number frees{};
 
   using Self = LargeCounters;
   static constexpr CounterEntry<Self, Number> counters[] = {
       {&Self::count, "count", "objects", CounterKind::Current, "Live large objects."},
-      {&Self::bytes, "bytes", "bytes", CounterKind::Current, "Usable bytes of live large objects."},
       {&Self::allocations, "allocations", "objects", CounterKind::Total, "Given out."},
       {&Self::frees, "frees", "objects", CounterKind::Total, "Freed."},
   };
 };
-static_assert(has_entry_for_each_counter<LargeCounters<>>());
+
+/// What statistics() says of large objects. It adds up their bytes, so that no object need count
+/// them.
+struct LargeStatistics : LargeCounters<> {
+  std::size_t bytes = 0;
+
+  using Base = LargeCounters<>;
+  using Self = LargeStatistics;
+  static constexpr CounterEntry<Self> counters[] = {
+      {&Self::bytes, "bytes", "bytes", CounterKind::Current, "Usable bytes of live large objects."},
+  };
+};
+static_assert(has_entry_for_each_counter<LargeStatistics>());
 
 /// Counters that the arena updates as it works.
 template <class Number = std::size_t>
@@ -69,7 +79,7 @@ struct ArenaStatistics : ArenaCounters<> {
   std::size_t in_use_peak_bytes = 0;
   std::size_t soft_limit_bytes = 0;
   std::size_t hard_limit_bytes = 0;
-  LargeCounters<> large;
+  LargeStatistics large;
 
   using Base = ArenaCounters<>;
   using Self = ArenaStatistics;
@@ -88,6 +98,6 @@ struct ArenaStatistics : ArenaCounters<> {
        "The option `hard_limit`; 0 if it is not set."},
   };
 };
-static_assert(has_entry_for_each_counter<ArenaStatistics, LargeCounters<>>());
+static_assert(has_entry_for_each_counter<ArenaStatistics, LargeStatistics>());
 
 }  // namespace slabmalloc

@@ -98,7 +98,7 @@ constexpr std::size_t longest_report() noexcept {
 }
 using Report =
     Text<1024 + longest_report<ProcessTotals>() + longest_report<ArenaStatistics>() +
-         longest_report<LargeCounters<>>() + class_count * longest_report<ClassStatistics>()>;
+         longest_report<LargeStatistics>() + class_count * longest_report<ClassStatistics>()>;
 
 void append_json_string(Report& text, const char* string) noexcept {
   text.append("\"");
@@ -190,7 +190,7 @@ ProcessStatistics process_statistics() noexcept {
     sum.live_objects += one.used;
     sum.live_bytes += one.used * one.object_size;
   }
-  LargeCounters<>& large = sum.arena.large;
+  LargeStatistics& large = sum.arena.large;
   subtract_start(sum.arena, start.arena);
   subtract_start(large, start.arena.large);
   sum.allocations += large.allocations;

@@ -54,7 +54,7 @@ and `stats_file:PATH` appends them to a file as one line of JSON. Names are the 
 | constant | the same for all | is the same | is the same |)");
   print_section<ProcessTotals>("Process", "`ProcessStatistics`. In JSON at the outermost level.");
   print_section<ArenaStatistics>("Arena", "`ArenaStatistics`. In JSON at the outermost level.");
-  print_section<LargeCounters<>>("Large objects", "`ArenaStatistics::large`. In JSON `large`.");
+  print_section<LargeStatistics>("Large objects", "`ArenaStatistics::large`. In JSON `large`.");
   print_section<ClassStatistics>("Size class", "`ClassStatistics`. In JSON an entry of `classes`.");
   print_section<ZoneStatistics>("Zone", "`ZoneStatistics`, the sums over its size classes.");
   print_section<CpuZonesStatistics>(
