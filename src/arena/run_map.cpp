@@ -263,7 +263,13 @@ void RunMap::put_back(std::uint32_t first, std::uint32_t chunks, const RunTag& o
   add_free(first, chunks, origin.state);
   if (origin.state == RunState::Dirty) {
     tags_[first].stamp = origin.stamp;
-    link_before(first, origin.age_next);
+    // A run from a cache has been unused for longer than runs that were freed meanwhile.
+    std::uint32_t next = origin.age_next;
+    for (std::uint32_t previous = next == no_chunk ? youngest_ : tags_[next].age_previous;
+         previous != no_chunk && is_older(first, previous); previous = tags_[next].age_previous) {
+      next = previous;
+    }
+    link_before(first, next);
   }
 }
 

@@ -153,6 +153,24 @@ TEST_F(RunMapTest, dirty_runs_are_purged_oldest_first) {
   EXPECT_TRUE(map_.validate());
 }
 
+TEST_F(RunMapTest, a_run_that_was_unused_before_its_release_takes_its_place_by_age) {
+  map_.append(9, RunState::Clean);
+  std::uint32_t runs[9];
+  for (std::uint32_t& run : runs) {
+    run = take(1);
+  }
+  map_.release(runs[0], 10);
+  map_.release(runs[2], 30);
+  map_.release(runs[4], 20);
+  EXPECT_TRUE(map_.validate());
+  map_.release(runs[6], 5);
+  EXPECT_TRUE(map_.validate());
+  for (const std::uint32_t oldest : {runs[6], runs[0], runs[4], runs[2]}) {
+    EXPECT_EQ(map_.oldest_dirty_run(), oldest);
+    purge(oldest, 1);
+  }
+}
+
 TEST_F(RunMapTest, the_rest_of_a_run_keeps_the_age_of_the_run) {
   map_.append(20, RunState::Clean);
   const std::uint32_t old_run = take(8);
