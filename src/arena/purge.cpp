@@ -191,6 +191,7 @@ void Arena::end_purge(const Purge& purge, std::size_t purged) noexcept {
 std::size_t Arena::purge_everything() noexcept {
   const os::Lock purger(purger_mutex_);
   std::size_t all = direct_.trim();
+  counts_.purged_bytes.add(all);
   std::size_t left = 0;
   Purge purge;
   {
