@@ -78,6 +78,22 @@ struct Tunables {
   /// Steps for one zone in one scavenge, so that no call takes long: 1024 pages.
   static constexpr int steps_per_scavenge = 16;
 
+  // ---- The shared zone ------------------------------------------------------------------------
+
+  /// The first allocations of a thread, which the shared zone serves. A thread with fewer needs no
+  /// zone, which takes 9 KiB.
+  static constexpr std::uint8_t shared_blocks_without_zone = 64;
+  /// Of them, those within one tick of the clock. A thread that goes on gets a zone then: a parked
+  /// one sooner than a new one, since it has pages already. A thread that allocates now and then
+  /// takes no parked zone away from those that would use its pages.
+  static constexpr std::uint8_t shared_burst = 32;
+  static constexpr std::uint8_t shared_burst_beside_parked = 4;
+  /// The first allocations of a class of a thread's zone, which the shared zone serves too. A page
+  /// of the class costs at least 5 KiB of memory, and a shared allocation about 50 ns more.
+  static constexpr std::uint8_t shared_blocks(std::size_t object_bytes) noexcept {
+    return object_bytes <= 512 ? 8 : object_bytes <= 2 * kibibyte ? 4 : 2;
+  }
+
   // ---- Large objects --------------------------------------------------------------------------
 
   /// A large object of at least this size gets its own mapping: it grows without a copy. The system

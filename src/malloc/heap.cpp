@@ -96,9 +96,14 @@ std::size_t large_bytes(const void* address) noexcept {
 }
 
 void* allocate_of_class(std::uint32_t index) noexcept {
+  if (thread_zones.take_shared_turn(index)) [[unlikely]] {
+    if (void* block = thread_zones.allocate_shared(index, 0, false)) {
+      return block;
+    }
+  }
   ArenaZone* zone = own_zone();
   return zone != nullptr ? zone->allocate_class(index).value_or(nullptr)
-                         : thread_zones.allocate_late(index, 0, false);
+                         : thread_zones.allocate_shared(index, 0, false);
 }
 
 /// Drains all frees before memory is declared exhausted; true if memory returned to the arena.
@@ -233,9 +238,14 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
     const Extent extent = allocate_large(bytes, alignment, Contents::Zeros);
     return extent ? zero(extent.address, bytes, extent.zeroed) : nullptr;
   }
+  if (thread_zones.take_shared_turn(index)) [[unlikely]] {
+    if (void* block = thread_zones.allocate_shared(index, bytes, true)) {
+      return block;
+    }
+  }
   ArenaZone* zone = own_zone();
   if (zone == nullptr) {
-    return thread_zones.allocate_late(index, bytes, true);
+    return thread_zones.allocate_shared(index, bytes, true);
   }
   void* block = zone->allocate_class(index).value_or(nullptr);
   note_slow_call(SlowCall::Allocation);
@@ -366,7 +376,7 @@ std::size_t trim() noexcept {
   if (thread_heap.zone != &empty_zone) {
     thread_heap.zone->trim();
   }
-  thread_zones.trim_late();
+  thread_zones.trim_shared();
   thread_zones.drain_all();
   thread_zones.purge_all();
   // The arena may purge while it frees these pages; its own trim() then has less to purge.

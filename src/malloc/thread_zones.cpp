@@ -17,20 +17,38 @@ namespace {
 
 constinit ArenaPager pager;
 
+/// The process's first thread needs no shared zone: there is nobody to share it with.
+constinit thread_local bool is_first_thread = false;
+
+/// Allocations of the calling thread that the shared zone served while it had no zone of its own.
+constinit thread_local std::uint8_t blocks_without_zone = 0;
+/// Those within the clock's last tick.
+constinit thread_local std::uint8_t blocks_in_burst = 0;
+constinit thread_local std::uint32_t burst_at = 0;
+
 /// The calling thread has parked its zone: it is about to end.
 constinit thread_local bool zone_was_parked = false;
 
-/// The calling thread holds the late mutex. It may report misuse to a handler then.
-constinit thread_local bool holds_late_mutex = false;
+/// The calling thread holds the shared zone's mutex. It may report misuse to a handler then.
+constinit thread_local bool holds_shared_mutex = false;
 
-/// Holds the late mutex for a scope.
+/// Counts one more of at most `most`; false if all were counted before.
+bool take_turn(std::uint8_t& count, std::uint8_t most) noexcept {
+  if (count >= most) {
+    return false;
+  }
+  ++count;
+  return true;
+}
+
+/// Holds the shared zone's mutex for a scope.
 /// Pre: the calling thread does not hold it.
-class LateLock {
+class SharedLock {
  public:
-  explicit LateLock(os::Mutex& mutex) noexcept : lock_(mutex) { holds_late_mutex = true; }
-  ~LateLock() { holds_late_mutex = false; }
-  LateLock(const LateLock&) = delete;
-  LateLock& operator=(const LateLock&) = delete;
+  explicit SharedLock(os::Mutex& mutex) noexcept : lock_(mutex) { holds_shared_mutex = true; }
+  ~SharedLock() { holds_shared_mutex = false; }
+  SharedLock(const SharedLock&) = delete;
+  SharedLock& operator=(const SharedLock&) = delete;
 
  private:
   const os::Lock lock_;
@@ -60,7 +78,7 @@ ArenaZone* ThreadZones::acquire() noexcept {
     const os::Lock lock(mutex_);
     has_key = has_exit_key_ || make_exit_key();
   }
-  threads_.fetch_add(1, Order::relaxed);
+  is_first_thread = threads_.fetch_add(1, Order::relaxed) == 0;
   // From here on the thread has a zone: pthread_setspecific may allocate.
   thread_heap.serve_from(mine->zone);
   if (has_key) {
@@ -76,27 +94,59 @@ ThreadZone* ThreadZones::borrow() noexcept {
   return parked != nullptr ? parked : create();
 }
 
-void* ThreadZones::allocate_late(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept {
-  if (holds_late_mutex) {
+/// As take_shared_turn(), for a thread without a zone.
+bool ThreadZones::take_turn_without_zone() const noexcept {
+  const auto now = static_cast<std::uint32_t>(os::interface().now_milliseconds());
+  blocks_in_burst = now == burst_at ? blocks_in_burst : 0;
+  burst_at = now;
+  const bool is_zone_parked = parked_count_.load(Order::relaxed) != 0;
+  return take_turn(blocks_in_burst, is_zone_parked ? Tunables::shared_burst_beside_parked
+                                                   : Tunables::shared_burst) &&
+         take_turn(blocks_without_zone, Tunables::shared_blocks_without_zone);
+}
+
+bool ThreadZones::take_shared_turn(std::uint32_t index) noexcept {
+  if (is_first_thread || zone_was_parked || threads_.load(Order::relaxed) == 0) {
+    return false;
+  }
+  if (thread_heap.zone == &empty_zone && (take_turn_without_zone() || acquire() == nullptr)) {
+    return true;
+  }
+  return take_turn(ThreadZone::of(*thread_heap.zone).shared_blocks[index],
+                   Tunables::shared_blocks(MallocConfig::SizeClasses::size_of(index)));
+}
+
+void* ThreadZones::allocate_shared(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept {
+  if (holds_shared_mutex) {
     return nullptr;  // In a handler, without memory for another zone.
   }
-  const LateLock lock(late_mutex_);
-  ThreadZone* const one = late();
-  void* object = one != nullptr ? one->zone.allocate_class(index).value_or(nullptr) : nullptr;
+  const SharedLock lock(shared_mutex_);
+  ThreadZone* const one = shared();
+  if (++shared_requests_ % Tunables::requests_per_drain == 0 && one != nullptr &&
+      one->zone.has_remote_frees()) {
+    one->zone.drain_some();
+  }
+  if (one == nullptr) {
+    return nullptr;
+  }
+  void* object = one->zone.class_at(index).allocate_fast();
+  if (object == nullptr) {
+    object = one->zone.allocate_class(index).value_or(nullptr);
+  }
   if (zeroed && object != nullptr) {
     __builtin_memset(object, 0, bytes);
   }
   return object;
 }
 
-/// The late zone; null if memory is exhausted.
-/// Pre: the late mutex is held.
-ThreadZone* ThreadZones::late() noexcept {
-  if (late_ == nullptr) {
+/// The shared zone; null if memory is exhausted.
+/// Pre: the shared zone's mutex is held.
+ThreadZone* ThreadZones::shared() noexcept {
+  if (shared_ == nullptr) {
     const os::Lock lock(mutex_);
-    late_ = create();
+    shared_ = create();
   }
-  return late_;
+  return shared_;
 }
 
 /// Runs at the end of a thread, possibly before other destructors of thread-local data.
@@ -144,6 +194,7 @@ ThreadZone* ThreadZones::create() noexcept {
   auto* one = new (static_cast<void*>(unused_)) ThreadZone(pager);
   unused_ += sizeof(ThreadZone);
   unused_bytes_ -= sizeof(ThreadZone);
+  invariant(&ThreadZone::of(one->zone) == one, "the zone is the first member of its entry");
   one->next_registered = registered_.load(Order::relaxed);
   // Pairs with the acquire in for_each(): a thread that sees the zone sees it complete.
   registered_.store(one, Order::release);
@@ -182,6 +233,7 @@ void ThreadZones::drain_some() noexcept {
   if (parked_count_.load(Order::relaxed) != 0) {
     drain_one();
   }
+  drain_shared();
   scavenge_if_due();
 }
 
@@ -265,18 +317,31 @@ void ThreadZones::scavenge_if_due() noexcept {
   });
 }
 
-void ThreadZones::trim_late() noexcept {
-  if (!holds_late_mutex) {
-    const LateLock lock(late_mutex_);
-    if (late_ != nullptr) {
-      late_->zone.trim();
+/// Returns the pages of the shared zone that its threads emptied, unless a thread uses it now.
+void ThreadZones::drain_shared() noexcept {
+  if (holds_shared_mutex || !shared_mutex_.try_lock()) {
+    return;
+  }
+  holds_shared_mutex = true;
+  if (shared_ != nullptr && shared_->zone.has_remote_frees()) {
+    shared_->zone.trim();
+  }
+  holds_shared_mutex = false;
+  shared_mutex_.unlock();
+}
+
+void ThreadZones::trim_shared() noexcept {
+  if (!holds_shared_mutex) {
+    const SharedLock lock(shared_mutex_);
+    if (shared_ != nullptr) {
+      shared_->zone.trim();
     }
   }
 }
 
 void ThreadZones::prepare_fork() noexcept {
-  if (!holds_late_mutex) {
-    late_mutex_.lock();
+  if (!holds_shared_mutex) {
+    shared_mutex_.lock();
   }
   scavenger_mutex.lock();
   mutex_.lock();
@@ -285,23 +350,24 @@ void ThreadZones::prepare_fork() noexcept {
 void ThreadZones::parent_after_fork() noexcept {
   mutex_.unlock();
   scavenger_mutex.unlock();
-  if (!holds_late_mutex) {
-    late_mutex_.unlock();
+  if (!holds_shared_mutex) {
+    shared_mutex_.unlock();
   }
 }
 
 void ThreadZones::child_after_fork() noexcept {
   for (ThreadZone* one = registered_.load(Order::relaxed); one != nullptr;
        one = one->next_registered) {
-    if (one->state == ThreadZone::State::Owned && &one->zone != thread_heap.zone && one != late_) {
+    if (one->state == ThreadZone::State::Owned && &one->zone != thread_heap.zone &&
+        one != shared_) {
       one->state = ThreadZone::State::Abandoned;
     }
   }
   mutex_.reinitialise_after_fork();
   scavenger_mutex.reinitialise_after_fork();
-  late_mutex_.reinitialise_after_fork();
-  if (holds_late_mutex) {
-    late_mutex_.lock();
+  shared_mutex_.reinitialise_after_fork();
+  if (holds_shared_mutex) {
+    shared_mutex_.lock();
   }
 }
 

@@ -2,7 +2,7 @@
 //
 // ThreadZones: the owner of each zone, from a thread's first allocation until after its end.
 //
-//                first allocation                 thread's end
+//               some allocations                  thread's end
 //   (no zone) ───────────────────► owned by it ───────────────► parked
 //                                       ▲                         │  │ drained by a thread
 //                                       └──── next new thread ────┘  └ that needs memory
@@ -11,8 +11,14 @@
 // the empty zone, which owns no page, so both of its fast paths fall through to the slow ones. A
 // thread that only frees never gets a zone: its frees are remote.
 //
-// A thread may allocate after its zone was parked, for example in the destructor of a thread-local
-// object. Such threads share the late zone, under a mutex.
+// One zone has no owner: threads share it under a mutex. It serves
+//
+//   - a thread's first allocations, and the first of each class of its zone. An OS page for each
+//     class of each thread, and their records, would otherwise cost far more than the blocks of
+//     many threads that allocate little. The process's first thread has no such phase, nor has a
+//     thread that finds a parked zone
+//   - a thread that allocates after its zone was parked, for example in the destructor of a
+//     thread-local object
 //
 // Zones are never destroyed: pages and remote frees refer to their owners by address.
 //
@@ -25,11 +31,11 @@
 //   - every tunables.scavenge_milliseconds, in a thread that requests pages, claims slots or frees
 //     other threads' blocks
 //
-// Locks, in this order: late mutex, scavengers' mutex, registry mutex, the arena's purger's, the
-// arena's, the direct map's. A thread that takes a parked zone off the list, under the registry
-// mutex, may use it alone. A fork holds all of them, so that the child finds them consistent. The
-// child abandons the zones of threads that it does not have: frees to them stay safe, but their
-// free slots are lost.
+// Locks, in this order: shared zone's mutex, scavengers' mutex, registry mutex, the arena's
+// purger's, the arena's, the direct map's. A thread that takes a parked zone off the list, under
+// the registry mutex, may use it alone. A fork holds all of them, so that the child finds them
+// consistent. The child abandons the zones of threads that it does not have: frees to them stay
+// safe, but their free slots are lost.
 #pragma once
 
 #include <cstddef>
@@ -47,11 +53,16 @@ struct ThreadZone {
 
   constexpr explicit ThreadZone(ArenaPager& pager) noexcept : zone(&pager) {}
 
+  /// The entry of a zone that thread_zones created.
+  static ThreadZone& of(ArenaZone& zone) noexcept { return reinterpret_cast<ThreadZone&>(zone); }
+
   ArenaZone zone;
   ThreadZone* next_registered = nullptr;  ///< Written once, before the zone is published.
   ThreadZone* next_parked = nullptr;      ///< Registry mutex.
   State state = State::Owned;             ///< Registry mutex.
-  bool had_remote_frees = false;          ///< At the last scavenge. Scavengers' mutex.
+  /// Of each class: the allocations that the shared zone served, up to Tunables::shared_blocks().
+  std::uint8_t shared_blocks[MallocConfig::SizeClasses::count] = {};
+  bool had_remote_frees = false;  ///< At the last scavenge. Scavengers' mutex.
 };
 
 /// All zones of the process.
@@ -62,7 +73,8 @@ class ThreadZones {
   ThreadZones& operator=(const ThreadZones&) = delete;
 
   /// Gives the calling thread a zone, parked or new.
-  /// Fails: null if memory is exhausted, or if the thread's zone is parked; use the late zone then.
+  /// Fails: null if memory is exhausted, or if the thread's zone is parked; the shared zone serves
+  /// then.
   ArenaZone* acquire() noexcept;
 
   /// A zone that no thread owns; the caller must park() it again.
@@ -73,11 +85,15 @@ class ThreadZones {
   /// Thread: its owner.
   void park(ThreadZone& ended) noexcept;
 
-  /// Allocates an object of class `index` from the late zone, with `bytes` zeroed if `zeroed`.
+  /// True if the shared zone should serve the calling thread's next allocation of class `index`,
+  /// which this counts. The thread has found nothing in its own zone, or gets one here.
+  bool take_shared_turn(std::uint32_t index) noexcept;
+  /// Allocates an object of class `index` from the shared zone, with `bytes` zeroed if `zeroed`.
   /// Fails: null if memory is exhausted.
-  void* allocate_late(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept;
+  void* allocate_shared(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept;
 
-  /// Once in a few calls, drains one parked zone; then scavenges all zones if due.
+  /// Once in a few calls, drains one parked zone and the shared one; then scavenges all zones if
+  /// due.
   void drain_some() noexcept;
   /// Delivers the buffered frees of other zones, then drains parked zones; true if memory returned
   /// to the arena.
@@ -93,8 +109,8 @@ class ThreadZones {
   /// Cost: one read of the clock if not due.
   void scavenge_if_due() noexcept;
 
-  /// Returns the empty pages of the late zone to the arena.
-  void trim_late() noexcept;
+  /// Returns the empty pages of the shared zone to the arena.
+  void trim_shared() noexcept;
 
   /// Calls `visitor(const ArenaZone&)` for every zone that ever existed. Of another thread's zone
   /// it may read only the data that is documented as readable from any thread.
@@ -132,10 +148,12 @@ class ThreadZones {
   void push_parked(ThreadZone& one) noexcept;
   std::size_t drain_one() noexcept;
   ThreadZone* create() noexcept;
-  ThreadZone* late() noexcept;
+  bool take_turn_without_zone() const noexcept;
+  ThreadZone* shared() noexcept;
+  void drain_shared() noexcept;
   bool make_exit_key() noexcept;
 
-  os::Mutex late_mutex_;
+  os::Mutex shared_mutex_;
   os::Mutex mutex_;
   ThreadZone* first_parked_ = nullptr;
   ThreadZone* last_parked_ = nullptr;
@@ -148,13 +166,14 @@ class ThreadZones {
   std::size_t unused_bytes_ = 0;
   unsigned exit_key_ = 0;
   bool has_exit_key_ = false;
-  ThreadZone* late_ = nullptr;  ///< The late zone, once a thread needed it. Late mutex.
+  ThreadZone* shared_ = nullptr;       ///< The shared zone, once a thread needed it. Its mutex.
+  std::uint32_t shared_requests_ = 0;  ///< Shared zone's mutex.
 };
 
 [[gnu::visibility("hidden")]] extern constinit ThreadZones thread_zones;
 
 /// Gives the calling thread another zone for a scope. A handler may run in the middle of an
-/// operation on the thread's own zone or on the late one, and must not use either.
+/// operation on the thread's own zone or on the shared one, and must not use either.
 class OtherZone {
  public:
   OtherZone() noexcept;

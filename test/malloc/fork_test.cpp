@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "malloc/blocks.hpp"
 #include "malloc/heap.hpp"
 #include "os/os.hpp"
 #include "support/child.hpp"
@@ -126,7 +127,7 @@ TEST(Fork, the_child_has_its_own_zone_and_gives_up_those_of_other_threads) {
     }
     heap::deallocate(block);
   });
-  heap::deallocate(heap::allocate(100));
+  get_own_zone();
   EXPECT_EQ(test::status_of_child([] {
               ArenaZone* const mine = thread_heap.zone;
               const bool works = allocate_and_free() == 0 && thread_heap.zone == mine;

@@ -43,7 +43,7 @@ class MisuseHandlerOfClient : public testing::Test {
   }
 
   /// Allocates, and lets other threads free one block of each page twice. The calling thread's
-  /// zone, or the late one, finds the second free at its next allocation.
+  /// zone, or the shared one, finds the second free at its next allocation.
   void prepare(void (*drain)()) {
     allocate_many(blocks, bytes, 8 * chunk_bytes);
     std::vector<void*> freed;
@@ -68,7 +68,7 @@ void run_late(const std::function<void()>& work) {
   pthread_key_t key = 0;
   ASSERT_EQ(pthread_key_create(&key, [](void*) { (*late_work)(); }), 0);
   run_thread([&] {
-    heap::deallocate(heap::allocate(1));
+    get_own_zone();
     pthread_setspecific(key, &key);
   });
   pthread_key_delete(key);
@@ -83,7 +83,7 @@ void allocate_and_free() {
 }
 
 void trim_own() { thread_heap.zone->trim(); }
-void trim_late() { thread_zones.trim_late(); }
+void trim_shared() { thread_zones.trim_shared(); }
 
 TEST_F(MisuseHandlerOfClient, may_allocate_and_free_in_the_middle_of_an_allocation) {
   in_handler = allocate_and_free;
@@ -112,7 +112,7 @@ TEST_F(MisuseHandlerOfClient, may_allocate_and_free_where_an_ending_thread_finds
   in_handler = allocate_and_free;
   run_late([&] {
     ASSERT_EQ(thread_heap.zone, &empty_zone) << "the test wants its zone to be parked";
-    prepare(trim_late);
+    prepare(trim_shared);
     allocate_many(blocks, bytes, 16 * chunk_bytes);
     EXPECT_EQ(thread_heap.zone, &empty_zone);
   });
@@ -134,7 +134,7 @@ TEST_F(MisuseHandlerOfClient, may_fork_where_an_ending_thread_finds_misuse) {
   };
   const pid_t parent = getpid();
   run_late([&] {
-    prepare(trim_late);
+    prepare(trim_shared);
     allocate_many(blocks, bytes, 16 * chunk_bytes);
     if (getpid() != parent) {
       allocate_and_free();

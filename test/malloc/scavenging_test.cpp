@@ -48,7 +48,8 @@ class Sleeper {
  public:
   explicit Sleeper(std::vector<void*>& blocks)
       : thread_([&] {
-          void* own = heap::allocate(1);  // Without a zone it would gather no frees.
+          get_own_zone();  // Without one it would gather no frees.
+          void* own = heap::allocate(1);
           free_all(blocks);
           bed_.sleep();
           heap::deallocate(own);
