@@ -169,6 +169,9 @@ struct Tunables {
   static constexpr std::size_t one_chunk_object_bytes = 8 * kibibyte;
   /// Chunks of such a page, so that it holds at least 16 objects.
   static constexpr std::size_t chunks_per_large_page = 8;
+  /// A thread that has no zone frees this many small blocks before it gets one. A zone takes 12
+  /// KiB, and saves an atomic operation or two for each free by its buffer.
+  static constexpr std::uint32_t frees_before_zone = 64;
   /// Sizes up to this find their class by a look-up, the others by arithmetic. The table is
   /// thread-local, with a pointer for every 16 B: half a KiB.
   static constexpr std::size_t class_lookup_bytes = kibibyte;

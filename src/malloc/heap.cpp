@@ -29,6 +29,22 @@ ArenaZone* own_zone() noexcept {
   return thread_heap.zone != &empty_zone ? thread_heap.zone : thread_zones.acquire();
 }
 
+/// The calling thread's zone, for the free of the block at `place`; null if the thread has none. A
+/// thread that only frees gets a zone as well, once it has freed many small blocks: the zone
+/// buffers their frees.
+ArenaZone* zone_for_free_of(const Place& place) noexcept {
+  static constinit thread_local std::uint32_t frees = 0;
+  if (thread_heap.zone != &empty_zone) [[likely]] {
+    return thread_heap.zone;
+  }
+  if (place.slot_bytes() > MallocConfig::remote_buffer_max_object_bytes ||
+      ++frees < Tunables::frees_before_zone) {
+    return nullptr;
+  }
+  frees = 0;
+  return thread_zones.acquire();
+}
+
 /// Reports the free of an address that is not the first byte of a large object.
 [[gnu::cold]] void report_no_large_object(const void* address, LargeFree answer) noexcept {
   switch (answer) {
@@ -267,8 +283,8 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
     return;
   }
   const std::uint32_t index = place.info.class_index;
-  if (thread_heap.zone != &empty_zone) {
-    thread_heap.zone->deallocate_slot(place.page, index, place.slot, block);
+  if (ArenaZone* const zone = zone_for_free_of(place)) {
+    zone->deallocate_slot(place.page, index, place.slot, block);
   } else {
     ArenaZone::deallocate_slot_remote(place.page, index, place.slot);
   }

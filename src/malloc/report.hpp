@@ -31,7 +31,7 @@ struct ProcessTotals : Turnover {
       {&Self::live_objects, "live_objects", "objects", CounterKind::Current, "Live objects."},
       {&Self::live_bytes, "live_bytes", "bytes", CounterKind::Current, "What live objects take."},
       {&Self::threads, "threads", "threads", CounterKind::Total,
-       "Threads that ever allocated, those before a fork too."},
+       "Threads that ever had a zone, those before a fork too."},
   };
 };
 static_assert(has_entry_for_each_counter<ProcessTotals>());

@@ -3,6 +3,7 @@
 // The life of the zones: creation, parking, draining, adoption and forks.
 #include "malloc/thread_zones.hpp"
 
+#include <errno.h>
 #include <pthread.h>
 
 #include <new>
@@ -82,7 +83,9 @@ ArenaZone* ThreadZones::acquire() noexcept {
   // From here on the thread has a zone: pthread_setspecific may allocate.
   thread_heap.serve_from(mine->zone);
   if (has_key) {
+    const int saved_errno = errno;
     pthread_setspecific(exit_key_, mine);
+    errno = saved_errno;
   }
   return &mine->zone;
 }

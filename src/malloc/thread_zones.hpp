@@ -2,14 +2,15 @@
 //
 // ThreadZones: the owner of each zone, from a thread's first allocation until after its end.
 //
-//               some allocations                  thread's end
+//               some allocations
+//                 or many frees                     thread's end
 //   (no zone) ───────────────────► owned by it ───────────────► parked
 //                                       ▲                         │  │ drained by a thread
 //                                       └──── next new thread ────┘  └ that needs memory
 //
 // A thread finds its zone through `thread_heap`, which is never null. A thread without a zone has
-// the empty zone, which owns no page, so both of its fast paths fall through to the slow ones. A
-// thread that only frees never gets a zone: its frees are remote.
+// the empty zone, which owns no page, so both of its fast paths fall through to the slow ones. Its
+// frees are remote, and none is buffered.
 //
 // One zone has no owner: threads share it under a mutex. It serves
 //
@@ -72,7 +73,7 @@ class ThreadZones {
   ThreadZones(const ThreadZones&) = delete;
   ThreadZones& operator=(const ThreadZones&) = delete;
 
-  /// Gives the calling thread a zone, parked or new.
+  /// Gives the calling thread a zone, parked or new. Preserves errno, since a free may come here.
   /// Fails: null if memory is exhausted, or if the thread's zone is parked; the shared zone serves
   /// then.
   ArenaZone* acquire() noexcept;

@@ -313,6 +313,7 @@ TEST(Scavenging, an_owner_that_must_drain_everything_sleeps_until_it_has_ended) 
   allocate_many(blocks, 1000, 4 * chunk_bytes);
   std::thread scavenger([&] {
     free_all(blocks);
+    thread_heap.zone->drain();  // Delivers the frees that it buffered.
     is_slow_scavenger = true;
     thread_zones.purge_all();
   });

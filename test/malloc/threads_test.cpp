@@ -139,10 +139,10 @@ TEST(ThreadZones, misuse_of_a_block_of_the_shared_zone_is_reported) {
   EXPECT_EQ(recorder.take_kinds(), std::vector{MisuseKind::DoubleFree});
 }
 
-TEST(ThreadZones, a_thread_that_only_frees_gets_no_zone) {
+TEST(ThreadZones, a_thread_that_frees_few_small_blocks_gets_no_zone) {
   std::vector<void*> blocks;
-  allocate_many(blocks, 64, mebibyte);
-  allocate_many(blocks, 20000, mebibyte);
+  allocate_many(blocks, 64, 64 * (Tunables::frees_before_zone - 1));
+  allocate_many(blocks, 20000, 2 * mebibyte);
   allocate_many(blocks, 300000, mebibyte);
   const std::size_t zones = zone_count();
   const std::size_t threads = thread_zones.threads();
@@ -154,6 +154,24 @@ TEST(ThreadZones, a_thread_that_only_frees_gets_no_zone) {
   EXPECT_EQ(thread_zones.threads(), threads);
   heap::trim();
   EXPECT_LT(in_use_bytes(), mebibyte / 2);
+}
+
+TEST(ThreadZones, a_thread_that_frees_many_small_blocks_buffers_its_frees) {
+  heap::deallocate(heap::allocate(1));
+  run_thread([] { heap::deallocate(heap::allocate(1)); });  // There is a parked zone.
+  const std::size_t zones = zone_count();
+  for (int number = 0; number < 10; ++number) {
+    std::vector<void*> blocks;
+    allocate_many(blocks, 64, 64 * (Tunables::frees_before_zone + 10));
+    run_thread([&] {
+      free_all(blocks);
+      ASSERT_NE(thread_heap.zone, &empty_zone);
+      EXPECT_TRUE(thread_heap.zone->buffered_frees().holds_some());
+    });
+    heap::trim();
+    EXPECT_EQ(process_statistics().live_objects, 0u) << "they are delivered at the thread's end";
+  }
+  EXPECT_EQ(zone_count(), zones) << "threads one after the other share one zone";
 }
 
 TEST(ThreadZones, a_thread_without_a_zone_may_ask_about_blocks_of_others) {
