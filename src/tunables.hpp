@@ -63,12 +63,21 @@ struct Tunables {
   /// Each scavenge costs a membarrier for every zone that holds waiting frees.
   std::uint32_t scavenge_milliseconds = 250;
 
-  /// Slow calls of one thread between two reads of the clock. A read every 64 claims costs 10
-  /// instructions for each claim of slots.
+  /// The most slow calls of one thread between two reads of the clock. A read every 64 claims costs
+  /// 10 instructions for each claim of slots.
   static constexpr std::uint32_t calls_per_clock_check = 1024;
+  /// A thread with fewer slow calls reads the clock about once in this time.
+  static constexpr std::uint32_t clock_milliseconds = 32;
   /// A claim of slots serves up to 64 allocations, a slow free is one. So a claim counts as this
   /// many calls, and the clock is read every 64 claims.
   static constexpr std::uint32_t calls_per_claim = 16;
+  /// An owner for which this many pages are queued, at least 16 MiB, reads the clock at each claim.
+  static constexpr std::uint32_t long_queue_pages = 256;
+  /// If a thread's zone was not drained completely for this time, the thread drains it, although it
+  /// needs no page. More often costs time: frees that come later could share a drain.
+  static constexpr std::uint32_t full_drain_milliseconds = 64;
+  /// Pages that this drains at most, so that no call takes long.
+  static constexpr std::uint32_t full_drain_pages = 1024;
   /// Requests for pages, by all threads, between two drains of a parked zone. Each drain takes the
   /// registry's mutex twice.
   static constexpr std::uint32_t requests_per_drain = 16;

@@ -4,8 +4,10 @@
 #include "malloc/heap.hpp"
 
 #include "malloc/background.hpp"
+#include "malloc/clock_checks.hpp"
 #include "malloc/fork.hpp"
 #include "malloc/thread_zones.hpp"
+#include "os/os.hpp"
 #include "tunables.hpp"
 
 namespace slabmalloc::heap {
@@ -132,22 +134,41 @@ bool drain_everything() noexcept {
 /// claims up to 64 slots. A free may be of another thread's block that could not be merged.
 enum class SlowCall : std::uint32_t { Free = 1, Allocation = Tunables::calls_per_claim };
 
-/// True once in Tunables::calls_per_clock_check calls. Then zones and dirty memory may need
-/// scavenging.
+constinit thread_local ClockChecks clock_checks;
+
+/// True if the thread should read the clock. Then zones and dirty memory may need scavenging.
 [[gnu::always_inline]] inline bool is_scavenge_due(SlowCall call) noexcept {
-  static constinit thread_local std::uint32_t calls = 0;
-  calls += static_cast<std::uint32_t>(call);
-  if (calls < Tunables::calls_per_clock_check) [[likely]] {
-    return false;
+  return clock_checks.count(static_cast<std::uint32_t>(call));
+}
+
+std::uint32_t now_milliseconds() noexcept {
+  return static_cast<std::uint32_t>(os::interface().now_milliseconds());
+}
+
+/// If remote frees have waited in the calling thread's zone for a time, drains as many pages as one
+/// call may, since the thread may need no page for long. False if it is too early.
+bool drain_if_late(ArenaZone& zone, std::uint32_t now) noexcept {
+  static constinit thread_local std::uint32_t drained_at = 0;
+  bool is_late = false;
+  if (zone.has_remote_frees()) {
+    is_late = now - drained_at >= Tunables::full_drain_milliseconds;
+    if (is_late) {
+      zone.drain_some(Tunables::full_drain_pages);
+      clock_checks.expect_rare_calls();  // To drain the rest, and to see the memory decay.
+    }
   }
-  calls = 0;
-  return true;
+  if (!zone.has_remote_frees()) {
+    drained_at = now;
+  }
+  return is_late;
 }
 
 /// Drains the calling thread's zone, then scavenges the others if due. This may report misuse to a
 /// handler that allocates.
 [[gnu::cold, gnu::noinline]] void scavenge_zones() noexcept {
-  if (thread_heap.zone != &empty_zone && thread_heap.zone->has_remote_frees()) {
+  const std::uint32_t now = now_milliseconds();
+  clock_checks.note(now);
+  if (thread_heap.zone != &empty_zone && !drain_if_late(*thread_heap.zone, now)) {
     thread_heap.zone->drain_some();
   }
   thread_zones.scavenge_if_due();
@@ -157,6 +178,20 @@ enum class SlowCall : std::uint32_t { Free = 1, Allocation = Tunables::calls_per
 void note_slow_call(SlowCall call) noexcept {
   if (is_scavenge_due(call)) [[unlikely]] {
     scavenge_zones();
+  }
+}
+
+/// The same for claims, and for frees of the thread's own blocks: a thread may make no other slow
+/// calls. True also if frees by other threads fill its queue; then scavenge_or_drain() drains it.
+[[gnu::always_inline]] inline bool is_scavenge_or_drain_due(SlowCall call) noexcept {
+  return is_scavenge_due(call) || thread_heap.zone->queue().queued() >= Tunables::long_queue_pages;
+}
+
+[[gnu::cold, gnu::noinline]] void scavenge_or_drain() noexcept {
+  if (clock_checks.is_due()) {
+    scavenge_zones();
+  } else {
+    drain_if_late(*thread_heap.zone, now_milliseconds());
   }
 }
 
@@ -208,10 +243,9 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
   return bytes <= Tunables::touched_zeroed_bytes ? map_for_writing(block, bytes) : block;
 }
 
-/// Restarts the allocation afterwards, since the thread's zone may have changed.
-[[gnu::cold, gnu::noinline]] void* scavenge_and_allocate(std::size_t bytes) noexcept {
-  scavenge_zones();
-  return allocate(bytes);
+[[gnu::cold, gnu::noinline]] void* scavenge_and_allocate(std::uint32_t index) noexcept {
+  scavenge_or_drain();
+  return allocate_of_class(index);
 }
 
 }  // namespace
@@ -223,8 +257,8 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
   if (thread_heap.zone == &empty_zone) {
     return allocate_of_class(SizeClasses::index_for(bytes));
   }
-  if (is_scavenge_due(SlowCall::Allocation)) [[unlikely]] {
-    return scavenge_and_allocate(bytes);
+  if (is_scavenge_or_drain_due(SlowCall::Allocation)) [[unlikely]] {
+    return scavenge_and_allocate(size_class->index());
   }
   void* block = size_class->claim();
   return block != nullptr ? block : allocate_of_class(size_class->index());
@@ -305,7 +339,9 @@ namespace {
       if (tag != (zone.tag() | PageState::full) ||
           !zone.class_at(info.class_index).hand_off(page, slot, block)) {
         zone.deallocate_slot(page, info.class_index, slot, block);
-        note_slow_call(SlowCall::Free);
+      }
+      if (is_scavenge_or_drain_due(SlowCall::Free)) [[unlikely]] {
+        scavenge_or_drain();
       }
       return;
     }

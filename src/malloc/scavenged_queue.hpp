@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// ScavengedQueue: a remote-free queue whose owner may sleep forever.
+// ScavengedQueue: a remote-free queue whose owner may sleep forever, or drain it too rarely.
 //
 // The owner cannot issue the slots that others freed in queued pages before it drains those pages.
 // Until then a scavenger may purge the slots' memory. A lock excludes owner and scavenger from each
@@ -70,8 +70,12 @@ class ScavengedQueue : public RemoteFreeQueue<HardwareAtomics> {
         return nullptr;
       }
     }
-    has_taken_.store(true, Order::relaxed);
     taken_.store(page->queue_next, Order::relaxed);
+    const bool is_last = is_empty();
+    count_taken(is_last);
+    if (is_last) {
+      was_emptied_.store(true, Order::relaxed);
+    }
     return page;
   }
 
@@ -87,10 +91,10 @@ class ScavengedQueue : public RemoteFreeQueue<HardwareAtomics> {
   /// True if scavenge() would find a page. A hint.
   bool has_unscavenged() const noexcept { return !RemoteFreeQueue::is_empty(); }
 
-  /// True if the owner has taken a page since the last such call. A hint.
-  bool has_taken_since() noexcept {
-    const bool result = has_taken_.load(Order::relaxed);
-    has_taken_.store(false, Order::relaxed);
+  /// True if the owner has emptied the queue since the last such call. A hint.
+  bool was_emptied_since() noexcept {
+    const bool result = was_emptied_.load(Order::relaxed);
+    was_emptied_.store(false, Order::relaxed);
     return result;
   }
 
@@ -132,7 +136,7 @@ class ScavengedQueue : public RemoteFreeQueue<HardwareAtomics> {
 
   Cell<Header*> unpurged_;  ///< Guarded by lock_. Checked, but not purged.
   Cell<Header*> purged_;    ///< Guarded by lock_.
-  Cell<bool> has_taken_{false};
+  Cell<bool> was_emptied_{false};
   std::uint32_t depth_ = 0;  ///< The number of the owner's nested locks.
   AsymmetricLock lock_;
 };

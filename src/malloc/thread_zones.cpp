@@ -311,7 +311,7 @@ void ThreadZones::scavenge_if_due() noexcept {
     {
       const os::Lock lock(scavenger_mutex);
       is_unanswered =
-          !one.zone.queue().has_taken_since() && one.had_remote_frees && has_remote_frees;
+          !one.zone.queue().was_emptied_since() && one.had_remote_frees && has_remote_frees;
       one.had_remote_frees = has_remote_frees;
     }
     for (int steps = 0; is_unanswered && steps < Tunables::steps_per_scavenge; ++steps) {

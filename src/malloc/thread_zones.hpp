@@ -32,6 +32,9 @@
 //   - every tunables.scavenge_milliseconds, in a thread that requests pages, claims slots or frees
 //     other threads' blocks
 //
+// They purge for each owner that has not emptied its queue for that time, asleep or not. An owner
+// that makes slow calls, and needs no page, drains its queue sooner (heap.cpp, drain_if_late()).
+//
 // Locks, in this order: shared zone's mutex, scavengers' mutex, registry mutex, the arena's
 // purger's, the arena's, the direct map's. A thread that takes a parked zone off the list, under
 // the registry mutex, may use it alone. A fork holds all of them, so that the child finds them
@@ -105,7 +108,7 @@ class ThreadZones {
   /// Purges the pages of other threads' zones that remote frees have emptied.
   void purge_all() noexcept;
   /// Scavenges, unless a thread has done so within tunables.scavenge_milliseconds. It runs the
-  /// arena's decay() and deliver_all(). It purges for the zones that have taken no page from their
+  /// arena's decay() and deliver_all(). It purges for the zones whose owners have not emptied their
   /// queue since.
   /// Cost: one read of the clock if not due.
   void scavenge_if_due() noexcept;

@@ -72,15 +72,19 @@ TEST(ScavengedQueue, the_owner_does_not_enter_while_a_scavenger_is_inside) {
   EXPECT_TRUE(queue.try_lock());
 }
 
-TEST(ScavengedQueue, tells_whether_the_owner_has_taken_a_page_since) {
-  Header page{};
+TEST(ScavengedQueue, tells_whether_the_owner_has_emptied_it_since) {
+  Header pages[2]{};
   ScavengedQueue queue;
   EXPECT_EQ(queue.take(), nullptr);
-  queue.push(&page);
-  EXPECT_FALSE(queue.has_taken_since());
-  EXPECT_EQ(queue.take(), &page);
-  EXPECT_TRUE(queue.has_taken_since());
-  EXPECT_FALSE(queue.has_taken_since());
+  queue.push(&pages[0]);
+  queue.push(&pages[1]);
+  EXPECT_FALSE(queue.was_emptied_since());
+  EXPECT_EQ(queue.take(), &pages[1]);
+  EXPECT_FALSE(queue.was_emptied_since()) << "another page is left";
+  EXPECT_EQ(queue.take(), &pages[0]);
+  EXPECT_EQ(queue.queued(), 0u);
+  EXPECT_TRUE(queue.was_emptied_since());
+  EXPECT_FALSE(queue.was_emptied_since());
 }
 
 }  // namespace

@@ -262,6 +262,109 @@ TEST(Scavenging, a_freeing_thread_purges_freed_blocks_of_a_sleeping_thread) {
   EXPECT_LE(resident_bytes(freed), 8 * mebibyte);
 }
 
+/// A clock that goes on only by `now += milliseconds`, as long as this lives.
+class ManualClock {
+ public:
+  ManualClock() {
+    table_ = os::linux_interface;
+    table_.now_milliseconds = [] { return now.load(); };
+    previous_ = &os::replace_interface(table_);
+  }
+  ~ManualClock() { os::replace_interface(*previous_); }
+
+  static inline std::atomic<std::uint64_t> now{1'000'000};
+
+ private:
+  os::Interface table_;
+  const os::Interface* previous_;
+};
+
+TEST(Scavenging, purges_freed_blocks_of_an_owner_that_drains_too_few) {
+  const ManualClock clock;
+  std::vector<void*> blocks;
+  allocate_many(blocks, 1000, 16 * mebibyte);
+  const std::vector<void*> freed = blocks;
+  run_thread([&] { free_all(blocks); });
+  for (int round = 0; round < 3; ++round) {
+    ManualClock::now += tunables.scavenge_milliseconds;
+    thread_heap.zone->drain_some(1);
+    run_thread([] { thread_zones.scavenge_if_due(); });
+  }
+  EXPECT_LE(resident_bytes(freed), 8 * chunk_bytes) << "those that the owner has drained";
+  heap::trim();
+  EXPECT_EQ(process_statistics().live_objects, 0u);
+}
+
+TEST(Scavenging, leaves_freed_blocks_to_an_owner_that_drains_everything) {
+  const ManualClock clock;
+  std::vector<void*> blocks;
+  for (int round = 0; round < 3; ++round) {
+    thread_heap.zone->drain();
+    allocate_many(blocks, 1000, mebibyte);
+    const std::vector<void*> freed = blocks;
+    run_thread([&] { free_all(blocks); });
+    ManualClock::now += tunables.scavenge_milliseconds;
+    run_thread([] { thread_zones.scavenge_if_due(); });
+    EXPECT_GE(resident_bytes(freed), mebibyte);
+  }
+  heap::trim();
+}
+
+/// Allocates blocks of many sizes, which another thread frees. From then on no thread makes a call
+/// but this one: `work()`, once in a millisecond, for four times the decay time. Returns the bytes
+/// that the arena holds then.
+template <class Work>
+std::size_t held_bytes_after(Work&& work) {
+  const ManualClock clock;
+  tunables.decay_milliseconds = 100;
+  tunables.scavenge_milliseconds = 25;
+  std::vector<void*> blocks;
+  for (std::size_t number = 0; number < 200'000; ++number) {
+    blocks.push_back(heap::allocate(1 + number * 7919 % 800));
+  }
+  run_thread([&] { free_all(blocks); });
+  EXPECT_GE(in_use_bytes(), 64 * mebibyte) << "the owner holds what the other thread freed";
+  for (std::uint32_t passed = 0; passed < 4 * tunables.decay_milliseconds; ++passed) {
+    ++ManualClock::now;
+    work();
+  }
+  tunables = Tunables{};
+  const auto arena = process_arena.statistics();
+  return arena.in_use_bytes + arena.dirty_bytes;
+}
+
+// It claims slots six times in each round. Rounds begin at different times since the owner last
+// read the clock.
+TEST(Scavenging, an_owner_that_works_lightly_gives_back_what_another_thread_freed) {
+  std::vector<void*> live;
+  for (int round = 0; round < 4; ++round) {
+    allocate_many(live, 16, 16 * 16 * word_bits);
+    EXPECT_LE(held_bytes_after([] { heap::deallocate(heap::allocate(16)); }), 8 * mebibyte);
+  }
+  free_all(live);
+  heap::trim();
+  EXPECT_EQ(process_statistics().live_objects, 0u);
+}
+
+// It claims no slots: where all pages are full, a free hands its slot to the next allocation.
+TEST(Scavenging, an_owner_that_replaces_a_block_gives_back_what_another_thread_freed) {
+  constexpr std::size_t bytes = 1024;
+  std::vector<void*> live;
+  do {
+    live.push_back(heap::allocate(bytes));
+  } while (live.size() < 4096 ||
+           reinterpret_cast<std::uintptr_t>(live.back()) % chunk_bytes != chunk_bytes - bytes);
+  const auto replace = [&](void*& block) {
+    heap::deallocate(block);
+    block = heap::allocate(bytes);
+  };
+  replace(live.front());  // Leaves the last page, which is on its first sweep.
+  EXPECT_LE(held_bytes_after([&] { replace(live[1000]); }), 16 * mebibyte);
+  free_all(live);
+  heap::trim();
+  EXPECT_EQ(process_statistics().live_objects, 0u);
+}
+
 TEST(Scavenging, issues_no_remotely_freed_block_meanwhile) {
   std::vector<void*> blocks;
   allocate_many(blocks, 1000, mebibyte);
