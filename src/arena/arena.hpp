@@ -268,7 +268,7 @@ class Arena {
   // Without the mutex:
   /// Runs `work` with the mutex held, then purges what is due, as far as the budget allows.
   template <class Work>
-  void change(Work&& work, PurgeBudget budget = {}) noexcept {
+  void change(Work&& work, PurgeBudget budget) noexcept {
     Purge purge;
     {
       const os::Lock lock(mutex_);
@@ -276,6 +276,10 @@ class Arena {
       purge = begin_due_purge(budget);
     }
     carry_out(purge, budget);
+  }
+  template <class Work>
+  void change(Work&& work) noexcept {
+    change(work, PurgeBudget{});
   }
   /// Purges what is due after a change without the mutex.
   void decay_some() noexcept {
