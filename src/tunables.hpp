@@ -81,11 +81,26 @@ struct Tunables {
   /// Requests for pages, by all threads, between two drains of a parked zone. Each drain takes the
   /// registry's mutex twice.
   static constexpr std::uint32_t requests_per_drain = 16;
-  /// Pages that a scavenger checks while it holds the mutex, since the zone's owner may wait for
-  /// it.
-  static constexpr std::uint32_t pages_per_step = 64;
-  /// Steps for one zone in one scavenge, so that no call takes long: 1024 pages.
+
+  // ---- Holes ----------------------------------------------------------------------------------
+
+  /// The bounds of a step of a scan for holes: the records that it looks at, and the system calls
+  /// that it makes. It ends after the page that reaches a bound.
+  struct ScanStep {
+    std::uint32_t records;
+    std::uint32_t calls;
+  };
+  /// The owner's step: up to half a millisecond, as for expired memory.
+  static constexpr ScanStep owner_scan_step{4096, 256};
+  /// A scavenger's step. It is shorter, since the owners of the pages may wait for it.
+  static constexpr ScanStep scavenger_scan_step{1024, 64};
+  /// Steps of scavengers in one call, every scavenge_milliseconds. Later calls go on one by one.
   static constexpr int steps_per_scavenge = 16;
+  /// The least interval of a zone's scans, however short the decay time is: a step over that many
+  /// records takes a tenth of a millisecond, and there are steps as long as a scan is under way.
+  static constexpr std::uint32_t least_scan_milliseconds = 10;
+  /// Scans become rarer by at most this factor while programs claim again what scans drop.
+  static constexpr std::uint32_t longest_scan_stretch = 8;
 
   // ---- The shared zone ------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ namespace {
 constexpr std::array<unsigned, 1> alone{1};
 constexpr std::array<unsigned, 2> pairs{2, 16};
 constexpr std::array<unsigned, 3> all{1, 2, 16};
+constexpr std::array<unsigned, 2> few_or_many{1, 16};
 
 constexpr std::array table{
     Workload{"short-lived", "small objects, freed a few calls later", run_short_lived, all},
@@ -26,6 +27,9 @@ constexpr std::array table{
     Workload{"zeroed", "calloc of 32 B to 256 KiB", run_zeroed, all},
     Workload{"fragmentation", "a heap refilled with another size, again and again",
              run_fragmentation, all},
+    Workload{"sparse", "few objects stay of many", run_sparse, few_or_many, measure_held},
+    Workload{"sparse-phases", "few objects of each of eight sizes stay", run_sparse_phases,
+             few_or_many, measure_held},
     Workload{"refilled", "a heap filled and emptied, again and again", run_refilled, all},
     Workload{"buffer", "one block of 1 to 240 MiB, again and again", run_buffer, alone},
     Workload{"aligned", "blocks aligned to 16 B to 4 KiB", run_aligned, all},

@@ -37,12 +37,20 @@ struct Result {
   }
 };
 
+/// Resident memory beside the few live blocks that a pattern left.
+struct Held {
+  std::uint64_t later_bytes = 0;    ///< After 2.2 s of ordinary calls.
+  std::uint64_t trimmed_bytes = 0;  ///< Then, after a call that asks for memory back.
+  std::uint64_t checksum = 0;       ///< Of these blocks, which were freed after that.
+};
+
 /// A pattern and the numbers of threads that make a difference to it.
 struct Workload {
   const char* name;
   const char* description;
   Result (*run)(const Job&);
   std::span<const unsigned> threads;
+  Held (*measure_held)() = nullptr;  ///< Where the pattern leaves live blocks.
 };
 
 /// Every pattern, in the order of the report.
@@ -60,6 +68,9 @@ Result run_growing(const Job& job);
 Result run_large(const Job& job);
 Result run_zeroed(const Job& job);
 Result run_fragmentation(const Job& job);
+Result run_sparse(const Job& job);
+Result run_sparse_phases(const Job& job);
+Held measure_held();
 Result run_refilled(const Job& job);
 Result run_buffer(const Job& job);
 Result run_aligned(const Job& job);

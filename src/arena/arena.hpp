@@ -143,6 +143,8 @@ class Arena {
   const Chunk& record(std::size_t number) const noexcept {
     return records_.load(Order::relaxed)[number];
   }
+  /// The same for the holder of the chunk's run.
+  Chunk& own_record(std::size_t number) noexcept { return records_.load(Order::relaxed)[number]; }
 
   /// Chunks from the window's start that have readable records.
   std::size_t committed_chunks() const noexcept {
@@ -197,8 +199,15 @@ class Arena {
   /// Purges all dirty memory; returns the bytes returned to the operating system.
   std::size_t trim() noexcept;
 
-  /// Drops the contents of the OS pages that lie wholly in this part of an allocated run.
-  void purge_part(std::byte* start, std::size_t bytes) noexcept;
+  /// Gives a part of an allocated run back to the system: whole OS pages. It reads as zero then.
+  /// Fails: false; the part's contents are undefined.
+  bool drop_hole(std::byte* start, std::size_t bytes) noexcept;
+  /// Counts a hole out that was claimed again, or whose page went.
+  void note_refault(std::size_t bytes) noexcept {
+    counts_.holes_refaulted_bytes.add(bytes);
+    note_hole_gone(bytes);
+  }
+  void note_hole_gone(std::size_t bytes) noexcept { counts_.hole_bytes.subtract(bytes); }
 
   /// Bytes that all purges have returned to the operating system since the start.
   std::size_t purged_bytes() const noexcept { return counts_.purged_bytes.get(); }

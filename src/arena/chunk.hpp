@@ -8,8 +8,8 @@
 //     data     | chunk 0 | chunk 1 | chunk 2 | …          64 KiB each
 //     records  | record 0 | record 1 | record 2 | …       1088 bytes each
 //
-//     record   | remote bitmap, local bitmap: 1024 | PageHeader: 48 | ChunkInfo: 16 |
-//              ^ 0                            1024 ^           1072 ^           1088 ^
+//     record   | remote bitmap, local bitmap: 1024 | PageHeader: 44 | Holes: 4 | ChunkInfo: 16 |
+//              ^ 0                            1024 ^           1068 ^          ^ 1072     1088 ^
 //
 // The bitmaps grow down from the header (page_header.hpp) and hold two bits for each of up to 4096
 // slots: 16-byte objects in one chunk. The stride is 17 cache lines. Since 17 is odd, the headers
@@ -134,6 +134,22 @@ struct ChunkInfo {
   }
 };
 
+/// The unit of memory that goes back to the system within a page in use: the least OS page.
+inline constexpr std::uint32_t unit_bytes = 4096;
+inline constexpr std::uint32_t units_per_chunk = chunk_bytes / unit_bytes;
+
+/// A bit for each unit of a chunk, the first one's lowest.
+using UnitSet = std::uint16_t;
+
+/// The units of a chunk of slots in which no slot is live or claimed, as far as scans found them
+/// (malloc/hole_scan.hpp). An OS page of several units has all of its bits set, or none.
+struct Holes {
+  UnitSet dropped = 0;  ///< Given back to the system: the units read as zero.
+  UnitSet seen = 0;     ///< Free at the last scan.
+
+  constexpr bool operator==(const Holes&) const noexcept = default;
+};
+
 /// The record of one chunk.
 struct alignas(64) Chunk {
   using Header = PageHeader<HardwareAtomics>;
@@ -143,7 +159,8 @@ struct alignas(64) Chunk {
   static constexpr std::size_t maximum_words = bitmap_bytes / sizeof(Word) / 2;
 
   HardwareAtomics::Cell<Word> bitmaps[bitmap_bytes / sizeof(Word)];
-  Header header;
+  [[no_unique_address]] Header header;  ///< The holes lie in its tail padding.
+  HardwareAtomics::Cell<std::uint32_t> encoded_holes;
   alignas(8) ChunkInfo info;
 
   static Chunk* of(Header* page) noexcept {
@@ -161,6 +178,15 @@ struct alignas(64) Chunk {
     auto* target = reinterpret_cast<AliasedWord*>(&info);
     __atomic_store_n(&target[0], halves.first, __ATOMIC_RELAXED);
     __atomic_store_n(&target[1], halves.second, __ATOMIC_RELAXED);
+  }
+
+  /// The holes of a chunk of slots.
+  /// Thread: the page's owner, or a scavenger that holds the owner's lock.
+  Holes holes() const noexcept {
+    return __builtin_bit_cast(Holes, encoded_holes.load(Order::relaxed));
+  }
+  void set_holes(Holes holes) noexcept {
+    encoded_holes.store(__builtin_bit_cast(std::uint32_t, holes), Order::relaxed);
   }
 
   /// Changes a large object's record from LargeHead to Cached. Of several threads one succeeds.

@@ -44,14 +44,13 @@ std::size_t Arena::trim() noexcept {
   return purged_bytes;
 }
 
-void Arena::purge_part(std::byte* start, std::size_t bytes) noexcept {
-  const std::size_t unit = os::interface().os_page_bytes();
-  const auto begin = reinterpret_cast<std::uintptr_t>(start);
-  const std::uintptr_t first = align_up(begin, unit);
-  const std::uintptr_t end = align_down(begin + bytes, unit);
-  if (first < end) {
-    purge_memory(start + (first - begin), end - first);
+bool Arena::drop_hole(std::byte* start, std::size_t bytes) noexcept {
+  const bool is_purged = purge_memory(start, bytes);
+  if (is_purged) {
+    counts_.hole_bytes.add(bytes);
+    counts_.holes_dropped_bytes.add(bytes);
   }
+  return is_purged;
 }
 
 /// Notes the amounts at the end of an operation, or of a purge.

@@ -46,6 +46,9 @@ struct ArenaCounters {
   Number metadata_bytes{};
   Number purged_bytes{};
   Number purges{};
+  Number hole_bytes{};
+  Number holes_dropped_bytes{};
+  Number holes_refaulted_bytes{};
   Number limit_purges{};
   Number limit_refusals{};
 
@@ -63,6 +66,12 @@ struct ArenaCounters {
        "Given back to the operating system, by whichever call."},
       {&Self::purges, "purges", "calls", CounterKind::Total,
        "System calls that gave these bytes back."},
+      {&Self::hole_bytes, "hole_bytes", "bytes", CounterKind::Current,
+       "Given back within pages in use, and not claimed since."},
+      {&Self::holes_dropped_bytes, "holes_dropped_bytes", "bytes", CounterKind::Total,
+       "Given back within pages in use; purged_bytes has these too."},
+      {&Self::holes_refaulted_bytes, "holes_refaulted_bytes", "bytes", CounterKind::Total,
+       "Of these, what was claimed again."},
       {&Self::limit_purges, "limit_purges", "calls", CounterKind::Total,
        "Calls that purged memory for which the soft or the hard limit had no room."},
       {&Self::limit_refusals, "limit_refusals", "requests", CounterKind::Total,

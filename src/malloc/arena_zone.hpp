@@ -57,16 +57,34 @@ struct ArenaTable {
     return process_arena.address_of(Chunk::of(header));
   }
   static void open(Header* header, const SlotGeometry& geometry) noexcept;
-  /// If other threads' frees emptied a page, purges the slots that they freed; else returns false.
-  /// The owner cannot issue a slot that it has not drained. It may issue its own freed slots at any
-  /// moment, so those keep their memory.
-  /// Pre: the page is on its owner's queue, and no thread drains it meanwhile.
-  static bool purge_if_empty(Header* header) noexcept;
-  /// Does nothing: the arena clears the records when it frees the chunks.
-  static void close(Header*, const SlotGeometry&) noexcept {}
+  // Holes (HoleTracking). The record of each chunk has those of its own bytes.
+  [[gnu::always_inline]] static bool claim(Header* header, std::uint32_t object_size,
+                                           std::uint32_t first, std::uint32_t end) noexcept {
+    if (object_size <= Tunables::one_chunk_object_bytes) [[likely]] {
+      const Holes holes = Chunk::of(header)->holes();
+      if (holes == Holes{}) [[likely]] {
+        return false;
+      }
+      const std::uint32_t first_unit = first * object_size / unit_bytes;
+      const std::uint32_t last_unit = (end * object_size - 1) / unit_bytes;
+      const std::uint32_t touched =
+          (std::uint32_t{2} << last_unit) - (std::uint32_t{1} << first_unit);
+      if ((touched & (std::uint32_t{holes.dropped} | holes.seen)) == 0) {
+        return false;
+      }
+    }
+    return claim_holes(header, object_size, first, end);
+  }
+  static bool claim_holes(Header* header, std::uint32_t object_size, std::uint32_t first,
+                          std::uint32_t end) noexcept;
+  static const char* check_holes(Header* header, const SlotGeometry& geometry, std::uint32_t word,
+                                 Word claimed) noexcept;
+  /// Counts the page's holes out. The arena clears the records when it frees the chunks.
+  static void close(Header* header, const SlotGeometry& geometry) noexcept;
 };
 
 using ArenaPage = BesidePage<ArenaTable>;
+static_assert(HoleTracking<ArenaPage>);
 
 /// True if a bit is set beyond the last slot wherever a page has room for the start of one more.
 /// Else a free just past the last slot would find no set bit, and pass

@@ -90,15 +90,24 @@ class AsymmetricLock {
   /// Fails: false; the owner or another scavenger holds the lock, or the fence failed.
   template <class Fence>
   bool try_lock_scavenger(Fence&& fence) noexcept {
-    if (scavenger_holds_.exchange(true, Order::acquire)) {
-      return false;
-    }
-    if (fence() && !owner_holds_.load(Order::acquire)) {
+    return announce_scavenger() && admit_scavenger(fence());
+  }
+
+  /// The two halves of try_lock_scavenger(), so that one fence serves many locks: announce for
+  /// each, fence, admit for each. False from either: the lock is not held.
+  bool announce_scavenger() noexcept { return !scavenger_holds_.exchange(true, Order::acquire); }
+  /// Pre: announce_scavenger() returned true; then the fence was executed, or it failed.
+  bool admit_scavenger(bool is_fenced) noexcept {
+    if (is_fenced && !owner_holds_.load(Order::acquire)) {
       return true;
     }
     unlock_scavenger();
     return false;
   }
+
+  /// True if a scavenger has announced itself, and if admitted, holds the lock.
+  /// Thread: a scavenger.
+  bool has_scavenger() const noexcept { return scavenger_holds_.load(Order::relaxed); }
 
   /// Unlocks.
   /// Pre: try_lock_scavenger() returned true.

@@ -171,6 +171,9 @@ bool drain_if_late(ArenaZone& zone, std::uint32_t now) noexcept {
   if (thread_heap.zone != &empty_zone && !drain_if_late(*thread_heap.zone, now)) {
     thread_heap.zone->drain_some();
   }
+  if (thread_heap.zone != &empty_zone) {
+    scan_own_pages(*thread_heap.zone->queue().zone());
+  }
   thread_zones.scavenge_if_due();
   background::start_if_wanted();
 }
@@ -429,8 +432,7 @@ std::size_t trim() noexcept {
     thread_heap.zone->trim();
   }
   thread_zones.trim_shared();
-  thread_zones.drain_all();
-  thread_zones.purge_all();
+  thread_zones.drain_all();  // Drops holes too.
   // The arena may purge while it frees these pages; its own trim() then has less to purge.
   const std::size_t purged_bytes = process_arena.purged_bytes() - purged_before;
   return purged_bytes + process_arena.trim();

@@ -152,7 +152,7 @@ inline constexpr Option option_table[] = {
     {"no_scavenging", Flag{&Options::scavenging, false},
      "Leave the memory alone that threads hold while they sleep.",
      "Without this option other threads deliver what a sleeping thread freed of their blocks, and "
-     "give back what others freed of its blocks. For that they call `membarrier`. Set it if your "
+     "give back the free memory of its own. For that they call `membarrier`. Set it if your "
      "sandbox forbids that call.",
      "no_visits"},
     {"background_thread", Flag{&Options::background_thread, true},

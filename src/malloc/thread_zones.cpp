@@ -162,6 +162,7 @@ void ThreadZones::thread_ends(void* zone) noexcept {
 void ThreadZones::park(ThreadZone& ended) noexcept {
   ended.zone.trim();
   process_arena.clear(large_cache_of(ended.zone));
+  ended.holes.leave_to_others();
   const os::Lock lock(mutex_);
   push_parked(ended);
 }
@@ -197,6 +198,8 @@ ThreadZone* ThreadZones::create() noexcept {
   auto* one = new (static_cast<void*>(unused_)) ThreadZone(pager);
   unused_ += sizeof(ThreadZone);
   unused_bytes_ -= sizeof(ThreadZone);
+  one->zone.queue().set_zone(one);
+  one->holes.begin(static_cast<std::uint32_t>(os::interface().now_milliseconds()), true);
   invariant(&ThreadZone::of(one->zone) == one, "the zone is the first member of its entry");
   one->next_registered = registered_.load(Order::relaxed);
   // Pairs with the acquire in for_each(): a thread that sees the zone sees it complete.
@@ -246,6 +249,7 @@ bool ThreadZones::drain_all() noexcept {
   for (std::size_t count = parked_count_.load(Order::relaxed); count != 0; --count) {
     freed_bytes += drain_one();
   }
+  drop_all_holes();
   return freed_bytes != 0;
 }
 
@@ -274,50 +278,101 @@ void ThreadZones::deliver_for(ThreadZone& one) noexcept {
   buffered.deliver();
 }
 
-/// Checks a bounded number of queued pages, since the owner may be waiting; true if none is left.
-bool ThreadZones::purge_some_for(ThreadZone& one) noexcept {
-  if (!options.scavenging || !one.zone.queue().has_unscavenged()) {
-    return true;
-  }
-  const os::Lock lock(scavenger_mutex);
-  return one.zone.queue().scavenge(
-      os::interface().fence_all_threads, Tunables::pages_per_step,
-      [](ArenaTable::Header* page) noexcept { return ArenaTable::purge_if_empty(page); });
-}
-
 void ThreadZones::deliver_all() noexcept {
   for_each_other([this](ThreadZone& one) noexcept { deliver_for(one); });
 }
 
-void ThreadZones::purge_all() noexcept {
-  for_each_other([this](ThreadZone& one) noexcept {
-    while (!purge_some_for(one)) {
+/// Begins a scan of the pages of other zones: all, or those that are due.
+void ThreadZones::begin_scan_of_others(bool all) noexcept {
+  if (!options.scavenging) {
+    return;
+  }
+  const auto now = static_cast<std::uint32_t>(os::interface().now_milliseconds());
+  const os::Lock lock(scavenger_mutex);
+  if (next_chunk_ != HoleScan::no_scan && !all) {
+    return;
+  }
+  bool is_any = false;
+  for_each_other([&](ThreadZone& one) noexcept {
+    one.is_scanned_by_others = all || one.holes.is_overdue(now);
+    if (one.is_scanned_by_others) {
+      one.holes.begin(now, false);
+      is_any = true;
     }
   });
+  next_chunk_ = is_any ? 0 : HoleScan::no_scan;
+  others_are_scanned_.store(is_any, Order::relaxed);
+}
+
+/// Scans a step of the pages of other zones; true if no scan is under way any more. A zone whose
+/// owner is in the middle of a call is not scanned any further.
+bool ThreadZones::scan_others() noexcept {
+  const os::Lock lock(scavenger_mutex);
+  if (next_chunk_ == HoleScan::no_scan) {
+    return true;
+  }
+  bool is_any = false;
+  for_each_other([&is_any](ThreadZone& one) noexcept {
+    one.is_scanned_by_others =
+        one.is_scanned_by_others && one.zone.queue().scavenger_lock().announce_scavenger();
+    is_any = is_any || one.is_scanned_by_others;
+  });
+  const bool is_fenced = is_any && os::interface().fence_all_threads();
+  for_each_other([&](ThreadZone& one) noexcept {
+    one.is_scanned_by_others =
+        one.is_scanned_by_others && one.zone.queue().scavenger_lock().admit_scavenger(is_fenced);
+  });
+  scan_step(next_chunk_, Tunables::scavenger_scan_step, nullptr);
+  const bool is_end = next_chunk_ == HoleScan::no_scan;
+  others_are_scanned_.store(!is_end, Order::relaxed);
+  for_each_other([&](ThreadZone& one) noexcept {
+    if (one.is_scanned_by_others) {
+      if (is_end) {
+        one.holes.end(one.zone.queue().take_refaults());
+      }
+      one.zone.queue().scavenger_lock().unlock_scavenger();
+    }
+  });
+  return is_end;
+}
+
+void ThreadZones::drop_all_holes() noexcept {
+  // The second scan drops what the first has seen.
+  for (int scan = 0; scan < 2; ++scan) {
+    if (thread_heap.zone != &empty_zone) {
+      scan_all_own_pages(*thread_heap.zone->queue().zone());
+    }
+    begin_scan_of_others(true);
+    while (!scan_others()) {
+    }
+  }
+}
+
+/// Purges a bounded amount of expired memory, and notes whether there may be more.
+void ThreadZones::decay_some() noexcept {
+  const std::size_t before = process_arena.purged_bytes();
+  process_arena.decay();
+  decays_.store(process_arena.purged_bytes() != before, Order::relaxed);
 }
 
 void ThreadZones::scavenge_if_due() noexcept {
+  if (others_are_scanned_.load(Order::relaxed)) {
+    scan_others();
+  }
+  if (decays_.load(Order::relaxed)) {
+    decay_some();
+  }
   const auto now = static_cast<std::uint32_t>(os::interface().now_milliseconds());
   std::uint32_t last = scavenged_at_.load(Order::relaxed);
   if (now - last < tunables.scavenge_milliseconds ||
       !scavenged_at_.compare_exchange(last, now, Order::relaxed)) {
     return;
   }
-  process_arena.decay();
-  for_each_other([this](ThreadZone& one) noexcept {
-    deliver_for(one);
-    const bool has_remote_frees = one.zone.queue().has_unscavenged();
-    bool is_unanswered = false;
-    {
-      const os::Lock lock(scavenger_mutex);
-      is_unanswered =
-          !one.zone.queue().was_emptied_since() && one.had_remote_frees && has_remote_frees;
-      one.had_remote_frees = has_remote_frees;
-    }
-    for (int steps = 0; is_unanswered && steps < Tunables::steps_per_scavenge; ++steps) {
-      is_unanswered = !purge_some_for(one);
-    }
-  });
+  decay_some();
+  deliver_all();
+  begin_scan_of_others(false);
+  for (int steps = 1; steps < Tunables::steps_per_scavenge && !scan_others(); ++steps) {
+  }
 }
 
 /// Returns the pages of the shared zone that its threads emptied, unless a thread uses it now.

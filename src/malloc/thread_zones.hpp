@@ -24,11 +24,11 @@
 // Zones are never destroyed: pages and remote frees refer to their owners by address.
 //
 // A thread may sleep forever. Then its zone may hold buffered frees of other threads' objects, and
-// its queue may hold other threads' frees of its own objects. So other threads scavenge its zone:
-// they deliver the buffered frees, and purge the pages that the queued frees emptied. They do so
+// memory of its pages that no live slot needs. So other threads scavenge its zone: they deliver the
+// buffered frees, and give that memory back (hole_scan.hpp). They do so
 //
 //   - on trim()
-//   - before memory is declared exhausted (delivery only)
+//   - before memory is declared exhausted
 //   - every tunables.scavenge_milliseconds, in a thread that requests pages, claims slots or frees
 //     other threads' blocks
 //
@@ -46,6 +46,7 @@
 #include <cstdint>
 
 #include "malloc/arena_zone.hpp"
+#include "malloc/hole_scan.hpp"
 #include "os/mutex.hpp"
 #include "tunables.hpp"
 
@@ -64,9 +65,10 @@ struct ThreadZone {
   ThreadZone* next_registered = nullptr;  ///< Written once, before the zone is published.
   ThreadZone* next_parked = nullptr;      ///< Registry mutex.
   State state = State::Owned;             ///< Registry mutex.
+  HoleScan holes;                         ///< The queue's lock.
+  bool is_scanned_by_others = false;      ///< Scavengers' mutex.
   /// Of each class: the allocations that the shared zone served, up to Tunables::shared_blocks().
   std::uint8_t shared_blocks[MallocConfig::SizeClasses::count] = {};
-  bool had_remote_frees = false;  ///< At the last scavenge. Scavengers' mutex.
 };
 
 /// All zones of the process.
@@ -105,11 +107,12 @@ class ThreadZones {
 
   /// Delivers the buffered frees of other threads' zones.
   void deliver_all() noexcept;
-  /// Purges the pages of other threads' zones that remote frees have emptied.
-  void purge_all() noexcept;
+  /// Gives all memory back that holds no live slot, in the pages of all zones but those whose
+  /// owners are in the middle of a call.
+  void drop_all_holes() noexcept;
   /// Scavenges, unless a thread has done so within tunables.scavenge_milliseconds. It runs the
-  /// arena's decay() and deliver_all(). It purges for the zones whose owners have not emptied their
-  /// queue since.
+  /// arena's decay() and deliver_all(), and begins to scan the pages of zones whose owners have not
+  /// done so for long. Both go on by a step at each call, until they are done.
   /// Cost: one read of the clock if not due.
   void scavenge_if_due() noexcept;
 
@@ -147,7 +150,9 @@ class ThreadZones {
   template <class Work>
   void for_each_other(Work&& work) noexcept;
   void deliver_for(ThreadZone& one) noexcept;
-  bool purge_some_for(ThreadZone& one) noexcept;
+  void begin_scan_of_others(bool all) noexcept;
+  void decay_some() noexcept;
+  bool scan_others() noexcept;
   ThreadZone* pop_parked() noexcept;
   void push_parked(ThreadZone& one) noexcept;
   std::size_t drain_one() noexcept;
@@ -165,7 +170,10 @@ class ThreadZones {
   HardwareAtomics::Cell<std::size_t> parked_count_{0};
   HardwareAtomics::Cell<std::size_t> threads_{0};
   HardwareAtomics::Cell<std::uint32_t> requests_{0};
-  HardwareAtomics::Cell<std::uint32_t> scavenged_at_{0};  ///< Milliseconds.
+  HardwareAtomics::Cell<std::uint32_t> scavenged_at_{0};   ///< Milliseconds.
+  HardwareAtomics::Cell<bool> decays_{false};              ///< More memory may have expired.
+  HardwareAtomics::Cell<bool> others_are_scanned_{false};  ///< A hint, for less use of the mutex.
+  std::uint32_t next_chunk_ = HoleScan::no_scan;  ///< Of the scan of others. Scavengers' mutex.
   std::byte* unused_ = nullptr;  ///< The rest of the newest chunk; zones are carved from chunks.
   std::size_t unused_bytes_ = 0;
   unsigned exit_key_ = 0;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Tests of a zone that drains its remote frees while a scavenger is in its queue.
+// Tests of a zone whose owner goes on while a scavenger holds the lock of its queue.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
-#include <semaphore>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -20,61 +21,67 @@ struct ScavengedConfig : DefaultConfig {
   template <class>
   using Queue = ScavengedQueue;
 };
-using ScavengedZone = ScopedZone<FrameSource, ScavengedConfig>;
 
-constexpr auto fence = [] { return true; };
+class ScavengedZoneTest : public ::testing::Test {
+ protected:
+  using Zone = ScopedZone<FrameSource, ScavengedConfig>;
 
-/// Frees `count` of the zone's objects, on pages of their own, as another thread would.
-void free_remotely(ScavengedZone& zone, std::size_t count) {
-  const Layout layout = layout_of(256);
-  std::vector<void*> objects;
-  for (std::size_t number = 0; number < count * 16; ++number) {
-    objects.push_back(zone.allocate(layout).value_or(nullptr));
-  }
-  for (std::size_t number = 0; number < count; ++number) {
-    ScavengedZone::deallocate_remote(objects[number * 16], layout);
-  }
-}
+  void* allocate() { return zone_.allocate(layout_).value_or(nullptr); }
 
-TEST(ScavengedZone, postpones_a_partial_drain_while_a_scavenger_is_inside) {
-  FrameSource frames;
-  ScavengedZone zone(frames);
-  free_remotely(zone, 4);
-  zone.queue().scavenge(fence, 9, [&](auto*) {
-    zone.drain_some();
-    EXPECT_EQ(zone.statistics().remote_frees, 0u);
-    return true;
-  });
-  zone.drain_some();
-  EXPECT_EQ(zone.statistics().remote_frees, 4u);
-  EXPECT_FALSE(zone.has_remote_frees());
-  EXPECT_EQ(zone.validate(), nullptr);
-}
-
-TEST(ScavengedZone, waits_for_the_scavenger_before_it_drains_all) {
-  FrameSource frames;
-  ScavengedZone zone(frames);
-  free_remotely(zone, 4);
-  std::binary_semaphore is_there{0};
-  std::thread scavenger([&] {
-    const os::Lock lock(scavenger_mutex);
-    zone.queue().scavenge(fence, 9, [&, first = true](auto*) mutable {
-      if (first) {
-        is_there.release();
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
-      }
-      first = false;
-      return true;
+  /// Runs `work` in another thread while a scavenger is there for a while; true if `work` waits
+  /// until the scavenger has gone.
+  bool waits_for_scavenger(const std::function<void()>& work) {
+    scavenger_mutex.lock();
+    EXPECT_TRUE(zone_.queue().scavenger_lock().try_lock_scavenger([] { return true; }));
+    std::atomic<bool> is_done{false};
+    std::thread owner([&] {
+      work();
+      is_done = true;
     });
-  });
-  is_there.acquire();
-  zone.drain();
-  EXPECT_EQ(zone.statistics().remote_frees, 4u);
-  EXPECT_FALSE(zone.has_remote_frees());
-  scavenger.join();
-  EXPECT_TRUE(scavenger_mutex.try_lock()) << "the owner has unlocked it";
-  scavenger_mutex.unlock();
-  EXPECT_EQ(zone.validate(), nullptr);
+    for (int count = 0; count < 50 && !is_done; ++count) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    const bool waits = !is_done;
+    zone_.queue().scavenger_lock().unlock_scavenger();
+    scavenger_mutex.unlock();
+    owner.join();
+    EXPECT_EQ(zone_.validate(), nullptr);
+    return waits;
+  }
+
+  FrameSource frames_;
+  Zone zone_{frames_};
+  const Layout layout_ = layout_of(2048);
+};
+
+TEST_F(ScavengedZoneTest, a_claim_waits_for_the_scavenger) {
+  EXPECT_TRUE(waits_for_scavenger([&] { allocate(); }));
+}
+
+TEST_F(ScavengedZoneTest, an_issue_a_free_and_a_drain_do_not_wait) {
+  std::vector<void*> objects;
+  for (int count = 0; count < 100; ++count) {
+    objects.push_back(allocate());
+  }
+  zone_.deallocate(allocate(), layout_);
+  Zone::deallocate_remote(objects[0], layout_);
+  objects.erase(objects.begin());
+  EXPECT_FALSE(waits_for_scavenger([&] {
+    for (int count = 0; count < 6; ++count) {
+      objects.push_back(allocate());
+      zone_.deallocate(objects[0], layout_);
+      objects.erase(objects.begin());
+    }
+    zone_.drain();
+  })) << "a claim takes 16 objects of this size";
+  EXPECT_EQ(zone_.statistics().remote_frees, 1u);
+}
+
+TEST_F(ScavengedZoneTest, leaving_the_current_page_waits_and_so_does_giving_pages_back) {
+  void* const object = allocate();
+  EXPECT_TRUE(waits_for_scavenger([&] { zone_.drain_and_leave_current(); }));
+  zone_.deallocate(object, layout_);
+  EXPECT_TRUE(waits_for_scavenger([&] { zone_.trim(); }));
 }
 
 }  // namespace

@@ -245,21 +245,24 @@ TEST(Scavenging, a_live_block_keeps_its_page) {
   free_all(kept);
 }
 
-TEST(Scavenging, a_freeing_thread_purges_freed_blocks_of_a_sleeping_thread) {
+TEST(Scavenging, a_thread_that_frees_purges_freed_blocks_of_a_sleeping_thread) {
+  tunables.decay_milliseconds = tunables.scavenge_milliseconds;
   heap::deallocate(heap::allocate(1));
   std::vector<void*> blocks;
   const SleepingOwner owner(blocks, 1000, 16 * mebibyte);
-  std::vector<void*> freed;
-  for (std::size_t quarter = 1; quarter <= 4; ++quarter) {
-    const std::size_t rest = freed.size() + blocks.size();
-    while (blocks.size() > rest - rest * quarter / 4) {
-      freed.push_back(blocks.back());
+  const std::vector<void*> freed = blocks;
+  const std::size_t part = blocks.size() / 8;
+  // The second interval without a scan by the owner ends, one scan sees what is free then, and the
+  // next one drops it.
+  while (!blocks.empty()) {
+    for (std::size_t count = 0; count < part && !blocks.empty(); ++count) {
       heap::deallocate(blocks.back());
       blocks.pop_back();
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(tunables.scavenge_milliseconds + 50));
+    std::this_thread::sleep_for(std::chrono::milliseconds(tunables.scavenge_milliseconds + 20));
   }
   EXPECT_LE(resident_bytes(freed), 8 * mebibyte);
+  tunables = Tunables{};
 }
 
 /// A clock that goes on only by `now += milliseconds`, as long as this lives.
@@ -286,7 +289,7 @@ TEST(Scavenging, purges_freed_blocks_of_an_owner_that_drains_too_few) {
   const std::vector<void*> freed = blocks;
   run_thread([&] { free_all(blocks); });
   for (int round = 0; round < 3; ++round) {
-    ManualClock::now += tunables.scavenge_milliseconds;
+    ManualClock::now += 2 * tunables.decay_milliseconds;
     thread_heap.zone->drain_some(1);
     run_thread([] { thread_zones.scavenge_if_due(); });
   }
@@ -365,31 +368,6 @@ TEST(Scavenging, an_owner_that_replaces_a_block_gives_back_what_another_thread_f
   EXPECT_EQ(process_statistics().live_objects, 0u);
 }
 
-TEST(Scavenging, issues_no_remotely_freed_block_meanwhile) {
-  std::vector<void*> blocks;
-  allocate_many(blocks, 1000, mebibyte);
-  const std::set<void*> freed(blocks.begin(), blocks.end());
-  run_thread([&] { free_all(blocks); });
-  const auto issued_again = [&freed](const std::vector<void*>& issued) {
-    return std::ranges::count_if(issued, [&](void* block) { return freed.contains(block); });
-  };
-  std::vector<void*> issued;
-  int seen = 0;
-  thread_heap.zone->queue().scavenge([] { return true; }, 1000,
-                                     [&](ArenaTable::Header*) {
-                                       if (++seen == 8) {  // Seven are queued again by now.
-                                         allocate_many(issued, 1000, 2 * mebibyte);
-                                       }
-                                       return false;
-                                     });
-  ASSERT_FALSE(issued.empty()) << "the test wants pages to be queued";
-  EXPECT_EQ(issued_again(issued), 0);
-  allocate_many(issued, 1000, 2 * mebibyte);
-  EXPECT_GT(issued_again(issued), 500) << "and all of it afterwards";
-  free_all(issued);
-  EXPECT_EQ(thread_heap.zone->validate(), nullptr);
-}
-
 std::chrono::nanoseconds processor_time_of_thread() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
@@ -418,7 +396,7 @@ TEST(Scavenging, an_owner_that_must_drain_everything_sleeps_until_it_has_ended) 
     free_all(blocks);
     thread_heap.zone->drain();  // Delivers the frees that it buffered.
     is_slow_scavenger = true;
-    thread_zones.purge_all();
+    thread_zones.drop_all_holes();
   });
   scavenge_has_begun.acquire();
   const std::chrono::nanoseconds before = processor_time_of_thread();
@@ -427,45 +405,6 @@ TEST(Scavenging, an_owner_that_must_drain_everything_sleeps_until_it_has_ended) 
   EXPECT_EQ(process_statistics().live_objects, 0u) << "and then takes in everything";
   scavenger.join();
   os::replace_interface(previous);
-}
-
-TEST(Scavenging, purges_remote_frees_and_not_frees_by_the_owner) {
-  constexpr std::size_t bytes = 8192;  // Eight to a page.
-  std::vector<void*> blocks;
-  allocate_many(blocks, bytes, 4 * chunk_bytes);
-  std::vector<void*> mine;
-  std::vector<void*> theirs;
-  const std::uintptr_t page = reinterpret_cast<std::uintptr_t>(blocks[8]) / chunk_bytes;
-  for (void* block : blocks) {
-    if (reinterpret_cast<std::uintptr_t>(block) / chunk_bytes == page) {
-      test::fill_pattern(block, bytes, 7);
-      (mine.size() < 3 ? mine : theirs).push_back(block);
-    }
-  }
-  ASSERT_EQ(theirs.size(), 5u);
-  ArenaTable::Header* const header = ArenaTable::head_of(mine[0]);
-  const std::vector<void*> freed_by_me = mine;
-  const std::vector<void*> freed_by_others = theirs;
-  free_all(mine);
-  theirs.pop_back();
-  run_thread([&] { free_all(theirs); });
-  EXPECT_FALSE(ArenaTable::purge_if_empty(header)) << "one block is live";
-  EXPECT_TRUE(test::holds_pattern(freed_by_others[0], bytes, 7));
-  run_thread([&] { heap::deallocate(freed_by_others[4]); });
-  EXPECT_TRUE(ArenaTable::purge_if_empty(header));
-  for (void* block : freed_by_others) {
-    EXPECT_TRUE(test::holds_zeroes(block, bytes));
-  }
-  for (void* block : freed_by_me) {
-    EXPECT_TRUE(test::holds_pattern(block, bytes, 7)) << "it may be issued at any moment";
-  }
-  for (void* block : blocks) {
-    if (reinterpret_cast<std::uintptr_t>(block) / chunk_bytes != page) {
-      heap::deallocate(block);
-    }
-  }
-  heap::trim();
-  EXPECT_EQ(process_statistics().live_objects, 0u);
 }
 
 TEST(Scavenging, leaves_blocks_in_use_alone) {
@@ -480,7 +419,7 @@ TEST(Scavenging, leaves_blocks_in_use_alone) {
       }
       free_all(passed);
       for (int count = 0; count < 5; ++count) {
-        thread_zones.purge_all();
+        thread_zones.drop_all_holes();
       }
       both.arrive_and_wait();
     }

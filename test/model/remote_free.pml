@@ -24,7 +24,6 @@
  *   used, pending     not current: used = slots - ones(local) + pending; pending >= 0
  *   place             a page is on the list that it is taken off
  *   reports           a slot that is freed twice is reported exactly once
- *   purging           no slot is issued while a scavenger purges its contents
  *   all_free          no free is lost: in the end, every slot is free and every page idle
  *
  * Switches, apart from those of the mutants (MUTANT_..., each at the place that it breaks):
@@ -38,9 +37,6 @@
  *                       then the model asserts that two clients never have it
  *   HARDENED=true       a free by the owner also reads the remote word
  *   LOOK_AT_ISSUE=true  so does an allocation
- *   SCAVENGES=n         a scavenger purges so many times (0). Of a queued page it purges the slots
- *                       with their remote bit set and their local bit not. The lock between it and
- *                       the owner's draining (asymmetric_lock.pml) is one step here.
  *   WITNESS=NAME        asserts that NAME never happens; a counterexample proves that the search
  *                       reaches NAME
  */
@@ -74,9 +70,6 @@
 #ifndef LOOK_AT_ISSUE
 #define LOOK_AT_ISSUE false
 #endif
-#ifndef SCAVENGES
-#define SCAVENGES 0
-#endif
 
 #define REUSE 1           /* a page that was given back is formatted again */
 #define EARLY 2           /* a bit is drained before its announcement */
@@ -87,7 +80,6 @@
 #define COALESCED 7       /* one OR frees two objects */
 #define IDLE_DRAINED 8   /* a queued page is idle already */
 #define IDLE_PINNED 9     /* the last look pins an idle page */
-#define PURGED 10         /* a purged slot is issued again */
 #ifndef WITNESS
 #define WITNESS 0
 #endif
@@ -131,14 +123,6 @@ bool on_queue[PAGES];              /* from the push until the owner takes the an
 bool pinned;                       /* one object of page 0 lives until the end */
 byte grants;
 byte freers_done;
-#if SCAVENGES > 0
-byte purging[PAGES * WORDS];       /* slots that are being purged */
-byte purged[PAGES * WORDS];        /* slots purged and not issued since */
-bool owner_drains, scavenger_is_there;
-#define may_drain (!scavenger_is_there)
-#else
-#define may_drain true
-#endif
 byte reports;
 byte frees_of_doubled;             /* frees of slot 0 of word 0 of page 0 */
 
@@ -353,13 +337,6 @@ inline hand_out(page, word) {
   printf("owner: issues slot %d of word %d of page %d\n", mask - 1, word, page);
   assert((handed_out[at(page, word)] & mask) == 0);
   handed_out[at(page, word)] = handed_out[at(page, word)] | mask;
-#if SCAVENGES > 0
-  assert((purging[at(page, word)] & mask) == 0);
-  if
-  :: purged[at(page, word)] & mask -> witness(PURGED)
-  :: else
-  fi;
-#endif
   grants--;
   if
   :: held[held_at(0, page, word)] = held[held_at(0, page, word)] | mask
@@ -407,17 +384,7 @@ proctype Owner() {
   byte p, w, mask, taken, count, bits, again;
   bool found_some, all_free, has_current, good_free_is_reported;
   do
-#if SCAVENGES == 0
   :: queue != 0 || taken != 0 -> drain_queued_page()
-#else
-#ifdef MUTANT_DRAIN_DURING_SCAVENGING
-  :: atomic { queue != 0 || taken != 0 -> owner_drains = true };
-#else
-  :: atomic { (queue != 0 || taken != 0) && may_drain -> owner_drains = true };
-#endif
-     drain_queued_page();
-     owner_drains = false
-#endif
   :: atomic {                                  /* allocate, for a thread or for the owner */
        any_page();
        any_word();
@@ -440,7 +407,7 @@ proctype Owner() {
        any_page();
        any_word();
        if
-       :: EARLY_DRAIN && may_drain && place[p] != GONE && remote_word[at(p, w)] != 0 ->
+       :: EARLY_DRAIN && place[p] != GONE && remote_word[at(p, w)] != 0 ->
           drain_word(p, w);
           equation(p);
           if
@@ -633,47 +600,6 @@ proctype Freer(byte me) {
   freers_done++
 }
 
-/* ---- A scavenger ----------------------------------------------------------------------------- */
-
-#if SCAVENGES > 0
-inline purge(word) {
-#ifdef MUTANT_PURGE_ANY_FREE
-  purging[at(p, word)] = remote_word[at(p, word)] | local_word[at(p, word)];
-#else
-  purging[at(p, word)] = remote_word[at(p, word)] & ~local_word[at(p, word)];
-#endif
-  purged[at(p, word)] = purging[at(p, word)]
-}
-
-proctype Scavenger() {
-  byte p, scavenging = SCAVENGES;
-  do
-  :: scavenging > 0 && freers_done < FREERS ->
-     atomic {
-       any_page();
-       if
-       :: on_queue[p] && !owner_drains ->
-          scavenger_is_there = true;
-          assert(page_is_ours[p]);
-          printf("scavenger: purges page %d\n", p);
-          purge(0);
-          purge(1)
-       :: else
-       fi
-     };
-     atomic {
-       assert(!scavenger_is_there || page_is_ours[p]);
-       purging[at(p, 0)] = 0;
-       purging[at(p, 1)] = 0;
-       scavenger_is_there = false;
-       p = 0;
-       scavenging--
-     }
-  :: break
-  od
-}
-#endif
-
 /* ---- Start ----------------------------------------------------------------------------------- */
 
 init {
@@ -710,9 +636,6 @@ init {
 #endif
     run Owner();
     run Freer(0);
-    run Freer(1);
-#if SCAVENGES > 0
-    run Scavenger()
-#endif
+    run Freer(1)
   }
 }

@@ -64,6 +64,10 @@ class ReportTest(ScriptTest):
             held = {"slabmalloc": [int(mebibytes * MIB)], "glibc": [8 * MIB]}
             text = self.report({"a/1": held}, "after_bytes", peak_bytes=100 * MIB)
             self.assertIn(f"\n{int(marked)} of 1 row beyond", text.partition("MEMORY HELD")[2])
+        for own, marked in ((10.9, False), (11.1, True)):
+            held = {"slabmalloc": [int(own * MIB)], "glibc": [10 * MIB], "jemalloc": [90 * MIB]}
+            text = self.report({"a/1": held}, "held_bytes").partition("95 % WAS FREED")[2]
+            self.assertRegex(text, rf"\na/1 +{own / 10:.2f}{'!' if marked else ''} +1.00 +9.00 ")
         text = self.report({"a/1": {"slabmalloc": [None], "glibc": [1.0]}})
         self.assertIn("1 of 1 row beyond", text)
         rows = {"large/1": 1.04, "pair-64/1": 1.04, "producer-consumer/2": 0.8, "start": 1.06}

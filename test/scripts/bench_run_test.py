@@ -37,6 +37,9 @@ class Runs(ScriptTest):
             self.assertGreater(entry.wall_seconds, 0)
             self.assertGreater(entry.peak_bytes, 1 << 20)
             self.assertGreaterEqual(entry.peak_bytes, entry.after_bytes)
+            leaves_blocks = entry.row.startswith("sparse")
+            self.assertEqual(entry.held_bytes is not None, leaves_blocks)
+            self.assertEqual(entry.trimmed_bytes is not None, leaves_blocks)
 
     def test_a_run_ends_with_raw_figures_and_a_table(self):
         # LD_PRELOAD would split this path.

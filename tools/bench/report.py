@@ -8,9 +8,11 @@ import targets
 from allocators import SLABMALLOC
 from sample import OK
 
-METRICS = ("wall_seconds", "cpu_seconds", "peak_bytes", "after_bytes")
+METRICS = ("wall_seconds", "cpu_seconds", "peak_bytes", "after_bytes", "held_bytes",
+           "trimmed_bytes")
 # Less than this is nothing: a ratio to it would say nothing.
-LEAST = {"wall_seconds": 1e-6, "cpu_seconds": 1e-4, "peak_bytes": 4096, "after_bytes": 64 << 10}
+LEAST = {"wall_seconds": 1e-6, "cpu_seconds": 1e-4, "peak_bytes": 4096, "after_bytes": 64 << 10,
+         "held_bytes": 64 << 10, "trimmed_bytes": 64 << 10}
 
 
 @dataclass
@@ -113,6 +115,6 @@ class Report:
         values = self.peers_least(row, metric)
         if not values:
             return None
-        if metric == "peak_bytes":
-            return targets.peak_limit(row, values)
+        if metric.endswith("_bytes"):
+            return targets.memory_limit(row, values)
         return targets.time_limit(row, values)

@@ -20,13 +20,15 @@ class Sample:
     cpu_seconds: float = None
     peak_bytes: int = None
     after_bytes: int = None
+    held_bytes: int = None
+    trimmed_bytes: int = None
     check: str = ""
     detail: str = ""
 
 
 COLUMNS = [field.name for field in fields(Sample)]
 NUMBERS = {"round": int, "wall_seconds": float, "cpu_seconds": float, "peak_bytes": int,
-           "after_bytes": int}
+           "after_bytes": int, "held_bytes": int, "trimmed_bytes": int}
 
 
 class Writer:

@@ -12,6 +12,8 @@ TITLES = {
     "cpu_seconds": "CPU time",
     "peak_bytes": "peak memory",
     "after_bytes": "memory held after everything is freed",
+    "held_bytes": "memory held after 95 % was freed",
+    "trimmed_bytes": "memory held after 95 % was freed, when asked back",
 }
 MISSING = "-"
 # As wide as a table with all peers and one more.

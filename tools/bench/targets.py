@@ -34,8 +34,8 @@ def time_limit(row, values):
     return min(values.values()) * ROW_RATIO
 
 
-def peak_limit(row, values):
-    """The most memory a row may have at its peak."""
+def memory_limit(row, values):
+    """The most memory a row may have at its peak, or hold beside live objects."""
     if row == START_ROW:
         return values["glibc"] + START_FURTHER_BYTES if "glibc" in values else None
     return min(values.values()) * ROW_RATIO

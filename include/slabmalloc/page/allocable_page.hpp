@@ -40,4 +40,21 @@ concept AllocablePage = requires(const void* address, typename P::Header* header
   { P::close(header, geometry) } noexcept;
 };
 
+/// A page type whose free slots may lose their memory while the page is in use: a *hole* is memory
+/// of a page that holds no live slot and went back to the system, or may soon. A page type without
+/// these functions has no holes, and claims do nothing for it.
+///   claim(header, object_size, first, end)  called when slots are claimed; the lowest is number
+///                       `first`, the highest end - 1: none of their memory is a hole any more;
+///                       true if all of it is known to be zero
+///   check_holes(header, geometry, word, claimed)  the broken invariant, as an equation, or null,
+///                       where the slots `claimed` of bitmap word `word` are claimed
+/// Thread: the page's owner, under its queue's lock.
+template <class P>
+concept HoleTracking =
+    AllocablePage<P> && requires(typename P::Header* header, std::uint32_t number, Word slots,
+                                 const SlotGeometry& geometry) {
+      { P::claim(header, number, number, number) } noexcept -> std::same_as<bool>;
+      { P::check_holes(header, geometry, number, slots) } noexcept -> std::same_as<const char*>;
+    };
+
 }  // namespace slabmalloc

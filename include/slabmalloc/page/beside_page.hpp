@@ -69,6 +69,20 @@ class BesidePage {
   static void close(Header* header, const SlotGeometry& geometry) noexcept {
     Table::close(header, geometry);
   }
+
+  // What HoleTracking asks for, if the table has it.
+  [[gnu::always_inline]] static bool claim(Header* header, std::uint32_t object_size,
+                                           std::uint32_t first, std::uint32_t end) noexcept
+    requires requires { Table::claim(header, object_size, first, end); }
+  {
+    return Table::claim(header, object_size, first, end);
+  }
+  static const char* check_holes(Header* header, const SlotGeometry& geometry, std::uint32_t word,
+                                 Word claimed) noexcept
+    requires requires { Table::check_holes(header, geometry, word, claimed); }
+  {
+    return Table::check_holes(header, geometry, word, claimed);
+  }
 };
 
 }  // namespace slabmalloc

@@ -99,8 +99,10 @@ class ClassPages {
   // ---- from list to list ------------------------------------------------------------------------
 
   /// Lists `page`, which was in no list, as a partial one of the owner with tag `owner`.
+  /// Order: release, for scavengers. One that sees an open page sees that a slot of it, which was
+  /// handed off when the page was full, is no longer free or no longer claimed.
   void push_partial(Header* page, std::uintptr_t owner) noexcept {
-    page->tag.store(owner, Order::relaxed);
+    page->tag.store(owner, Order::release);
     partial_.push_back(page);
   }
   void push_full(Header* page, std::uintptr_t owner) noexcept {

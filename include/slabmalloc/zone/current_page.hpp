@@ -187,17 +187,20 @@ class CurrentPage {
     return selected_.issue(object_size);
   }
 
-  /// Claims from the selected word and issues a slot; null if the word has none.
-  /// Pre: nothing is claimed.
-  void* claim() noexcept {
-    const Word claimable = selected_.claimable();
-    if (claimable == 0) {
-      return nullptr;
-    }
+  /// The slots of the selected word that a claim can take; 0 if there are none.
+  Word claimable() const noexcept { return selected_.claimable(); }
+
+  /// Claims from the selected word, of which `claimable` can be claimed, and issues a slot.
+  /// Pre: claimable() returned `claimable`, which is not 0; nothing is claimed.
+  [[gnu::always_inline]] void* claim(Word claimable) noexcept {
     const Word slots = selected_.one_claim_of(claimable);
     allocations_.add(count_ones(slots));
+    latest_claim_ = slots;
+    const bool is_zero = claim_holes(slots);
     if (first_sweep_.is_fresh()) {
       first_sweep_.claim_to(selected_.end_of(slots, geometry_.object_size));
+    } else if constexpr (HoleTracking<Page>) {
+      first_sweep_.claim(is_zero);
     }
     return selected_.claim(slots, geometry_.object_size);
   }
@@ -234,8 +237,8 @@ class CurrentPage {
                0;
   }
 
-  /// True if no client used `object` since the pager gave its frame zeroed. Pre: it was issued just
-  /// now.
+  /// True if `object` is known to be zero: no client used it since the pager gave its frame zeroed,
+  /// or its memory was a hole. Pre: it was issued just now.
   bool is_zero(const void* object) const noexcept { return first_sweep_.is_zero(object); }
 
   // ---- the page ---------------------------------------------------------------------------------
@@ -259,6 +262,7 @@ class CurrentPage {
     allocations_.subtract(selected_.give_up());
     selected_.deselect();
     hand_off_page_ = nullptr;
+    latest_claim_ = 0;
     first_sweep_.end();
     Header* const page = this->page();
     page_.store(nullptr, Order::relaxed);
@@ -289,6 +293,7 @@ class CurrentPage {
     const Word free = selected_.claimed() | selected_.claimable();
     if (free == 0 && !first_sweep_.is_fresh() && geometry_.slots != 1) {
       selected_.deselect();
+      first_sweep_.end();
       hand_off_page_ = page;
     }
   }
@@ -310,6 +315,21 @@ class CurrentPage {
     }
     selected_.deselect();
   }
+
+  // ---- holes ------------------------------------------------------------------------------------
+
+  /// Slots of one word of one page; of none if that is null.
+  struct ClaimedSlots {
+    const Header* page = nullptr;
+    std::uint32_t word = 0;
+    Word slots = 0;
+  };
+
+  /// The slots of the latest claim: those that are claimed still, and those that were issued since.
+  /// It includes the latter since an issue takes two steps: for a moment the slot is not claimed
+  /// any more, and still looks free. Slots that were handed off are not included.
+  /// Thread: the owner, or a scavenger that holds the lock of the owner's queue.
+  ClaimedSlots latest_claim() const noexcept { return {page(), word_index_, latest_claim_}; }
 
   // ---- statistics and checks --------------------------------------------------------------------
 
@@ -342,6 +362,16 @@ class CurrentPage {
   }
 
  private:
+  /// Tells the page that `slots` of the selected word are claimed; true if all are zero.
+  [[gnu::always_inline]] bool claim_holes([[maybe_unused]] Word slots) noexcept {
+    if constexpr (HoleTracking<Page>) {
+      const std::uint32_t first_of_word = word_index_ * word_bits;
+      return Page::claim(page(), geometry_.object_size, first_of_word + lowest_bit(slots),
+                         first_of_word + highest_bit(slots) + 1);
+    }
+    return false;
+  }
+
   void select(Header* page, std::uint32_t index) noexcept {
     selected_.select(page->local(index),
                      Page::slots_of(page) + std::size_t{index} * word_bits * geometry_.object_size,
@@ -357,6 +387,7 @@ class CurrentPage {
 
   FirstSweep first_sweep_;
   std::uint32_t word_index_ = 0;  ///< The word of the page that was selected last.
+  Word latest_claim_ = 0;         ///< Of that word: what the latest claim took.
   typename Atomics::template Cell<Header*> page_{nullptr};
   Counter<Atomics> allocations_;  ///< Slots ever claimed, except those given up.
 };

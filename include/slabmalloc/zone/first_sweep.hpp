@@ -5,11 +5,14 @@
 //   words                       ├──── visited ────┼──── untouched, all ones ────┤
 //                                             untouched_
 //   slots, if they came zeroed  ├──── issued ────┼──── claimed last ────┼──── never claimed ────┤
-//                                           fresh_from_             swept_to_
+//                                           zero_from_              swept_to_
 //
 // The sweep goes through the words in order. Before it first touches a word since the page was
 // idle, it looks at two of the words before. A word that has become mostly free serves again. So a
 // class with few live objects stays within a few cache lines and OS pages of a large page.
+//
+// Slots are known to be zero for a second reason too: their memory was a hole of the page
+// (allocable_page.hpp). Such a claim is zero as a whole.
 //
 // Invariant, with its line in validate():
 //   U1  every bit of the untouched words of local is set
@@ -34,16 +37,20 @@ class FirstSweep {
     looked_at_ = 0;
     fresh_ = fresh;
     swept_to_ = slots;
+    zero_from_ = nowhere();
   }
 
   /// Begins with a page of `words` words that has been swept before.
   void skip(std::uint32_t words) noexcept {
     untouched_ = words;
-    fresh_ = false;
+    end();
   }
 
   /// Ends the sweep when the page is no longer current.
-  void end() noexcept { fresh_ = false; }
+  void end() noexcept {
+    fresh_ = false;
+    zero_from_ = nowhere();
+  }
 
   /// True if a page of `words` words has an untouched one.
   bool has_untouched(std::uint32_t words) const noexcept { return untouched_ < words; }
@@ -67,12 +74,16 @@ class FirstSweep {
 
   /// Records that the slots below `end` are claimed.
   void claim_to(std::byte* end) noexcept {
-    fresh_from_ = swept_to_;
+    zero_from_ = swept_to_;
     swept_to_ = end > swept_to_ ? end : swept_to_;
   }
 
-  /// True if `object`, which was allocated just now, was never in use since the page came zeroed.
-  bool is_zero(const void* object) const noexcept { return fresh_ && object >= fresh_from_; }
+  /// Records a claim of a page that did not come zeroed: its slots are all zero, or not known to
+  /// be.
+  void claim(bool zero) noexcept { zero_from_ = zero ? nullptr : nowhere(); }
+
+  /// True if `object`, which was allocated just now, is known to be zero.
+  bool is_zero(const void* object) const noexcept { return object >= zero_from_; }
 
   /// The broken invariant of `page` of `words` words, as an equation, or null.
   template <class Header>
@@ -86,9 +97,11 @@ class FirstSweep {
   }
 
  private:
-  // While fresh_: no claim before the latest one issued a slot from fresh_from_ on.
-  std::byte* fresh_from_ = nullptr;
-  std::byte* swept_to_ = nullptr;  ///< While fresh_: the end of all slots ever claimed.
+  /// Above every object.
+  static std::byte* nowhere() noexcept { return reinterpret_cast<std::byte*>(~std::uintptr_t{0}); }
+
+  std::byte* zero_from_ = nullptr;  ///< The slots of the latest claim from here on are zero.
+  std::byte* swept_to_ = nullptr;   ///< While fresh_: the end of all slots ever claimed.
   std::uint32_t untouched_ = 0;  ///< The first word that was not selected since the page was idle.
   std::uint32_t looked_at_ = 0;  ///< The earlier word that the sweep considered last.
   bool fresh_ = false;           ///< The page came zeroed and is on its first sweep.

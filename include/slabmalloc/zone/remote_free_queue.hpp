@@ -43,7 +43,7 @@ class alignas(64) RemoteFreeQueue {
  public:
   using Atomics = AtomicsT;
   using Header = PageHeader<Atomics>;
-  /// The type of the remote buffer's lock. The queue's own lock is try_lock() below.
+  /// The type of the remote buffer's lock. The queue's own lock is lock() below.
   using Lock = OwnerOnlyLock;
 
   constexpr RemoteFreeQueue() noexcept = default;
@@ -99,11 +99,10 @@ class alignas(64) RemoteFreeQueue {
 
   // ---- the lock, which a queue with scavengers has ----------------------------------------------
 
-  /// Pages are taken off and drained between these. False if another thread is at them.
-  static constexpr bool try_lock() noexcept { return true; }
-  static constexpr void unlock() noexcept {}
-  /// As try_lock(), but waits until that thread is done.
+  /// Between these the owner claims slots, changes its current page, and gives pages away. They
+  /// nest. lock() waits until no scavenger is there.
   static constexpr void lock() noexcept {}
+  static constexpr void unlock() noexcept {}
 
  protected:
   /// Takes all pushed pages, linked, or null. Thread: owner, or under its lock.

@@ -82,35 +82,42 @@ class alignas(64) SizeClass {
 
   /// Claims from the selected word and issues a slot; null if the word has none.
   /// Pre: nothing is claimed.
-  void* claim() noexcept { return current_.claim(); }
+  void* claim() noexcept {
+    const Word claimable = current_.claimable();
+    if (claimable == 0) {
+      return nullptr;
+    }
+    const QueueLock lock(*queue_);
+    return current_.claim(claimable);
+  }
 
   /// A slot from the selected word of the current page or from a later one, or null.
   /// Pre: nothing is claimed. Cost: at most the words of one page.
   void* allocate_from_current() noexcept {
-    if (void* object = current_.claim()) {
-      return object;
+    const QueueLock lock(*queue_);
+    if (const Word claimable = current_.claimable(); claimable != 0) {
+      return current_.claim(claimable);
     }
     if (!current_.select_next()) {
       return nullptr;
     }
     check_selected_word();
-    return current_.claim();
+    return current_.claim(current_.claimable());
   }
 
   /// Drains the current page if another thread freed a slot that is free already and could be
   /// issued next. The drain reports it, and the slot's next client keeps the slot. Done whenever a
   /// word is selected, and by hardened zones before each allocation.
   void check_selected_word() noexcept {
-    // While a scavenger is there nothing is drained.
-    if (current_.has_freed_twice() && queue_->try_lock()) [[unlikely]] {
+    if (current_.has_freed_twice()) [[unlikely]] {
       drain_remote_bits(current_.page());
-      queue_->unlock();
     }
   }
 
   /// A slot from another page of this class, or null if none has one.
   /// Pre: allocate_from_current() found nothing. Cost: at most the words of two pages.
   void* allocate_from_pages() noexcept {
+    const QueueLock lock(*queue_);
     leave_current();
     if (Header* const page = pages_.pop_partial()) {
       current_.enter(page, owner_tag(), false, false);
@@ -126,8 +133,7 @@ class alignas(64) SizeClass {
     return object;
   }
 
-  /// True if `object` was never in use since the pager gave its frame zeroed. Pre: it was allocated
-  /// just now.
+  /// True if `object` is known to be zero. Pre: it was allocated just now.
   bool is_zero(const void* object) const noexcept { return current_.is_zero(object); }
 
   // ---- free by the owner -----------------------------------------------------------------------
@@ -202,6 +208,7 @@ class alignas(64) SizeClass {
 
   /// Makes the frame of `page` an idle page of this class. Cost: the words of one page.
   void add_page(Header* page, bool zeroed) noexcept {
+    const QueueLock lock(*queue_);
     page->format(geometry(), index_);
     Page::open(page, geometry());
     pages_.add(page, owner_tag(), zeroed);
@@ -211,6 +218,7 @@ class alignas(64) SizeClass {
   /// double free may be on its way into an idle page: its bit, once drained, counts as used until
   /// it is announced, and keeps the page, which is then partial.
   Header* remove_idle_page() noexcept {
+    const QueueLock lock(*queue_);
     while (Header* page = pages_.pop_idle().page) {
       drain_remote_bits(page);
       if (page->is_empty(geometry().words)) {
@@ -225,6 +233,7 @@ class alignas(64) SizeClass {
   /// Makes the current page one of the others, so that it can be idle, and cancels a hand-off.
   /// Cost: the words of one page.
   void leave_current() noexcept {
+    const QueueLock lock(*queue_);
     if (Header* const handed_off = current_.handed_off_page()) {
       relist(handed_off);
       word_emptied(handed_off);
@@ -331,16 +340,48 @@ class alignas(64) SizeClass {
     });
   }
 
+  /// The slots that may be in use although they look free. See CurrentPage::latest_claim().
+  typename CurrentPage<Page>::ClaimedSlots latest_claim() const noexcept {
+    return current_.latest_claim();
+  }
+
   /// The first broken invariant, as an equation, or null. Cost: O(pages).
   const char* validate() const noexcept {
     if (const char* broken = current_.validate(index_, owner_tag())) {
       return broken;
+    }
+    if constexpr (HoleTracking<Page>) {
+      const char* broken = nullptr;
+      const auto claim = latest_claim();
+      for_each_page([&](Header* page) noexcept {
+        const char* const found =
+            Page::check_holes(page, geometry(), claim.word, page == claim.page ? claim.slots : 0);
+        broken = broken != nullptr ? broken : found;
+      });
+      if (broken != nullptr) {
+        return broken;
+      }
     }
     return pages_.validate(geometry(), index_, owner_tag(), current_.page() != nullptr ? 1 : 0,
                            current_.handed_off_page());
   }
 
  private:
+  /// Holds the queue's lock for a scope. Scavengers scan only while they hold it. So they find
+  /// claims, the current page and the owner's pages at rest.
+  class QueueLock {
+   public:
+    [[gnu::always_inline]] explicit QueueLock(Queue& queue) noexcept : queue_(queue) {
+      queue_.lock();
+    }
+    [[gnu::always_inline]] ~QueueLock() { queue_.unlock(); }
+    QueueLock(const QueueLock&) = delete;
+    QueueLock& operator=(const QueueLock&) = delete;
+
+   private:
+    Queue& queue_;
+  };
+
   /// Frees slot `slot` of a full page, which is then partial unless the slot was handed off.
   template <bool Hardened>
   FreeOutcome free_in_full_page(Header* page, std::uint32_t slot, void* object) noexcept {
@@ -399,6 +440,7 @@ class alignas(64) SizeClass {
 
   /// Makes a page, which was taken off its list, a mere frame.
   void dissolve(Header* page) noexcept {
+    const QueueLock lock(*queue_);
     page->tag.store(0, Order::relaxed);
     page->seal.store(0, Order::relaxed);
     Page::close(page, geometry());

@@ -192,10 +192,8 @@ class Zone {
   /// Delivers all buffered frees and drains every announced free by others. Cost: O(queued pages).
   [[gnu::noinline]] void drain() noexcept {
     buffer_.flush_all();
-    queue_.lock();
     while (drain_queued_page()) {
     }
-    queue_.unlock();
   }
 
   /// Delivers some of the buffered frees and drains up to `pages` queued pages.
@@ -476,11 +474,8 @@ class Zone {
     }
   }
 
-  /// Drains one queued page; false if none is queued, or if a scavenger is at them.
+  /// Drains one queued page; false if none is queued.
   bool drain_queued_page() noexcept {
-    if (queue_.is_empty() || !queue_.try_lock()) {
-      return false;
-    }
     Header* page = queue_.take();
     if (page != nullptr) {
       table_.with_class(page->class_index, [&](auto& group, auto& size_class) {
@@ -488,7 +483,6 @@ class Zone {
         supply_.retire_excess(group, size_class);
       });
     }
-    queue_.unlock();
     return page != nullptr;
   }
 

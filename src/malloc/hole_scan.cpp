@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+//
+// The walk over the records, and what becomes of each page.
+#include "malloc/hole_scan.hpp"
+
+#include "malloc/thread_zones.hpp"
+#include "tunables.hpp"
+
+namespace slabmalloc {
+
+namespace {
+
+std::uint32_t now() noexcept {
+  return static_cast<std::uint32_t>(os::interface().now_milliseconds());
+}
+
+/// The free slots of each word of a page.
+struct FreeSlots {
+  Word words[Chunk::maximum_words];
+};
+
+/// Finds the free slots of a page, without those of the latest claim.
+/// Order: the acquire of the tag is paired with the release in ClassPages::push_partial(), that of
+/// the remote words with the release in RemoteFree::deliver(): the last client's writes come first.
+void find_free_slots(FreeSlots& free, Chunk& head, const ChunkInfo& info,
+                     ThreadZone& owner) noexcept {
+  ArenaTable::Header& page = head.header;
+  const auto claim = owner.zone.class_at(info.class_index).latest_claim();
+  const bool is_full = (page.tag.load(Order::acquire) & PageState::mask) == PageState::full;
+  const std::uint32_t words = info.words();
+  for (std::uint32_t word = 0; word < words; ++word) {
+    const Word local = page.local(word).load(Order::relaxed);
+    const Word remote = page.remote(word, words).load(Order::acquire);
+    free.words[word] = is_full ? remote & ~local : remote | local;
+  }
+  if (claim.page == &page) {
+    free.words[claim.word] &= ~claim.slots;
+  }
+}
+
+/// Gives the units of `due` of the chunk back to the system; returns those that went back. Counts
+/// the system calls in `calls`.
+UnitSet drop(const Chunk& chunk, UnitSet due, std::uint32_t& calls) noexcept {
+  UnitSet dropped = 0;
+  std::byte* const start = process_arena.address_of(&chunk);
+  for (std::uint32_t unit = 0; unit < units_per_chunk;) {
+    const std::uint32_t length = lowest_bit(~(Word{due} >> unit));
+    if (length == 0) {
+      ++unit;
+      continue;
+    }
+    ++calls;
+    if (process_arena.drop_hole(start + unit * unit_bytes, length * unit_bytes)) {
+      const std::uint32_t run = ((std::uint32_t{1} << length) - 1) << unit;
+      dropped = static_cast<UnitSet>(dropped | run);
+    }
+    unit += length;
+  }
+  return dropped;
+}
+
+/// Drops the units of a page that have been free since the last scan, and notes those that are
+/// free now. Counts the system calls in `calls`.
+void scan_page(Chunk& head, ThreadZone& owner, std::uint32_t& calls) noexcept {
+  const ChunkInfo info = head.snapshot();
+  FreeSlots free;
+  find_free_slots(free, head, info, owner);
+  const std::size_t bytes = ArenaZone::frame_bytes_of_class(info.class_index);
+  for (std::uint32_t number = 0; number < bytes / chunk_bytes; ++number) {
+    Chunk& chunk = *(&head + number);
+    const UnitSet seen = whole_os_pages(units_of_free_slots(info, number, free.words));
+    Holes holes = chunk.holes();
+    const auto due = static_cast<UnitSet>(seen & holes.seen & ~holes.dropped);
+    const UnitSet dropped = due != 0 ? drop(chunk, due, calls) : UnitSet{0};
+    owner.holes.note_dropped(count_ones(dropped));
+    const Holes after{static_cast<UnitSet>(holes.dropped | dropped), seen};
+    if (after != holes) {
+      chunk.set_holes(after);
+    }
+  }
+}
+
+}  // namespace
+
+void HoleScan::end(std::uint32_t refaulted) noexcept {
+  const std::uint32_t stretch = stretch_.load(Order::relaxed);
+  if (refaulted != 0 && refaulted >= dropped_before_ / 2) {
+    stretch_.store(stretch < Tunables::longest_scan_stretch ? stretch * 2 : stretch,
+                   Order::relaxed);
+  } else {
+    stretch_.store(stretch > 1 ? stretch / 2 : 1, Order::relaxed);
+  }
+  dropped_before_ = dropped_;
+  dropped_ = 0;
+}
+
+void scan_step(std::uint32_t& next, HoleScan::Step step, const ScavengedQueue* owner) noexcept {
+  const std::size_t chunks = process_arena.committed_chunks();
+  std::uint32_t calls = 0;
+  for (std::uint32_t records = 0; records < step.records && calls < step.calls; ++records) {
+    if (next >= chunks) {
+      next = HoleScan::no_scan;
+      return;
+    }
+    Chunk& record = process_arena.own_record(next++);
+    const std::uintptr_t tag = record.header.tag.load(Order::relaxed);
+    ScavengedQueue* const queue = ScavengedQueue::of(tag);
+    if (queue != nullptr && queue->zone() != nullptr &&
+        (owner != nullptr ? queue == owner : queue->scavenger_lock().has_scavenger())) {
+      scan_page(record, *queue->zone(), calls);
+    }
+  }
+}
+
+void scan_own_pages(ThreadZone& own) noexcept {
+  HoleScan& scan = own.holes;
+  if (scan.next_chunk == HoleScan::no_scan) {
+    const std::uint32_t time = now();
+    if (!scan.is_due(time)) {
+      return;
+    }
+    scan.begin(time, true);
+    scan.next_chunk = 0;
+  }
+  ScavengedQueue& queue = own.zone.queue();
+  queue.lock();
+  scan_step(scan.next_chunk, Tunables::owner_scan_step, &queue);
+  if (scan.next_chunk == HoleScan::no_scan) {
+    scan.end(queue.take_refaults());
+  }
+  queue.unlock();
+}
+
+void scan_all_own_pages(ThreadZone& own) noexcept {
+  own.holes.begin(now(), true);
+  own.holes.next_chunk = 0;
+  while (own.holes.next_chunk != HoleScan::no_scan) {
+    scan_own_pages(own);
+  }
+}
+
+}  // namespace slabmalloc
