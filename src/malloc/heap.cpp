@@ -113,15 +113,20 @@ std::size_t large_bytes(const void* address) noexcept {
   return bytes;
 }
 
-void* allocate_of_class(std::uint32_t index) noexcept {
-  if (thread_zones.take_shared_turn(index)) [[unlikely]] {
-    if (void* block = thread_zones.allocate_shared(index, 0, false)) {
-      return block;
-    }
-  }
+void* allocate_own(std::uint32_t index) noexcept {
   ArenaZone* zone = own_zone();
   return zone != nullptr ? zone->allocate_class(index).value_or(nullptr)
                          : thread_zones.allocate_shared(index, 0, false);
+}
+
+/// A block of the shared zone, whose turn it is, or of the thread's zone if that one has none.
+[[gnu::cold, gnu::noinline]] void* allocate_in_turn(std::uint32_t index) noexcept {
+  void* const block = thread_zones.allocate_shared(index, 0, false);
+  return block != nullptr ? block : allocate_own(index);
+}
+
+void* allocate_of_class(std::uint32_t index) noexcept {
+  return thread_zones.take_shared_turn(index) ? allocate_in_turn(index) : allocate_own(index);
 }
 
 /// Drains all frees before memory is declared exhausted; true if memory returned to the arena.
@@ -263,8 +268,14 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
   if (is_scavenge_or_drain_due(SlowCall::Allocation)) [[unlikely]] {
     return scavenge_and_allocate(size_class->index());
   }
-  void* block = size_class->claim();
-  return block != nullptr ? block : allocate_of_class(size_class->index());
+  if (void* block = size_class->claim()) {
+    return block;
+  }
+  const std::uint32_t index = size_class->index();
+  if (thread_zones.take_shared_turn(index)) [[unlikely]] {
+    return allocate_in_turn(index);
+  }
+  return thread_heap.zone->allocate_unclaimed(index).value_or(nullptr);
 }
 
 void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {

@@ -40,6 +40,30 @@ TEST(PageHeader, bitmaps_lie_directly_below_it_and_do_not_overlap) {
             reinterpret_cast<std::byte*>(header));
 }
 
+TEST(PageHeader, the_next_free_word_has_a_free_slot_wherever_the_search_starts) {
+  for (const std::uint32_t slots :
+       {1u, word_bits - 1, word_bits, word_bits + 1, 3 * word_bits - 4, 3 * word_bits}) {
+    const SlotGeometry geometry = SlotGeometry::fit(16, std::size_t{16} * slots, 0, false);
+    alignas(Header) std::byte memory[2 * 3 * sizeof(Word) + sizeof(Header)];
+    auto* header = new (memory + 2 * 3 * sizeof(Word)) Header;
+    // Every set of words with a free slot. Bits beyond the last slot are always set.
+    for (std::uint32_t set = 0; set < 1u << geometry.words; ++set) {
+      for (std::uint32_t word = 0; word < geometry.words; ++word) {
+        const Word free = (set >> word & 1) != 0 ? Word{1} : 0;
+        header->local(word).store(~geometry.word_mask(word) | free, Order::relaxed);
+      }
+      for (std::uint32_t from = 0; from <= geometry.words; ++from) {
+        std::uint32_t expected = from;
+        while (expected < geometry.words && (set >> expected & 1) == 0) {
+          ++expected;
+        }
+        ASSERT_EQ(header->next_free_word(geometry, from), expected)
+            << slots << " slots, set " << set << ", from " << from;
+      }
+    }
+  }
+}
+
 TEST(PageHeader, a_seal_is_never_zero_and_differs_between_sizes) {
   std::vector<Header> headers(200);
   for (const Header& header : headers) {

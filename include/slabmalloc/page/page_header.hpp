@@ -142,6 +142,21 @@ struct PageHeader {
     return free;
   }
 
+  /// The first word from `word` on, at most the number of words, in which a slot is free for the
+  /// owner; the number of words if there is none. Thread: owner. Cost: O(words).
+  [[gnu::always_inline]] std::uint32_t next_free_word(const SlotGeometry& geometry,
+                                                      std::uint32_t word) noexcept {
+    const std::uint32_t last = geometry.words - 1;
+    while (word < last && local(word).load(Order::relaxed) == 0) {
+      ++word;
+    }
+    // Bits beyond the last slot are always set.
+    if (word == last && (local(last).load(Order::relaxed) & geometry.word_mask(last)) == 0) {
+      ++word;
+    }
+    return word;
+  }
+
   /// Makes the header one of an empty page of class `index`, in no list, without an owner.
   void format(const SlotGeometry& geometry, std::uint32_t index) noexcept {
     next = previous = queue_next = nullptr;

@@ -218,14 +218,13 @@ class CurrentPage {
     }
     // A word that was deselected for hand-offs may have gained bits since.
     const bool is_deselected = hand_off_page_ != nullptr || !selected_.is_selected();
-    std::uint32_t index = is_deselected ? word_index_ : word_index_ + 1;
-    for (; index < geometry_.words; ++index) {
-      if ((page->local(index).load(Order::relaxed) & geometry_.word_mask(index)) != 0) {
-        select(page, index);
-        return true;
-      }
+    const std::uint32_t index =
+        page->next_free_word(geometry_, is_deselected ? word_index_ : word_index_ + 1);
+    if (index == geometry_.words) {
+      return false;
     }
-    return false;
+    select(page, index);
+    return true;
   }
 
   /// True if another thread freed a slot of the selected word that is free already. That is a

@@ -94,10 +94,14 @@ class alignas(64) SizeClass {
   /// A slot from the selected word of the current page or from a later one, or null.
   /// Pre: nothing is claimed. Cost: at most the words of one page.
   void* allocate_from_current() noexcept {
+    void* const object = claim();
+    return object != nullptr ? object : allocate_from_next_word();
+  }
+
+  /// A slot from a later word of the current page, or null.
+  /// Pre: claim() found nothing. Cost: at most the words of one page.
+  [[gnu::always_inline]] void* allocate_from_next_word() noexcept {
     const QueueLock lock(*queue_);
-    if (const Word claimable = current_.claimable(); claimable != 0) {
-      return current_.claim(claimable);
-    }
     if (!current_.select_next()) {
       return nullptr;
     }
@@ -242,15 +246,12 @@ class alignas(64) SizeClass {
     if (page == nullptr) {
       return;
     }
-    const std::uint32_t free = page->count_free(geometry());
-    if (free == 0) {
+    if (page->next_free_word(geometry(), 0) == geometry().words) {
       pages_.push_full(page, owner_tag());
       return;
     }
     pages_.push_partial(page, owner_tag());
-    if (free == geometry().slots) {
-      word_emptied(page);
-    }
+    word_emptied(page);
   }
 
   /// Hands at most `limit` empty pages to `give(Header*)`, the current one too if it is empty;

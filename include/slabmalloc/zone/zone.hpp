@@ -91,6 +91,14 @@ class Zone {
         index, [index](auto& group, auto& size_class) { return issue(group, size_class, index); });
   }
 
+  /// As allocate_class(), for callers that know that the class can claim nothing.
+  /// Pre: index < class_count; claim() of class_at(index) returned null.
+  [[gnu::always_inline]] Result<void*> allocate_unclaimed(std::uint32_t index) noexcept {
+    return table_.with_class(index, [&](auto& group, auto& size_class) -> Result<void*> {
+      return allocate_from_words(group, size_class, Config::drain_pages);
+    });
+  }
+
   /// An object of class `index` from its pages or a frame of the pager's, or null.
   /// Pre: allocate_class() found none; pages or frames came in since.
   void* allocate_again(std::uint32_t index) noexcept {
@@ -351,12 +359,36 @@ class Zone {
   template <class Group, class Class>
   [[gnu::noinline]] Result<void*> allocate_slow(Group& group, Class& size_class,
                                                 std::uint32_t pages) noexcept {
-    if (void* object = size_class.allocate_from_current()) {
-      if (++claims_since_drain_ == Config::claims_per_drain) [[unlikely]] {
-        drain_some(pages);
-      }
+    if (void* object = size_class.claim()) {
+      note_claim(pages);
       return object;
     }
+    return allocate_from_words(group, size_class, pages);
+  }
+
+  /// Counts a claim, and drains up to `pages` queued pages if that is due.
+  [[gnu::always_inline]] void note_claim(std::uint32_t pages) noexcept {
+    if (++claims_since_drain_ == Config::claims_per_drain) [[unlikely]] {
+      drain_some(pages);
+    }
+  }
+
+  /// The slow path after a claim from the selected word found nothing. Pages with few free slots
+  /// make this path frequent, so what follows the current page's words is separate.
+  template <class Group, class Class>
+  [[gnu::noinline]] Result<void*> allocate_from_words(Group& group, Class& size_class,
+                                                      std::uint32_t pages) noexcept {
+    if (void* object = size_class.allocate_from_next_word()) {
+      note_claim(pages);
+      return object;
+    }
+    return allocate_from_pages(group, size_class, pages);
+  }
+
+  /// The slow path after the current page's words were found to hold nothing.
+  template <class Group, class Class>
+  [[gnu::noinline]] Result<void*> allocate_from_pages(Group& group, Class& size_class,
+                                                      std::uint32_t pages) noexcept {
     drain_some(pages);
     if (void* object = size_class.allocate_from_pages()) {
       supply_.retire_excess(group, size_class);
