@@ -24,9 +24,9 @@ void sleep_milliseconds(std::uint32_t milliseconds) noexcept {
   nanosleep(&time, nullptr);
 }
 
-/// One round: what callers do that need memory, for every zone.
+/// One round: what callers do that need memory. Holes wait for their age, as they do there.
 void work() noexcept {
-  thread_zones.drain_all();
+  thread_zones.drain_parked();
   thread_zones.scavenge_if_due();
   process_arena.decay();
 }

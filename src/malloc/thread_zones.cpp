@@ -245,11 +245,16 @@ void ThreadZones::drain_some() noexcept {
 
 bool ThreadZones::drain_all() noexcept {
   deliver_all();
+  const bool is_freed = drain_parked();
+  drop_all_holes();
+  return is_freed;
+}
+
+bool ThreadZones::drain_parked() noexcept {
   std::size_t freed_bytes = 0;
   for (std::size_t count = parked_count_.load(Order::relaxed); count != 0; --count) {
     freed_bytes += drain_one();
   }
-  drop_all_holes();
   return freed_bytes != 0;
 }
 
@@ -348,7 +353,7 @@ void ThreadZones::drop_all_holes() noexcept {
   }
 }
 
-/// Purges a bounded amount of expired memory, and notes whether there may be more.
+/// Purges decayed memory, and notes whether there was any: then the next epoch may have more.
 void ThreadZones::decay_some() noexcept {
   const std::size_t before = process_arena.purged_bytes();
   process_arena.decay();

@@ -101,8 +101,10 @@ class ThreadZones {
   /// Once in a few calls, drains one parked zone and the shared one; then scavenges all zones if
   /// due.
   void drain_some() noexcept;
-  /// Delivers the buffered frees of other zones, then drains parked zones; true if memory returned
-  /// to the arena.
+  /// Drains all parked zones; true if memory returned to the arena.
+  bool drain_parked() noexcept;
+  /// Delivers the buffered frees of other zones, drains parked zones, then drops all holes; true if
+  /// memory returned to the arena.
   bool drain_all() noexcept;
 
   /// Delivers the buffered frees of other threads' zones.
