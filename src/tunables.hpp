@@ -94,6 +94,11 @@ struct Tunables {
   static constexpr ScanStep owner_scan_step{4096, 256};
   /// A scavenger's step. It is shorter, since the owners of the pages may wait for it.
   static constexpr ScanStep scavenger_scan_step{1024, 64};
+  /// Before each step of a long scan, a scavenger sleeps while other threads wait for its mutex: at
+  /// most this often, and each time this long. The system adds about as much, so an owner has a
+  /// millisecond to run. If it is stopped, the scan goes on.
+  static constexpr int scavenger_naps = 8;
+  static constexpr std::uint32_t scavenger_nap_microseconds = 50;
   /// Steps of scavengers in one call, every scavenge_milliseconds. Later calls go on one by one.
   static constexpr int steps_per_scavenge = 16;
   /// The least interval of a zone's scans, however short the decay time is: a step over that many

@@ -5,7 +5,6 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <time.h>
 
 #include "malloc/options.hpp"
 #include "malloc/thread_zones.hpp"
@@ -18,12 +17,6 @@ namespace {
 
 constinit HardwareAtomics::Cell<bool> is_running{false};
 
-void sleep_milliseconds(std::uint32_t milliseconds) noexcept {
-  const timespec time{static_cast<time_t>(milliseconds / 1000),
-                      static_cast<long>(milliseconds % 1000) * 1'000'000};
-  nanosleep(&time, nullptr);
-}
-
 /// One round: what callers do that need memory. Holes wait for their age, as they do there.
 void work() noexcept {
   thread_zones.drain_parked();
@@ -34,7 +27,7 @@ void work() noexcept {
 [[noreturn]] void run() noexcept {
   constexpr std::uint32_t longest_pause = 16;
   for (std::uint32_t pause = 1;;) {
-    sleep_milliseconds(tunables.scavenge_milliseconds * pause);
+    os::interface().sleep(tunables.scavenge_milliseconds * 1000 * pause);
     work();
     const bool is_clean = process_arena.statistics().dirty_bytes == 0;
     pause = is_clean && pause < longest_pause ? pause * 2 : is_clean ? pause : 1;

@@ -12,17 +12,13 @@
 #include <cstdint>
 
 #include "malloc/asymmetric_lock.hpp"
-#include "os/mutex.hpp"
+#include "malloc/scavenger_mutex.hpp"
 #include "slabmalloc/base/assert.hpp"
 #include "slabmalloc/zone/remote_free_queue.hpp"
 
 namespace slabmalloc {
 
 struct ThreadZone;
-
-/// Held while any zone is scavenged. An owner that meets a scavenger sleeps on it: if it spun at a
-/// higher priority, a scavenger on its processor could never run.
-[[gnu::visibility("hidden")]] extern constinit os::Mutex scavenger_mutex;
 
 /// The queue policy of the malloc's zones.
 /// Thread: the owner, unless stated otherwise.
@@ -41,7 +37,7 @@ class ScavengedQueue : public RemoteFreeQueue<HardwareAtomics> {
   void set_zone(ThreadZone* zone) noexcept { zone_ = zone; }
   ThreadZone* zone() const noexcept { return zone_; }
 
-  /// Locks; nests. It sleeps while a scavenger holds the lock.
+  /// Locks; nests. It sleeps while a scavenger holds the lock, for a step of a scan.
   /// Pre: the caller does not hold scavenger_mutex.
   [[gnu::always_inline]] void lock() noexcept {
     if (depth_ == 0 && !lock_.try_lock_owner()) [[unlikely]] {
@@ -69,7 +65,7 @@ class ScavengedQueue : public RemoteFreeQueue<HardwareAtomics> {
 
  private:
   [[gnu::cold, gnu::noinline]] void lock_after_scavenger() noexcept {
-    const os::Lock scavengers(scavenger_mutex);
+    const os::Lock no_scavenger(scavenger_mutex);
     const bool is_locked = lock_.try_lock_owner();
     invariant(is_locked, "a scavenger holds the scavengers' mutex");
   }

@@ -52,12 +52,12 @@ class SharedLock {
   SharedLock& operator=(const SharedLock&) = delete;
 
  private:
-  const os::Lock lock_;
+  const os::Lock<os::Mutex> lock_;
 };
 
 }  // namespace
 
-constinit os::Mutex scavenger_mutex;
+constinit ScavengerMutex scavenger_mutex;
 constinit ThreadZones thread_zones;
 constinit ArenaZone empty_zone{EmptyZone{}};
 constinit thread_local ThreadHeap thread_heap{empty_zone};
@@ -311,8 +311,8 @@ void ThreadZones::begin_scan_of_others(bool all) noexcept {
 
 /// Scans a step of the pages of other zones; true if no scan is under way any more. A zone whose
 /// owner is in the middle of a call is not scanned any further.
+/// Pre: the scavengers' mutex is held.
 bool ThreadZones::scan_others() noexcept {
-  const os::Lock lock(scavenger_mutex);
   if (next_chunk_ == HoleScan::no_scan) {
     return true;
   }
@@ -341,6 +341,17 @@ bool ThreadZones::scan_others() noexcept {
   return is_end;
 }
 
+/// As scan_others(), unless a thread uses the scavengers' mutex or waits for it; true also then. An
+/// ordinary call leaves the scan to that thread, or to a later call.
+bool ThreadZones::try_scan_others() noexcept {
+  if (!scavenger_mutex.try_lock()) {
+    return true;
+  }
+  const bool is_end = scan_others();
+  scavenger_mutex.unlock();
+  return is_end;
+}
+
 void ThreadZones::drop_all_holes() noexcept {
   // The second scan drops what the first has seen.
   for (int scan = 0; scan < 2; ++scan) {
@@ -348,7 +359,10 @@ void ThreadZones::drop_all_holes() noexcept {
       scan_all_own_pages(*thread_heap.zone->queue().zone());
     }
     begin_scan_of_others(true);
-    while (!scan_others()) {
+    for (bool is_end = false; !is_end;) {
+      scavenger_mutex.let_others_in();
+      const os::Lock lock(scavenger_mutex);
+      is_end = scan_others();
     }
   }
 }
@@ -362,7 +376,7 @@ void ThreadZones::decay_some() noexcept {
 
 void ThreadZones::scavenge_if_due() noexcept {
   if (others_are_scanned_.load(Order::relaxed)) {
-    scan_others();
+    try_scan_others();
   }
   if (decays_.load(Order::relaxed)) {
     decay_some();
@@ -376,7 +390,7 @@ void ThreadZones::scavenge_if_due() noexcept {
   decay_some();
   deliver_all();
   begin_scan_of_others(false);
-  for (int steps = 1; steps < Tunables::steps_per_scavenge && !scan_others(); ++steps) {
+  for (int steps = 1; steps < Tunables::steps_per_scavenge && !try_scan_others(); ++steps) {
   }
 }
 

@@ -110,7 +110,7 @@ class ThreadZones {
   /// Delivers the buffered frees of other threads' zones.
   void deliver_all() noexcept;
   /// Gives all memory back that holds no live slot, in the pages of all zones but those whose
-  /// owners are in the middle of a call.
+  /// owners are in the middle of a call. Owners that wait for it come in between its steps.
   void drop_all_holes() noexcept;
   /// Scavenges, unless a thread has done so within tunables.scavenge_milliseconds. It runs the
   /// arena's decay() and deliver_all(), and begins to scan the pages of zones whose owners have not
@@ -155,6 +155,7 @@ class ThreadZones {
   void begin_scan_of_others(bool all) noexcept;
   void decay_some() noexcept;
   bool scan_others() noexcept;
+  bool try_scan_others() noexcept;
   ThreadZone* pop_parked() noexcept;
   void push_parked(ThreadZone& one) noexcept;
   std::size_t drain_one() noexcept;

@@ -184,6 +184,19 @@ void wake(const std::uint32_t* word, std::uint32_t count) {
   syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
 }
 
+void sleep(std::uint32_t microseconds) {
+  // A futex that nobody wakes. A sandbox that allows threads allows that too, and it is no point of
+  // cancellation. The kernel's structure has two of its words, whatever the C library's has.
+  struct {
+    long seconds;
+    long nanoseconds;
+  } const time{static_cast<long>(microseconds / 1'000'000),
+               static_cast<long>(microseconds % 1'000'000) * 1000};
+  const ErrnoKeeper keeper;
+  const std::uint32_t word = 0;
+  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, word, &time, nullptr, 0);
+}
+
 std::size_t write(int descriptor, const char* text, std::size_t bytes) {
   const ErrnoKeeper keeper;
   std::size_t done = 0;
@@ -217,6 +230,7 @@ constexpr Interface table = {
     .random_bits = random_bits,
     .wait = wait,
     .wake = wake,
+    .sleep = sleep,
     .write = write,
     .process_id = process_id,
     .thread_id = thread_id,

@@ -95,11 +95,12 @@ class Mutex {
 /// fork handlers may call the malloc on this thread then, and must not wait for it.
 [[gnu::visibility("hidden")]] inline constinit thread_local bool this_thread_holds_all = false;
 
-/// Holds a mutex for a scope.
+/// Holds a mutex of this class, or of another with lock() and unlock(), for a scope.
 /// Pre: this_thread_holds_all does not change in the scope.
+template <class AnyMutex>
 class Lock {
  public:
-  explicit Lock(Mutex& mutex) noexcept : mutex_(this_thread_holds_all ? nullptr : &mutex) {
+  explicit Lock(AnyMutex& mutex) noexcept : mutex_(this_thread_holds_all ? nullptr : &mutex) {
     if (mutex_ != nullptr) {
       mutex_->lock();
     }
@@ -113,7 +114,7 @@ class Lock {
   Lock& operator=(const Lock&) = delete;
 
  private:
-  Mutex* const mutex_;  ///< Null if the thread holds it already.
+  AnyMutex* const mutex_;  ///< Null if the thread holds it already.
 };
 
 }  // namespace slabmalloc::os

@@ -94,6 +94,9 @@ struct Interface {
   /// Wakes at most `count` threads that sleep on `word`.
   void (*wake)(const std::uint32_t* word, std::uint32_t count);
 
+  /// Sleeps for a time; a signal may end it sooner.
+  void (*sleep)(std::uint32_t microseconds);
+
   /// Writes to a file descriptor until all is written or an error stops it; returns the bytes
   /// written.
   std::size_t (*write)(int descriptor, const char* text, std::size_t bytes);

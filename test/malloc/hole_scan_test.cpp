@@ -4,10 +4,11 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <functional>
 #include <mutex>
+#include <semaphore>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -435,6 +436,79 @@ void work_with_patterns(test::Random& random, Exchange& exchange) {
   }
 }
 
+std::atomic<std::size_t> steps_of_scans{0};
+constinit thread_local bool meets_owner = false;
+
+void wake_owner() {
+  os::linux_interface.wake(reinterpret_cast<const std::uint32_t*>(&scavenger_mutex), 1);
+}
+
+/// An operating system for a thread that scans and meets an owner in each step: the step begins
+/// when the owner waits for its end. The owner does not run before the thread sleeps, or is in the
+/// next step.
+os::Interface slow_to_wake() {
+  os::Interface table = os::linux_interface;
+  table.fence_all_threads = [] {
+    ++steps_of_scans;
+    if (meets_owner) {
+      wake_owner();
+    }
+    while (meets_owner && !scavenger_mutex.has_waiting()) {
+      std::this_thread::yield();
+    }
+    return os::linux_interface.fence_all_threads();
+  };
+  table.wake = [](const std::uint32_t* word, std::uint32_t count) {
+    if (!meets_owner || static_cast<const void*>(word) != &scavenger_mutex) {
+      os::linux_interface.wake(word, count);
+    }
+  };
+  table.sleep = [](std::uint32_t) {
+    wake_owner();
+    while (scavenger_mutex.has_waiting()) {  // It comes in time, even on a busy machine.
+      std::this_thread::yield();
+    }
+  };
+  return table;
+}
+
+/// Claims a slot at each allocation, until the end. Returns the most steps during one of them.
+std::size_t claim_until(const std::atomic<bool>& is_over, std::binary_semaphore& has_begun) {
+  get_own_zone();
+  has_begun.release();
+  std::size_t most = 0;
+  while (!is_over) {
+    const std::size_t before = steps_of_scans;
+    heap::deallocate(heap::allocate(Classes::max_size));
+    most = std::max<std::size_t>(most, steps_of_scans - before);
+  }
+  return most;
+}
+
+TEST(HoleScan, an_owner_waits_for_few_steps_of_a_scan) {
+  own_zone();
+  tunables.scavenge_milliseconds = 60'000;
+  const Survivors survivors(1000, 64 * mebibyte, 12);
+  static const os::Interface table = slow_to_wake();
+  const os::Interface& previous = os::replace_interface(table);
+  std::atomic<bool> is_over{false};
+  std::size_t most = 0;
+  std::binary_semaphore has_begun(0);
+  std::thread owner([&] { most = claim_until(is_over, has_begun); });
+  has_begun.acquire();
+  run_thread([&] {
+    meets_owner = true;
+    thread_zones.drop_all_holes();
+    wake_owner();
+  });
+  is_over = true;
+  owner.join();
+  os::replace_interface(previous);
+  EXPECT_GT(steps_of_scans, 50u);
+  EXPECT_LE(most, 8u);
+  tunables = Tunables{};
+}
+
 // Every block holds a pattern from its allocation to its free, and those of calloc hold zeroes at
 // first, while scans drop whatever they can.
 TEST(HoleScan, contents_survive_scans_by_owners_and_by_others) {
@@ -451,8 +525,6 @@ TEST(HoleScan, contents_survive_scans_by_owners_and_by_others) {
   std::thread scavenger([&] {
     while (working != 0) {
       thread_zones.drop_all_holes();
-      // Owners that meet a scan wait for it. Scans without a pause could keep them from their work.
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
   });
   test::run_threads(workers, [&](std::size_t thread) {

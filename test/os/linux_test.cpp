@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstring>
 #include <functional>
@@ -181,6 +182,7 @@ TEST(LinuxOs, errno_is_as_before_whatever_fails) {
       [] { system_interface.random_bits(); },
       [] { system_interface.wait(&word, 8); },
       [] { system_interface.wake(&word, 1); },
+      [] { system_interface.sleep(1); },
       [] { system_interface.write(-1, "x", 1); },
       [] { system_interface.process_id(); },
       [] { system_interface.thread_id(); },
@@ -208,6 +210,15 @@ TEST(LinuxOs, clock_never_goes_back) {
     const std::uint64_t next = system_interface.now_milliseconds();
     ASSERT_GE(next, last);
     last = next;
+  }
+}
+
+TEST(LinuxOs, sleeps_for_the_time_asked_for) {
+  for (const std::uint32_t microseconds : {1'000u, 1'020'000u}) {
+    const auto start = std::chrono::steady_clock::now();
+    system_interface.sleep(microseconds);
+    const auto slept = std::chrono::steady_clock::now() - start;
+    EXPECT_GE(slept, std::chrono::microseconds(microseconds));
   }
 }
 
