@@ -81,12 +81,6 @@ class Decay {
   /// The dirty memory that may stay at the amounts of the last note().
   constexpr std::size_t limit() const noexcept { return most_ - in_use_; }
 
-  /// The dirty bytes beyond the limit.
-  constexpr std::size_t excess() const noexcept {
-    const std::size_t most = limit();
-    return dirty_ > most ? dirty_ - most : 0;
-  }
-
  private:
   /// Epochs in the decay time.
   static constexpr std::uint32_t steps = 8;

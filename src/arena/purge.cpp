@@ -87,7 +87,8 @@ Arena::Purge Arena::begin_due_purge(PurgeBudget& budget) noexcept {
   budget.own_bytes = excess_bytes();
   Purge purge;
   if ((budget.own_bytes != 0 || decay_.due() != 0) && purger_mutex_.try_lock()) {
-    const bool is_limited = excess_bytes() > decay_.excess();
+    const std::size_t usual = decay_.limit();
+    const bool is_limited = budget.own_bytes != 0 && limited_dirty_bytes(usual) < usual;
     purge = choose_due(budget);
     if (!purge.is_chosen()) {
       purger_mutex_.unlock();

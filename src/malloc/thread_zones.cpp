@@ -367,19 +367,9 @@ void ThreadZones::drop_all_holes() noexcept {
   }
 }
 
-/// Purges decayed memory, and notes whether there was any: then the next epoch may have more.
-void ThreadZones::decay_some() noexcept {
-  const std::size_t before = process_arena.purged_bytes();
-  process_arena.decay();
-  decays_.store(process_arena.purged_bytes() != before, Order::relaxed);
-}
-
 void ThreadZones::scavenge_if_due() noexcept {
   if (others_are_scanned_.load(Order::relaxed)) {
     try_scan_others();
-  }
-  if (decays_.load(Order::relaxed)) {
-    decay_some();
   }
   const auto now = static_cast<std::uint32_t>(os::interface().now_milliseconds());
   std::uint32_t last = scavenged_at_.load(Order::relaxed);
@@ -387,7 +377,7 @@ void ThreadZones::scavenge_if_due() noexcept {
       !scavenged_at_.compare_exchange(last, now, Order::relaxed)) {
     return;
   }
-  decay_some();
+  process_arena.decay();
   deliver_all();
   begin_scan_of_others(false);
   for (int steps = 1; steps < Tunables::steps_per_scavenge && !try_scan_others(); ++steps) {

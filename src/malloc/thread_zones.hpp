@@ -114,7 +114,7 @@ class ThreadZones {
   void drop_all_holes() noexcept;
   /// Scavenges, unless a thread has done so within tunables.scavenge_milliseconds. It runs the
   /// arena's decay() and deliver_all(), and begins to scan the pages of zones whose owners have not
-  /// done so for long. Both go on by a step at each call, until they are done.
+  /// done so for long. The scan goes on by a step at each call, until it is done.
   /// Cost: one read of the clock if not due.
   void scavenge_if_due() noexcept;
 
@@ -153,7 +153,6 @@ class ThreadZones {
   void for_each_other(Work&& work) noexcept;
   void deliver_for(ThreadZone& one) noexcept;
   void begin_scan_of_others(bool all) noexcept;
-  void decay_some() noexcept;
   bool scan_others() noexcept;
   bool try_scan_others() noexcept;
   ThreadZone* pop_parked() noexcept;
@@ -174,7 +173,6 @@ class ThreadZones {
   HardwareAtomics::Cell<std::size_t> threads_{0};
   HardwareAtomics::Cell<std::uint32_t> requests_{0};
   HardwareAtomics::Cell<std::uint32_t> scavenged_at_{0};   ///< Milliseconds.
-  HardwareAtomics::Cell<bool> decays_{false};              ///< More memory may have expired.
   HardwareAtomics::Cell<bool> others_are_scanned_{false};  ///< A hint, for less use of the mutex.
   std::uint32_t next_chunk_ = HoleScan::no_scan;  ///< Of the scan of others. Scavengers' mutex.
   std::byte* unused_ = nullptr;  ///< The rest of the newest chunk; zones are carved from chunks.
