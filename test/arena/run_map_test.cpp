@@ -26,6 +26,15 @@ class RunMapTest : public testing::Test {
     map_.take(placement, chunks);
     return placement.first;
   }
+  /// Nine neighbours of one chunk each, in use.
+  std::vector<std::uint32_t> take_nine() {
+    map_.append(9, RunState::Clean);
+    std::vector<std::uint32_t> runs(9);
+    for (std::uint32_t& run : runs) {
+      run = take(1);
+    }
+    return runs;
+  }
   void purge(std::uint32_t run, std::uint32_t chunks) {
     map_.begin_purge(run, chunks);
     map_.end_purge(run, true, 0);
@@ -134,11 +143,7 @@ TEST_F(RunMapTest, uses_the_dirty_run_that_covers_more_of_the_request) {
 }
 
 TEST_F(RunMapTest, dirty_runs_are_purged_oldest_first) {
-  map_.append(9, RunState::Clean);
-  std::uint32_t runs[9];
-  for (std::uint32_t& run : runs) {
-    run = take(1);
-  }
+  const std::vector<std::uint32_t> runs = take_nine();
   map_.release(runs[4], 10);
   map_.release(runs[0], 20);
   map_.release(runs[8], 30);
@@ -154,11 +159,7 @@ TEST_F(RunMapTest, dirty_runs_are_purged_oldest_first) {
 }
 
 TEST_F(RunMapTest, a_run_that_was_unused_before_its_release_takes_its_place_by_age) {
-  map_.append(9, RunState::Clean);
-  std::uint32_t runs[9];
-  for (std::uint32_t& run : runs) {
-    run = take(1);
-  }
+  const std::vector<std::uint32_t> runs = take_nine();
   map_.release(runs[0], 10);
   map_.release(runs[2], 30);
   map_.release(runs[4], 20);
