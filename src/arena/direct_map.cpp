@@ -40,9 +40,12 @@ void* DirectMap::allocate(std::size_t bytes, std::size_t alignment, std::size_t&
     --promised_;
     return nullptr;
   }
+  const std::size_t mapped_before = reused ? record.mapping_bytes : 0;
+  unmap_slack(record);
+  os::interface().name(at(record.address), record.bytes, object_label);
+  note_mapped(mapped_before, record.mapping_bytes);
   usable = record.bytes;
   zeroed = !reused;
-  note_mapped(0, reused ? 0 : record.mapping_bytes);
   put(record);
   return at(record.address);
 }
@@ -247,7 +250,7 @@ std::size_t DirectMap::size_for(std::size_t bytes) noexcept {
              : 0;
 }
 
-/// Maps an object, and unmaps the slack that was mapped to reach an aligned address.
+/// Maps an object, with slack to reach an aligned address.
 bool DirectMap::map(std::size_t bytes, std::size_t alignment, Record& record) noexcept {
   const std::size_t os_page_bytes = os::interface().os_page_bytes();
   const std::size_t slack = alignment > os_page_bytes ? alignment - os_page_bytes : 0;
@@ -263,17 +266,20 @@ bool DirectMap::map(std::size_t bytes, std::size_t alignment, Record& record) no
   record.mapping_bytes = size + slack;
   record.address = align_up(record.mapping_base, alignment);
   record.bytes = size;
+  return true;
+}
+
+/// Unmaps what lies beside an object in its mapping. What the system does not unmap stays there.
+void DirectMap::unmap_slack(Record& record) noexcept {
   const std::size_t head = record.address - record.mapping_base;
-  const std::size_t tail = slack - head;
-  if (tail != 0 && os::interface().unmap(at(record.address + size), tail)) {
+  const std::size_t tail = record.mapping_bytes - head - record.bytes;
+  if (tail != 0 && os::interface().unmap(at(record.address + record.bytes), tail)) {
     record.mapping_bytes -= tail;
   }
-  if (head != 0 && os::interface().unmap(got, head)) {
+  if (head != 0 && os::interface().unmap(at(record.mapping_base), head)) {
     record.mapping_base += head;
     record.mapping_bytes -= head;
   }
-  os::interface().name(at(record.address), size, object_label);
-  return true;
 }
 
 std::size_t DirectMap::slot_for(std::uintptr_t address) const noexcept {
@@ -370,7 +376,7 @@ bool DirectMap::reuse_retired(std::size_t bytes, std::size_t alignment, Record& 
         candidate.mapping_bytes - head >= size && candidate.mapping_bytes / 2 <= size) {
       record = candidate;
       record.address += head;
-      record.bytes = candidate.mapping_bytes - head;
+      record.bytes = size;
       remove(&records_[slot]);
       --retired_;
       return true;

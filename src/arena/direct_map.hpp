@@ -8,7 +8,8 @@
 //     mapping    | slack | object …                  | slack |
 //                ^ mapping_base                              ^ mapping_base + mapping_bytes
 //
-// Slack exists only if the object is aligned beyond an OS page and its slack could not be unmapped.
+// Slack exists only if it could not be unmapped: of an object that is aligned beyond an OS page, or
+// that reuses a larger retired mapping.
 //
 // A freed mapping is cached, dirty, until the arena purges it or a new object takes it
 // (mapping_cache.hpp). A taken mapping is resized to the object's size. A mapping with slack is not
@@ -124,6 +125,7 @@ class DirectMap {
   };
 
   static bool map(std::size_t bytes, std::size_t alignment, Record& record) noexcept;
+  static void unmap_slack(Record& record) noexcept;
 
   // With the mutex held:
   std::size_t slot_for(std::uintptr_t address) const noexcept;

@@ -41,7 +41,7 @@ class DirectMapTest : public testing::Test {
     bool zeroed = false;
     void* const object = map_.allocate(bytes, alignment, usable, zeroed);
     if (object != nullptr) {
-      EXPECT_GE(usable, bytes);
+      EXPECT_EQ(usable, DirectMap::size_for(bytes));
       EXPECT_EQ(reinterpret_cast<std::uintptr_t>(object) % alignment, 0u);
       last_was_zeroed_ = zeroed;
     }
@@ -52,7 +52,7 @@ class DirectMapTest : public testing::Test {
   void* allocate_cached(std::size_t bytes) {
     std::size_t usable = 0;
     void* const object = map_.allocate_cached(bytes, 16, usable);
-    EXPECT_TRUE(object == nullptr || usable >= bytes);
+    EXPECT_TRUE(object == nullptr || usable == DirectMap::size_for(bytes));
     EXPECT_TRUE(map_.validate());
     return object;
   }
@@ -222,6 +222,24 @@ TEST_F(DirectMapTest, a_mapping_that_cannot_be_unmapped_is_emptied_and_reused) {
   EXPECT_NE(allocate(mebibyte), object) << "too large for this";
   EXPECT_EQ(allocate(7 * mebibyte), object);
   EXPECT_FALSE(last_was_zeroed_) << "it is not known whether emptying succeeded";
+}
+
+TEST_F(DirectMapTest, an_object_holds_no_more_of_a_reused_mapping_than_it_needs) {
+  for (const bool can_unmap : {true, false}) {
+    void* const object = allocate(8 * mebibyte);
+    os_.fail_every(test::OsCall::Unmap);
+    deallocate(object);
+    const std::size_t before = os_.usable_bytes();
+    if (can_unmap) {
+      os_.heal();
+    }
+    ASSERT_EQ(allocate(5 * mebibyte), object);
+    EXPECT_EQ(map_.bytes(), 5 * mebibyte);
+    EXPECT_EQ(before - os_.usable_bytes(), can_unmap ? 3 * mebibyte : 0);
+    os_.heal();
+    EXPECT_EQ(deallocate(object), 5 * mebibyte);
+    EXPECT_EQ(os_.usable_bytes(), before - 8 * mebibyte) << "what stayed goes with the object";
+  }
 }
 
 TEST_F(DirectMapTest, a_mapping_that_cannot_be_unmapped_is_unmapped_later) {
