@@ -7,7 +7,7 @@
 //
 // Times cover the work without the program's start. Then the program frees everything, joins all
 // threads, pauses (1 s), and reads the memory still resident. A pattern that leaves live blocks has
-// two more figures, read before these are freed.
+// four more figures, read before these are freed.
 #include <charconv>
 #include <cstdio>
 #include <cstring>
@@ -84,11 +84,15 @@ void measure(const Arguments& arguments) {
   const double wall = wall_seconds() - wall_start;
   const double cpu = cpu_seconds() - cpu_start;
   const auto peak_bytes = peak_resident_bytes();
-  char held_text[100] = "";
+  char held_text[200] = "";
   if (arguments.workload->measure_held != nullptr) {
     const Held held = arguments.workload->measure_held();
     result.checksum += held.checksum;
-    std::snprintf(held_text, sizeof held_text, "\"held_bytes\":%llu,\"trimmed_bytes\":%llu,",
+    std::snprintf(held_text, sizeof held_text,
+                  "\"live_bytes\":%llu,\"least_bytes\":%llu,"
+                  "\"held_bytes\":%llu,\"trimmed_bytes\":%llu,",
+                  static_cast<unsigned long long>(held.live_bytes),
+                  static_cast<unsigned long long>(held.least_bytes),
                   static_cast<unsigned long long>(held.later_bytes),
                   static_cast<unsigned long long>(held.trimmed_bytes));
   }

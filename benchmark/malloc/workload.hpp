@@ -37,8 +37,10 @@ struct Result {
   }
 };
 
-/// Resident memory beside the few live blocks that a pattern left.
+/// The few live blocks that a pattern left, and resident memory beside them.
 struct Held {
+  std::uint64_t live_bytes = 0;     ///< Of these blocks.
+  std::uint64_t least_bytes = 0;    ///< Of the OS pages that hold one of these.
   std::uint64_t later_bytes = 0;    ///< After 2.2 s of ordinary calls.
   std::uint64_t trimmed_bytes = 0;  ///< Then, after a call that asks for memory back.
   std::uint64_t checksum = 0;       ///< Of these blocks, which were freed after that.

@@ -231,7 +231,9 @@ class Arena {
   struct Purge {
     std::uint32_t run = no_chunk;
     std::uint32_t chunks = 0;
-    std::size_t mapping_bytes = 0;  ///< At most so many; 0 if chunks are purged.
+    std::uint32_t wide_run = no_chunk;  ///< The run with clean chunks around it, whose records
+    std::uint32_t wide_chunks = 0;      ///< share OS pages with its own.
+    std::size_t mapping_bytes = 0;      ///< At most so many; 0 if chunks are purged.
 
     bool is_chosen() const noexcept { return bytes() != 0; }
     std::size_t bytes() const noexcept { return chunks * chunk_bytes + mapping_bytes; }
@@ -301,6 +303,7 @@ class Arena {
   bool promise_direct(std::size_t bytes, std::size_t& promised) noexcept;
   void note_if_refused(std::size_t bytes) noexcept;
   bool purge_memory(std::byte* start, std::size_t bytes) noexcept;
+  void purge_records(const Purge& purge) noexcept;
   std::size_t purge_everything() noexcept;
   LargeFree classify_outside(const void* address) noexcept;
   std::size_t direct_threshold() const noexcept;

@@ -16,7 +16,8 @@
 // of successive chunks use every cache set.
 //
 // A clear record has a page tag of 0, a seal of 0 and an info of Unclaimed. A record is clear until
-// a page or a large object starts in its chunk, and clear again after it has ended. So the record
+// a page or a large object starts in its chunk, and clear again after it has ended. Records of
+// zeros are clear, so their OS pages go back with the chunks (Arena::purge_records()). A record
 // tells the kind of an address:
 //
 //     SlabHead   the first chunk of a page of slots; header and info describe it

@@ -146,6 +146,9 @@ Arena::Purge Arena::choose_oldest(std::size_t most_bytes) noexcept {
     purge.run = run;
     purge.chunks = length < most_chunks ? length : static_cast<std::uint32_t>(most_chunks);
     runs_.begin_purge(purge.run, purge.chunks);
+    const std::size_t around = (os::interface().os_page_bytes() - 1) / sizeof(Chunk) + 1;
+    purge.wide_run = runs_.widen_purge(purge.run, static_cast<std::uint32_t>(around));
+    purge.wide_chunks = runs_.run_chunks(purge.wide_run);
   }
   return purge;
 }
@@ -158,9 +161,26 @@ std::size_t Arena::purge_chosen(const Purge& purge) noexcept {
     counts_.purges.add(1);
     return unmapped;
   }
+  purge_records(purge);
   const std::size_t bytes = std::size_t{purge.chunks} * chunk_bytes;
   std::byte* const data = reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed));
   return purge_memory(data + std::size_t{purge.run} * chunk_bytes, bytes) ? bytes : 0;
+}
+
+/// Gives back the OS pages that hold nothing but records of free chunks: those that are purged, and
+/// clean ones around them. These records are clear, and are so as zeros too. If the system refuses,
+/// they stay as they are.
+void Arena::purge_records(const Purge& purge) noexcept {
+  const std::size_t os_page_bytes = os::interface().os_page_bytes();
+  const auto record_at = [this](std::uint32_t chunk) noexcept {
+    return reinterpret_cast<std::uintptr_t>(records_.load(Order::relaxed) + chunk);
+  };
+  const std::uintptr_t start = align_up(record_at(purge.wide_run), os_page_bytes);
+  const std::uintptr_t end =
+      align_down(record_at(purge.wide_run + purge.wide_chunks), os_page_bytes);
+  if (start < end) {
+    os::interface().purge(reinterpret_cast<void*>(start), end - start);
+  }
 }
 
 /// Makes the system call, and counts it if it succeeds.
@@ -177,6 +197,7 @@ bool Arena::purge_memory(std::byte* start, std::size_t bytes) noexcept {
 void Arena::end_purge(const Purge& purge, std::size_t purged) noexcept {
   const std::uint32_t time = now();
   if (purge.run != no_chunk) {
+    runs_.narrow_purge(purge.wide_run, purge.run, purge.chunks);
     runs_.end_purge(purge.run, purged != 0, time);
   }
   if (purged != 0) {

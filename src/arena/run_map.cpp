@@ -126,6 +126,38 @@ void RunMap::begin_purge(std::uint32_t first, std::uint32_t chunks) noexcept {
   count(RunState::Purging) += chunks;
 }
 
+std::uint32_t RunMap::widen_purge(std::uint32_t first, std::uint32_t reach) noexcept {
+  const std::uint32_t purged_end = first + tags_[first].chunks;
+  std::uint32_t start = first;
+  if (first > 0 && tags_[first - 1].state == RunState::Clean) {
+    const std::uint32_t left = tags_[first - 1].chunks;
+    start = first - (left < reach ? left : reach);
+    take_free(first - left, start, first);
+  }
+  std::uint32_t end = purged_end;
+  if (end < end_ && tags_[end].state == RunState::Clean) {
+    const std::uint32_t right = tags_[end].chunks;
+    end += right < reach ? right : reach;
+    take_free(purged_end, purged_end, end);
+  }
+  count(RunState::Purging) += (end - start) - (purged_end - first);
+  write_tags(start, end - start, RunState::Purging);
+  return start;
+}
+
+void RunMap::narrow_purge(std::uint32_t wide, std::uint32_t first, std::uint32_t chunks) noexcept {
+  const std::uint32_t wide_end = wide + tags_[wide].chunks;
+  const std::uint32_t end = first + chunks;
+  count(RunState::Purging) -= (wide_end - wide) - chunks;
+  write_tags(first, chunks, RunState::Purging);
+  if (wide < first) {
+    add_clean(wide, first - wide);
+  }
+  if (end < wide_end) {
+    add_clean(end, wide_end - end);
+  }
+}
+
 void RunMap::end_purge(std::uint32_t first, bool is_purged, std::uint32_t stamp) noexcept {
   const std::uint32_t chunks = tags_[first].chunks;
   count(RunState::Purging) -= chunks;

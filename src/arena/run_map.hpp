@@ -97,6 +97,14 @@ class RunMap {
   /// Pre: 1 <= chunks <= its length.
   void begin_purge(std::uint32_t first, std::uint32_t chunks) noexcept;
 
+  /// Adds up to `reach` clean chunks on each side to the run at `first`, which is being purged.
+  /// Returns the start of the run.
+  std::uint32_t widen_purge(std::uint32_t first, std::uint32_t reach) noexcept;
+
+  /// Puts all chunks but `chunks` from `first` on of the run at `wide`, which is being purged, back
+  /// as clean ones.
+  void narrow_purge(std::uint32_t wide, std::uint32_t first, std::uint32_t chunks) noexcept;
+
   /// Ends the purge at `first`. A purged run becomes clean. Otherwise it is dirty again and, with
   /// the dirty runs around it, the youngest.
   void end_purge(std::uint32_t first, bool is_purged, std::uint32_t stamp) noexcept;

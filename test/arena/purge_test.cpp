@@ -54,6 +54,28 @@ TEST_F(PurgeTest, trim_gives_memory_back) {
   EXPECT_TRUE(arena_->validate());
 }
 
+TEST_F(PurgeTest, records_of_purged_chunks_go_back_too) {
+  constexpr std::size_t count = 64;
+  std::vector<void*> runs;
+  for (std::size_t number = 0; number < count; ++number) {
+    runs.push_back(allocate_written(1));
+    arena_->chunk_of(runs.back())->bitmaps[0].store(number, Order::relaxed);
+  }
+  Chunk* const records = arena_->chunk_of(runs[0]);
+  EXPECT_EQ(resident_bytes(records, count * sizeof(Chunk)), count * sizeof(Chunk));
+  constexpr std::size_t kept = count / 2;
+  // Runs of one chunk: only with the clean ones around them do their records fill OS pages.
+  for (std::size_t number = 0; number < count; ++number) {
+    if (number != kept) {
+      arena_->deallocate(runs[number], 1);
+      EXPECT_EQ(arena_->trim(), chunk_bytes);
+    }
+  }
+  EXPECT_EQ(resident_bytes(records, count * sizeof(Chunk)), os_.os_page_bytes());
+  EXPECT_EQ(records[kept].bitmaps[0].load(Order::relaxed), kept);
+  EXPECT_TRUE(arena_->validate());
+}
+
 TEST_F(PurgeTest, memory_reused_after_a_purge_is_zero_and_reported_zero) {
   void* const run = allocate_written(64);
   arena_->deallocate(run, 64);
@@ -260,7 +282,7 @@ TEST_F(PurgeTest, a_purge_ends_while_others_go_on_freeing) {
   os_.before_each_purge(free_one);
   free_one();
   EXPECT_LE(runs.size(), 198u) << "some of what others leave is done for them";
-  EXPECT_GE(runs.size(), 170u);
+  EXPECT_GE(runs.size(), 140u);
   os_.before_each_purge([] {});
   arena_->decay();
   EXPECT_EQ(dirty(), 0u) << "the next operation continues";

@@ -403,6 +403,14 @@ TEST_F(RunMapTest, random_operations_agree_with_a_plain_array) {
       const bool refused = random.one_in(4);
       map_.begin_purge(run, chunks);
       ASSERT_TRUE(map_.validate()) << "step " << step;
+      const auto reach = static_cast<std::uint32_t>(random.between(1, 8));
+      const std::uint32_t wide = map_.widen_purge(run, reach);
+      ASSERT_TRUE(map_.validate()) << "step " << step;
+      const std::uint32_t left = run - wide;
+      const std::uint32_t right = map_.run_chunks(wide) - left - chunks;
+      ASSERT_TRUE(left <= reach && model.all(wide, left, RunState::Clean));
+      ASSERT_TRUE(right <= reach && model.all(run + chunks, right, RunState::Clean));
+      map_.narrow_purge(wide, run, chunks);
       map_.end_purge(run, !refused, stamp);
       if (!refused) {
         model.set(run, chunks, RunState::Clean);

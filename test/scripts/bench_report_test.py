@@ -48,6 +48,13 @@ class ReportTest(ScriptTest):
         self.assertNotIn("PEAK MEMORY", text)
         self.assertTrue(text.isascii() and "\x1b" not in text and " \n" not in text)
 
+    def test_held_memory_stands_beside_the_least_possible(self):
+        text = self.report({"sparse/1": {"glibc": [26 * MIB], "slabmalloc": [24 * MIB, 25 * MIB]}},
+                           "least_bytes", live_bytes=7 * MIB, held_bytes=36 * MIB,
+                           trimmed_bytes=30 * MIB).partition("to the least possible")[2]
+        self.assertRegex(text, r"\nsparse/1 +slabmalloc +7\.0 +24\.0 +36\.0 +1\.50 +30\.0 +1\.25\n")
+        self.assertRegex(text, r"\nsparse/1 +glibc +7\.0 +26\.0 +36\.0 +1\.38 +30\.0 +1\.15\n")
+
     def test_no_cell_is_cut_however_wide_the_table_is(self):
         names = ["slabmalloc", *(f"allocator-of-a-long-name-{number}" for number in range(9))]
         text = self.report({"a-pattern-of-a-long-name/16": {name: [1.0] for name in names}})

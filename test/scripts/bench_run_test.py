@@ -40,6 +40,10 @@ class Runs(ScriptTest):
             leaves_blocks = entry.row.startswith("sparse")
             self.assertEqual(entry.held_bytes is not None, leaves_blocks)
             self.assertEqual(entry.trimmed_bytes is not None, leaves_blocks)
+            if leaves_blocks:
+                self.assertTrue(0 < entry.live_bytes <= entry.least_bytes <= entry.peak_bytes)
+        live = {(entry.row, entry.live_bytes) for entry in samples}
+        self.assertEqual(len(live), len(listed), "the live blocks differ between allocators")
 
     def test_a_run_ends_with_raw_figures_and_a_table(self):
         # LD_PRELOAD would split this path.

@@ -60,6 +60,30 @@ TYPED_TEST(SCAllocatorTest, without_pages_it_is_out_of_memory) {
   EXPECT_EQ(allocator.validate(), nullptr);
 }
 
+TYPED_TEST(SCAllocatorTest, few_objects_that_come_and_go_stay_on_a_page_or_two_of_many) {
+  SCAllocator<TypeParam> allocator(64);
+  test::refill(allocator, this->source_, 8);
+  std::vector<void*> objects = this->allocate_all(allocator, layout_of(64));
+  for (std::size_t index = 0; index < objects.size(); ++index) {
+    if (index % 16 != 0) {
+      allocator.deallocate(objects[index], layout_of(64));
+    }
+  }
+  std::set<const void*> pages;
+  std::vector<void*> few(objects.size() / 8 / 4);
+  for (int round = 0; round < 100; ++round) {
+    for (void*& object : few) {
+      object = allocator.allocate(layout_of(64)).value_or(nullptr);
+      pages.insert(TypeParam::header_of(object));
+    }
+    for (void* const object : few) {
+      allocator.deallocate(object, layout_of(64));
+    }
+  }
+  EXPECT_LE(pages.size(), 2u);
+  EXPECT_EQ(allocator.validate(), nullptr);
+}
+
 TYPED_TEST(SCAllocatorTest, serves_every_layout_that_fits_its_slots) {
   SCAllocator<TypeParam> allocator(48, 16);
   test::refill(allocator, this->source_, 1);

@@ -72,6 +72,8 @@ def _read(sample, allocator, outcome, output, errors):
         sample.cpu_seconds = report["cpu_seconds"]
         sample.peak_bytes = report["peak_bytes"]
         sample.after_bytes = max(0, report["after_bytes"] - report["start_bytes"])
+        sample.live_bytes = report.get("live_bytes")
+        sample.least_bytes = report.get("least_bytes")
         for metric in ("held_bytes", "trimmed_bytes"):
             if metric in report:
                 setattr(sample, metric, max(0, report[metric] - report["start_bytes"]))

@@ -8,11 +8,11 @@ import targets
 from allocators import SLABMALLOC
 from sample import OK
 
-METRICS = ("wall_seconds", "cpu_seconds", "peak_bytes", "after_bytes", "held_bytes",
-           "trimmed_bytes")
+METRICS = ("wall_seconds", "cpu_seconds", "peak_bytes", "after_bytes", "live_bytes", "least_bytes",
+           "held_bytes", "trimmed_bytes")
 # Less than this is nothing: a ratio to it would say nothing.
 LEAST = {"wall_seconds": 1e-6, "cpu_seconds": 1e-4, "peak_bytes": 4096, "after_bytes": 64 << 10,
-         "held_bytes": 64 << 10, "trimmed_bytes": 64 << 10}
+         "live_bytes": 4096, "least_bytes": 4096, "held_bytes": 64 << 10, "trimmed_bytes": 64 << 10}
 
 
 @dataclass

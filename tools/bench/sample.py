@@ -9,7 +9,10 @@ OK, FAILED, TIMEOUT, DIFFERS = "ok", "failed", "timeout", "differs"
 
 @dataclass
 class Sample:
-    """Seconds and bytes, None if not measured; `check` must be equal under every allocator."""
+    """Seconds and bytes, None if not measured; `check` must be equal under every allocator.
+
+    `least_bytes` are those of the OS pages that hold one of the `live_bytes`.
+    """
 
     row: str
     group: str
@@ -20,6 +23,8 @@ class Sample:
     cpu_seconds: float = None
     peak_bytes: int = None
     after_bytes: int = None
+    live_bytes: int = None
+    least_bytes: int = None
     held_bytes: int = None
     trimmed_bytes: int = None
     check: str = ""
@@ -28,7 +33,8 @@ class Sample:
 
 COLUMNS = [field.name for field in fields(Sample)]
 NUMBERS = {"round": int, "wall_seconds": float, "cpu_seconds": float, "peak_bytes": int,
-           "after_bytes": int, "held_bytes": int, "trimmed_bytes": int}
+           "after_bytes": int, "live_bytes": int, "least_bytes": int, "held_bytes": int,
+           "trimmed_bytes": int}
 
 
 class Writer:

@@ -4,7 +4,7 @@
 from allocators import SLABMALLOC
 from output import new_table, unwrapped
 from rich.text import Text
-from units import mebibytes_text, plural
+from units import mebibytes_text, plural, ratio_text
 
 MARK = "!"
 TITLES = {
@@ -15,6 +15,7 @@ TITLES = {
     "held_bytes": "memory held after 95 % was freed",
     "trimmed_bytes": "memory held after 95 % was freed, when asked back",
 }
+LEAST_HEADING = "MEMORY HELD AFTER 95 % WAS FREED relative to the least possible"
 MISSING = "-"
 # As wide as a table with all peers and one more.
 PLAIN_WIDTH = 140
@@ -27,6 +28,8 @@ def parts(report):
     for metric in TITLES:
         if report.rows_with(metric):
             result += ["", *_metric_parts(report, metric)]
+    if report.rows_with("least_bytes"):
+        result += ["", *_least_parts(report)]
     return [*result, "", _summary_table(report), "", *_failure_sentences(report)]
 
 
@@ -51,6 +54,27 @@ def _metric_parts(report, metric):
     beyond = [row for row in rows if report.beyond(row, metric)]
     sentence = f"{len(beyond)} of {plural(len(rows), 'row')} beyond the target ({MARK})"
     return [table, ": ".join([sentence, ", ".join(beyond)]) if beyond else sentence]
+
+
+def _least_parts(report):
+    """What each allocator holds beside live blocks, and the least that it could hold."""
+    table = new_table("row", "allocator", "MiB\nlive", "least\npossible", "\nheld", "of the\nleast",
+                      "when\nasked back", "of the\nleast", heading=LEAST_HEADING)
+    table.columns[1].justify = "left"
+    for row in report.rows_with("least_bytes"):
+        for name in report.allocators:
+            if report.figure(row, "least_bytes", name):
+                table.add_row(row, name, *_least_cells(report, row, name))
+    return [table, "The least possible: the OS pages that hold a live byte, as each malloc put it."]
+
+
+def _least_cells(report, row, name):
+    live, least, held, trimmed = (
+        report.figure(row, metric, name).least
+        for metric in ("live_bytes", "least_bytes", "held_bytes", "trimmed_bytes"))
+    return [mebibytes_text(live), mebibytes_text(least),
+            mebibytes_text(held), ratio_text(held, least),
+            mebibytes_text(trimmed), ratio_text(trimmed, least)]
 
 
 def _ratio_table(label, report, *further, heading):

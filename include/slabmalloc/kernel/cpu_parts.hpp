@@ -13,7 +13,7 @@
 // code goes on, so plain loads and stores in program order are enough.
 //
 // It owns the parts and their pointers. A section is short: an allocation's slow path reads the
-// words of two pages and drains a few more. Invariants: those of each part.
+// words of three pages and drains a few more. Invariants: those of each part.
 #pragma once
 
 #include <cstddef>

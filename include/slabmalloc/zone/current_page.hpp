@@ -227,6 +227,22 @@ class CurrentPage {
     return true;
   }
 
+  /// Begins the sweep anew if at least half of the page's slots are free again; else false. So a
+  /// class with few live objects stays on its page, whose memory is in use, while others drain.
+  /// Pre: select_next() found nothing, and nothing is claimed. Cost: O(words).
+  bool sweep_again() noexcept {
+    Header* const page = this->page();
+    // The only word of a page was claimed from until nothing in it was free.
+    if (page == nullptr || geometry_.words == 1 ||
+        page->count_free(geometry_) < geometry_.slots / 2) {
+      return false;
+    }
+    selected_.deselect();
+    latest_claim_ = 0;
+    word_index_ = 0;
+    return true;
+  }
+
   /// True if another thread freed a slot of the selected word that is free already. That is a
   /// double free, and the next allocation could issue its slot.
   bool has_freed_twice() const noexcept {

@@ -57,7 +57,7 @@ class SCAllocator {
   /// An object of at most usable_size() bytes.
   /// Fails: InvalidLayout if the layout's size or alignment is more than every slot has, or if no
   /// object fits a page; OutOfMemory if nothing is free: refill() and try again.
-  /// Cost: constant; at most the words of two pages and a drain of `drain_pages` pages; O(queued
+  /// Cost: constant; at most the words of three pages and a drain of `drain_pages` pages; O(queued
   /// pages) before it says OutOfMemory.
   Result<void*> allocate(Layout layout) noexcept {
     if (!serves(layout)) [[unlikely]] {

@@ -10,7 +10,8 @@
 //                       └──────────┴──────────────────◄────── first free ───────┘
 //
 // The class issues slots of the current page (current_page.hpp) and keeps the others in lists
-// (class_pages.hpp). It leaves a swept page for the first partial one, else for an idle one.
+// (class_pages.hpp). It sweeps a page again of which half is free by then. Else it leaves the page
+// for the first partial one, else for an idle one.
 //
 // A free by the owner sets the slot's bit, and nothing else. Neither side counts: the bitmap tells
 // how many slots are free. The question whether a page has become empty is asked only after a free
@@ -118,10 +119,14 @@ class alignas(64) SizeClass {
     }
   }
 
-  /// A slot from another page of this class, or null if none has one.
-  /// Pre: allocate_from_current() found nothing. Cost: at most the words of two pages.
+  /// A slot from another page of this class, or null if none has one. If the current page has been
+  /// swept, and half of it is free again, that page serves once more.
+  /// Pre: allocate_from_current() found nothing. Cost: at most the words of three pages.
   void* allocate_from_pages() noexcept {
     const QueueLock lock(*queue_);
+    if (current_.sweep_again()) {
+      return allocate_from_current();
+    }
     leave_current();
     if (Header* const page = pages_.pop_partial()) {
       current_.enter(page, owner_tag(), false, false);
