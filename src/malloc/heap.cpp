@@ -268,11 +268,11 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
   if (is_scavenge_or_drain_due(SlowCall::Allocation)) [[unlikely]] {
     return scavenge_and_allocate(size_class->index());
   }
-  if (void* block = size_class->claim()) {
+  if (void* block = thread_heap.zone->claim(*size_class)) [[likely]] {
     return block;
   }
   const std::uint32_t index = size_class->index();
-  if (thread_zones.take_shared_turn(index)) [[unlikely]] {
+  if (size_class->pages() == 0 && thread_zones.take_shared_turn(index)) [[unlikely]] {
     return allocate_in_turn(index);
   }
   return thread_heap.zone->allocate_unclaimed(index).value_or(nullptr);
@@ -350,8 +350,9 @@ namespace {
     if (slot != ChunkInfo::no_slot) [[likely]] {
       ArenaZone& zone = *thread_heap.zone;
       const std::uintptr_t tag = page->tag.load(Order::relaxed);
-      if (tag != (zone.tag() | PageState::full) ||
-          !zone.class_at(info.class_index).hand_off(page, slot, block)) {
+      if (tag == (zone.tag() | PageState::full)) {
+        zone.deallocate_in_full_page(page, info.class_index, slot, block);
+      } else {
         zone.deallocate_slot(page, info.class_index, slot, block);
       }
       if (is_scavenge_or_drain_due(SlowCall::Free)) [[unlikely]] {

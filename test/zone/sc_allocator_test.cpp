@@ -84,6 +84,28 @@ TYPED_TEST(SCAllocatorTest, few_objects_that_come_and_go_stay_on_a_page_or_two_o
   EXPECT_EQ(allocator.validate(), nullptr);
 }
 
+TYPED_TEST(SCAllocatorTest, a_claim_of_less_than_an_eighth_waits_until_the_page_has_no_other_word) {
+  constexpr std::size_t size = 16;
+  for (const std::size_t freed : {word_bits / 8 - 1, word_bits / 8}) {
+    SCAllocator<TypeParam> allocator(size);
+    test::refill(allocator, this->source_, 1);
+    ASSERT_GT(allocator.statistics().slots, 2 * word_bits);
+    std::vector<void*> first(word_bits);
+    for (void*& object : first) {
+      object = allocator.allocate(layout_of(size)).value_or(nullptr);
+    }
+    for (std::size_t index = 0; index < freed; ++index) {
+      allocator.deallocate(first[index], layout_of(size));
+    }
+    void* const next = allocator.allocate(layout_of(size)).value_or(nullptr);
+    EXPECT_EQ(next == first[0], freed == word_bits / 8) << freed;
+    // The few slots serve before the class is out of memory.
+    const std::vector<void*> rest = this->allocate_all(allocator, layout_of(size));
+    EXPECT_EQ(rest.size() + 1 + word_bits - freed, allocator.statistics().slots);
+    EXPECT_EQ(allocator.validate(), nullptr);
+  }
+}
+
 TYPED_TEST(SCAllocatorTest, serves_every_layout_that_fits_its_slots) {
   SCAllocator<TypeParam> allocator(48, 16);
   test::refill(allocator, this->source_, 1);

@@ -86,7 +86,9 @@ class SelectedWord {
   Word claimable() const noexcept { return free() & mask_; }
 
   /// The lowest of `slots`, which is not empty, as many as one claim takes.
-  Word one_claim_of(Word slots) const noexcept { return slots & most_ << lowest_bit(slots); }
+  constexpr Word one_claim_of(Word slots) const noexcept {
+    return slots & most_ << lowest_bit(slots);
+  }
 
   /// Issues the lowest claimed slot, or null. Cost: constant, no call.
   [[gnu::always_inline]] void* issue(std::uint32_t object_size) noexcept {
@@ -174,6 +176,7 @@ class CurrentPage {
   constexpr void configure(const SlotGeometry& geometry) noexcept {
     selected_.configure(geometry.object_size);
     geometry_ = geometry;
+    least_claim_ = (count_ones(selected_.one_claim_of(~Word{0})) + 7) / 8;
   }
   constexpr const SlotGeometry& geometry() const noexcept { return geometry_; }
 
@@ -189,6 +192,13 @@ class CurrentPage {
 
   /// The slots of the selected word that a claim can take; 0 if there are none.
   Word claimable() const noexcept { return selected_.claimable(); }
+
+  /// True if a claim of `claimable` slots is small beside its cost: less than an eighth of the most
+  /// that one takes. Claims are branches that are hard to predict, and spoil the prediction of the
+  /// program's own.
+  [[gnu::always_inline]] bool is_hardly_worth(Word claimable) const noexcept {
+    return count_ones(claimable) < least_claim_;
+  }
 
   /// Claims from the selected word, of which `claimable` can be claimed, and issues a slot.
   /// Pre: claimable() returned `claimable`, which is not 0; nothing is claimed.
@@ -263,9 +273,10 @@ class CurrentPage {
   void enter(Header* page, std::uintptr_t owner, bool was_idle, bool zeroed) noexcept {
     page->tag.store(owner, Order::relaxed);
     page->previous = page;
+    slots_ = Page::slots_of(page);
     word_index_ = 0;
     if (was_idle) {
-      first_sweep_.begin(Page::slots_of(page), zeroed);
+      first_sweep_.begin(slots_, zeroed);
     } else {
       first_sweep_.skip(geometry_.words);
     }
@@ -389,7 +400,7 @@ class CurrentPage {
 
   void select(Header* page, std::uint32_t index) noexcept {
     selected_.select(page->local(index),
-                     Page::slots_of(page) + std::size_t{index} * word_bits * geometry_.object_size,
+                     slots_ + std::size_t{index} * word_bits * geometry_.object_size,
                      geometry_.word_mask(index));
     word_index_ = index;
     hand_off_page_ = nullptr;
@@ -401,9 +412,11 @@ class CurrentPage {
   Header* hand_off_page_ = nullptr;  ///< While slots are handed off: the page of the last one.
 
   FirstSweep first_sweep_;
-  std::uint32_t word_index_ = 0;  ///< The word of the page that was selected last.
-  Word latest_claim_ = 0;         ///< Of that word: what the latest claim took.
+  std::uint32_t word_index_ = 0;   ///< The word of the page that was selected last.
+  std::uint32_t least_claim_ = 0;  ///< See is_hardly_worth().
+  Word latest_claim_ = 0;          ///< Of that word: what the latest claim took.
   typename Atomics::template Cell<Header*> page_{nullptr};
+  std::byte* slots_ = nullptr;    ///< The first slot of the page.
   Counter<Atomics> allocations_;  ///< Slots ever claimed, except those given up.
 };
 

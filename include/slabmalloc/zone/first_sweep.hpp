@@ -62,7 +62,9 @@ class FirstSweep {
     constexpr std::uint32_t mostly = word_bits / 4 * 3;
     for (std::uint32_t looks = untouched_ < 2 ? untouched_ : 2; looks != 0; --looks) {
       looked_at_ = looked_at_ + 1 < untouched_ ? looked_at_ + 1 : 0;
-      if (count_ones(page->local(looked_at_).load(Order::relaxed)) >= mostly) {
+      // In most first sweeps nothing of the words before is free.
+      const Word free = page->local(looked_at_).load(Order::relaxed);
+      if (free != 0 && count_ones(free) >= mostly) {
         return looked_at_;
       }
     }

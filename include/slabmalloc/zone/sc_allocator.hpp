@@ -137,7 +137,7 @@ class SCAllocator {
 
  private:
   Result<void*> allocate_slow() noexcept {
-    if (void* object = class_.allocate_from_current()) {
+    if (void* object = class_.claim()) {
       // Words that become free again in time may suffice for ever.
       if (++claims_since_drain_ == CommonConfig::claims_per_drain) [[unlikely]] {
         drain_some();

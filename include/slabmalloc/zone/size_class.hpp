@@ -81,33 +81,21 @@ class alignas(64) SizeClass {
     return current_.issue(object_size);
   }
 
-  /// Claims from the selected word and issues a slot; null if the word has none.
-  /// Pre: nothing is claimed.
-  void* claim() noexcept {
-    const Word claimable = current_.claimable();
-    if (claimable == 0) {
-      return nullptr;
-    }
-    const QueueLock lock(*queue_);
-    return current_.claim(claimable);
-  }
-
-  /// A slot from the selected word of the current page or from a later one, or null.
+  /// Claims slots of the current page and issues one; null if the page has none free. It leaves the
+  /// selected word for a later one if that word has few slots free.
   /// Pre: nothing is claimed. Cost: at most the words of one page.
-  void* allocate_from_current() noexcept {
-    void* const object = claim();
-    return object != nullptr ? object : allocate_from_next_word();
-  }
-
-  /// A slot from a later word of the current page, or null.
-  /// Pre: claim() found nothing. Cost: at most the words of one page.
-  [[gnu::always_inline]] void* allocate_from_next_word() noexcept {
+  [[gnu::always_inline]] void* claim() noexcept {
     const QueueLock lock(*queue_);
-    if (!current_.select_next()) {
-      return nullptr;
+    Word claimable = current_.claimable();
+    if (current_.is_hardly_worth(claimable)) {
+      if (current_.select_next()) {
+        check_selected_word();
+        claimable = current_.claimable();
+      } else if (claimable == 0) {
+        return nullptr;
+      }
     }
-    check_selected_word();
-    return current_.claim(current_.claimable());
+    return current_.claim(claimable);
   }
 
   /// Drains the current page if another thread freed a slot that is free already and could be
@@ -121,24 +109,18 @@ class alignas(64) SizeClass {
 
   /// A slot from another page of this class, or null if none has one. If the current page has been
   /// swept, and half of it is free again, that page serves once more.
-  /// Pre: allocate_from_current() found nothing. Cost: at most the words of three pages.
+  /// Pre: claim() found nothing. Cost: at most the words of three pages.
   void* allocate_from_pages() noexcept {
     const QueueLock lock(*queue_);
-    if (current_.sweep_again()) {
-      return allocate_from_current();
-    }
-    leave_current();
-    if (Header* const page = pages_.pop_partial()) {
-      current_.enter(page, owner_tag(), false, false);
-    } else {
-      const auto idle = pages_.pop_idle();
-      if (idle.page == nullptr) {
+    if (!current_.sweep_again()) {
+      leave_current();
+      if (!enter_next_page()) {
         return nullptr;
       }
-      current_.enter(idle.page, owner_tag(), true, idle.zeroed);
     }
-    void* object = allocate_from_current();
-    invariant(object != nullptr, "a page of partial or idle has a free slot");
+    void* const object = claim();
+    invariant(object != nullptr,
+              "a page that serves again, a partial and an idle one have a free slot");
     return object;
   }
 
@@ -147,27 +129,36 @@ class alignas(64) SizeClass {
 
   // ---- free by the owner -----------------------------------------------------------------------
 
-  /// Frees slot `slot`, at `object`, of a full page of this class by handing it to the next
-  /// allocation; false, and nothing done, where it cannot. See CurrentPage::hand_off().
-  [[gnu::always_inline]] bool hand_off(Header* page, std::uint32_t slot, void* object) noexcept {
-    return current_.hand_off(page, slot, object);
-  }
-
   /// Frees slot `slot`, at `object`, of a page of this class in whatever state.
   template <bool Hardened>
   void free_in_any_state(Header* page, std::uint32_t slot, void* object) noexcept {
     const std::uintptr_t state = page->tag.load(Order::relaxed) & PageState::mask;
-    FreeOutcome outcome = FreeOutcome::Rejected;
-    if (state == PageState::open) {
-      outcome = page->template free_slot<Hardened>(geometry().words, slot);
-    } else if (state == PageState::full) {
-      outcome = free_in_full_page<Hardened>(page, slot, object);
+    if (state == PageState::full) {
+      free_in_full_page<Hardened>(page, slot, object);
+    } else {
+      conclude_free(page, slot, object,
+                    state == PageState::open
+                        ? page->template free_slot<Hardened>(geometry().words, slot)
+                        : FreeOutcome::Rejected);
     }
-    if (outcome == FreeOutcome::Rejected) {
-      report_misuse({MisuseKind::DoubleFree, object, geometry().object_size, slot});
-    } else if (outcome == FreeOutcome::WordEmptied) {
-      word_emptied(page);
+  }
+
+  /// Frees slot `slot`, at `object`, of a full page of this class: hands it to the next allocation
+  /// (CurrentPage::hand_off()), or makes the page partial.
+  template <bool Hardened>
+  [[gnu::always_inline]] void free_in_full_page(Header* page, std::uint32_t slot,
+                                                void* object) noexcept {
+    if constexpr (!Hardened) {
+      current_.start_hand_offs(page);
+      if (current_.hand_off(page, slot, object)) {
+        return;
+      }
     }
+    const FreeOutcome outcome = page->template free_slot<Hardened>(geometry().words, slot);
+    if (outcome != FreeOutcome::Rejected) [[likely]] {
+      relist(page);
+    }
+    conclude_free(page, slot, object, outcome);
   }
 
   /// Retires a partial page if it is empty. Pre: a free of one of its slots was WordEmptied.
@@ -388,20 +379,28 @@ class alignas(64) SizeClass {
     Queue& queue_;
   };
 
-  /// Frees slot `slot` of a full page, which is then partial unless the slot was handed off.
-  template <bool Hardened>
-  FreeOutcome free_in_full_page(Header* page, std::uint32_t slot, void* object) noexcept {
-    if constexpr (!Hardened) {
-      current_.start_hand_offs(page);
-      if (current_.hand_off(page, slot, object)) {
-        return FreeOutcome::Freed;
-      }
+  /// Does the rest of a free of slot `slot`, at `object`, whose page is in its list.
+  [[gnu::always_inline]] void conclude_free(Header* page, std::uint32_t slot, void* object,
+                                            FreeOutcome outcome) noexcept {
+    if (outcome == FreeOutcome::Rejected) [[unlikely]] {
+      report_misuse({MisuseKind::DoubleFree, object, geometry().object_size, slot});
+    } else if (outcome == FreeOutcome::WordEmptied) {
+      word_emptied(page);
     }
-    const FreeOutcome outcome = page->template free_slot<Hardened>(geometry().words, slot);
-    if (outcome != FreeOutcome::Rejected) {
-      relist(page);
+  }
+
+  /// Makes the next page the current one, a partial page before an idle one; false if there is
+  /// none. Pre: there is no current page.
+  [[gnu::always_inline]] bool enter_next_page() noexcept {
+    if (Header* const page = pages_.pop_partial()) {
+      current_.enter(page, owner_tag(), false, false);
+      return true;
     }
-    return outcome;
+    const auto idle = pages_.pop_idle();
+    if (idle.page != nullptr) {
+      current_.enter(idle.page, owner_tag(), true, idle.zeroed);
+    }
+    return idle.page != nullptr;
   }
 
   /// Moves remote bits into the local bitmap; true if a slot became free by that.

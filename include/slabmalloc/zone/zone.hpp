@@ -91,11 +91,24 @@ class Zone {
         index, [index](auto& group, auto& size_class) { return issue(group, size_class, index); });
   }
 
+  /// Claims slots of the current page of `size_class`, a class of this zone, and issues one; null
+  /// if the page has none free. At times it drains up to `pages` queued pages.
+  /// Pre: the class has nothing claimed.
+  template <class Class>
+  [[gnu::always_inline]] void* claim(Class& size_class,
+                                     std::uint32_t pages = Config::drain_pages) noexcept {
+    void* const object = size_class.claim();
+    if (object != nullptr && ++claims_since_drain_ == Config::claims_per_drain) [[unlikely]] {
+      drain_some(pages);
+    }
+    return object;
+  }
+
   /// As allocate_class(), for callers that know that the class can claim nothing.
   /// Pre: index < class_count; claim() of class_at(index) returned null.
   [[gnu::always_inline]] Result<void*> allocate_unclaimed(std::uint32_t index) noexcept {
     return table_.with_class(index, [&](auto& group, auto& size_class) -> Result<void*> {
-      return allocate_from_words(group, size_class, Config::drain_pages);
+      return allocate_from_pages(group, size_class, Config::drain_pages);
     });
   }
 
@@ -168,7 +181,15 @@ class Zone {
     });
   }
 
-  /// The same for any thread; lock-free and never waits.
+  /// Frees slot `slot`, at `object`, of a full page of class `index` of this zone.
+  [[gnu::always_inline]] void deallocate_in_full_page(Header* page, std::uint32_t index,
+                                                      std::uint32_t slot, void* object) noexcept {
+    table_.with_class(index, [&](auto& group, auto& size_class) {
+      free_in_full_page(group, size_class, page, slot, object);
+    });
+  }
+
+  /// The same for any thread, and for any page; lock-free and never waits.
   static void deallocate_slot_remote(Header* page, std::uint32_t index,
                                      std::uint32_t slot) noexcept {
     Table::with_group(index, [&]<class Group>(std::uint32_t position) {
@@ -208,7 +229,7 @@ class Zone {
   void drain_some(std::uint32_t pages = Config::drain_pages) noexcept {
     claims_since_drain_ = 0;
     buffer_.flush_some(Config::flush_words);
-    for (; pages != 0 && drain_queued_page(); --pages) {
+    for (; pages != 0 && !queue_.is_empty() && drain_queued_page(); --pages) {
     }
   }
 
@@ -359,30 +380,8 @@ class Zone {
   template <class Group, class Class>
   [[gnu::noinline]] Result<void*> allocate_slow(Group& group, Class& size_class,
                                                 std::uint32_t pages) noexcept {
-    if (void* object = size_class.claim()) {
-      note_claim(pages);
-      return object;
-    }
-    return allocate_from_words(group, size_class, pages);
-  }
-
-  /// Counts a claim, and drains up to `pages` queued pages if that is due.
-  [[gnu::always_inline]] void note_claim(std::uint32_t pages) noexcept {
-    if (++claims_since_drain_ == Config::claims_per_drain) [[unlikely]] {
-      drain_some(pages);
-    }
-  }
-
-  /// The slow path after a claim from the selected word found nothing. Pages with few free slots
-  /// make this path frequent, so what follows the current page's words is separate.
-  template <class Group, class Class>
-  [[gnu::noinline]] Result<void*> allocate_from_words(Group& group, Class& size_class,
-                                                      std::uint32_t pages) noexcept {
-    if (void* object = size_class.allocate_from_next_word()) {
-      note_claim(pages);
-      return object;
-    }
-    return allocate_from_pages(group, size_class, pages);
+    void* const object = claim(size_class, pages);
+    return object != nullptr ? object : allocate_from_pages(group, size_class, pages);
   }
 
   /// The slow path after the current page's words were found to hold nothing.
@@ -461,13 +460,11 @@ class Zone {
   [[gnu::noinline]] void deallocate_slow(Group& group, Class& size_class, void* object) noexcept {
     using Page = typename Group::Page;
     Header* page = Page::header_of(object);
-    if (!Config::hardened && page->tag.load(Order::relaxed) == (queue_.tag() | PageState::full) &&
+    if (page->tag.load(Order::relaxed) == (queue_.tag() | PageState::full) &&
         page->class_index == size_class.index()) [[likely]] {
       const std::uint32_t slot = size_class.geometry().slot_at(Page::offset_of(object, page));
       if (slot != SlotGeometry::no_slot) [[likely]] {
-        if (!size_class.hand_off(page, slot, object)) {
-          free_own(group, size_class, page, slot, object);
-        }
+        free_in_full_page(group, size_class, page, slot, object);
         return;
       }
     }
@@ -479,6 +476,14 @@ class Zone {
   [[gnu::noinline]] void free_own(Group& group, Class& size_class, Header* page, std::uint32_t slot,
                                   void* object) noexcept {
     size_class.template free_in_any_state<Config::hardened>(page, slot, object);
+    supply_.retire_excess(group, size_class);
+  }
+
+  /// The same for a full page.
+  template <class Group, class Class>
+  [[gnu::always_inline]] void free_in_full_page(Group& group, Class& size_class, Header* page,
+                                                std::uint32_t slot, void* object) noexcept {
+    size_class.template free_in_full_page<Config::hardened>(page, slot, object);
     supply_.retire_excess(group, size_class);
   }
 
