@@ -102,7 +102,7 @@ struct Ascending : SmallArenaConfig {
                           PageKind<EmbeddedPage<16 * kibibyte>, 2048>>;
 };
 
-/// The C++ library's: the figures in docs/BENCHMARKS.md are of its sequences.
+/// The C++ library's: the figures in docs/MEASURING.md are of its sequences.
 using Source = std::mt19937_64;
 
 std::size_t draw_even(Source& source) { return 16 + source() % 2033; }

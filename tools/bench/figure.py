@@ -15,7 +15,8 @@ from allocators import SLABMALLOC  # pylint: disable=wrong-import-position
 PANELS = (("wall_seconds", "wall time"), ("peak_bytes", "peak memory"))
 OWN_STYLE = {"color": "#c2185b", "marker": "D", "s": 34, "zorder": 4}
 PEER_STYLES = (("#607d8b", "o"), ("#ef8a17", "s"), ("#1e88e5", "^"), ("#43a047", "v"),
-               ("#8e24aa", "P"), ("#6d4c41", "X"), ("#00838f", "*"))
+               ("#8e24aa", "P"), ("#6d4c41", "X"), ("#00838f", "*"),
+               ("#9e9d24", "p"), ("#283593", "h"))
 MOST = 4.0
 LEAST = 0.5
 TICKS = (0.5, 0.75, 1, 1.5, 2, 3, 4)
