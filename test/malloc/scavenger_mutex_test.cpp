@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "support/child.hpp"
+#include "support/exclusion.hpp"
 
 namespace slabmalloc {
 namespace {
@@ -83,13 +84,7 @@ TEST(ScavengerMutex, a_scan_does_not_wait_long_for_a_thread_that_does_not_come) 
 }
 
 TEST(ScavengerMutex, an_attempt_fails_while_a_thread_holds_it) {
-  EXPECT_TRUE(mutex.try_lock());
-  bool taken_twice = true;
-  std::thread([&] { taken_twice = mutex.try_lock(); }).join();
-  EXPECT_FALSE(taken_twice);
-  mutex.unlock();
-  EXPECT_TRUE(mutex.try_lock());
-  mutex.unlock();
+  test::expect_one_holder_at_a_time(mutex);
 }
 
 TEST(ScavengerMutex, is_free_and_awaited_by_nobody_in_the_child_of_a_fork) {

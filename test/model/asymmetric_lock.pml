@@ -180,7 +180,7 @@ inline add_a_word() {
   leave(INSIDE)
 }
 
-/* ZoneEngine::lock_after_scavenging, after the owner met a scavenger. */
+/* ScavengedQueue::lock_after_scavenger, after the owner met a scavenger. */
 inline pause_scavenging_and_enter() {
 #ifndef MUTANT_STOPS_NOTHING
   lock();

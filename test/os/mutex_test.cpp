@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "support/child.hpp"
+#include "support/exclusion.hpp"
 
 namespace slabmalloc::os {
 namespace {
@@ -22,13 +23,7 @@ TEST(Mutex, needs_no_constructor) {
 
 TEST(Mutex, is_held_by_one_at_a_time) {
   Mutex mutex;
-  EXPECT_TRUE(mutex.try_lock());
-  bool taken_twice = true;
-  std::thread([&] { taken_twice = mutex.try_lock(); }).join();
-  EXPECT_FALSE(taken_twice);
-  mutex.unlock();
-  EXPECT_TRUE(mutex.try_lock());
-  mutex.unlock();
+  test::expect_one_holder_at_a_time(mutex);
 }
 
 TEST(Mutex, a_holder_sees_the_writes_of_the_holder_before) {
