@@ -214,8 +214,13 @@ struct Tunables {
   /// Reads of a held mutex before the thread sleeps. Critical sections are short: most waits end
   /// sooner than a kernel entry would.
   static constexpr int mutex_spins = 64;
-  /// The shortest range that may use huge pages: with OS pages of 4 KiB a huge page is 2 MiB.
-  static constexpr std::size_t least_huge_bytes = 2 * mebibyte;
+  /// The bytes of a huge page, where OS pages have 4 KiB.
+  static constexpr std::size_t huge_page_bytes = 2 * mebibyte;
+  /// The system may use huge pages while less than this part of them would stay unwritten.
+  static constexpr std::size_t huge_waste_part = 8;
+  /// Where the heap grows beyond this, the system may use huge pages (arena/huge_pages.hpp). With
+  /// 16 MiB eleven programs took 1.4 % more memory, for the same time.
+  std::size_t huge_threshold_bytes = 32 * mebibyte;
 };
 
 /// The tunables in use: the defaults until the options are read.

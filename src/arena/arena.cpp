@@ -149,6 +149,9 @@ void Arena::adopt(const Growth& growth) noexcept {
     runs_.append(growth.skipped, RunState::Unusable);
   }
   runs_.append(growth.added, RunState::Clean);
+  const auto end =
+      reinterpret_cast<std::uintptr_t>(window_.data()) + std::size_t{runs_.end()} * chunk_bytes;
+  huge_pages_.note_growth(end - std::size_t{growth.added} * chunk_bytes, end);
   data_base_.store(reinterpret_cast<std::uintptr_t>(window_.data()), Order::relaxed);
   records_.store(window_.records(), Order::relaxed);
   is_bounded_.store(window_.is_bounded(), Order::relaxed);

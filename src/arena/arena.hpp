@@ -33,7 +33,7 @@
 // repeats until no work remains, or until it has purged enough for others. Then the next caller
 // continues.
 //
-// Invariants, checked by validate(), besides those of RunMap and DirectMap:
+// Invariants, checked by validate(), besides those of RunMap, DirectMap and HugePages:
 //   M1  end of the runs = committed chunks; data bytes made usable = (end - unusable) * chunk_bytes
 //   M2  the records of the chunks that are not in use are clear: Unclaimed, no owner, no seal
 //   M3  a LargeHead or Cached record is the first of a run in use; its bytes, a multiple of
@@ -50,6 +50,7 @@
 #include "arena/decay.hpp"
 #include "arena/direct_map.hpp"
 #include "arena/gauge.hpp"
+#include "arena/huge_pages.hpp"
 #include "arena/large_cache.hpp"
 #include "arena/run_map.hpp"
 #include "arena/statistics.hpp"
@@ -327,6 +328,7 @@ class Arena {
   alignas(64) os::Mutex mutex_;
   os::Mutex purger_mutex_;
   Window window_;
+  HugePages huge_pages_;
   RunMap runs_;
   Decay decay_;
   std::size_t window_committed_ = 0;     ///< The window's share of committed_.

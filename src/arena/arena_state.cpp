@@ -76,9 +76,9 @@ bool Arena::validate() noexcept {
     return false;  // M6
   }
   std::size_t count = direct_.count();
-  // R1 to R6, D1 to D4, M2 and M3, M4.
-  return runs_.validate() && direct_.validate() && validate_records(count) &&
-         count == large_counts_.count.get();
+  // R1 to R6, D1 to D4, H1, M2 and M3, M4.
+  return runs_.validate() && direct_.validate() && huge_pages_.validate() &&
+         validate_records(count) && count == large_counts_.count.get();
 }
 
 /// Checks M2 and M3, and counts the large objects.

@@ -185,6 +185,8 @@ void Arena::purge_records(const Purge& purge) noexcept {
 
 /// Makes the system call, and counts it if it succeeds.
 bool Arena::purge_memory(std::byte* start, std::size_t bytes) noexcept {
+  const auto address = reinterpret_cast<std::uintptr_t>(start);
+  huge_pages_.prepare_purge(address, address + bytes);
   const bool is_purged = os::interface().purge(start, bytes);
   if (is_purged) {
     counts_.purged_bytes.add(bytes);

@@ -146,9 +146,17 @@ inline constexpr Option option_table[] = {
      "Append statistics of the heap to a file at exit, one line of JSON for each process.",
      "A child of `fork` counts its own calls alone."},
     {"huge_pages", Flag{&Options::huge_pages, true},
-     "Let the system use huge pages where the heap grows by 2 MiB or more.",
-     "There are fewer page faults then, and more memory for scattered blocks. It has an effect "
-     "where `/sys/kernel/mm/transparent_hugepage/enabled` says `madvise`."},
+     "Let the system use huge pages for all of the heap, and for blocks with mappings of their "
+     "own.",
+     "There are fewer page faults then, and more memory for scattered blocks. Memory that went "
+     "back "
+     "may return, since the system collects OS pages into huge ones. It has an effect where "
+     "`/sys/kernel/mm/transparent_hugepage/enabled` says `madvise`."},
+    {"huge_threshold", Size{&Tunables::huge_threshold_bytes, 0, Tunables::most_limit_bytes},
+     "Let the system use huge pages where the heap grows beyond this size.",
+     "That is for memory that is used for the first time. Where memory went back once, there are "
+     "no more huge pages. It has an effect where "
+     "`/sys/kernel/mm/transparent_hugepage/enabled` says `madvise`."},
     {"no_scavenging", Flag{&Options::scavenging, false},
      "Leave the memory alone that threads hold while they sleep.",
      "Without this option other threads deliver what a sleeping thread freed of their blocks, and "

@@ -12,6 +12,7 @@
 #include "malloc/report.hpp"
 #include "malloc/text.hpp"
 #include "os/os.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc {
 
@@ -54,6 +55,7 @@ constinit KeptStderr kept_stderr;
   // A set-user-id program must not read options from its caller's environment.
   read_options(secure_getenv("SLABMALLOC_OPTIONS"));
   if (options.huge_pages) {
+    tunables.huge_threshold_bytes = 0;
     os::replace_interface(os::huge_page_interface);
   }
   if (options.stats != 0) {

@@ -63,34 +63,10 @@ MapOutcome map_at(void* address, std::size_t bytes) {
   return MapOutcome::Mapped;
 }
 
-/// Allows huge pages in a range that is long enough for one. A failure changes nothing.
-void advise_huge_pages(void* address, std::size_t bytes) {
-  if (bytes >= Tunables::least_huge_bytes) {
-    const ErrnoKeeper keeper;
-    madvise(address, bytes, MADV_HUGEPAGE);
-  }
-}
-
-MapOutcome map_huge_at(void* address, std::size_t bytes) {
-  const MapOutcome outcome = map_at(address, bytes);
-  if (outcome == MapOutcome::Mapped) {
-    advise_huge_pages(address, bytes);
-  }
-  return outcome;
-}
-
 void* map(std::size_t bytes) {
   const ErrnoKeeper keeper;
   void* const address = mmap(nullptr, bytes, read_write, anonymous, -1, 0);
   return address == MAP_FAILED ? nullptr : address;
-}
-
-void* map_huge(std::size_t bytes) {
-  void* const address = map(bytes);
-  if (address != nullptr) {
-    advise_huge_pages(address, bytes);
-  }
-  return address;
 }
 
 bool unmap(void* address, std::size_t bytes) {
@@ -102,6 +78,12 @@ bool unmap(void* address, std::size_t bytes) {
 constexpr int purge_locked = MADV_DONTNEED_LOCKED;
 #else
 constexpr int purge_locked = 24;
+#endif
+
+#ifdef MADV_COLD
+constexpr int cold = MADV_COLD;
+#else
+constexpr int cold = 20;
 #endif
 
 bool purge(void* address, std::size_t bytes) {
@@ -134,6 +116,50 @@ std::size_t os_page_bytes() {
   const ErrnoKeeper keeper;
   const unsigned long bytes = getauxval(AT_PAGESZ);
   return bytes != 0 ? bytes : 4096;
+}
+
+std::size_t resident_bytes(void* address, std::size_t bytes) {
+  const ErrnoKeeper keeper;
+  const std::size_t os_page = os_page_bytes();
+  std::size_t resident = 0;
+  unsigned char states[512];
+  for (std::size_t done = 0; done < bytes;) {
+    const std::size_t left = (bytes - done) / os_page;
+    const std::size_t count = left < sizeof(states) ? left : sizeof(states);
+    if (mincore(static_cast<std::byte*>(address) + done, count * os_page, states) != 0) {
+      return 0;
+    }
+    for (std::size_t state = 0; state < count; ++state) {
+      resident += (states[state] & 1) != 0 ? os_page : 0;
+    }
+    done += count * os_page;
+  }
+  return resident;
+}
+
+// The advice may fail: then the system backs the range as it would without.
+void allow_huge_pages(void* address, std::size_t bytes) {
+  const ErrnoKeeper keeper;
+  madvise(address, bytes, MADV_HUGEPAGE);
+}
+
+void end_huge_pages(void* address, std::size_t bytes) {
+  const ErrnoKeeper keeper;
+  madvise(address, bytes, MADV_NOHUGEPAGE);
+}
+
+void split_huge_page(void* address) {
+  // Linux since 5.4 splits a huge page of which a part is called cold.
+  const ErrnoKeeper keeper;
+  madvise(address, os_page_bytes(), cold);
+}
+
+void* map_huge(std::size_t bytes) {
+  void* const address = map(bytes);
+  if (address != nullptr && bytes >= Tunables::huge_page_bytes) {
+    allow_huge_pages(address, bytes);
+  }
+  return address;
 }
 
 std::size_t address_space_limit() {
@@ -221,6 +247,10 @@ constexpr Interface table = {
     .map = map,
     .unmap = unmap,
     .purge = purge,
+    .resident_bytes = resident_bytes,
+    .allow_huge_pages = allow_huge_pages,
+    .end_huge_pages = end_huge_pages,
+    .split_huge_page = split_huge_page,
     .remap = remap,
     .name = name,
     .os_page_bytes = os_page_bytes,
@@ -238,8 +268,8 @@ constexpr Interface table = {
 
 constexpr Interface with_huge_pages() noexcept {
   Interface result = table;
-  result.map_at = map_huge_at;
   result.map = map_huge;
+  result.end_huge_pages = [](void*, std::size_t) {};
   return result;
 }
 

@@ -63,6 +63,19 @@ struct Interface {
   /// others are undefined.
   bool (*purge)(void* address, std::size_t bytes);
 
+  /// The bytes of a range that are backed by memory; 0 if the system does not tell.
+  std::size_t (*resident_bytes)(void* address, std::size_t bytes);
+
+  /// Allows huge pages in a range, which the system may then back in units of that length.
+  void (*allow_huge_pages)(void* address, std::size_t bytes);
+
+  /// Ends that: what a range has of huge pages stays, but it gets no more.
+  void (*end_huge_pages)(void* address, std::size_t bytes);
+
+  /// Splits the huge page that backs `address`, if one does. Then a purge of a part of it frees
+  /// that part.
+  void (*split_huge_page)(void* address);
+
   /// Resizes a mapping, moves it if it must and `may_move`, and returns its address.
   /// Fails: null; the mapping is then as before.
   void* (*remap)(void* address, std::size_t old_bytes, std::size_t new_bytes, bool may_move);
@@ -114,8 +127,7 @@ namespace detail {
 /// The operating system itself.
 [[gnu::visibility("hidden")]] extern const Interface linux_interface;
 
-/// As linux_interface, but allows huge pages (2 MiB, say) in mappings where the system has them on
-/// request.
+/// As linux_interface, but allows huge pages in the mappings of map() too, and never ends that.
 [[gnu::visibility("hidden")]] extern const Interface huge_page_interface;
 
 /// The table in use.

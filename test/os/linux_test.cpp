@@ -11,16 +11,22 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cinttypes>
 #include <cstddef>
+#include <cstdint>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <iterator>
+#include <string>
 #include <thread>
 
 #include "os/os.hpp"
 #include "slabmalloc/base/bits.hpp"
 #include "support/child.hpp"
 #include "support/pattern.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc::os {
 namespace {
@@ -126,6 +132,64 @@ TEST(LinuxOs, locked_memory_keeps_its_contents_where_the_kernel_cannot_purge_it)
   EXPECT_EQ(status, 0);
 }
 
+/// The KiB of huge pages in the mapping at `address`, by /proc/self/smaps.
+std::size_t huge_kibibytes(const void* address) {
+  std::ifstream file("/proc/self/smaps");
+  std::size_t kibibytes = 0;
+  bool is_there = false;
+  for (std::string line; std::getline(file, line);) {
+    std::uintptr_t start = 0;
+    std::uintptr_t end = 0;
+    const auto at = reinterpret_cast<std::uintptr_t>(address);
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR, &start, &end) == 2) {
+      is_there = start <= at && at < end;
+    } else if (is_there) {
+      std::sscanf(line.c_str(), "AnonHugePages: %zu", &kibibytes);
+    }
+  }
+  return kibibytes;
+}
+
+TEST(LinuxOs, tells_what_is_backed_by_memory) {
+  const std::size_t count = 1500;
+  auto* const memory = static_cast<std::byte*>(system_interface.map(count * os_page_bytes()));
+  ASSERT_NE(memory, nullptr);
+  EXPECT_EQ(system_interface.resident_bytes(memory, count * os_page_bytes()), 0u);
+  for (const std::size_t written :
+       {std::size_t{0}, std::size_t{511}, std::size_t{512}, count - 1}) {
+    memory[written * os_page_bytes()] = std::byte{1};
+  }
+  EXPECT_EQ(system_interface.resident_bytes(memory, count * os_page_bytes()), 4 * os_page_bytes());
+  EXPECT_EQ(system_interface.resident_bytes(memory + os_page_bytes(), 511 * os_page_bytes()),
+            os_page_bytes());
+  EXPECT_TRUE(system_interface.unmap(memory, count * os_page_bytes()));
+  EXPECT_EQ(system_interface.resident_bytes(memory, os_page_bytes()), 0u);
+}
+
+TEST(LinuxOs, huge_pages_come_where_they_are_allowed_can_be_split_and_come_no_more) {
+  constexpr std::size_t huge_bytes = Tunables::huge_page_bytes;
+  constexpr std::size_t bytes = 4 * huge_bytes;
+  const std::uintptr_t space = system_interface.find_space(bytes + huge_bytes);
+  auto* const memory = reinterpret_cast<std::byte*>(align_up(space, huge_bytes));
+  ASSERT_EQ(system_interface.map_at(memory, bytes), MapOutcome::Mapped);
+  system_interface.allow_huge_pages(memory, bytes);
+  test::fill_pattern(memory, bytes, 3);
+  const std::size_t all = huge_kibibytes(memory);
+  if (all * 1024 != bytes) {
+    system_interface.unmap(memory, bytes);
+    GTEST_SKIP() << "this system has no huge pages on request";
+  }
+  system_interface.split_huge_page(memory + os_page_bytes());
+  EXPECT_EQ(huge_kibibytes(memory), all - huge_bytes / 1024);
+  EXPECT_TRUE(test::holds_pattern(memory, bytes, 3));
+  system_interface.end_huge_pages(memory, bytes);
+  ASSERT_TRUE(system_interface.purge(memory + 2 * huge_bytes, huge_bytes));
+  test::fill_pattern(memory, bytes, 4);
+  EXPECT_EQ(huge_kibibytes(memory), all - 2 * huge_bytes / 1024);
+  EXPECT_TRUE(test::holds_pattern(memory, bytes, 4));
+  EXPECT_TRUE(system_interface.unmap(memory, bytes));
+}
+
 TEST(LinuxOs, exact_places_are_never_taken_from_others) {
   auto* const memory = static_cast<std::byte*>(system_interface.map(3 * os_page_bytes()));
   ASSERT_NE(memory, nullptr);
@@ -173,6 +237,10 @@ TEST(LinuxOs, errno_is_as_before_whatever_fails) {
       [] { system_interface.map(impossible); },
       [] { system_interface.unmap(reinterpret_cast<void*>(1), os_page_bytes()); },
       [] { system_interface.purge(null_page(), os_page_bytes()); },
+      [] { system_interface.resident_bytes(null_page(), os_page_bytes()); },
+      [] { system_interface.allow_huge_pages(null_page(), os_page_bytes()); },
+      [] { system_interface.end_huge_pages(null_page(), os_page_bytes()); },
+      [] { system_interface.split_huge_page(null_page()); },
       [] { system_interface.remap(null_page(), os_page_bytes(), impossible, true); },
       [] { system_interface.name(null_page(), os_page_bytes(), "nothing"); },
       [] { system_interface.os_page_bytes(); },
