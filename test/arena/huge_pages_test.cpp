@@ -132,7 +132,8 @@ TEST(HugePages, agree_with_their_definition_at_every_growth_and_purge) {
       if (last > threshold_chunks && first < end_before_gap) {
         const std::size_t rounded = (last + huge_chunks - 1) / huge_chunks * huge_chunks;
         purged_end = std::max(purged_end, std::min(rounded, end_before_gap));
-        std::fill(expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(purged_end), false);
+        std::fill(expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(purged_end),
+                  false);
         for (std::size_t page = first / huge_chunks; page * huge_chunks < last; ++page) {
           if (first > page * huge_chunks || last < (page + 1) * huge_chunks) {
             split_pages.push_back(page);
@@ -154,10 +155,10 @@ TEST(HugePages, agree_with_their_definition_at_every_growth_and_purge) {
         const std::size_t first = random.below(end);
         const bool is_short = random.below(2) == 0;
         const std::size_t last = first + 1 + random.below(is_short ? 8 : end - first);
-        const bool is_usable = std::all_of(
-            advice.usable.begin() + static_cast<std::ptrdiff_t>(first),
-            advice.usable.begin() + static_cast<std::ptrdiff_t>(std::min(last, end)),
-            [](bool usable) { return usable; });
+        const bool is_usable =
+            std::all_of(advice.usable.begin() + static_cast<std::ptrdiff_t>(first),
+                        advice.usable.begin() + static_cast<std::ptrdiff_t>(std::min(last, end)),
+                        [](bool usable) { return usable; });
         if (is_usable) {
           purge(first, std::min(last, end));
         }

@@ -60,7 +60,7 @@ TEST_F(ScavengedZoneTest, a_claim_waits_for_the_scavenger) {
 
 TEST_F(ScavengedZoneTest, an_issue_a_free_and_a_drain_do_not_wait) {
   std::vector<void*> objects;
-  for (int count = 0; count < 100; ++count) {
+  for (int count = 0; count < 120; ++count) {
     objects.push_back(allocate());
   }
   zone_.deallocate(allocate(), layout_);
@@ -73,7 +73,7 @@ TEST_F(ScavengedZoneTest, an_issue_a_free_and_a_drain_do_not_wait) {
       objects.erase(objects.begin());
     }
     zone_.drain();
-  })) << "a claim takes 16 objects of this size";
+  })) << "a claim takes 16 objects of this size after 112 objects";
   EXPECT_EQ(zone_.statistics().remote_frees, 1u);
 }
 

@@ -106,6 +106,28 @@ TYPED_TEST(SCAllocatorTest, a_claim_of_less_than_an_eighth_waits_until_the_page_
   }
 }
 
+TEST(SCAllocatorClaim, takes_4_kibibytes_at_first_and_twice_as_much_after_each_eight) {
+  constexpr std::size_t size = 512;
+  test::PageSource<LargeObjectPage> source;
+  SCAllocator<LargeObjectPage> allocator(size);
+  test::refill(allocator, source, 1);
+  std::vector<const void*> issued;
+  for (const std::size_t claimed : {8u, 16u, 32u, 64u}) {
+    for (int claim = 0; claim < 8; ++claim) {
+      // Slots that are freed at once wait for the next claim, which begins at the lowest again.
+      issued.resize(claimed);
+      for (const void*& object : issued) {
+        void* const block = allocator.allocate(layout_of(size)).value_or(nullptr);
+        allocator.deallocate(block, layout_of(size));
+        object = block;
+      }
+      EXPECT_EQ(std::set<const void*>(issued.begin(), issued.end()).size(), claimed);
+      EXPECT_EQ(issued.front(), *std::min_element(issued.begin(), issued.end()));
+    }
+  }
+  test::reclaim_all(allocator, source);
+}
+
 TYPED_TEST(SCAllocatorTest, serves_every_layout_that_fits_its_slots) {
   SCAllocator<TypeParam> allocator(48, 16);
   test::refill(allocator, this->source_, 1);

@@ -80,16 +80,22 @@ TEST_F(SelectedWordTest, a_slot_that_is_freed_after_the_claim_waits_for_the_next
   EXPECT_EQ(issued_by_one_claim(), std::vector<std::ptrdiff_t>{0});
 }
 
-TEST_F(SelectedWordTest, a_claim_takes_the_lowest_slots_that_make_32_kibibytes) {
+TEST_F(SelectedWordTest, a_claim_takes_the_lowest_slots_that_make_so_many_bytes) {
   struct Case {
     std::uint32_t object_size;
-    Word claim;
+    Word first;
+    Word late;
   };
   constexpr Word free = ~Word{0} << 4;
-  for (const Case& one : {Case{16, free}, Case{8 * 1024, 0b1111'0000}, Case{12 * 1024, 0b0011'0000},
-                          Case{32 * 1024, 0b0001'0000}, Case{128 * 1024, 0b0001'0000}}) {
+  for (const Case& one :
+       {Case{16, free, free}, Case{1024, 0b1111'0000, Word{0xFFFFFFFF} << 4},
+        Case{4096, 0b1'0000, 0xFF0}, Case{8 * 1024, 0b1'0000, 0b1111'0000},
+        Case{12 * 1024, 0b1'0000, 0b0011'0000}, Case{32 * 1024, 0b1'0000, 0b1'0000},
+        Case{128 * 1024, 0b1'0000, 0b1'0000}}) {
     selected_.configure(one.object_size);
-    EXPECT_EQ(selected_.one_claim_of(free), one.claim) << one.object_size;
+    EXPECT_EQ(selected_.one_claim_of(free), one.first) << one.object_size;
+    selected_.limit_claims(one.object_size, Selected::most_claim_bytes);
+    EXPECT_EQ(selected_.one_claim_of(free), one.late) << one.object_size;
   }
 }
 

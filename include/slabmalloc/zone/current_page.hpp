@@ -51,13 +51,23 @@ class SelectedWord {
  public:
   using Cell = typename Atomics::template Cell<Word>;
 
+  /// A claim takes slots of about so many bytes: the first claims of a class the least. So large
+  /// objects reuse recent frees, which are in a cache, before a client touches fresh memory.
+  static constexpr std::uint32_t least_claim_bytes = 4 * 1024;
+  static constexpr std::uint32_t most_claim_bytes = 32 * 1024;
+
   /// Claims nothing, all zero. Before configure(), a caller may call only issue().
   constexpr SelectedWord() noexcept = default;
 
   /// Prepares for slots of `object_size` bytes; selects no word.
   constexpr void configure(std::uint32_t object_size) noexcept {
-    most_ = most_of(object_size);
+    limit_claims(object_size, least_claim_bytes);
     deselect();
+  }
+
+  /// Lets a claim take slots of about `bytes`.
+  constexpr void limit_claims(std::uint32_t object_size, std::uint32_t bytes) noexcept {
+    most_ = most_of(object_size, bytes);
   }
 
   /// Selects `word`, from which a claim may take the bits of `mask`; bit 0 is for the slot at
@@ -142,14 +152,10 @@ class SelectedWord {
   }
 
  private:
-  /// A claim takes slots of about so many bytes. So large objects reuse recent frees, which are in
-  /// a cache, before a client touches fresh memory.
-  static constexpr std::uint32_t claim_bytes = 32 * 1024;
-
-  /// A mask of the slots that make up claim_bytes: at least one, at most a word.
-  static constexpr Word most_of(std::uint32_t object_size) noexcept {
+  /// A mask of the slots that make up `bytes`: at least one, at most a word.
+  static constexpr Word most_of(std::uint32_t object_size, std::uint32_t bytes) noexcept {
     const std::uint32_t size = object_size != 0 ? object_size : 1;
-    const std::uint32_t slots = claim_bytes > size ? claim_bytes / size : 1;
+    const std::uint32_t slots = bytes > size ? bytes / size : 1;
     return slots < word_bits ? (Word{1} << slots) - 1 : ~Word{0};
   }
 
@@ -176,7 +182,9 @@ class CurrentPage {
   constexpr void configure(const SlotGeometry& geometry) noexcept {
     selected_.configure(geometry.object_size);
     geometry_ = geometry;
-    least_claim_ = (count_ones(selected_.one_claim_of(~Word{0})) + 7) / 8;
+    claim_bytes_ = SelectedWord<Atomics>::least_claim_bytes;
+    claims_until_growth_ = claims_of_a_size;
+    note_most_claimed();
   }
   constexpr const SlotGeometry& geometry() const noexcept { return geometry_; }
 
@@ -206,6 +214,9 @@ class CurrentPage {
     const Word slots = selected_.one_claim_of(claimable);
     allocations_.add(count_ones(slots));
     latest_claim_ = slots;
+    if (claims_until_growth_ != 0 && --claims_until_growth_ == 0) [[unlikely]] {
+      double_claims();
+    }
     const bool is_zero = claim_holes(slots);
     if (first_sweep_.is_fresh()) {
       first_sweep_.claim_to(selected_.end_of(slots, geometry_.object_size));
@@ -398,6 +409,21 @@ class CurrentPage {
     return false;
   }
 
+  /// Claims of one size before the next ones are twice as large. A thread that allocates little then
+  /// touches little: 100 connections of MariaDB take 7 MiB less.
+  static constexpr std::uint32_t claims_of_a_size = 8;
+
+  [[gnu::cold, gnu::noinline]] void double_claims() noexcept {
+    claim_bytes_ *= 2;
+    claims_until_growth_ =
+        claim_bytes_ < SelectedWord<Atomics>::most_claim_bytes ? claims_of_a_size : 0;
+    selected_.limit_claims(geometry_.object_size, claim_bytes_);
+    note_most_claimed();
+  }
+  constexpr void note_most_claimed() noexcept {
+    least_claim_ = (count_ones(selected_.one_claim_of(~Word{0})) + 7) / 8;
+  }
+
   void select(Header* page, std::uint32_t index) noexcept {
     selected_.select(page->local(index),
                      slots_ + std::size_t{index} * word_bits * geometry_.object_size,
@@ -412,9 +438,11 @@ class CurrentPage {
   Header* hand_off_page_ = nullptr;  ///< While slots are handed off: the page of the last one.
 
   FirstSweep first_sweep_;
-  std::uint32_t word_index_ = 0;   ///< The word of the page that was selected last.
-  std::uint32_t least_claim_ = 0;  ///< See is_hardly_worth().
-  Word latest_claim_ = 0;          ///< Of that word: what the latest claim took.
+  std::uint32_t word_index_ = 0;           ///< The word of the page that was selected last.
+  std::uint32_t least_claim_ = 0;          ///< See is_hardly_worth().
+  std::uint32_t claim_bytes_ = 0;          ///< A claim takes about so many.
+  std::uint32_t claims_until_growth_ = 0;  ///< 0: claims grow no more.
+  Word latest_claim_ = 0;                  ///< Of that word: what the latest claim took.
   typename Atomics::template Cell<Header*> page_{nullptr};
   std::byte* slots_ = nullptr;    ///< The first slot of the page.
   Counter<Atomics> allocations_;  ///< Slots ever claimed, except those given up.
