@@ -128,7 +128,7 @@ struct Tunables {
   /// the rest. Such a page touches memory for the most blocks that the thread ever had, and
   /// different threads have most at different times. A shared allocation and its free take 30 ns
   /// more, so a burst costs 1.5 %.
-  static constexpr std::size_t small_shared_bytes = 8 * kibibyte;
+  static constexpr std::size_t small_shared_bytes = 4 * kibibyte;
   static constexpr std::uint32_t shared_burst_of_large = 2048;
   static constexpr std::uint32_t shared_rest_milliseconds = 1000;
   /// An allocation of a thread with a zone that finds the shared zone's mutex held counts as so
