@@ -112,16 +112,28 @@ struct Tunables {
   /// The first allocations of a thread, which the shared zone serves. A thread with fewer needs no
   /// zone, which takes 9 KiB.
   static constexpr std::uint8_t shared_blocks_without_zone = 64;
-  /// Of them, those within one tick of the clock. A thread that goes on gets a zone then: a parked
-  /// one sooner than a new one, since it has pages already. A thread that allocates now and then
-  /// takes no parked zone away from those that would use its pages.
-  static constexpr std::uint8_t shared_burst = 32;
-  static constexpr std::uint8_t shared_burst_beside_parked = 4;
+  /// Of them, those within a few milliseconds. A thread that goes on gets a zone then: a parked one
+  /// sooner than a new one, since it has pages already. A thread that allocates now and then takes
+  /// no parked zone away from those that would use its pages.
+  static constexpr std::uint32_t shared_burst_milliseconds = 4;
+  static constexpr std::uint32_t shared_burst = 32;
+  static constexpr std::uint32_t shared_burst_beside_parked = 4;
   /// The first allocations of a class of a thread's zone, which the shared zone serves too. A page
   /// of the class costs at least 5 KiB of memory, and a shared allocation about 50 ns more.
   static constexpr std::uint8_t shared_blocks(std::size_t object_bytes) noexcept {
     return object_bytes <= 512 ? 8 : object_bytes <= 2 * kibibyte ? 4 : 2;
   }
+  /// The shared zone serves all allocations of larger blocks, until a thread makes too many of them
+  /// within these milliseconds: then it gets pages of its own for the classes that it uses within
+  /// the rest. Such a page touches memory for the most blocks that the thread ever had, and
+  /// different threads have most at different times. A shared allocation and its free take 30 ns
+  /// more, so a burst costs 1.5 %.
+  static constexpr std::size_t small_shared_bytes = 4 * kibibyte;
+  static constexpr std::uint32_t shared_burst_of_large = 2048;
+  static constexpr std::uint32_t shared_rest_milliseconds = 1000;
+  /// An allocation of a thread with a zone that finds the shared zone's mutex held counts as so
+  /// many more.
+  static constexpr std::uint32_t shared_turns_per_wait = 32;
 
   // ---- Large objects --------------------------------------------------------------------------
 

@@ -113,20 +113,25 @@ std::size_t large_bytes(const void* address) noexcept {
   return bytes;
 }
 
-void* allocate_own(std::uint32_t index) noexcept {
-  ArenaZone* zone = own_zone();
-  return zone != nullptr ? zone->allocate_class(index).value_or(nullptr)
-                         : thread_zones.allocate_shared(index, 0, false);
+/// A block of class `index`, of which the thread's zone has no page: from the shared zone in its
+/// turn, else from the thread's.
+[[gnu::cold, gnu::noinline]] Extent allocate_without_page(std::uint32_t index,
+                                                          SharedBlocks which) noexcept {
+  if (thread_zones.take_shared_turn(index, which)) {
+    if (const Extent shared = thread_zones.allocate_shared(index)) {
+      return shared;
+    }
+  }
+  ArenaZone* const zone = own_zone();
+  return zone != nullptr ? allocate_from(*zone, index) : thread_zones.allocate_shared(index);
 }
 
-/// A block of the shared zone, whose turn it is, or of the thread's zone if that one has none.
-[[gnu::cold, gnu::noinline]] void* allocate_in_turn(std::uint32_t index) noexcept {
-  void* const block = thread_zones.allocate_shared(index, 0, false);
-  return block != nullptr ? block : allocate_own(index);
-}
-
-void* allocate_of_class(std::uint32_t index) noexcept {
-  return thread_zones.take_shared_turn(index) ? allocate_in_turn(index) : allocate_own(index);
+/// A block of class `index`.
+Extent allocate_of_class(std::uint32_t index,
+                         SharedBlocks which = SharedBlocks::FirstAndLarge) noexcept {
+  ArenaZone& zone = *thread_heap.zone;
+  return zone.class_at(index).pages() == 0 ? allocate_without_page(index, which)
+                                           : allocate_from(zone, index);
 }
 
 /// Drains all frees before memory is declared exhausted; true if memory returned to the arena.
@@ -253,7 +258,7 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
 
 [[gnu::cold, gnu::noinline]] void* scavenge_and_allocate(std::uint32_t index) noexcept {
   scavenge_or_drain();
-  return allocate_of_class(index);
+  return allocate_of_class(index).address;
 }
 
 }  // namespace
@@ -263,7 +268,7 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
     return allocate_large(bytes, minimum_alignment).address;
   }
   if (thread_heap.zone == &empty_zone) {
-    return allocate_of_class(SizeClasses::index_for(bytes));
+    return allocate_of_class(SizeClasses::index_for(bytes)).address;
   }
   if (is_scavenge_or_drain_due(SlowCall::Allocation)) [[unlikely]] {
     return scavenge_and_allocate(size_class->index());
@@ -272,8 +277,8 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
     return block;
   }
   const std::uint32_t index = size_class->index();
-  if (size_class->pages() == 0 && thread_zones.take_shared_turn(index)) [[unlikely]] {
-    return allocate_in_turn(index);
+  if (size_class->pages() == 0) [[unlikely]] {
+    return allocate_without_page(index, SharedBlocks::FirstAndLarge).address;
   }
   return thread_heap.zone->allocate_unclaimed(index).value_or(nullptr);
 }
@@ -287,7 +292,8 @@ void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
     return block;
   }
   note_slow_call(SlowCall::Allocation);
-  return allocate_of_class(index);
+  // Programs with large aligned blocks have many: these would soon use pages of both zones.
+  return allocate_of_class(index, SharedBlocks::First).address;
 }
 
 void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
@@ -302,18 +308,9 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
     const Extent extent = allocate_large(bytes, alignment, Contents::Zeros);
     return extent ? zero(extent.address, bytes, extent.zeroed) : nullptr;
   }
-  if (thread_zones.take_shared_turn(index)) [[unlikely]] {
-    if (void* block = thread_zones.allocate_shared(index, bytes, true)) {
-      return block;
-    }
-  }
-  ArenaZone* zone = own_zone();
-  if (zone == nullptr) {
-    return thread_zones.allocate_shared(index, bytes, true);
-  }
-  void* block = zone->allocate_class(index).value_or(nullptr);
+  const Extent extent = allocate_of_class(index);
   note_slow_call(SlowCall::Allocation);
-  return block != nullptr ? zero(block, bytes, zone->is_zero(index, block)) : nullptr;
+  return extent ? zero(extent.address, bytes, extent.zeroed) : nullptr;
 }
 
 [[gnu::noinline]] void deallocate_any(void* block) noexcept {

@@ -23,9 +23,41 @@ constinit thread_local bool is_first_thread = false;
 
 /// Allocations of the calling thread that the shared zone served while it had no zone of its own.
 constinit thread_local std::uint8_t blocks_without_zone = 0;
-/// Those within the clock's last tick.
-constinit thread_local std::uint8_t blocks_in_burst = 0;
-constinit thread_local std::uint32_t burst_at = 0;
+
+/// Counts the calling thread's allocations from the shared zone within a few milliseconds.
+class Burst {
+ public:
+  /// Counts one more of at most `most`; false if all were counted before. Then none is allowed for
+  /// `rest` milliseconds.
+  bool take_turn(std::uint32_t most, std::uint32_t rest) noexcept {
+    const auto now = static_cast<std::uint32_t>(os::interface().now_milliseconds());
+    if (now - began_at_ >= milliseconds_) {
+      *this = Burst{};
+      began_at_ = now;
+    }
+    if (turns_ < most) {
+      ++turns_;
+      return true;
+    }
+    if (!is_rest_) {
+      is_rest_ = true;
+      began_at_ = now;
+      milliseconds_ = rest;
+    }
+    return false;
+  }
+
+  /// Counts more for an allocation that had to wait.
+  void note_wait() noexcept { turns_ += Tunables::shared_turns_per_wait; }
+
+ private:
+  // Of the burst, or of the rest after it.
+  std::uint32_t began_at_ = 0;  ///< Milliseconds.
+  std::uint32_t milliseconds_ = Tunables::shared_burst_milliseconds;
+  std::uint32_t turns_ = 0;
+  bool is_rest_ = false;
+};
+constinit thread_local Burst burst;
 
 /// The calling thread has parked its zone: it is about to end.
 constinit thread_local bool zone_was_parked = false;
@@ -42,17 +74,40 @@ bool take_turn(std::uint8_t& count, std::uint8_t most) noexcept {
   return true;
 }
 
+/// The shared zone's mutex. A wait for it counts in the burst of a thread that has a zone. Others
+/// get none for it: such a thread may be about to end.
+class CountedMutex {
+ public:
+  explicit CountedMutex(os::Mutex& mutex) noexcept : mutex_(mutex) {}
+
+  void lock() noexcept {
+    if (!mutex_.try_lock()) {
+      if (thread_heap.zone != &empty_zone) {
+        burst.note_wait();
+      }
+      mutex_.lock();
+    }
+  }
+  void unlock() noexcept { mutex_.unlock(); }
+
+ private:
+  os::Mutex& mutex_;
+};
+
 /// Holds the shared zone's mutex for a scope.
 /// Pre: the calling thread does not hold it.
 class SharedLock {
  public:
-  explicit SharedLock(os::Mutex& mutex) noexcept : lock_(mutex) { holds_shared_mutex = true; }
+  explicit SharedLock(os::Mutex& mutex) noexcept : mutex_(mutex), lock_(mutex_) {
+    holds_shared_mutex = true;
+  }
   ~SharedLock() { holds_shared_mutex = false; }
   SharedLock(const SharedLock&) = delete;
   SharedLock& operator=(const SharedLock&) = delete;
 
  private:
-  const os::Lock<os::Mutex> lock_;
+  CountedMutex mutex_;
+  const os::Lock<CountedMutex> lock_;
 };
 
 }  // namespace
@@ -99,47 +154,41 @@ ThreadZone* ThreadZones::borrow() noexcept {
 
 /// As take_shared_turn(), for a thread without a zone.
 bool ThreadZones::take_turn_without_zone() const noexcept {
-  const auto now = static_cast<std::uint32_t>(os::interface().now_milliseconds());
-  blocks_in_burst = now == burst_at ? blocks_in_burst : 0;
-  burst_at = now;
   const bool is_zone_parked = parked_count_.load(Order::relaxed) != 0;
-  return take_turn(blocks_in_burst, is_zone_parked ? Tunables::shared_burst_beside_parked
-                                                   : Tunables::shared_burst) &&
+  return burst.take_turn(
+             is_zone_parked ? Tunables::shared_burst_beside_parked : Tunables::shared_burst, 0) &&
          take_turn(blocks_without_zone, Tunables::shared_blocks_without_zone);
 }
 
-bool ThreadZones::take_shared_turn(std::uint32_t index) noexcept {
+bool ThreadZones::take_shared_turn(std::uint32_t index, SharedBlocks which) noexcept {
   if (is_first_thread || zone_was_parked || threads_.load(Order::relaxed) == 0) {
     return false;
   }
   if (thread_heap.zone == &empty_zone && (take_turn_without_zone() || acquire() == nullptr)) {
     return true;
   }
+  const std::size_t bytes = MallocConfig::SizeClasses::size_of(index);
+  if (which == SharedBlocks::FirstAndLarge && bytes > Tunables::small_shared_bytes) {
+    return burst.take_turn(Tunables::shared_burst_of_large, Tunables::shared_rest_milliseconds);
+  }
   return take_turn(ThreadZone::of(*thread_heap.zone).shared_blocks[index],
-                   Tunables::shared_blocks(MallocConfig::SizeClasses::size_of(index)));
+                   Tunables::shared_blocks(bytes));
 }
 
-void* ThreadZones::allocate_shared(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept {
+Extent ThreadZones::allocate_shared(std::uint32_t index) noexcept {
   if (holds_shared_mutex) {
-    return nullptr;  // In a handler, without memory for another zone.
+    return {};  // In a handler, without memory for another zone.
   }
   const SharedLock lock(shared_mutex_);
   ThreadZone* const one = shared();
-  if (++shared_requests_ % Tunables::requests_per_drain == 0 && one != nullptr &&
-      one->zone.has_remote_frees()) {
-    one->zone.drain_some();
-  }
   if (one == nullptr) {
-    return nullptr;
+    return {};
   }
-  void* object = one->zone.class_at(index).allocate_fast();
-  if (object == nullptr) {
-    object = one->zone.allocate_class(index).value_or(nullptr);
+  ArenaZone& zone = one->zone;
+  if (++shared_requests_ % Tunables::requests_per_drain == 0 && zone.has_remote_frees()) {
+    zone.drain_some();
   }
-  if (zeroed && object != nullptr) {
-    __builtin_memset(object, 0, bytes);
-  }
-  return object;
+  return allocate_from(zone, index);
 }
 
 /// The shared zone; null if memory is exhausted.

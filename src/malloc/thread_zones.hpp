@@ -18,6 +18,8 @@
 //     class of each thread, and their records, would otherwise cost far more than the blocks of
 //     many threads that allocate little. The process's first thread has no such phase, nor has a
 //     thread that finds a parked zone
+//   - blocks above Tunables::small_shared_bytes, until the thread allocates too many of them within
+//     a few milliseconds, and so gets a page for their class. Not aligned ones
 //   - a thread that allocates after its zone was parked, for example in the destructor of a
 //     thread-local object
 //
@@ -71,6 +73,16 @@ struct ThreadZone {
   std::uint8_t shared_blocks[MallocConfig::SizeClasses::count] = {};
 };
 
+/// A block of class `index` of `zone`, and whether it is known to be zero.
+/// Fails: null if memory is exhausted.
+inline Extent allocate_from(ArenaZone& zone, std::uint32_t index) noexcept {
+  void* const block = zone.allocate_class(index).value_or(nullptr);
+  return {block, block != nullptr && zone.is_zero(index, block)};
+}
+
+/// The allocations that the shared zone serves: the first ones, or those of large blocks too.
+enum class SharedBlocks : std::uint8_t { First, FirstAndLarge };
+
 /// All zones of the process.
 class ThreadZones {
  public:
@@ -92,11 +104,12 @@ class ThreadZones {
   void park(ThreadZone& ended) noexcept;
 
   /// True if the shared zone should serve the calling thread's next allocation of class `index`,
-  /// which this counts. The thread has found nothing in its own zone, or gets one here.
-  bool take_shared_turn(std::uint32_t index) noexcept;
-  /// Allocates an object of class `index` from the shared zone, with `bytes` zeroed if `zeroed`.
+  /// which this counts. A thread without a zone may get one here.
+  /// Pre: the thread's zone has no page of the class.
+  bool take_shared_turn(std::uint32_t index, SharedBlocks which) noexcept;
+  /// Allocates an object of class `index` from the shared zone.
   /// Fails: null if memory is exhausted.
-  void* allocate_shared(std::uint32_t index, std::size_t bytes, bool zeroed) noexcept;
+  Extent allocate_shared(std::uint32_t index) noexcept;
 
   /// Once in a few calls, drains one parked zone and the shared one; then scavenges all zones if
   /// due.

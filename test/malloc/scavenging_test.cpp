@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "malloc/blocks.hpp"
+#include "malloc/manual_clock.hpp"
 #include "malloc/report.hpp"
 #include "malloc/thread_zones.hpp"
 #include "os/os.hpp"
@@ -264,23 +265,6 @@ TEST(Scavenging, a_thread_that_frees_purges_freed_blocks_of_a_sleeping_thread) {
   EXPECT_LE(resident_bytes(freed), 8 * mebibyte);
   tunables = Tunables{};
 }
-
-/// A clock that goes on only by `now += milliseconds`, as long as this lives.
-class ManualClock {
- public:
-  ManualClock() {
-    table_ = os::linux_interface;
-    table_.now_milliseconds = [] { return now.load(); };
-    previous_ = &os::replace_interface(table_);
-  }
-  ~ManualClock() { os::replace_interface(*previous_); }
-
-  static inline std::atomic<std::uint64_t> now{1'000'000};
-
- private:
-  os::Interface table_;
-  const os::Interface* previous_;
-};
 
 TEST(Scavenging, purges_freed_blocks_of_an_owner_that_drains_too_few) {
   const ManualClock clock;
