@@ -36,6 +36,7 @@ const std::vector<Example> examples{
     {"The same for a machine, of every process that the program starts",
      "stats_file:/tmp/heap.json"},
     {"Spend memory to have fewer page faults", "decay_ms:5000,huge_pages"},
+    {"Have an idle server give back what it freed last", "background_thread"},
     {"Spend page faults to have less memory", "decay_ms:0,direct_threshold:1M"},
     {"Stay in a container of 512 MiB: purge early, and refuse before the system ends the process",
      "soft_limit:350M,hard_limit:450M"},
