@@ -5,6 +5,7 @@
 #include "os/os.hpp"
 
 namespace slabmalloc {
+
 Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, LargeCache* cache,
                              Contents contents) noexcept {
   if (cache != nullptr && chunks_for(bytes) <= Tunables::large_cache_chunks &&

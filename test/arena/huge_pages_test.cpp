@@ -15,7 +15,6 @@
 namespace slabmalloc {
 namespace {
 
-constexpr std::size_t mebibyte = std::size_t{1} << 20;
 constexpr std::size_t huge_chunks = Tunables::huge_page_bytes / chunk_bytes;
 const std::size_t threshold_chunks = Tunables{}.huge_threshold_bytes / chunk_bytes;
 
