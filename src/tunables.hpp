@@ -90,7 +90,8 @@ struct Tunables {
     std::uint32_t records;
     std::uint32_t calls;
   };
-  /// The owner's step: up to half a millisecond, as for expired memory.
+  /// The owner's step: up to half a millisecond, as for expired memory. Each huge page that it
+  /// splits adds a third of a millisecond, once.
   static constexpr ScanStep owner_scan_step{4096, 256};
   /// A scavenger's step. It is shorter, since the owners of the pages may wait for it.
   static constexpr ScanStep scavenger_scan_step{1024, 64};
@@ -110,7 +111,7 @@ struct Tunables {
   // ---- The shared zone ------------------------------------------------------------------------
 
   /// The first allocations of a thread, which the shared zone serves. A thread with fewer needs no
-  /// zone, which takes 9 KiB.
+  /// zone, which takes 11 KiB.
   static constexpr std::uint8_t shared_blocks_without_zone = 64;
   /// Of them, those within a few milliseconds. A thread that goes on gets a zone then: a parked one
   /// sooner than a new one, since it has pages already. A thread that allocates now and then takes
@@ -119,7 +120,7 @@ struct Tunables {
   static constexpr std::uint32_t shared_burst = 32;
   static constexpr std::uint32_t shared_burst_beside_parked = 4;
   /// The first allocations of a class of a thread's zone, which the shared zone serves too. A page
-  /// of the class costs at least 5 KiB of memory, and a shared allocation about 50 ns more.
+  /// of the class costs at least 5 KiB of memory, and a shared allocation and its free 30 ns more.
   static constexpr std::uint8_t shared_blocks(std::size_t object_bytes) noexcept {
     return object_bytes <= 512 ? 8 : object_bytes <= 2 * kibibyte ? 4 : 2;
   }
@@ -210,7 +211,7 @@ struct Tunables {
   static constexpr std::size_t one_chunk_object_bytes = 8 * kibibyte;
   /// Chunks of such a page, so that it holds at least 16 objects.
   static constexpr std::size_t chunks_per_large_page = 8;
-  /// A thread that has no zone frees this many small blocks before it gets one. A zone takes 12
+  /// A thread that has no zone frees this many small blocks before it gets one. A zone takes 11
   /// KiB, and saves an atomic operation or two for each free by its buffer.
   static constexpr std::uint32_t frees_before_zone = 64;
   /// Sizes up to this find their class by a look-up, the others by arithmetic. The table is

@@ -76,7 +76,7 @@ bool Arena::validate() noexcept {
     return false;  // M6
   }
   std::size_t count = direct_.count();
-  // R1 to R6, D1 to D4, H1, M2 and M3, M4.
+  // R1 to R6, D1 to D4, G1 and G2, M2 and M3, M4.
   return runs_.validate() && direct_.validate() && huge_pages_.validate() &&
          validate_records(count) && count == large_counts_.count.get();
 }

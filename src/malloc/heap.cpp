@@ -115,8 +115,7 @@ std::size_t large_bytes(const void* address) noexcept {
 
 /// A block of class `index`, of which the thread's zone has no page: from the shared zone in its
 /// turn, else from the thread's.
-[[gnu::cold, gnu::noinline]] Extent allocate_without_page(std::uint32_t index,
-                                                          SharedBlocks which) noexcept {
+[[gnu::noinline]] Extent allocate_without_page(std::uint32_t index, SharedBlocks which) noexcept {
   if (thread_zones.take_shared_turn(index, which)) {
     if (const Extent shared = thread_zones.allocate_shared(index)) {
       return shared;
@@ -308,7 +307,8 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
     const Extent extent = allocate_large(bytes, alignment, Contents::Zeros);
     return extent ? zero(extent.address, bytes, extent.zeroed) : nullptr;
   }
-  const Extent extent = allocate_of_class(index);
+  const Extent extent = allocate_of_class(
+      index, alignment <= minimum_alignment ? SharedBlocks::FirstAndLarge : SharedBlocks::First);
   note_slow_call(SlowCall::Allocation);
   return extent ? zero(extent.address, bytes, extent.zeroed) : nullptr;
 }

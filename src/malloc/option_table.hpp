@@ -149,14 +149,15 @@ inline constexpr Option option_table[] = {
      "Let the system use huge pages for all of the heap, and for blocks with mappings of their "
      "own.",
      "There are fewer page faults then, and more memory for scattered blocks. Memory that went "
-     "back "
-     "may return, since the system collects OS pages into huge ones. It has an effect where "
-     "`/sys/kernel/mm/transparent_hugepage/enabled` says `madvise`."},
+     "back may return, since the system collects OS pages into huge ones. It has an effect where "
+     "`/sys/kernel/mm/transparent_hugepage/enabled` says `madvise`, and overrides "
+     "`huge_threshold`."},
     {"huge_threshold", Size{&Tunables::huge_threshold_bytes, 0, Tunables::most_limit_bytes},
      "Let the system use huge pages where the heap grows beyond this size.",
-     "That is for memory that is used for the first time. Where memory went back once, there are "
-     "no more huge pages. It has an effect where "
-     "`/sys/kernel/mm/transparent_hugepage/enabled` says `madvise`."},
+     "It asks for them where the program wrote nearly all of what the heap grew by before; with 0 "
+     "always. Where memory went back once, there are no more huge pages. That holds where "
+     "`/sys/kernel/mm/transparent_hugepage/enabled` says `always`, too. If your sandbox forbids "
+     "`mincore`, or new kinds of `madvise`, set it to `1024G`."},
     {"no_scavenging", Flag{&Options::scavenging, false},
      "Leave the memory alone that threads hold while they sleep.",
      "Without this option other threads deliver what a sleeping thread freed of their blocks, and "
@@ -166,10 +167,9 @@ inline constexpr Option option_table[] = {
     {"background_thread", Flag{&Options::background_thread, true},
      "Let a thread of the malloc give memory back while the program makes no calls.",
      "It works every `scavenge_ms`, or up to sixteen times as seldom while nothing is free. "
-     "Without it an idle process keeps what it freed last: MariaDB after a load of 100 connections "
-     "335 MiB, and 194 with it. The program then has a second thread. Do not set it for programs "
-     "whose main thread ends before the others, since the "
-     "process then never ends."},
+     "Without it an idle process keeps what it freed last. The program then has a second thread. "
+     "Do not set it for programs whose main thread ends before the others, since the process then "
+     "never ends."},
     {"decay_ms", Number{&Tunables::decay_milliseconds, 0, 60'000, "milliseconds"},
      "Give freed memory back to the system when nothing has needed it for this time.",
      "Memory goes back in steps, the first after a quarter of this time. A larger number saves "

@@ -81,8 +81,8 @@ class Advice {
   const os::Interface* previous_ = nullptr;
 };
 
-/// A window of chunks that a random program makes grow and purges, with the parts that may have huge
-/// pages by the definition: those of growths after a dense probe, with that probe, beyond the
+/// A window of chunks that a random program makes grow and purges, with the parts that may have
+/// huge pages by the definition: those of growths after a dense probe, with that probe, beyond the
 /// threshold and the highest purged huge page, and before the first gap.
 class Model {
  public:

@@ -35,7 +35,7 @@ namespace slabmalloc {
 
 /// Given to a zone's constructor: makes the zone of threads that have none. All its bytes are zero,
 /// so it takes no room in a program's file and no start-up. Only functions that find nothing to do
-/// may be called: tag(), merge_remote(), and allocate_fast() of its classes.
+/// may be called: tag(), merge_remote(), and allocate_fast() and pages() of its classes.
 struct EmptyZone {};
 
 /// Objects of all size classes, for one owner. Thread: the owner, where nothing else is said. Its
