@@ -2,13 +2,15 @@
 //
 // ClockChecks: when a thread reads the clock, to see whether periodic work is due.
 //
-// A thread reads it after a number of slow calls, since a read at each of them would cost too much.
-// A thread whose slow calls are rare can read it at each: it makes few. So the number adapts. It is
-// what the thread did in Tunables::clock_milliseconds, as far as the last read can tell:
+// A thread counts its slow calls. It cannot tell how long they took before it reads the clock, and
+// what it did a moment ago does not tell what it does next: a server answers a burst of requests,
+// and then one in a second. So the number of calls between two reads has a bound, and a low one.
 //
-//     calls before the next read = calls before the last read * clock_milliseconds / their time
+//     calls before the next read     few, if the last two reads were clock_milliseconds apart
+//                                    calls_per_clock_check, if less
 //
-// within a claim's weight and Tunables::calls_per_clock_check.
+// A read costs little, but the work behind it more. It begins where the clock has gone on since the
+// read before, and after checks_per_scavenge reads at the same time.
 #pragma once
 
 #include <cstdint>
@@ -25,32 +27,34 @@ class ClockChecks {
   /// Counts slow calls, by their weight; true if a read is due.
   [[gnu::always_inline]] constexpr bool count(std::uint32_t calls) noexcept {
     calls_ += calls;
-    return is_due();
+    return calls_ >= Tunables::calls_per_clock_check;
   }
-  constexpr bool is_due() const noexcept { return calls_ >= Tunables::calls_per_clock_check; }
 
-  /// Notes that the thread has read the time `now`, in milliseconds that wrap around.
-  constexpr void note(std::uint32_t now) noexcept {
+  /// Notes that the thread has read the time `now`, in milliseconds that wrap around. True if
+  /// periodic work may be due.
+  constexpr bool note(std::uint32_t now) noexcept {
     const std::uint32_t passed = now - read_at_;
-    std::uint32_t next = Tunables::calls_per_clock_check;
-    if (passed != 0 && budget_ * Tunables::clock_milliseconds / passed < next) {
-      next = budget_ * Tunables::clock_milliseconds / passed;
-    }
-    allow(next > Tunables::calls_per_claim ? next : Tunables::calls_per_claim);
     read_at_ = now;
+    calls_ = 0;
+    if (passed >= Tunables::clock_milliseconds) {
+      expect_rare_calls();
+    }
+    ++checks_;
+    if (passed == 0 && checks_ < Tunables::checks_per_scavenge) {
+      return false;
+    }
+    checks_ = 0;
+    return true;
   }
 
-  /// Makes the next claim a read, which then tells how rare calls are.
-  constexpr void expect_rare_calls() noexcept { allow(Tunables::calls_per_claim); }
+  /// Makes the next claim a read.
+  constexpr void expect_rare_calls() noexcept {
+    calls_ = Tunables::calls_per_clock_check - Tunables::calls_per_claim;
+  }
 
  private:
-  constexpr void allow(std::uint32_t calls) noexcept {
-    budget_ = calls;
-    calls_ = Tunables::calls_per_clock_check - calls;
-  }
-
   std::uint32_t calls_ = 0;   ///< Since the last read, and those that were not allowed.
-  std::uint32_t budget_ = 0;  ///< The calls that were allowed after the last read.
+  std::uint32_t checks_ = 0;  ///< Reads since the last work.
   std::uint32_t read_at_ = 0;
 };
 

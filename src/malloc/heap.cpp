@@ -150,6 +150,13 @@ constinit thread_local ClockChecks clock_checks;
   return clock_checks.count(static_cast<std::uint32_t>(call));
 }
 
+/// The slow calls that a claim of `size_class` counts as.
+[[gnu::always_inline]] inline std::uint32_t weight_of_claim(const ArenaClass& size_class) noexcept {
+  const std::uint32_t claims =
+      thread_heap.zone->queue().is_empty() ? 1 : Tunables::claims_per_late_claim;
+  return size_class.most_claimed_eighths() * (Tunables::calls_per_claim / 8) * claims;
+}
+
 std::uint32_t now_milliseconds() noexcept {
   return static_cast<std::uint32_t>(os::interface().now_milliseconds());
 }
@@ -172,11 +179,13 @@ bool drain_if_late(ArenaZone& zone, std::uint32_t now) noexcept {
   return is_late;
 }
 
-/// Drains the calling thread's zone, then scavenges the others if due. This may report misuse to a
-/// handler that allocates.
+/// Reads the clock. If work is due, drains the calling thread's zone, then scavenges the others.
+/// This may report misuse to a handler that allocates.
 [[gnu::cold, gnu::noinline]] void scavenge_zones() noexcept {
   const std::uint32_t now = now_milliseconds();
-  clock_checks.note(now);
+  if (!clock_checks.note(now)) {
+    return;
+  }
   if (thread_heap.zone != &empty_zone && !drain_if_late(*thread_heap.zone, now)) {
     thread_heap.zone->drain_some();
   }
@@ -190,20 +199,6 @@ bool drain_if_late(ArenaZone& zone, std::uint32_t now) noexcept {
 void note_slow_call(SlowCall call) noexcept {
   if (is_scavenge_due(call)) [[unlikely]] {
     scavenge_zones();
-  }
-}
-
-/// The same for claims, and for frees of the thread's own blocks: a thread may make no other slow
-/// calls. True also if frees by other threads fill its queue; then scavenge_or_drain() drains it.
-[[gnu::always_inline]] inline bool is_scavenge_or_drain_due(SlowCall call) noexcept {
-  return is_scavenge_due(call) || thread_heap.zone->queue().queued() >= Tunables::long_queue_pages;
-}
-
-[[gnu::cold, gnu::noinline]] void scavenge_or_drain() noexcept {
-  if (clock_checks.is_due()) {
-    scavenge_zones();
-  } else {
-    drain_if_late(*thread_heap.zone, now_milliseconds());
   }
 }
 
@@ -255,9 +250,24 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
   return bytes <= Tunables::touched_zeroed_bytes ? map_for_writing(block, bytes) : block;
 }
 
-[[gnu::cold, gnu::noinline]] void* scavenge_and_allocate(std::uint32_t index) noexcept {
-  scavenge_or_drain();
-  return allocate_of_class(index).address;
+/// A block of `size_class`, a class of the calling thread's zone.
+/// Pre: the class has nothing claimed.
+[[gnu::always_inline]] inline void* claim_or_allocate(ArenaClass& size_class) noexcept {
+  if (void* block = thread_heap.zone->claim(size_class)) [[likely]] {
+    return block;
+  }
+  const std::uint32_t index = size_class.index();
+  if (size_class.pages() == 0) [[unlikely]] {
+    return allocate_without_page(index, SharedBlocks::FirstAndLarge).address;
+  }
+  return thread_heap.zone->allocate_unclaimed(index).value_or(nullptr);
+}
+
+/// The same after a look at the clock, which may claim slots: the work behind it may allocate.
+[[gnu::noinline]] void* scavenge_and_allocate(ArenaClass& size_class) noexcept {
+  scavenge_zones();
+  void* const block = size_class.allocate_fast();
+  return block != nullptr ? block : claim_or_allocate(size_class);
 }
 
 }  // namespace
@@ -269,17 +279,8 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
   if (thread_heap.zone == &empty_zone) {
     return allocate_of_class(SizeClasses::index_for(bytes)).address;
   }
-  if (is_scavenge_or_drain_due(SlowCall::Allocation)) [[unlikely]] {
-    return scavenge_and_allocate(size_class->index());
-  }
-  if (void* block = thread_heap.zone->claim(*size_class)) [[likely]] {
-    return block;
-  }
-  const std::uint32_t index = size_class->index();
-  if (size_class->pages() == 0) [[unlikely]] {
-    return allocate_without_page(index, SharedBlocks::FirstAndLarge).address;
-  }
-  return thread_heap.zone->allocate_unclaimed(index).value_or(nullptr);
+  return clock_checks.count(weight_of_claim(*size_class)) ? scavenge_and_allocate(*size_class)
+                                                          : claim_or_allocate(*size_class);
 }
 
 void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
@@ -306,6 +307,10 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   if (index == SizeClasses::no_class) {
     const Extent extent = allocate_large(bytes, alignment, Contents::Zeros);
     return extent ? zero(extent.address, bytes, extent.zeroed) : nullptr;
+  }
+  ArenaClass& size_class = thread_heap.zone->class_at(index);
+  if (void* block = size_class.allocate_fast()) {
+    return zero(block, bytes, size_class.is_zero(block));
   }
   const Extent extent = allocate_of_class(
       index, alignment <= minimum_alignment ? SharedBlocks::FirstAndLarge : SharedBlocks::First);
@@ -352,9 +357,7 @@ namespace {
       } else {
         zone.deallocate_slot(page, info.class_index, slot, block);
       }
-      if (is_scavenge_or_drain_due(SlowCall::Free)) [[unlikely]] {
-        scavenge_or_drain();
-      }
+      note_slow_call(SlowCall::Free);
       return;
     }
   }

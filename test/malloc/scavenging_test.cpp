@@ -298,10 +298,10 @@ TEST(Scavenging, leaves_freed_blocks_to_an_owner_that_drains_everything) {
 }
 
 /// Allocates blocks of many sizes, which another thread frees. From then on no thread makes a call
-/// but this one: `work()`, once in a millisecond, for four times the decay time. Returns the bytes
-/// that the arena holds then.
+/// but this one: `work()`, once in a millisecond, for some decay times. Returns the bytes that the
+/// arena holds then.
 template <class Work>
-std::size_t held_bytes_after(Work&& work) {
+std::size_t held_bytes_after(Work&& work, std::uint32_t decay_times = 4) {
   const ManualClock clock;
   tunables.decay_milliseconds = 100;
   tunables.scavenge_milliseconds = 25;
@@ -311,7 +311,7 @@ std::size_t held_bytes_after(Work&& work) {
   }
   run_thread([&] { free_all(blocks); });
   EXPECT_GE(in_use_bytes(), 64 * mebibyte) << "the owner holds what the other thread freed";
-  for (std::uint32_t passed = 0; passed < 4 * tunables.decay_milliseconds; ++passed) {
+  for (std::uint32_t passed = 0; passed < decay_times * tunables.decay_milliseconds; ++passed) {
     ++ManualClock::now;
     work();
   }
@@ -349,6 +349,59 @@ TEST(Scavenging, an_owner_that_replaces_a_block_gives_back_what_another_thread_f
   EXPECT_LE(held_bytes_after([&] { replace(live[1000]); }), 16 * mebibyte);
   free_all(live);
   heap::trim();
+  EXPECT_EQ(process_statistics().live_objects, 0u);
+}
+
+/// The bytes that the arena holds after a burst of `claims` within a moment. Before it lies free
+/// memory that an earlier burst has left. After it the calling thread makes a pair of calls in each
+/// millisecond, for `claims_after` claims.
+std::size_t held_bytes_after_burst(std::size_t claims, std::size_t claims_after) {
+  constexpr std::size_t bytes = 16;
+  tunables.decay_milliseconds = 100;
+  tunables.scavenge_milliseconds = 25;
+  std::vector<void*> blocks;
+  allocate_many(blocks, 1000, 32 * mebibyte);
+  free_all(blocks);
+  allocate_many(blocks, bytes, claims * bytes * word_bits);
+  EXPECT_GE(process_arena.statistics().dirty_bytes, 16 * mebibyte);
+  for (std::size_t passed = 0; passed < claims_after * word_bits; ++passed) {
+    ++ManualClock::now;
+    heap::deallocate(heap::allocate(bytes));
+  }
+  free_all(blocks);
+  tunables = Tunables{};
+  const auto arena = process_arena.statistics();
+  return arena.in_use_bytes + arena.dirty_bytes;
+}
+
+// Whatever the thread did before, it soon sees that time has passed.
+TEST(Scavenging, an_owner_gives_memory_back_a_few_claims_after_a_burst) {
+  const ManualClock clock;
+  constexpr std::size_t few = Tunables::calls_per_clock_check / Tunables::calls_per_claim + 2;
+  for (const std::size_t claims : {1u, 2u, 3u, 5u, 15u, 16u, 17u, 63u, 64u, 65u, 128u, 1000u}) {
+    EXPECT_LE(held_bytes_after_burst(claims, few), 8 * mebibyte) << claims << " claims";
+    heap::trim();
+  }
+  EXPECT_EQ(process_statistics().live_objects, 0u);
+}
+
+// The burst comes when the owner has drained everything, and waits for the decay.
+TEST(Scavenging, a_burst_of_the_owner_delays_what_another_thread_freed_by_a_few_claims) {
+  for (const std::size_t claims : {2u, 8u, 100u}) {
+    std::uint32_t passed = 0;
+    std::vector<void*> live;
+    const std::size_t held = held_bytes_after(
+        [&] {
+          if (++passed == 200) {
+            allocate_many(live, 16, claims * 16 * word_bits);
+          }
+          heap::deallocate(heap::allocate(16));
+        },
+        20);
+    EXPECT_LE(held, 8 * mebibyte) << claims << " claims";
+    free_all(live);
+    heap::trim();
+  }
   EXPECT_EQ(process_statistics().live_objects, 0u);
 }
 

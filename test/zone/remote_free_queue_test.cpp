@@ -38,22 +38,6 @@ TYPED_TEST(RemoteFreeQueueTest, takes_each_pushed_page_once) {
   EXPECT_EQ(queue.take(), nullptr);
 }
 
-TYPED_TEST(RemoteFreeQueueTest, counts_queued_pages) {
-  PageHeader<TypeParam> pages[3]{};
-  RemoteFreeQueue<TypeParam> queue;
-  queue.push(&pages[0]);
-  queue.push(&pages[1]);
-  EXPECT_EQ(queue.queued(), 2u);
-  queue.take();
-  queue.push(&pages[2]);
-  EXPECT_EQ(queue.queued(), 2u) << "one taken and one pushed";
-  queue.take();
-  EXPECT_EQ(queue.queued(), 1u);
-  queue.take();
-  queue.take();
-  EXPECT_EQ(queue.queued(), 0u);
-}
-
 TYPED_TEST(RemoteFreeQueueTest, pages_pushed_between_takes_come_after_older_ones) {
   PageHeader<TypeParam> pages[4]{};
   RemoteFreeQueue<TypeParam> queue;

@@ -208,6 +208,9 @@ class CurrentPage {
     return count_ones(claimable) < least_claim_;
   }
 
+  /// The slots that a claim takes at most, in eighths of a word.
+  std::uint32_t most_claimed_eighths() const noexcept { return least_claim_; }
+
   /// Claims from the selected word, of which `claimable` can be claimed, and issues a slot.
   /// Pre: claimable() returned `claimable`, which is not 0; nothing is claimed.
   [[gnu::always_inline]] void* claim(Word claimable) noexcept {

@@ -64,8 +64,6 @@ class alignas(64) RemoteFreeQueue {
   /// Pre: the caller raised page->announced from 0. Post: the caller touches the page no more.
   /// Order: release, with the acquire in take_pushed(): the owner sees the link.
   void push(Header* page) noexcept {
-    // Before the push: after it, the page pins the owner no more.
-    queued_.store(queued_.load(Order::relaxed) + 1, Order::relaxed);
     Header* head = pushed_.load(Order::relaxed);
     do {
       page->queue_next = head;
@@ -84,7 +82,6 @@ class alignas(64) RemoteFreeQueue {
       }
     }
     taken_.store(page->queue_next, Order::relaxed);
-    count_taken(is_empty());
     return page;
   }
 
@@ -92,10 +89,6 @@ class alignas(64) RemoteFreeQueue {
   bool is_empty() const noexcept {
     return pushed_.load(Order::relaxed) == nullptr && taken_.load(Order::relaxed) == nullptr;
   }
-
-  /// The number of queued pages, about: changes at the same time may count as one. It is exact once
-  /// the owner has found the queue empty. Thread: any; a hint.
-  std::uint32_t queued() const noexcept { return queued_.load(Order::relaxed); }
 
   // ---- the lock, which a queue with scavengers has ----------------------------------------------
 
@@ -112,15 +105,8 @@ class alignas(64) RemoteFreeQueue {
                                                    : nullptr;
   }
 
-  /// Counts a page that was taken off. Thread: owner.
-  void count_taken(bool is_empty) noexcept {
-    const std::uint32_t before = queued();
-    queued_.store(is_empty || before == 0 ? 0 : before - 1, Order::relaxed);
-  }
-
   typename Atomics::template Cell<Header*> pushed_;
   typename Atomics::template Cell<Header*> taken_;
-  typename Atomics::template Cell<std::uint32_t> queued_;
 };
 
 /// Slots of one bitmap word of one page, freed by a thread that does not own it.

@@ -98,6 +98,9 @@ class alignas(64) SizeClass {
     return current_.claim(claimable);
   }
 
+  /// The slots that a claim takes at most, in eighths of a word: 1 to 8.
+  std::uint32_t most_claimed_eighths() const noexcept { return current_.most_claimed_eighths(); }
+
   /// Drains the current page if another thread freed a slot that is free already and could be
   /// issued next. The drain reports it, and the slot's next client keeps the slot. Done whenever a
   /// word is selected, and by hardened zones before each allocation.
