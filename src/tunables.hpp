@@ -94,11 +94,13 @@ struct Tunables {
     std::uint32_t records;
     std::uint32_t calls;
   };
-  /// The owner's step: up to half a millisecond, as for expired memory. Each huge page that it
-  /// splits adds a third of a millisecond, once.
+  /// The owner's step: up to half a millisecond, as for expired memory.
   static constexpr ScanStep owner_scan_step{4096, 256};
   /// A scavenger's step. It is shorter, since the owners of the pages may wait for it.
   static constexpr ScanStep scavenger_scan_step{1024, 64};
+  /// The split of a huge page takes a third of a millisecond, as long as so many calls. Later scans
+  /// count it again, although it takes no time then.
+  static constexpr std::uint32_t calls_per_split = 128;
   /// Before each step of a long scan, a scavenger sleeps while other threads wait for its mutex: at
   /// most this often, and each time this long. The system adds about as much, so an owner has a
   /// millisecond to run. If it is stopped, the scan goes on.

@@ -201,8 +201,9 @@ class Arena {
   std::size_t trim() noexcept;
 
   /// Gives a part of an allocated run back to the system: whole OS pages. It reads as zero then.
+  /// Adds the huge pages that it split to `splits`.
   /// Fails: false; the part's contents are undefined.
-  bool drop_hole(std::byte* start, std::size_t bytes) noexcept;
+  bool drop_hole(std::byte* start, std::size_t bytes, std::uint32_t& splits) noexcept;
   /// Counts a hole out that was claimed again, or whose page went.
   void note_refault(std::size_t bytes) noexcept {
     counts_.holes_refaulted_bytes.add(bytes);
@@ -303,6 +304,7 @@ class Arena {
   std::size_t purge_chosen(const Purge& purge) noexcept;
   bool promise_direct(std::size_t bytes, std::size_t& promised) noexcept;
   void note_if_refused(std::size_t bytes) noexcept;
+  std::uint32_t prepare_purge(std::byte* start, std::size_t bytes) noexcept;
   bool purge_memory(std::byte* start, std::size_t bytes) noexcept;
   void purge_records(const Purge& purge) noexcept;
   std::size_t purge_everything() noexcept;

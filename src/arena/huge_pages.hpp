@@ -81,15 +81,10 @@ class HugePages {
     }
     end_allowance(first, end);
     // A huge page that the purge covers is freed as a whole.
-    std::uint32_t splits = 0;
-    if (start % huge_bytes != 0) {
-      os::interface().split_huge_page(reinterpret_cast<void*>(start));
-      ++splits;
-    }
+    std::uint32_t splits = start % huge_bytes != 0 ? split(start) : 0;
     const std::uintptr_t last = align_down(end, huge_bytes);
     if (end != last && last >= start) {
-      os::interface().split_huge_page(reinterpret_cast<void*>(last));
-      ++splits;
+      splits += split(last);
     }
     return splits;
   }
@@ -128,6 +123,18 @@ class HugePages {
                                                          huge_bytes) >= dense_bytes;
   }
 
+  /// Splits the huge page at `address`, unless that was the last one to be split: no huge pages
+  /// return below a purge's end. Returns how many it split.
+  std::uint32_t split(std::uintptr_t address) noexcept {
+    const std::uintptr_t page = align_down(address, huge_bytes);
+    if (last_split_.load(Order::relaxed) == page) {
+      return 0;
+    }
+    os::interface().split_huge_page(reinterpret_cast<void*>(address));
+    last_split_.store(page, Order::relaxed);
+    return 1;
+  }
+
   /// Asks for huge pages in the part of [start, end) that no purge has reached.
   void allow(std::uintptr_t start, std::uintptr_t end) noexcept {
     const std::uintptr_t from = greater(start, allowed_from_.load(Order::relaxed));
@@ -160,10 +167,12 @@ class HugePages {
   std::uintptr_t base_ = 0;   ///< 0 before the first growth.
   std::uintptr_t probe_ = 0;  ///< The latest probe; 0 before the first.
   // Relaxed throughout: a range comes to its purger by way of a mutex, or of its own thread. A
-  // purger that sees an older bound leaves a later part of the window as it is.
+  // purger that sees an older bound leaves a later part of the window as it is. A page is split
+  // before it becomes the last one.
   HardwareAtomics::Cell<std::uintptr_t> first_;         ///< The threshold; 0 before it first asks.
   HardwareAtomics::Cell<std::uintptr_t> allowed_from_;  ///< 0 before that.
   HardwareAtomics::Cell<std::uintptr_t> end_;           ///< Of the part before the first gap.
+  HardwareAtomics::Cell<std::uintptr_t> last_split_;    ///< 0 before the first.
 };
 
 }  // namespace slabmalloc

@@ -44,7 +44,8 @@ std::size_t Arena::trim() noexcept {
   return purged_bytes;
 }
 
-bool Arena::drop_hole(std::byte* start, std::size_t bytes) noexcept {
+bool Arena::drop_hole(std::byte* start, std::size_t bytes, std::uint32_t& splits) noexcept {
+  splits += prepare_purge(start, bytes);
   const bool is_purged = purge_memory(start, bytes);
   if (is_purged) {
     counts_.hole_bytes.add(bytes);
@@ -163,8 +164,10 @@ std::size_t Arena::purge_chosen(const Purge& purge) noexcept {
   }
   purge_records(purge);
   const std::size_t bytes = std::size_t{purge.chunks} * chunk_bytes;
-  std::byte* const data = reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed));
-  return purge_memory(data + std::size_t{purge.run} * chunk_bytes, bytes) ? bytes : 0;
+  std::byte* const start = reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed)) +
+                           std::size_t{purge.run} * chunk_bytes;
+  prepare_purge(start, bytes);
+  return purge_memory(start, bytes) ? bytes : 0;
 }
 
 /// Gives back the OS pages that hold nothing but records of free chunks: those that are purged, and
@@ -183,10 +186,14 @@ void Arena::purge_records(const Purge& purge) noexcept {
   }
 }
 
+/// As HugePages::prepare_purge().
+std::uint32_t Arena::prepare_purge(std::byte* start, std::size_t bytes) noexcept {
+  const auto address = reinterpret_cast<std::uintptr_t>(start);
+  return huge_pages_.prepare_purge(address, address + bytes);
+}
+
 /// Makes the system call, and counts it if it succeeds.
 bool Arena::purge_memory(std::byte* start, std::size_t bytes) noexcept {
-  const auto address = reinterpret_cast<std::uintptr_t>(start);
-  huge_pages_.prepare_purge(address, address + bytes);
   const bool is_purged = os::interface().purge(start, bytes);
   if (is_purged) {
     counts_.purged_bytes.add(bytes);

@@ -39,7 +39,7 @@ void find_free_slots(FreeSlots& free, Chunk& head, const ChunkInfo& info,
 }
 
 /// Gives the units of `due` of the chunk back to the system; returns those that went back. Counts
-/// the system calls in `calls`.
+/// the system calls in `calls`; the split of a huge page counts as many.
 UnitSet drop(const Chunk& chunk, UnitSet due, std::uint32_t& calls) noexcept {
   UnitSet dropped = 0;
   std::byte* const start = process_arena.address_of(&chunk);
@@ -49,11 +49,12 @@ UnitSet drop(const Chunk& chunk, UnitSet due, std::uint32_t& calls) noexcept {
       ++unit;
       continue;
     }
-    ++calls;
-    if (process_arena.drop_hole(start + unit * unit_bytes, length * unit_bytes)) {
+    std::uint32_t splits = 0;
+    if (process_arena.drop_hole(start + unit * unit_bytes, length * unit_bytes, splits)) {
       const std::uint32_t run = ((std::uint32_t{1} << length) - 1) << unit;
       dropped = static_cast<UnitSet>(dropped | run);
     }
+    calls += 1 + splits * Tunables::calls_per_split;
     unit += length;
   }
   return dropped;

@@ -130,8 +130,10 @@ class Model {
       std::fill(expected_.begin(), expected_.begin() + static_cast<std::ptrdiff_t>(purged_end_),
                 false);
       for (std::size_t page = first / huge_chunks; page * huge_chunks < last; ++page) {
-        if (first > page * huge_chunks || last < (page + 1) * huge_chunks) {
+        const bool is_cut = first > page * huge_chunks || last < (page + 1) * huge_chunks;
+        if (is_cut && page != last_split_) {
           split_pages.push_back(page);
+          last_split_ = page;
         }
       }
     }
@@ -186,6 +188,7 @@ class Model {
   std::size_t purged_end_ = 0;
   std::size_t first_ = ~std::size_t{0};
   std::size_t probe_ = 0;
+  std::size_t last_split_ = ~std::size_t{0};
   bool has_probe_ = false;
   std::vector<bool> expected_;
 };

@@ -11,6 +11,7 @@
 #include <semaphore>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "malloc/blocks.hpp"
@@ -470,6 +471,31 @@ os::Interface slow_to_wake() {
     }
   };
   return table;
+}
+
+// Each split takes as long as many drops, so it bounds a step sooner than those do.
+TEST(HoleScan, a_step_splits_few_huge_pages) {
+  tunables.huge_threshold_bytes = 0;  // The heap asks for huge pages at once.
+  ThreadZone& zone = own_zone();
+  const Survivors survivors(1000, 64 * mebibyte, 400);  // A few drops in each huge page.
+  static std::size_t splits = 0;
+  os::Interface table = os::linux_interface;
+  table.split_huge_page = [](void*) { ++splits; };
+  const os::Interface& previous = os::replace_interface(table);
+  std::size_t most = 0;
+  std::size_t all = 0;
+  for (int scan = 0; scan < 2; ++scan) {
+    zone.holes.begin(0, true);
+    for (zone.holes.next_chunk = 0; zone.holes.next_chunk != HoleScan::no_scan;) {
+      scan_own_pages(zone);
+      most = std::max(most, splits);
+      all += std::exchange(splits, 0);
+    }
+  }
+  os::replace_interface(previous);
+  EXPECT_GT(all, 20u);
+  EXPECT_LE(most, 3u);
+  tunables = Tunables{};
 }
 
 /// Claims a slot at each allocation, until the end. Returns the most steps during one of them.

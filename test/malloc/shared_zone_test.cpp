@@ -141,6 +141,26 @@ TEST(SharedZone, a_thread_gets_pages_for_large_blocks_while_it_allocates_too_man
   });
 }
 
+// A wait costs as much as the pages that it saves.
+TEST(SharedZone, a_thread_that_waits_for_it_gets_pages_for_large_blocks_sooner) {
+  const ManualClock clock;
+  run_thread_with_zone([] {
+    os::Interface table = os::interface();
+    table.wait = [](const std::uint32_t*, std::uint32_t) { thread_zones.parent_after_fork(); };
+    const os::Interface& previous = os::replace_interface(table);
+    constexpr std::uint32_t turns_each = 1 + Tunables::shared_turns_per_wait;
+    for (std::uint32_t turns = 0; turns < Tunables::shared_burst_of_large; turns += turns_each) {
+      EXPECT_EQ(own_pages(large), 0u);
+      thread_zones.prepare_fork();  // Its locks are in the way until the wait.
+      heap::deallocate(heap::allocate(large));
+    }
+    EXPECT_EQ(own_pages(large), 0u);
+    heap::deallocate(heap::allocate(large));
+    EXPECT_EQ(own_pages(large), 1u);
+    os::replace_interface(previous);
+  });
+}
+
 TEST(SharedZone, serves_the_first_aligned_large_blocks_and_no_more) {
   run_thread_with_zone([] {
     std::vector<void*> blocks;
