@@ -233,6 +233,10 @@ struct Tunables {
   /// Reads of a held mutex before the thread sleeps. Critical sections are short: most waits end
   /// sooner than a kernel entry would.
   static constexpr int mutex_spins = 64;
+  /// How long a fork waits for a mutex if it interrupted a critical section: a fifth of a second.
+  /// The mutex's holder may wait for that section's end.
+  static constexpr int naps_before_fork = 2000;
+  static constexpr std::uint32_t fork_nap_microseconds = 50;
   /// The bytes of a huge page, where OS pages have 4 KiB.
   static constexpr std::size_t huge_page_bytes = 2 * mebibyte;
   static constexpr std::size_t os_page_bytes_of_huge_pages = 4 * kibibyte;

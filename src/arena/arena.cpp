@@ -67,21 +67,25 @@ void Arena::deallocate(void* address, std::size_t chunks) noexcept {
 
 void Arena::prepare_fork() noexcept {
   // Wait for a purge in progress: the child would wait for its end forever.
-  purger_mutex_.lock();
-  mutex_.lock();
+  purger_mutex_.lock_for_fork();
+  mutex_.lock_for_fork();
   direct_.prepare_fork();
 }
 
 void Arena::parent_after_fork() noexcept {
   direct_.parent_after_fork();
-  mutex_.unlock();
-  purger_mutex_.unlock();
+  mutex_.unlock_after_fork();
+  purger_mutex_.unlock_after_fork();
 }
 
 void Arena::child_after_fork() noexcept {
   direct_.child_after_fork();
-  mutex_.reinitialise_after_fork();
-  purger_mutex_.reinitialise_after_fork();
+  mutex_.unlock_in_child();
+  purger_mutex_.unlock_in_child();
+}
+
+bool Arena::holds_mutex() const noexcept {
+  return purger_mutex_.is_held() || mutex_.is_held() || direct_.holds_mutex();
 }
 
 Extent Arena::take_run(std::size_t chunks, std::size_t alignment) noexcept {

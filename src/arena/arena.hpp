@@ -219,6 +219,8 @@ class Arena {
   void parent_after_fork() noexcept;
   /// Pre: called in the child, by its only thread.
   void child_after_fork() noexcept;
+  /// True if the calling thread holds a mutex of the arena: a signal handler interrupted its call.
+  bool holds_mutex() const noexcept;
 
   /// Cost: O(chunks).
   ArenaStatistics statistics() const noexcept;

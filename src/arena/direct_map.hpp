@@ -104,13 +104,13 @@ class DirectMap {
   std::size_t count() const noexcept { return live_count_.load(Order::relaxed); }
   std::size_t bytes() const noexcept { return live_bytes_.load(Order::relaxed); }
 
-  /// Holds the mutex across a fork. The child forgets the unfinished calls of other threads.
-  void prepare_fork() noexcept { mutex_.lock(); }
-  void parent_after_fork() noexcept { mutex_.unlock(); }
-  void child_after_fork() noexcept {
-    promised_ = 0;
-    mutex_.reinitialise_after_fork();
-  }
+  /// Holds the mutex across a fork. The child keeps what other threads' unfinished calls promised:
+  /// room for a few records. It may itself be in the middle of a call, in a signal handler.
+  void prepare_fork() noexcept { mutex_.lock_for_fork(); }
+  void parent_after_fork() noexcept { mutex_.unlock_after_fork(); }
+  void child_after_fork() noexcept { mutex_.unlock_in_child(); }
+  /// True if the calling thread holds the mutex.
+  bool holds_mutex() const noexcept { return mutex_.is_held(); }
 
   /// True if D1 to D4 hold.
   /// Thread: no other call is in progress.

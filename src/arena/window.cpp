@@ -52,8 +52,7 @@ Growth Window::grow(std::uint32_t minimum) noexcept {
   if (os::interface().os_page_bytes() > chunk_bytes) {
     return {};
   }
-  // A program may limit its address space at any time.
-  is_bounded_ = os::interface().address_space_limit() != os::unlimited;
+  is_bounded_ = is_bounded_ || os::interface().address_space_limit() != os::unlimited;
   return is_open_ ? grow_by_step(minimum) : open(minimum);
 }
 
@@ -62,12 +61,12 @@ Growth Window::open(std::uint32_t minimum) noexcept {
        size >= Tunables::smallest_window_bytes && !is_bounded_; size /= 4) {
     const std::size_t room = size / Tunables::window_part_left_empty;
     const std::size_t total = room + place(0, size);
-    if (const std::uintptr_t base = os::interface().find_space(total); base != 0) {
+    const std::uintptr_t base = os::interface().find_space(total);
+    if (base != 0 && has_empty_metadata(base + room, size)) {
       const Growth growth = open_at(base + room, size, minimum);
       if (growth || is_open_) {
         return growth;
       }
-      break;
     }
   }
   return open_at_known_place(minimum);
@@ -110,6 +109,13 @@ Growth Window::open_at(std::uintptr_t base, std::size_t data_bytes,
   return growth;
 }
 
+/// True if nothing is mapped where a window's records and tags would be: those skip no mappings.
+bool Window::has_empty_metadata(std::uintptr_t base, std::size_t data_bytes) noexcept {
+  place(base, data_bytes);
+  return os::interface().is_empty(reinterpret_cast<void*>(records_base_),
+                                  data_base_ - records_base_);
+}
+
 /// Computes the layout of the header's picture from `base` on, a multiple of the OS page. Returns
 /// its length in bytes.
 std::size_t Window::place(std::uintptr_t base, std::size_t data_bytes) noexcept {
@@ -121,13 +127,15 @@ std::size_t Window::place(std::uintptr_t base, std::size_t data_bytes) noexcept 
   return data_base_ + data_bytes + data_alignment - base;
 }
 
-/// Grows by a larger step if memory allows, else by `minimum`.
+/// Grows by a larger step if memory allows, else by `minimum`. A program may limit its address
+/// space at any time. A refused step tells of that: later steps are those of bounded windows.
 Growth Window::grow_by_step(std::uint32_t minimum) noexcept {
   const std::uint32_t preferred = preferred_step();
   if (preferred > minimum) {
     if (const Growth growth = grow_by(preferred)) {
       return growth;
     }
+    is_bounded_ = true;
   }
   return grow_by(minimum);
 }

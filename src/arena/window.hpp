@@ -14,10 +14,11 @@
 // usable too. The window never maps the guards. If another mapping blocks the data, the window
 // skips the gap and reports the gap's chunks. The arena never allocates them.
 //
-// The window lies in a space that the system proposes. Later mappings of the system come down from
-// the far end of that space. Where the system fills address space upwards, they first use the room
-// before the window. If the address space is limited, the system proposes none. The window then
-// lies at one of a few addresses that programs leave empty.
+// The window lies in a space that the system proposes, where nothing is mapped over its records and
+// tags. Later mappings of the system come down from the far end of that space. Where the system
+// fills address space upwards, they first use the room before the window. If the address space is
+// limited, the system proposes none. The window then lies at one of a few addresses that programs
+// leave empty.
 #pragma once
 
 #include <cstddef>
@@ -48,8 +49,8 @@ class Window {
   /// Fails: nothing added; all usable chunks are as before, and a retry is allowed.
   Growth grow(std::uint32_t minimum) noexcept;
 
-  /// True if the address space was limited when the window last grew. Then the arena searches every
-  /// free run before growth, and grows by small steps.
+  /// True if the address space is limited, or if a step of growth was refused. Then the arena
+  /// searches every free run before growth, and grows by small steps.
   bool is_bounded() const noexcept { return is_bounded_; }
 
   std::byte* data() const noexcept { return reinterpret_cast<std::byte*>(data_base_); }
@@ -64,6 +65,7 @@ class Window {
   Growth open(std::uint32_t minimum) noexcept;
   Growth open_at(std::uintptr_t base, std::size_t data_bytes, std::uint32_t minimum) noexcept;
   Growth open_at_known_place(std::uint32_t minimum) noexcept;
+  bool has_empty_metadata(std::uintptr_t base, std::size_t data_bytes) noexcept;
   std::size_t place(std::uintptr_t base, std::size_t data_bytes) noexcept;
   Growth grow_by_step(std::uint32_t minimum) noexcept;
   std::uint32_t preferred_step() const noexcept;

@@ -17,7 +17,8 @@ void register_fork_handlers() noexcept;
 
 }  // namespace detail
 
-/// Makes forks from now on keep the heap consistent. It may allocate.
+/// Makes forks from now on keep the heap consistent, and asks the system what it tells once. It may
+/// allocate.
 ///
 /// A thread calls it before its first allocation. The process's first call comes before its second
 /// thread, since the C library allocates to create one. A call at load time would make 130 KiB of

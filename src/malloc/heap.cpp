@@ -297,25 +297,30 @@ void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
 }
 
 void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
+  // All usable bytes become zero: programs that grow a block clear from its old usable size on.
   if (bytes <= ThreadHeap::direct_bytes && alignment <= minimum_alignment) [[likely]] {
     ArenaClass* const size_class = thread_heap.class_for(bytes);
     if (void* block = size_class->allocate_fast()) [[likely]] {
-      return zero(block, bytes, size_class->is_zero(block));
+      return zero(block, SizeClasses::size_of(size_class->index()), size_class->is_zero(block));
     }
   }
   const std::uint32_t index = SizeClasses::index_for(bytes, alignment);
   if (index == SizeClasses::no_class) {
     const Extent extent = allocate_large(bytes, alignment, Contents::Zeros);
-    return extent ? zero(extent.address, bytes, extent.zeroed) : nullptr;
+    return extent ? zero(extent.address,
+                         extent.zeroed ? bytes : process_arena.large_usable_bytes(extent.address),
+                         extent.zeroed)
+                  : nullptr;
   }
+  const std::size_t usable_bytes = SizeClasses::size_of(index);
   ArenaClass& size_class = thread_heap.zone->class_at(index);
   if (void* block = size_class.allocate_fast()) {
-    return zero(block, bytes, size_class.is_zero(block));
+    return zero(block, usable_bytes, size_class.is_zero(block));
   }
   const Extent extent = allocate_of_class(
       index, alignment <= minimum_alignment ? SharedBlocks::FirstAndLarge : SharedBlocks::First);
   note_slow_call(SlowCall::Allocation);
-  return extent ? zero(extent.address, bytes, extent.zeroed) : nullptr;
+  return extent ? zero(extent.address, usable_bytes, extent.zeroed) : nullptr;
 }
 
 [[gnu::noinline]] void deallocate_any(void* block) noexcept {

@@ -140,23 +140,9 @@ void free_aligned_sized(void* block, size_t, size_t) noexcept { heap::deallocate
 
 int malloc_trim(size_t) noexcept { return heap::trim() != 0 ? 1 : 0; }
 
-/// This interface tunes nothing: it accepts known parameters and refuses others.
-int mallopt(int parameter, int) noexcept {
-  switch (parameter) {
-    case M_MXFAST:
-    case M_TRIM_THRESHOLD:
-    case M_TOP_PAD:
-    case M_MMAP_THRESHOLD:
-    case M_MMAP_MAX:
-    case M_CHECK_ACTION:
-    case M_PERTURB:
-    case M_ARENA_TEST:
-    case M_ARENA_MAX:
-      return 1;
-    default:
-      return 0;
-  }
-}
+/// Fails: always, with 0. The parameters describe parts of another malloc: docs/OPTIONS.md has
+/// those of this one.
+int mallopt(int, int) noexcept { return 0; }
 
 struct mallinfo2 mallinfo2() noexcept {
   const slabmalloc::ProcessStatistics process = slabmalloc::process_statistics();
@@ -169,6 +155,9 @@ struct mallinfo2 mallinfo2() noexcept {
                       ? process.arena.committed_bytes - process.live_bytes
                       : 0;
   info.keepcost = process.arena.dirty_bytes;
+  for (const slabmalloc::ClassStatistics& one : process.classes) {
+    info.ordblks += one.slots - one.used;
+  }
   return info;
 }
 
@@ -179,6 +168,7 @@ struct mallinfo mallinfo() noexcept {
     return value < INT32_MAX ? static_cast<int>(value) : INT32_MAX;
   };
   struct mallinfo info = {};
+  info.ordblks = narrow(wide.ordblks);
   info.arena = narrow(wide.arena);
   info.hblks = narrow(wide.hblks);
   info.hblkhd = narrow(wide.hblkhd);
@@ -200,3 +190,10 @@ int malloc_info(int options, FILE* stream) noexcept {
 
 }  // extern "C"
 #pragma GCC visibility pop
+
+// Names that the GNU C library exports too. Programs that call them free the blocks by free().
+#define SLABMALLOC_LIBC_NAME(name) ".globl __libc_" #name "\n.set __libc_" #name ", " #name "\n"
+__asm__(SLABMALLOC_LIBC_NAME(malloc) SLABMALLOC_LIBC_NAME(free) SLABMALLOC_LIBC_NAME(calloc)
+            SLABMALLOC_LIBC_NAME(realloc) SLABMALLOC_LIBC_NAME(memalign)
+                SLABMALLOC_LIBC_NAME(valloc) SLABMALLOC_LIBC_NAME(pvalloc));
+#undef SLABMALLOC_LIBC_NAME

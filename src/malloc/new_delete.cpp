@@ -105,34 +105,54 @@ void* allocate_or_null(std::size_t bytes, std::size_t alignment) noexcept {
 /// Second names for this library's operators, which no program replaces.
 extern "C" {
 [[gnu::visibility("hidden")]] void* slabmalloc_own_new(std::size_t bytes);
+[[gnu::visibility("hidden")]] void* slabmalloc_own_new_array(std::size_t bytes);
 [[gnu::visibility("hidden")]] void* slabmalloc_own_aligned_new(std::size_t bytes,
                                                                std::align_val_t alignment);
+[[gnu::visibility("hidden")]] void* slabmalloc_own_aligned_new_array(std::size_t bytes,
+                                                                     std::align_val_t alignment);
 }
 __asm__(
     ".globl slabmalloc_own_new\n"
     ".hidden slabmalloc_own_new\n"
     ".set slabmalloc_own_new, _Znwm\n"
+    ".globl slabmalloc_own_new_array\n"
+    ".hidden slabmalloc_own_new_array\n"
+    ".set slabmalloc_own_new_array, _Znam\n"
     ".globl slabmalloc_own_aligned_new\n"
     ".hidden slabmalloc_own_aligned_new\n"
-    ".set slabmalloc_own_aligned_new, _ZnwmSt11align_val_t\n");
+    ".set slabmalloc_own_aligned_new, _ZnwmSt11align_val_t\n"
+    ".globl slabmalloc_own_aligned_new_array\n"
+    ".hidden slabmalloc_own_aligned_new_array\n"
+    ".set slabmalloc_own_aligned_new_array, _ZnamSt11align_val_t\n");
 
 namespace {
 
-/// True if the program has its own operator new; the nothrow form must then call it.
-bool is_replaced() noexcept {
-  void* (*const current)(std::size_t) = &::operator new;
-  return current != &slabmalloc_own_new;
+using New = void* (*)(std::size_t);
+using AlignedNew = void* (*)(std::size_t, std::align_val_t);
+
+/// True if the program has its own operator; the nothrow form must then call it.
+bool is_replaced(New current, New own) noexcept { return current != own; }
+bool is_replaced(AlignedNew current, AlignedNew own) noexcept { return current != own; }
+
+bool is_new_replaced() noexcept { return is_replaced(&::operator new, &slabmalloc_own_new); }
+bool is_aligned_new_replaced() noexcept {
+  return is_replaced(&::operator new, &slabmalloc_own_aligned_new);
 }
-bool is_aligned_replaced() noexcept {
-  void* (*const current)(std::size_t, std::align_val_t) = &::operator new;
-  return current != &slabmalloc_own_aligned_new;
+/// The array forms of this library call the others, which the program may replace too.
+bool is_new_array_replaced() noexcept {
+  return is_new_replaced() || is_replaced(&::operator new[], &slabmalloc_own_new_array);
+}
+bool is_aligned_new_array_replaced() noexcept {
+  return is_aligned_new_replaced() ||
+         is_replaced(&::operator new[], &slabmalloc_own_aligned_new_array);
 }
 
-/// Calls the program's own operator new for a nothrow form.
-template <class... Alignment>
-void* replaced_new_or_null(std::size_t bytes, Alignment... alignment) noexcept {
+/// Calls the program's own operator for a nothrow form.
+template <class... Arguments>
+void* call_or_null(void* (*replaced)(std::size_t, Arguments...), std::size_t bytes,
+                   Arguments... arguments) noexcept {
   try {
-    return ::operator new(bytes, alignment...);
+    return replaced(bytes, arguments...);
   } catch (...) {
     return nullptr;
   }
@@ -144,52 +164,69 @@ void* replaced_new_or_null(std::size_t bytes, Alignment... alignment) noexcept {
 
 // A program may replace some of these, and the language requires every other form to call the
 // replacement. So all but the first of each kind call the public name, which the loader binds to
-// it.
+// it. They are weak, so that a program with operators of its own can link the object or the
+// archive.
 
-void* operator new(std::size_t bytes) { return allocate_or_throw(bytes); }
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
+[[gnu::weak]] void* operator new(std::size_t bytes) { return allocate_or_throw(bytes); }
+[[gnu::weak]] void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return allocate_aligned_or_throw(bytes, alignment);
 }
-void* operator new[](std::size_t bytes) { return ::operator new(bytes); }
-void* operator new[](std::size_t bytes, std::align_val_t alignment) {
+[[gnu::weak]] void* operator new[](std::size_t bytes) { return ::operator new(bytes); }
+[[gnu::weak]] void* operator new[](std::size_t bytes, std::align_val_t alignment) {
   return ::operator new(bytes, alignment);
 }
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  return is_replaced() ? replaced_new_or_null(bytes)
-                       : allocate_or_null(bytes, heap::minimum_alignment);
+[[gnu::weak]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return is_new_replaced() ? call_or_null<>(&::operator new, bytes)
+                           : allocate_or_null(bytes, heap::minimum_alignment);
 }
-void* operator new(std::size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
-  return is_aligned_replaced() ? replaced_new_or_null(bytes, alignment)
-                               : allocate_or_null(bytes, static_cast<std::size_t>(alignment));
+[[gnu::weak]] void* operator new(std::size_t bytes, std::align_val_t alignment,
+                                 const std::nothrow_t&) noexcept {
+  return is_aligned_new_replaced()
+             ? call_or_null<std::align_val_t>(&::operator new, bytes, alignment)
+             : allocate_or_null(bytes, static_cast<std::size_t>(alignment));
 }
-void* operator new[](std::size_t bytes, const std::nothrow_t& nothrow) noexcept {
-  return ::operator new(bytes, nothrow);
+[[gnu::weak]] void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
+  return is_new_array_replaced() ? call_or_null<>(&::operator new[], bytes)
+                                 : allocate_or_null(bytes, heap::minimum_alignment);
 }
-void* operator new[](std::size_t bytes, std::align_val_t alignment,
-                     const std::nothrow_t& nothrow) noexcept {
-  return ::operator new(bytes, alignment, nothrow);
+[[gnu::weak]] void* operator new[](std::size_t bytes, std::align_val_t alignment,
+                                   const std::nothrow_t&) noexcept {
+  return is_aligned_new_array_replaced()
+             ? call_or_null<std::align_val_t>(&::operator new[], bytes, alignment)
+             : allocate_or_null(bytes, static_cast<std::size_t>(alignment));
 }
 
-void operator delete(void* block) noexcept { heap::deallocate(block); }
-void operator delete(void* block, std::align_val_t) noexcept { heap::deallocate(block); }
-void operator delete[](void* block) noexcept { ::operator delete(block); }
-void operator delete[](void* block, std::align_val_t alignment) noexcept {
+[[gnu::weak]] void operator delete(void* block) noexcept { heap::deallocate(block); }
+[[gnu::weak]] void operator delete(void* block, std::align_val_t) noexcept {
+  heap::deallocate(block);
+}
+[[gnu::weak]] void operator delete[](void* block) noexcept { ::operator delete(block); }
+[[gnu::weak]] void operator delete[](void* block, std::align_val_t alignment) noexcept {
   ::operator delete(block, alignment);
 }
-void operator delete(void* block, std::size_t) noexcept { ::operator delete(block); }
-void operator delete[](void* block, std::size_t) noexcept { ::operator delete[](block); }
-void operator delete(void* block, std::size_t, std::align_val_t alignment) noexcept {
+[[gnu::weak]] void operator delete(void* block, std::size_t) noexcept { ::operator delete(block); }
+[[gnu::weak]] void operator delete[](void* block, std::size_t) noexcept {
+  ::operator delete[](block);
+}
+[[gnu::weak]] void operator delete(void* block, std::size_t, std::align_val_t alignment) noexcept {
   ::operator delete(block, alignment);
 }
-void operator delete[](void* block, std::size_t, std::align_val_t alignment) noexcept {
+[[gnu::weak]] void operator delete[](void* block, std::size_t,
+                                     std::align_val_t alignment) noexcept {
   ::operator delete[](block, alignment);
 }
-void operator delete(void* block, const std::nothrow_t&) noexcept { ::operator delete(block); }
-void operator delete[](void* block, const std::nothrow_t&) noexcept { ::operator delete[](block); }
-void operator delete(void* block, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+[[gnu::weak]] void operator delete(void* block, const std::nothrow_t&) noexcept {
+  ::operator delete(block);
+}
+[[gnu::weak]] void operator delete[](void* block, const std::nothrow_t&) noexcept {
+  ::operator delete[](block);
+}
+[[gnu::weak]] void operator delete(void* block, std::align_val_t alignment,
+                                   const std::nothrow_t&) noexcept {
   ::operator delete(block, alignment);
 }
-void operator delete[](void* block, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+[[gnu::weak]] void operator delete[](void* block, std::align_val_t alignment,
+                                     const std::nothrow_t&) noexcept {
   ::operator delete[](block, alignment);
 }
 

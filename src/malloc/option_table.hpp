@@ -164,6 +164,11 @@ inline constexpr Option option_table[] = {
      "give back the free memory of its own. For that they call `membarrier`. Set it if your "
      "sandbox forbids that call.",
      "no_visits"},
+    {"deep_bind", Flag{&Options::deep_bind, true}, "Heed the flag `RTLD_DEEPBIND` of `dlopen`.",
+     "Without this option the library takes the flag away. With it a plug-in calls the C library's "
+     "`malloc` and `free`, and the program must not free the plug-in's blocks, nor the plug-in the "
+     "program's. `dlmopen` gives a plug-in a C library of its own, and that one's malloc, in any "
+     "case."},
     {"background_thread", Flag{&Options::background_thread, true},
      "Let a thread of the malloc give memory back while the program makes no calls.",
      "It works every `scavenge_ms`, or up to sixteen times as seldom while nothing is free. "

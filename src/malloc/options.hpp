@@ -20,6 +20,7 @@ struct Options {
   bool huge_pages = false;         ///< The system may use huge pages for the heap.
   bool scavenging = true;          ///< Threads scavenge the zones of sleeping threads, by
                                    ///< membarrier.
+  bool deep_bind = false;          ///< dlopen() heeds RTLD_DEEPBIND.
   bool background_thread = false;  ///< A thread purges and scavenges.
 
   bool wants_statistics() const noexcept { return stats != 0 || stats_file[0] != '\0'; }

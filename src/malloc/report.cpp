@@ -4,7 +4,7 @@
 #include "malloc/report.hpp"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -228,16 +228,19 @@ void print_statistics(int descriptor, std::uint32_t parts) noexcept {
 bool append_json(const char* path) noexcept {
   Report text;
   append_json(text, process_statistics());
-  const int descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+  const int descriptor = os::interface().open_to_append(path);
   if (descriptor < 0) {
     return false;
   }
   const bool written = os::interface().write(descriptor, text.data(), text.size()) == text.size();
-  close(descriptor);
+  os::interface().close(descriptor);
   return written;
 }
 
 bool print_xml(FILE* stream) noexcept {
+  // fprintf() is a point of cancellation, but no function of an allocator is one.
+  int cancel_state = 0;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
   const ProcessStatistics sum = process_statistics();
   fprintf(stream, "<malloc version=\"slabmalloc-%d.%d.%d\">\n<heap nr=\"0\">\n<sizes>\n",
           version_major, version_minor, version_patch);
@@ -254,6 +257,7 @@ bool print_xml(FILE* stream) noexcept {
           "</heap>\n</malloc>\n",
           sum.arena.large.count, sum.arena.large.bytes, sum.arena.committed_bytes,
           sum.arena.committed_peak_bytes);
+  pthread_setcancelstate(cancel_state, nullptr);
   return ferror(stream) == 0;
 }
 

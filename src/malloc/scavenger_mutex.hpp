@@ -49,7 +49,7 @@ class ScavengerMutex {
   /// Sleeps while other threads wait for the mutex, but not for long.
   /// Pre: the calling thread does not hold the mutex, except across a fork.
   void let_others_in() noexcept {
-    const int naps = os::this_thread_holds_all ? 0 : Tunables::scavenger_naps;
+    const int naps = os::this_thread.forks != 0 ? 0 : Tunables::scavenger_naps;
     for (int nap = 0; nap < naps && has_waiting(); ++nap) {
       os::interface().sleep(Tunables::scavenger_nap_microseconds);
     }
@@ -58,13 +58,14 @@ class ScavengerMutex {
   /// True if a thread waits in lock(); a hint.
   bool has_waiting() const noexcept { return waiting_.load(Order::relaxed) != 0; }
 
-  /// Resets the mutex in the child of a fork, where its holder and the waiting threads do not
-  /// exist.
-  /// Pre: no other thread runs.
-  void reinitialise_after_fork() noexcept {
-    mutex_.reinitialise_after_fork();
+  /// As os::Mutex. In the child nobody waits for the mutex.
+  void lock_for_fork() noexcept { mutex_.lock_for_fork(); }
+  void unlock_after_fork() noexcept { mutex_.unlock_after_fork(); }
+  void unlock_in_child() noexcept {
+    mutex_.unlock_in_child();
     waiting_.store(0, Order::relaxed);
   }
+  bool is_held() const noexcept { return mutex_.is_held(); }
 
  private:
   os::Mutex mutex_;

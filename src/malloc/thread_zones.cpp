@@ -62,9 +62,6 @@ constinit thread_local Burst burst;
 /// The calling thread has parked its zone: it is about to end.
 constinit thread_local bool zone_was_parked = false;
 
-/// The calling thread holds the shared zone's mutex. It may report misuse to a handler then.
-constinit thread_local bool holds_shared_mutex = false;
-
 /// Counts one more of at most `most`; false if all were counted before.
 bool take_turn(std::uint8_t& count, std::uint8_t most) noexcept {
   if (count >= most) {
@@ -98,12 +95,7 @@ class CountedMutex {
 /// Pre: the calling thread does not hold it.
 class SharedLock {
  public:
-  explicit SharedLock(os::Mutex& mutex) noexcept : mutex_(mutex), lock_(mutex_) {
-    holds_shared_mutex = true;
-  }
-  ~SharedLock() { holds_shared_mutex = false; }
-  SharedLock(const SharedLock&) = delete;
-  SharedLock& operator=(const SharedLock&) = delete;
+  explicit SharedLock(os::Mutex& mutex) noexcept : mutex_(mutex), lock_(mutex_) {}
 
  private:
   CountedMutex mutex_;
@@ -129,17 +121,12 @@ ArenaZone* ThreadZones::acquire() noexcept {
   if (mine == nullptr) {
     return nullptr;
   }
-  bool has_key = false;
-  {
-    const os::Lock lock(mutex_);
-    has_key = has_exit_key_ || make_exit_key();
-  }
   is_first_thread = threads_.fetch_add(1, Order::relaxed) == 0;
-  // From here on the thread has a zone: pthread_setspecific may allocate.
+  // From here on the thread has a zone: both functions may allocate.
   thread_heap.serve_from(mine->zone);
-  if (has_key) {
+  if (has_exit_key()) {
     const int saved_errno = errno;
-    pthread_setspecific(exit_key_, mine);
+    pthread_setspecific(exit_key_.load(Order::relaxed), mine);
     errno = saved_errno;
   }
   return &mine->zone;
@@ -176,8 +163,8 @@ bool ThreadZones::take_shared_turn(std::uint32_t index, SharedBlocks which) noex
 }
 
 Extent ThreadZones::allocate_shared(std::uint32_t index) noexcept {
-  if (holds_shared_mutex) {
-    return {};  // In a handler, without memory for another zone.
+  if (shared_mutex_.is_held()) {
+    return {};  // In a handler of misuse, without memory for another zone.
   }
   const SharedLock lock(shared_mutex_);
   ThreadZone* const one = shared();
@@ -256,12 +243,30 @@ ThreadZone* ThreadZones::create() noexcept {
   return one;
 }
 
-/// Without a key, ended threads keep their zones. That wastes memory but is otherwise harmless.
-bool ThreadZones::make_exit_key() noexcept {
+/// True if the key exists. Without it, ended threads keep their zones. That wastes memory but is
+/// otherwise harmless. Several threads may make a key at the same time; one of these stays.
+bool ThreadZones::has_exit_key() noexcept {
+  // Pairs with the release below: the key is that of the thread that stored true.
+  if (has_exit_key_.load(Order::acquire)) {
+    return true;
+  }
   pthread_key_t key = 0;
-  has_exit_key_ = pthread_key_create(&key, &ThreadZones::thread_ends) == 0;
-  exit_key_ = key;
-  return has_exit_key_;
+  if (pthread_key_create(&key, &ThreadZones::thread_ends) != 0) {
+    return false;
+  }
+  bool is_extra = false;
+  {
+    const os::Lock lock(mutex_);
+    is_extra = has_exit_key_.load(Order::relaxed);
+    if (!is_extra) {
+      exit_key_.store(key, Order::relaxed);
+      has_exit_key_.store(true, Order::release);
+    }
+  }
+  if (is_extra) {
+    pthread_key_delete(key);
+  }
+  return true;
 }
 
 /// Drains the zone that was parked or drained longest ago; returns the bytes returned to the arena.
@@ -435,19 +440,17 @@ void ThreadZones::scavenge_if_due() noexcept {
 
 /// Returns the pages of the shared zone that its threads emptied, unless a thread uses it now.
 void ThreadZones::drain_shared() noexcept {
-  if (holds_shared_mutex || !shared_mutex_.try_lock()) {
+  if (!shared_mutex_.try_lock()) {
     return;
   }
-  holds_shared_mutex = true;
   if (shared_ != nullptr && shared_->zone.has_remote_frees()) {
     shared_->zone.trim();
   }
-  holds_shared_mutex = false;
   shared_mutex_.unlock();
 }
 
 void ThreadZones::trim_shared() noexcept {
-  if (!holds_shared_mutex) {
+  if (!shared_mutex_.is_held()) {
     const SharedLock lock(shared_mutex_);
     if (shared_ != nullptr) {
       shared_->zone.trim();
@@ -456,19 +459,15 @@ void ThreadZones::trim_shared() noexcept {
 }
 
 void ThreadZones::prepare_fork() noexcept {
-  if (!holds_shared_mutex) {
-    shared_mutex_.lock();
-  }
-  scavenger_mutex.lock();
-  mutex_.lock();
+  shared_mutex_.lock_for_fork();
+  scavenger_mutex.lock_for_fork();
+  mutex_.lock_for_fork();
 }
 
 void ThreadZones::parent_after_fork() noexcept {
-  mutex_.unlock();
-  scavenger_mutex.unlock();
-  if (!holds_shared_mutex) {
-    shared_mutex_.unlock();
-  }
+  mutex_.unlock_after_fork();
+  scavenger_mutex.unlock_after_fork();
+  shared_mutex_.unlock_after_fork();
 }
 
 void ThreadZones::child_after_fork() noexcept {
@@ -479,12 +478,13 @@ void ThreadZones::child_after_fork() noexcept {
       one->state = ThreadZone::State::Abandoned;
     }
   }
-  mutex_.reinitialise_after_fork();
-  scavenger_mutex.reinitialise_after_fork();
-  shared_mutex_.reinitialise_after_fork();
-  if (holds_shared_mutex) {
-    shared_mutex_.lock();
-  }
+  mutex_.unlock_in_child();
+  scavenger_mutex.unlock_in_child();
+  shared_mutex_.unlock_in_child();
+}
+
+bool ThreadZones::holds_mutex() const noexcept {
+  return shared_mutex_.is_held() || scavenger_mutex.is_held() || mutex_.is_held();
 }
 
 OtherZone::OtherZone() noexcept

@@ -158,6 +158,8 @@ class ThreadZones {
   void prepare_fork() noexcept;
   void parent_after_fork() noexcept;
   void child_after_fork() noexcept;
+  /// True if the calling thread holds a mutex of the zones: a handler interrupted its call.
+  bool holds_mutex() const noexcept;
 
  private:
   static void thread_ends(void* zone) noexcept;
@@ -175,7 +177,7 @@ class ThreadZones {
   bool take_turn_without_zone() const noexcept;
   ThreadZone* shared() noexcept;
   void drain_shared() noexcept;
-  bool make_exit_key() noexcept;
+  bool has_exit_key() noexcept;
 
   os::Mutex shared_mutex_;
   os::Mutex mutex_;
@@ -190,8 +192,8 @@ class ThreadZones {
   std::uint32_t next_chunk_ = HoleScan::no_scan;  ///< Of the scan of others. Scavengers' mutex.
   std::byte* unused_ = nullptr;  ///< The rest of the newest chunk; zones are carved from chunks.
   std::size_t unused_bytes_ = 0;
-  unsigned exit_key_ = 0;
-  bool has_exit_key_ = false;
+  HardwareAtomics::Cell<unsigned> exit_key_;  ///< Its destructor parks the zone of a thread.
+  HardwareAtomics::Cell<bool> has_exit_key_{false};
   ThreadZone* shared_ = nullptr;       ///< The shared zone, once a thread needed it. Its mutex.
   std::uint32_t shared_requests_ = 0;  ///< Shared zone's mutex.
 };

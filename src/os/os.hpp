@@ -40,10 +40,14 @@ inline constexpr std::size_t unlimited = ~std::size_t{0};
 /// The calls that this library needs of the operating system. The memory functions take addresses
 /// and byte counts that are multiples of os_page_bytes(); name() and write() take any.
 struct Interface {
-  /// Finds `bytes` of space where nothing is mapped, at a multiple of os_page_bytes(). The system
-  /// places later mappings of its own at the far end of that space first.
-  /// Fails: 0 if there is no such space, or if the limit of the process forbids it.
+  /// Proposes `bytes` of space where little is mapped, if anything, at a multiple of
+  /// os_page_bytes(). The system places later mappings of its own at the far end of that space
+  /// first.
+  /// Fails: 0 if there is no such space.
   std::uintptr_t (*find_space)(std::size_t bytes);
+
+  /// True if nothing is mapped in a range.
+  bool (*is_empty)(void* address, std::size_t bytes);
 
   /// Maps readable and writable zeros at exactly `address`, never over an existing mapping.
   MapOutcome (*map_at)(void* address, std::size_t bytes);
@@ -114,6 +118,11 @@ struct Interface {
   /// written.
   std::size_t (*write)(int descriptor, const char* text, std::size_t bytes);
 
+  /// Opens a file to append to it, and creates it if needed.
+  /// Fails: -1.
+  int (*open_to_append)(const char* path);
+  void (*close)(int descriptor);
+
   std::uint32_t (*process_id)();
   std::uint32_t (*thread_id)();
 };
@@ -129,6 +138,16 @@ namespace detail {
 
 /// As linux_interface, but allows huge pages in the mappings of map() too, and never ends that.
 [[gnu::visibility("hidden")]] extern const Interface huge_page_interface;
+
+/// Asks the system what it tells once: later calls of these need no more. The C library's functions
+/// for it may be replaced by ones that allocate.
+/// Pre: the calling thread holds no mutex of this library.
+void ask_system() noexcept;
+
+/// From now on no call is made that a sandbox may punish: only mmap, munmap, mremap, madvise,
+/// futex, clock_gettime, and for a report write, getpid and gettid. So there are no labels, no
+/// fences, and no residency.
+void expect_sandbox() noexcept;
 
 /// The table in use.
 /// Order: acquire, with the release in replace_interface(): the caller sees the table's fields.

@@ -22,6 +22,13 @@
 
 extern "C" {
 void cfree(void* block);
+void* __libc_malloc(size_t bytes);
+void __libc_free(void* block);
+void* __libc_calloc(size_t count, size_t bytes);
+void* __libc_realloc(void* block, size_t bytes);
+void* __libc_memalign(size_t alignment, size_t bytes);
+void* __libc_valloc(size_t bytes);
+void* __libc_pvalloc(size_t bytes);
 void free_sized(void* block, size_t bytes);
 void free_aligned_sized(void* block, size_t alignment, size_t bytes);
 }
@@ -311,6 +318,33 @@ TEST(Interposition, sized_and_old_frees_free) {
   EXPECT_LT(mallinfo2().uordblks, before + mebibyte);
 }
 
+TEST(Interposition, names_of_the_gnu_c_library_allocate_too) {
+  for (void* block : {__libc_malloc(100), __libc_calloc(10, 10), __libc_memalign(64, 100),
+                      __libc_realloc(malloc(100), 5000), __libc_valloc(10), __libc_pvalloc(10)}) {
+    ASSERT_NE(block, nullptr);
+    fill_pattern(block, malloc_usable_size(block), 3);
+    free(block);
+  }
+  __libc_free(malloc(opaque(std::size_t{10})));
+}
+
+// Programs that grow a block of calloc clear it from its old usable size on.
+TEST(Interposition, calloc_gives_zeros_up_to_the_usable_size) {
+  for (std::size_t bytes = 1; bytes < 300'000; bytes += bytes / 20 + 1) {
+    void* used[4];
+    for (void*& block : used) {
+      block = malloc(opaque(bytes));
+      fill_pattern(block, malloc_usable_size(block), 5);
+    }
+    std::for_each(std::begin(used), std::end(used), free);
+    for (void*& block : used) {
+      block = calloc(1, opaque(bytes));
+      ASSERT_TRUE(holds_zeroes(block, malloc_usable_size(block))) << bytes;
+    }
+    std::for_each(std::begin(used), std::end(used), free);
+  }
+}
+
 TEST(Interposition, malloc_trim_says_whether_memory_went_back) {
   std::vector<void*> blocks;
   for (int count = 0; count < 1000; ++count) {
@@ -331,6 +365,7 @@ TEST(Interposition, mallinfo_counts) {
   EXPECT_EQ(after.hblks, before.hblks + 1);
   EXPECT_EQ(after.hblkhd, before.hblkhd + 50 * mebibyte);
   EXPECT_GE(after.arena, after.uordblks);
+  EXPECT_GT(after.ordblks, 0u);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
   const struct mallinfo narrow = mallinfo();
@@ -347,10 +382,10 @@ TEST(Interposition, malloc_info_is_for_option_0_alone) {
   EXPECT_NE(info().find("</malloc>"), std::string::npos);
 }
 
-TEST(Interposition, mallopt_takes_known_parameters) {
-  EXPECT_EQ(mallopt(M_MMAP_THRESHOLD, 1 << 20), 1);
-  EXPECT_EQ(mallopt(M_ARENA_MAX, 1), 1);
-  EXPECT_EQ(mallopt(12345, 1), 0);
+TEST(Interposition, mallopt_refuses_what_it_does_not_do) {
+  for (int parameter = -10; parameter <= 10; ++parameter) {
+    EXPECT_EQ(mallopt(parameter, 1), 0);
+  }
 }
 
 TEST(Interposition, malloc_stats_writes_to_stderr) {

@@ -5,6 +5,8 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -13,8 +15,11 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -231,6 +236,32 @@ void maps_while_it_allocates() {
   }
 }
 
+void fills_frees_and_asks_for_zeros() {
+  for (const size_t bytes : {size_t{100}, size_t{5000}, size_t{100'000}, size_t{40} << 20}) {
+    std::vector<void*> blocks(bytes < 10'000 ? 20'000 : 10);
+    for (int round = 0; round < 3; ++round) {
+      for (void*& block : blocks) {
+        block = malloc(bytes);
+        expect(block != nullptr, "memory is given");
+        memset(block, 1, bytes);
+      }
+      for (void* block : blocks) {
+        free(block);
+      }
+      malloc_trim(0);
+      for (void*& block : blocks) {
+        block = calloc(1, bytes);
+        const auto* const first = static_cast<const char*>(block);
+        expect(first != nullptr && first[0] == 0 && memcmp(first, first + 1, bytes - 1) == 0,
+               "calloc gives zeros");
+      }
+      for (void* block : blocks) {
+        free(block);
+      }
+    }
+  }
+}
+
 void bounds_its_own_address_space() {
   allocate_and_free();
   const size_t mapped = mapped_bytes();
@@ -243,6 +274,128 @@ void bounds_its_own_address_space() {
   expect(mapping != MAP_FAILED, "the program can map");
   munmap(mapping, size_t{64} << 20);
   allocates_until_refused();
+}
+
+// ---- sandboxes ----------------------------------------------------------------------------------
+
+/// From now on, a system call outside of the list ends the process. The list is that of a program
+/// which knows what a malloc needs, and needs little itself.
+void enter_sandbox() {
+#define ALLOW(name)                                      \
+  BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), \
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+  sock_filter steps[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      ALLOW(mmap),
+      ALLOW(munmap),
+      ALLOW(mremap),
+      ALLOW(madvise),
+      ALLOW(futex),
+      ALLOW(clock_gettime),
+      ALLOW(exit_group),
+      ALLOW(write),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+  };
+#undef ALLOW
+  const sock_fprog filter{sizeof steps / sizeof steps[0], steps};
+  expect(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no new privileges");
+  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
+    _exit(77);
+  }
+}
+
+/// Holds 64 MiB of small blocks, blocks of a growing size, and then does what it takes to scavenge.
+void allocates_in_a_sandbox() {
+  std::counting_semaphore<> may_go(0);
+  std::counting_semaphore<> is_ready(0);
+  std::thread sleeping([&] {
+    void* block = malloc(100);
+    is_ready.release();
+    may_go.acquire();
+    free(block);
+  });
+  is_ready.acquire();
+  enter_sandbox();
+  std::vector<void*> blocks(1 << 16);
+  for (int round = 0; round < 4; ++round) {
+    for (void*& block : blocks) {
+      block = malloc(1000);
+      memset(block, 1, 1000);
+    }
+    for (void* block : blocks) {
+      free(block);
+    }
+    timespec begin{};
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    for (timespec now = begin;
+         (now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 < 700;
+         clock_gettime(CLOCK_MONOTONIC, &now)) {
+      free(malloc(20'000));
+    }
+  }
+  void* growing = nullptr;
+  for (size_t bytes = 100; bytes < size_t{64} << 20; bytes *= 2) {
+    growing = realloc(growing, bytes);
+    memset(growing, 1, bytes);
+  }
+  free(growing);
+  malloc_trim(0);
+  _exit(0);
+}
+
+// ---- plug-ins -----------------------------------------------------------------------------------
+
+void frees_blocks_of_a_deeply_bound_plugin() {
+  void* const library = dlopen(SLABMALLOC_TEST_PLUGIN, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+  expect(library != nullptr, "the plug-in can be opened");
+  auto* const work = reinterpret_cast<void* (*)()>(dlsym(library, "plugin_work"));
+  expect(work != nullptr, "the plug-in has its function");
+  free(work());
+  dlclose(library);
+}
+
+void opens_a_library_by_the_runpath_of_another() {
+  void* const opener = dlopen(SLABMALLOC_TEST_OPENER, RTLD_NOW | RTLD_LOCAL);
+  expect(opener != nullptr, "the opener can be opened");
+  auto* const open = reinterpret_cast<void* (*)(const char*)>(dlsym(opener, "open_by_runpath"));
+  expect(open != nullptr, "the opener has its function");
+  expect(dlopen("libmalloc_plugin_beside.so", RTLD_NOW) == nullptr, "the program does not find it");
+  void* const library = open("libmalloc_plugin_beside.so");
+  expect(library != nullptr, "the opener finds it");
+  dlclose(library);
+}
+
+// ---- wrappers -----------------------------------------------------------------------------------
+
+void does_everything_once() {
+  auto* const calls_of =
+      reinterpret_cast<int (*)(const char*)>(dlsym(RTLD_DEFAULT, "wrapped_calls_of"));
+  expect(calls_of != nullptr, "the wrapper is preloaded");
+  for (int round = 0; round < 3; ++round) {
+    std::thread(allocate_and_free).join();
+    for (size_t bytes = 10; bytes < size_t{100} << 20; bytes *= 3) {
+      void* block = realloc(calloc(1, bytes), bytes * 2);
+      expect(block != nullptr, "memory is given");
+      free(block);
+    }
+    malloc_trim(0);
+    const pid_t child = fork();
+    if (child == 0) {
+      allocate_and_free();
+      _exit(0);
+    }
+    int status = 1;
+    waitpid(child, &status, 0);
+    expect(status == 0, "the child ends well");
+  }
+  malloc_stats();
+  char* text = nullptr;
+  size_t bytes = 0;
+  FILE* const stream = open_memstream(&text, &bytes);
+  malloc_info(0, stream);
+  fclose(stream);
+  free(text);
+  expect(calls_of("memcpy") > 0 && calls_of("__errno_location") > 0, "the wrapper was called");
 }
 
 // ---- misuse seen by the program -----------------------------------------------------------------
@@ -282,6 +435,21 @@ void forks() {
     exit(0);
   }
   waitpid(child, nullptr, 0);
+}
+
+// ---- emulators ----------------------------------------------------------------------------------
+
+/// Prints the largest resident size of the process in KiB. Under an emulator, that is the
+/// emulator's.
+void says_its_largest_size() {
+  allocate_and_free();
+  char text[4096] = {};
+  const int file = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  expect(file >= 0 && read(file, text, sizeof text - 1) > 0, "the status can be read");
+  close(file);
+  const char* const line = strstr(text, "VmHWM:");
+  expect(line != nullptr, "the status has the largest size");
+  printf("%d\n", atoi(line + strlen("VmHWM:")));
 }
 
 // ---- options ------------------------------------------------------------------------------------
@@ -392,6 +560,12 @@ constexpr Program programs[] = {
     {"forks", forks},
     {"says_whether_freed_memory_is_resident", says_whether_freed_memory_is_resident},
     {"says_whether_idle_memory_is_resident", says_whether_idle_memory_is_resident},
+    {"says_its_largest_size", says_its_largest_size},
+    {"fills_frees_and_asks_for_zeros", fills_frees_and_asks_for_zeros},
+    {"allocates_in_a_sandbox", allocates_in_a_sandbox},
+    {"frees_blocks_of_a_deeply_bound_plugin", frees_blocks_of_a_deeply_bound_plugin},
+    {"opens_a_library_by_the_runpath_of_another", opens_a_library_by_the_runpath_of_another},
+    {"does_everything_once", does_everything_once},
     {"leaves_a_block_in_use", leaves_a_block_in_use},
     {"closes_stderr_at_its_end", closes_stderr_at_its_end},
     {"closes_all_files_at_its_end", closes_all_files_at_its_end},

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <gtest/gtest.h>
+#include <locale.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -186,6 +187,191 @@ TEST(Fork, handlers_of_the_program_may_allocate) {
     }
     ASSERT_TRUE(ends_well(child));
   }
+}
+
+/// Calls of `work` on a thread of their own, until the end.
+class Repeated {
+ public:
+  explicit Repeated(std::function<void()> work)
+      : thread_([this, work] {
+          while (!done_) {
+            work();
+            ++calls_;
+            usleep(50);  // The C library's locks are not fair: fork() would wait for long.
+          }
+        }) {}
+  ~Repeated() {
+    done_ = true;
+    thread_.join();
+    EXPECT_GT(calls_, 0);
+  }
+
+ private:
+  std::atomic<bool> done_{false};
+  std::atomic<int> calls_{0};
+  std::thread thread_;
+};
+
+/// Forks children that use the heap and streams, from two threads of their own.
+void fork_child_that_opens_a_file() {
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    allocate_and_free_everything();
+    for (const bool on_thread : {false, true}) {
+      const auto use_file = [] { fclose(fopen("/dev/null", "r")); };
+      on_thread ? std::thread(use_file).join() : use_file();
+    }
+    _exit(fflush(nullptr) == 0 ? 0 : 13);
+  }
+  ASSERT_TRUE(ends_well(child));
+}
+
+// The C library holds locks of its own while it allocates: those of streams, of the list of
+// streams, of the loader, of the environment, and of locales.
+TEST(Fork, works_while_other_threads_allocate_inside_of_the_c_library) {
+  const int kept_alarm = static_cast<int>(alarm(100));
+  char path[] = "/tmp/slabmalloc_line_XXXXXX";
+  const int descriptor = mkstemp(path);
+  const std::string line(400'000, 'x');
+  ASSERT_EQ(write(descriptor, line.data(), line.size()), static_cast<ssize_t>(line.size()));
+  close(descriptor);
+  FILE* const file = fopen(path, "r");
+  {
+    const Repeated read([&] {
+      rewind(file);
+      char* text = nullptr;
+      std::size_t room = 0;
+      EXPECT_GT(getline(&text, &room, file), 0);
+      free(text);
+    });
+    const Repeated flush([] { fflush(nullptr); });
+    const Repeated load([] { dlclose(dlopen(SLABMALLOC_TEST_PLUGIN, RTLD_NOW | RTLD_LOCAL)); });
+    const Repeated set([] {
+      setenv("SLABMALLOC_TEST_VARIABLE", std::string(2000, 'v').c_str(), 1);
+      unsetenv("SLABMALLOC_TEST_VARIABLE");
+    });
+    const Repeated change_locale([] {
+      if (const locale_t one = newlocale(LC_ALL_MASK, "C.UTF-8", nullptr)) {
+        freelocale(one);
+      }
+    });
+    for (int round = 0; round < 30; ++round) {
+      fork_child_that_opens_a_file();
+      if (round % 5 == 0) {
+        pclose(popen("true", "r"));
+      }
+    }
+  }
+  fclose(file);
+  unlink(path);
+  alarm(static_cast<unsigned>(kept_alarm));
+}
+
+TEST(Fork, the_child_of_a_program_with_one_thread_may_start_threads_that_use_streams) {
+  // gtest itself starts no thread: this is the process's only one, if the test runs alone.
+  fork_child_that_opens_a_file();
+}
+
+/// Lets SIGALRM come once, soon, at another moment each time.
+void alarm_soon() {
+  static int calls = 0;
+  const itimerval once{{0, 0}, {0, 200 + ++calls * 37 % 500}};
+  setitimer(ITIMER_REAL, &once, nullptr);
+}
+
+/// Forks in a handler of SIGALRM, which interrupts the malloc, as often as it can meanwhile.
+template <class Work>
+void fork_in_handlers(int forks, const Work& work) {
+  static std::atomic<int> children;
+  static std::atomic<int> failures;
+  children = 0;
+  failures = 0;
+  struct sigaction action = {};
+  struct sigaction before = {};
+  action.sa_handler = [](int) {
+    const int kept = errno;
+    const pid_t child = fork();
+    if (child == 0) {
+      _exit(0);
+    }
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    failures += status != 0;
+    ++children;
+    alarm_soon();
+    errno = kept;
+  };
+  ASSERT_EQ(sigaction(SIGALRM, &action, &before), 0);
+  alarm_soon();
+  while (children < forks) {
+    work();
+  }
+  const itimerval never{};
+  setitimer(ITIMER_REAL, &never, nullptr);
+  sigaction(SIGALRM, &before, nullptr);
+  EXPECT_EQ(failures, 0);
+}
+
+TEST(Fork, a_signal_handler_may_fork_while_its_thread_is_inside_of_the_malloc) {
+  fork_in_handlers(500, [] {
+    for (const std::size_t bytes : {std::size_t{100}, std::size_t{300'000}, 40 * mebibyte}) {
+      free(malloc(bytes));
+    }
+    malloc_trim(0);
+  });
+  allocate_and_free_everything();
+}
+
+TEST(Fork, a_signal_handler_may_fork_while_other_threads_wait_for_its_thread) {
+  const Storm storm(2);
+  fork_in_handlers(100, [] { free(malloc(300'000)); });
+  allocate_and_free_everything();
+}
+
+// ---- cancellation -------------------------------------------------------------------------------
+
+// A request for cancellation stays pending until its thread calls a function that is a point of
+// cancellation. None of the malloc's is one.
+TEST(Cancellation, no_function_is_a_point_of_it) {
+  char path[] = "/tmp/slabmalloc_xml_XXXXXX";
+  FILE* const file = fdopen(mkstemp(path), "w");
+  unlink(path);
+  setvbuf(file, nullptr, _IONBF, 0);
+  const int saved_stderr = dup(2);
+  dup2(fileno(file), 2);
+  const std::function<void()> calls[] = {
+      [] { free(malloc(100)); },
+      [] { free(malloc(100'000)); },
+      [] { free(malloc(50 * mebibyte)); },
+      [] { free(calloc(1000, 1000)); },
+      [] { free(realloc(realloc(malloc(10), 100 * mebibyte), 200 * mebibyte)); },
+      [] { free(reallocarray(nullptr, 10, 10)); },
+      [] { free(aligned_alloc(65536, 65536)); },
+      [] { free(valloc(10)); },
+      [] { delete[] new char[100'000]; },
+      [] { malloc_trim(0); },
+      [] { malloc_stats(); },
+      [&] { malloc_info(0, file); },
+      [] { (void)mallinfo2(); },
+      [] { malloc_usable_size(nullptr); },
+      [] { mallopt(0, 0); },
+  };
+  for (const std::function<void()>& call : calls) {
+    bool goes_on = false;
+    std::thread([&] {
+      int before = 0;
+      pthread_cancel(pthread_self());
+      call();
+      pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+      goes_on = before == PTHREAD_CANCEL_ENABLE;
+    }).join();
+    EXPECT_TRUE(goes_on) << &call - calls;
+  }
+  dup2(saved_stderr, 2);
+  close(saved_stderr);
+  fclose(file);
 }
 
 TEST(Exec, programs_are_started_under_load) {

@@ -2,10 +2,12 @@
 //
 // Tests of whole programs on the malloc: unusual times of their lives, limits, options, and
 // programs of others.
+#include <errno.h>
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -14,11 +16,14 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <regex>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "run_program.hpp"
 
@@ -153,6 +158,128 @@ TEST(EarlyStart, a_wrapper_may_look_the_malloc_up_while_it_allocates) {
   surroundings.preloaded_before = SLABMALLOC_TEST_FOLDER "/libmalloc_wrapper_library.so";
   const Outcome outcome = run_life("runs_on_a_wrapped_malloc", Form::preload, surroundings);
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+}
+
+// ---- libraries and surroundings -----------------------------------------------------------------
+
+TEST_P(Life, a_program_may_lock_itself_up_and_allocate_on) {
+  const Outcome outcome = run_life("allocates_in_a_sandbox", GetParam());
+  if (outcome.exited_with(77)) {
+    GTEST_SKIP() << "there are no such sandboxes here";
+  }
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+}
+
+/// From now on, system call `number` returns `result` without effect where its argument `argument`
+/// has a bit of `bits`. False if there are no such filters here.
+bool pretend(std::uint32_t number, std::uint32_t argument, std::uint32_t bits, int result) {
+  sock_filter steps[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+               static_cast<std::uint32_t>(offsetof(seccomp_data, args[0]) + 8 * argument)),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(result)),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{std::size(steps), steps};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+TEST(OddSystems, where_madvise_does_nothing_calloc_gives_zeros) {
+  Surroundings surroundings = with_options("decay_ms:0");
+  surroundings.in_child = [] { pretend(SYS_madvise, 2, 4, 0); };  // MADV_DONTNEED
+  const Outcome outcome = run_life("fills_frees_and_asks_for_zeros", Form::preload, surroundings);
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+}
+
+TEST(OddSystems, that_refuse_to_map_at_an_address_without_replacement_work) {
+  for (const int error : {EINVAL, EOPNOTSUPP}) {
+    Surroundings surroundings;
+    surroundings.in_child = [=] { pretend(SYS_mmap, 3, MAP_FIXED_NOREPLACE, error); };
+    for (const char* const life : {"fills_frees_and_asks_for_zeros", "maps_while_it_allocates"}) {
+      const Outcome outcome = run_life(life, Form::preload, surroundings);
+      EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+    }
+  }
+}
+
+// The C library then serves the plug-in, unless the flag is taken away.
+TEST(Plugins, that_are_deeply_bound_use_the_malloc_of_the_program) {
+  const char* const life = "frees_blocks_of_a_deeply_bound_plugin";
+  const Outcome outcome = run_life(life, Form::preload);
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  EXPECT_TRUE(run_life(life, Form::preload, with_options("deep_bind")).died_of(SIGABRT));
+}
+
+TEST(Plugins, are_found_by_the_runpath_of_the_library_that_opens_them) {
+  const Outcome outcome = run_life("opens_a_library_by_the_runpath_of_another", Form::preload);
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+}
+
+std::string allocating_library() {
+  return SLABMALLOC_TEST_FOLDER "/libmalloc_allocating_library.so";
+}
+
+/// The symbols that `nm` lists for a library; "U" and "T" are kinds.
+std::vector<std::string> symbols(const std::string& library, const std::string& kind) {
+  std::vector<std::string> result;
+  std::istringstream lines(run({"nm", "-D", library}, Form::fixed).output);
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t at = line.find(" " + kind + " ");
+    if (at != std::string::npos) {
+      result.push_back(line.substr(at + 3, line.find('@', at) - at - 3));
+    }
+  }
+  return result;
+}
+
+TEST(Wrappers, may_allocate_in_every_function_that_the_malloc_calls) {
+  if (access(allocating_library().c_str(), R_OK) != 0) {
+    GTEST_SKIP() << "not for this processor";
+  }
+  const std::vector<std::string> wrapped = symbols(allocating_library(), "T");
+  const std::vector<std::string> data{"__progname", "program_invocation_short_name"};
+  for (const std::string& called : symbols(SLABMALLOC_TEST_LIBRARY, "U")) {
+    EXPECT_TRUE(std::find(wrapped.begin(), wrapped.end(), called) != wrapped.end() ||
+                std::find(data.begin(), data.end(), called) != data.end())
+        << called << " is called and not wrapped here";
+  }
+  for (const bool is_before : {true, false}) {
+    Surroundings surroundings =
+        with_options("stats:totals+classes+json,background_thread,decay_ms:10,scavenge_ms:5");
+    (is_before ? surroundings.preloaded_before : surroundings.preloaded_after) =
+        allocating_library();
+    const Outcome outcome = run_life("does_everything_once", Form::preload, surroundings);
+    EXPECT_TRUE(outcome.exited_with(0)) << outcome;
+  }
+}
+
+// libfaketime's clock_gettime allocates.
+TEST(Wrappers, of_time_may_allocate) {
+  const std::filesystem::path libraries = "/usr/lib";
+  std::string library;
+  for (const auto& folder : std::filesystem::directory_iterator(libraries)) {
+    const std::filesystem::path path = folder.path() / "faketime" / "libfaketime.so.1";
+    library = std::filesystem::exists(path) ? path.string() : library;
+  }
+  if (library.empty()) {
+    GTEST_SKIP() << "libfaketime is missing";
+  }
+  for (const bool is_before : {true, false}) {
+    Surroundings surroundings;
+    surroundings.environment = {"FAKETIME=2001-02-03 04:05:06"};
+    (is_before ? surroundings.preloaded_before : surroundings.preloaded_after) = library;
+    const Outcome date = run({"date", "+%Y-%m-%d"}, Form::preload, surroundings);
+    EXPECT_TRUE(date.exited_with(0)) << date;
+    EXPECT_EQ(date.output, "2001-02-03\n") << date;
+    const Outcome python = run({"python3", "-c", "import time; print(time.localtime().tm_year)"},
+                               Form::preload, surroundings);
+    EXPECT_TRUE(python.exited_with(0)) << python;
+    const Outcome threads = run_life("starts_threads_at_once", Form::preload, surroundings);
+    EXPECT_TRUE(threads.exited_with(0)) << threads;
+  }
 }
 
 // ---- others' programs ---------------------------------------------------------------------------

@@ -88,7 +88,7 @@ TEST(ScavengerMutex, an_attempt_fails_while_a_thread_holds_it) {
 }
 
 TEST(ScavengerMutex, is_free_and_awaited_by_nobody_in_the_child_of_a_fork) {
-  mutex.lock();
+  mutex.lock_for_fork();
   std::thread waiting([] {
     mutex.lock();
     mutex.unlock();
@@ -97,11 +97,11 @@ TEST(ScavengerMutex, is_free_and_awaited_by_nobody_in_the_child_of_a_fork) {
     std::this_thread::yield();
   }
   const auto take = [] {
-    mutex.reinitialise_after_fork();
+    mutex.unlock_in_child();
     return mutex.try_lock() ? 0 : 1;
   };
   EXPECT_EQ(test::status_of_child(take), 0);
-  mutex.unlock();
+  mutex.unlock_after_fork();
   waiting.join();
 }
 

@@ -6,6 +6,7 @@
 #include <barrier>
 #include <cstddef>
 #include <functional>
+#include <semaphore>
 #include <thread>
 #include <vector>
 
@@ -141,24 +142,47 @@ TEST(SharedZone, a_thread_gets_pages_for_large_blocks_while_it_allocates_too_man
   });
 }
 
+std::binary_semaphore may_hold(0);
+std::binary_semaphore holds(0);
+std::counting_semaphore<1000> may_let_go(0);  // A sleeper may wake for no reason.
+
 // A wait costs as much as the pages that it saves.
 TEST(SharedZone, a_thread_that_waits_for_it_gets_pages_for_large_blocks_sooner) {
   const ManualClock clock;
+  constexpr std::uint32_t turns_each = 1 + Tunables::shared_turns_per_wait;
+  constexpr std::uint32_t waits = (Tunables::shared_burst_of_large - 1) / turns_each + 1;
+  heap::deallocate(heap::allocate(10));
+  std::thread holder([] {
+    for (std::uint32_t wait = 0; wait < waits; ++wait) {
+      may_hold.acquire();
+      thread_zones.prepare_fork();
+      holds.release();
+      may_let_go.acquire();
+      thread_zones.parent_after_fork();
+    }
+  });
   run_thread_with_zone([] {
     os::Interface table = os::interface();
-    table.wait = [](const std::uint32_t*, std::uint32_t) { thread_zones.parent_after_fork(); };
+    table.wait = [](const std::uint32_t* word, std::uint32_t expected) {
+      may_let_go.release();
+      os::linux_interface.wait(word, expected);
+    };
     const os::Interface& previous = os::replace_interface(table);
-    constexpr std::uint32_t turns_each = 1 + Tunables::shared_turns_per_wait;
-    for (std::uint32_t turns = 0; turns < Tunables::shared_burst_of_large; turns += turns_each) {
+    for (std::uint32_t wait = 0; wait < waits; ++wait) {
       EXPECT_EQ(own_pages(large), 0u);
-      thread_zones.prepare_fork();  // Its locks are in the way until the wait.
-      heap::deallocate(heap::allocate(large));
+      may_hold.release();
+      holds.acquire();
+      void* const block = heap::allocate(large);
+      while (may_let_go.try_acquire()) {
+      }
+      heap::deallocate(block);
     }
     EXPECT_EQ(own_pages(large), 0u);
     heap::deallocate(heap::allocate(large));
     EXPECT_EQ(own_pages(large), 1u);
     os::replace_interface(previous);
   });
+  holder.join();
 }
 
 TEST(SharedZone, serves_the_first_aligned_large_blocks_and_no_more) {
