@@ -157,7 +157,7 @@ struct Tunables {
   /// make the same request again.
   static constexpr std::size_t largest_run_bytes = gibibyte;
   /// Freed direct mappings whose addresses are remembered, so that a double free is told from a
-  /// free of a foreign address. They take half a KiB, and only diagnosis searches them.
+  /// free of a foreign address. They take a KiB, and only diagnosis searches them.
   static constexpr std::size_t remembered_ends = 64;
 
   /// Large-object caches of the process: with fewer threads than this, two seldom share one.

@@ -118,7 +118,7 @@ typedef enum slabmalloc_misuse_kind {
 typedef void (*slabmalloc_misuse_handler)(slabmalloc_misuse_kind kind, const void* address);
 
 /* Replaces the handler of bad calls for the process heap and all zones. Null restores the default,
- * which writes a line on stderr and aborts. If the handler returns, the bad call does nothing. It
+ * which writes a report on stderr and aborts. If the handler returns, the bad call does nothing. It
  * may use the process heap, but not the zone that found the bad call. slabmalloc/base/misuse.hpp
  * states its context and what else it may do. Returns the handler before, null for the default. */
 slabmalloc_misuse_handler slabmalloc_set_misuse_handler(slabmalloc_misuse_handler handler);

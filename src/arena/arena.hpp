@@ -194,6 +194,17 @@ class Arena {
   /// Cost: O(runs); for diagnosis.
   LargeFree classify(const void* address) noexcept;
 
+  /// The large object that holds `address`, or held it when it was freed, where that is known. A
+  /// copy, which other threads may make untrue at once.
+  /// Cost: O(runs); for diagnosis.
+  LargePlace place_of(const void* address) noexcept;
+
+  /// True if a large object may have started at `address`, outside of the window, that was freed so
+  /// long ago that classify() does not tell.
+  bool may_have_forgotten(const void* address) noexcept {
+    return chunk_of(address) == nullptr && direct_.may_have_forgotten(address);
+  }
+
   /// Purges the dirty memory that has decayed.
   void decay() noexcept;
 

@@ -87,7 +87,7 @@ std::size_t DirectMap::deallocate(const void* address, bool may_cache,
     if (!take(address, record)) {
       return 0;
     }
-    remember_end(record.address);
+    remember_end(record.address, record.bytes);
     evicted = record;
     if (may_cache && record.bytes == record.mapping_bytes && !cache(record, stamp, evicted)) {
       return record.bytes;
@@ -175,25 +175,30 @@ std::size_t DirectMap::usable_bytes(const void* address) noexcept {
   return record != nullptr ? record->bytes : 0;
 }
 
-bool DirectMap::is_inside(const void* address) noexcept {
+LargePlace DirectMap::place_of(const void* address) noexcept {
   const os::Lock lock(mutex_);
   for (std::size_t slot = 0; slot < capacity_; ++slot) {
-    const std::uintptr_t offset = number(address) - records_[slot].address;
-    if (offset != 0 && offset < records_[slot].bytes) {
-      return true;
+    if (number(address) - records_[slot].address < records_[slot].bytes) {
+      return {at(records_[slot].address), records_[slot].bytes};
     }
   }
-  return false;
+  return find_ended(address);
+}
+
+bool DirectMap::is_inside(const void* address) noexcept {
+  const LargePlace place = place_of(address);
+  return place.bytes != 0 && place.start != address;
 }
 
 bool DirectMap::has_ended(const void* address) noexcept {
   const os::Lock lock(mutex_);
-  for (const std::uintptr_t ended : ended_) {
-    if (ended != 0 && ended == number(address)) {
-      return true;
-    }
-  }
-  return false;
+  return find_ended(address).bytes != 0;
+}
+
+bool DirectMap::may_have_forgotten(const void* address) noexcept {
+  const os::Lock lock(mutex_);
+  return ends_ > Tunables::remembered_ends &&
+         number(address) % os::interface().os_page_bytes() == 0;
 }
 
 void* DirectMap::resize(void* address, std::size_t bytes, std::size_t alignment) noexcept {
@@ -205,6 +210,7 @@ void* DirectMap::resize(void* address, std::size_t bytes, std::size_t alignment)
     }
   }
   const std::size_t head = record.address - record.mapping_base;
+  const std::size_t bytes_before = record.bytes;
   void* moved = nullptr;
   if (bytes <= largest_size / 2) {
     const std::size_t os_page_bytes = os::interface().os_page_bytes();
@@ -216,7 +222,7 @@ void* DirectMap::resize(void* address, std::size_t bytes, std::size_t alignment)
       record = {number(moved) + head, total - head, number(moved), total};
       if (record.address != number(address)) {
         const os::Lock lock(mutex_);
-        remember_end(number(address));
+        remember_end(number(address), bytes_before);
       }
     }
   }
@@ -300,6 +306,17 @@ DirectMap::Record* DirectMap::find(const void* address) noexcept {
     }
   }
   return nullptr;
+}
+
+/// The latest freed object that started at `address`.
+LargePlace DirectMap::find_ended(const void* address) const noexcept {
+  for (std::size_t age = 1; age <= Tunables::remembered_ends; ++age) {
+    const LargePlace& ended = ended_[(ends_ - age) % Tunables::remembered_ends];
+    if (ended.bytes != 0 && ended.start == address) {
+      return ended;
+    }
+  }
+  return {};
 }
 
 /// Guarantees that one more record can be inserted later, whatever happens until then.
@@ -399,8 +416,8 @@ bool DirectMap::take(const void* address, Record& record) noexcept {
   return true;
 }
 
-void DirectMap::remember_end(std::uintptr_t address) noexcept {
-  ended_[ends_ % Tunables::remembered_ends] = address;
+void DirectMap::remember_end(std::uintptr_t address, std::size_t bytes) noexcept {
+  ended_[ends_ % Tunables::remembered_ends] = {at(address), bytes};
   ++ends_;
 }
 

@@ -45,6 +45,12 @@
 
 namespace slabmalloc {
 
+/// A large object, or a freed one; none if `bytes` is 0.
+struct LargePlace {
+  const void* start = nullptr;
+  std::size_t bytes = 0;
+};
+
 /// The objects with their own mappings.
 /// Thread: any; one mutex inside.
 class DirectMap {
@@ -73,6 +79,11 @@ class DirectMap {
   /// The bytes of the object that starts at `address`; 0 if there is none.
   std::size_t usable_bytes(const void* address) noexcept;
 
+  /// The object that holds `address`, else the one of the last freed or moved objects that started
+  /// there; neither if its `bytes` are 0.
+  /// Cost: O(objects); for diagnosis.
+  LargePlace place_of(const void* address) noexcept;
+
   /// True if `address` lies within an object, but not at its first byte.
   /// Cost: O(objects); for diagnosis.
   bool is_inside(const void* address) noexcept;
@@ -80,6 +91,10 @@ class DirectMap {
   /// True if one of the last freed or moved objects started at `address`. A new object may start
   /// there now. For diagnosis.
   bool has_ended(const void* address) noexcept;
+
+  /// True if an object may have started at `address` that has_ended() does not remember. For
+  /// diagnosis.
+  bool may_have_forgotten(const void* address) noexcept;
 
   /// Resizes the object at `address`, and moves it if it must; returns its address. A smaller size
   /// always succeeds. An object aligned beyond the OS page does not move.
@@ -130,13 +145,14 @@ class DirectMap {
   // With the mutex held:
   std::size_t slot_for(std::uintptr_t address) const noexcept;
   Record* find(const void* address) noexcept;
+  LargePlace find_ended(const void* address) const noexcept;
   bool promise_room() noexcept;
   bool enlarge() noexcept;
   void insert(const Record& record) noexcept;
   void remove(Record* record) noexcept;
   bool reuse_retired(std::size_t bytes, std::size_t alignment, Record& record) noexcept;
   bool take(const void* address, Record& record) noexcept;
-  void remember_end(std::uintptr_t address) noexcept;
+  void remember_end(std::uintptr_t address, std::size_t bytes) noexcept;
 
   bool cache(const Record& record, std::uint32_t stamp, Record& evicted) noexcept;
 
@@ -159,7 +175,7 @@ class DirectMap {
   HardwareAtomics::Cell<std::size_t> live_count_;
   HardwareAtomics::Cell<std::size_t> live_bytes_;
   HardwareAtomics::Cell<std::size_t> mapped_bytes_;
-  std::uintptr_t ended_[Tunables::remembered_ends] = {};  ///< 0 where fewer were freed.
+  LargePlace ended_[Tunables::remembered_ends] = {};  ///< None where fewer were freed.
   std::size_t ends_ = 0;  ///< Of all time; modulo the ring, the next place.
 };
 

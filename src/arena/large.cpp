@@ -68,6 +68,22 @@ LargeFree Arena::classify(const void* address) noexcept {
   return starts_here ? LargeFree::Freed : classify_in_window(address);
 }
 
+LargePlace Arena::place_of(const void* address) noexcept {
+  if (chunk_of(address) == nullptr) {
+    return direct_.place_of(address);
+  }
+  const os::Lock lock(mutex_);
+  const std::uint32_t run = runs_.run_holding(number_of(address));
+  const ChunkInfo info = record(run).snapshot();
+  if (runs_.state_of_run(run) != RunState::InUse ||
+      (info.kind != ChunkKind::LargeHead && info.kind != ChunkKind::Cached)) {
+    return {};
+  }
+  const std::byte* const start = address_of(&record(run));
+  const bool is_in_object = static_cast<const std::byte*>(address) < start + info.large_bytes();
+  return is_in_object ? LargePlace{start, info.large_bytes()} : LargePlace{};
+}
+
 /// The least size in bytes of an object that gets its own mapping.
 std::size_t Arena::direct_threshold() const noexcept {
   constexpr std::size_t most = Tunables::bounded_direct_threshold_bytes;

@@ -13,9 +13,11 @@
 
 namespace {
 
+using slabmalloc::Call;
 using slabmalloc::HardwareAtomics;
 using slabmalloc::Misuse;
 using slabmalloc::MisuseKind;
+using slabmalloc::NamedCall;
 using slabmalloc::Order;
 namespace heap = slabmalloc::heap;
 
@@ -86,12 +88,16 @@ void* slabmalloc_reallocate(void* block, size_t, size_t new_bytes, size_t alignm
   if (block == nullptr) {
     return heap::allocate_aligned(new_bytes, alignment);
   }
+  const NamedCall call(Call::HeapReallocate);
   return heap::reallocate(block, new_bytes != 0 ? new_bytes : 1, alignment);
 }
 
-void slabmalloc_deallocate(void* block, size_t, size_t) { heap::deallocate(block); }
+void slabmalloc_deallocate(void* block, size_t, size_t) {
+  heap::deallocate<Call::HeapDeallocate>(block);
+}
 
 size_t slabmalloc_usable_size(const void* block) {
+  const NamedCall call(Call::HeapUsableSize);
   return block == nullptr ? 0 : heap::usable_bytes(block);
 }
 

@@ -69,7 +69,7 @@ void slabmalloc_zone_destroy(slabmalloc_zone* zone) {
     zone->zone.release_all([zone](void* frame, std::size_t bytes) noexcept {
       zone->pager.deallocate_frame(frame, bytes);
     });
-    slabmalloc::heap::deallocate(zone);
+    slabmalloc::heap::deallocate_any(zone, slabmalloc::Call::ZoneDestroy);
   }
 }
 

@@ -10,6 +10,13 @@
 #include "os/os.hpp"
 #include "tunables.hpp"
 
+namespace slabmalloc {
+
+constinit thread_local NotedCall noted_call;
+constinit thread_local Call named_call = Call::Unknown;
+
+}  // namespace slabmalloc
+
 namespace slabmalloc::heap {
 
 namespace {
@@ -47,21 +54,31 @@ ArenaZone* zone_for_free_of(const Place& place) noexcept {
   return thread_zones.acquire();
 }
 
-/// Reports the free of an address that is not the first byte of a large object.
-[[gnu::cold]] void report_no_large_object(const void* address, LargeFree answer) noexcept {
-  switch (answer) {
-    case LargeFree::Freed:
-      return;
-    case LargeFree::AlreadyFree:
-      report_misuse({MisuseKind::DoubleFree, address, 0, 0});
-      return;
-    case LargeFree::Inside:
-      report_misuse({MisuseKind::MisalignedFree, address, 0, 0});
-      return;
-    case LargeFree::Foreign:
-      report_misuse({MisuseKind::ForeignPointer, address, 0, 0});
-      return;
+/// Reports that `call` got an address that is not the first byte of a large object.
+[[gnu::cold, gnu::noinline]] void report_no_large_object(const void* address, LargeFree answer,
+                                                         Call call) noexcept {
+  if (answer == LargeFree::Freed) {
+    return;
   }
+  noted_call = {address, call};
+  Misuse misuse{MisuseKind::ForeignPointer, address, 0, 0};
+  if (answer == LargeFree::Foreign) {
+    misuse.state =
+        process_arena.may_have_forgotten(address) ? BlockState::Unknown : BlockState::NoBlock;
+    report_misuse(misuse);
+    return;
+  }
+  const LargePlace place = process_arena.place_of(address);
+  misuse.block = place.start;
+  misuse.object_size = place.bytes;
+  if (answer == LargeFree::Inside) {
+    misuse.kind = MisuseKind::MisalignedFree;
+    misuse.state = BlockState::InUse;
+  } else {
+    misuse.kind = MisuseKind::DoubleFree;
+    misuse.state = place.bytes != 0 ? BlockState::Freed : BlockState::Free;
+  }
+  report_misuse(misuse);
 }
 
 /// The record of an address outside of the thread's view of the window, after an update of that
@@ -94,21 +111,40 @@ ArenaZone* zone_for_free_of(const Place& place) noexcept {
   return {&chunk->header, info, info.slot_at(offset)};
 }
 
-/// Reports an address in a page of slots that is not the first byte of a live slot.
-[[gnu::cold]] void report_not_live(const Place& place, const void* address) noexcept {
-  if (place.slot == ChunkInfo::no_slot) {
-    report_misuse({MisuseKind::MisalignedFree, address, place.slot_bytes(), 0});
-  } else {
-    report_misuse({MisuseKind::DoubleFree, address, place.slot_bytes(), place.slot});
+/// Reports that `call` got an address in a page of slots that is not the first byte of a live slot.
+[[gnu::cold, gnu::noinline]] void report_not_live(const Place& place, const void* address,
+                                                  Call call) noexcept {
+  noted_call = {address, call};
+  const std::size_t bytes = place.slot_bytes();
+  Misuse misuse{MisuseKind::DoubleFree, address, bytes, place.slot, address};
+  std::uint32_t slot = place.slot;
+  if (slot == ChunkInfo::no_slot) {
+    const std::byte* const slots = process_arena.address_of(Chunk::of(place.page));
+    const std::size_t offset =
+        static_cast<std::size_t>(static_cast<const std::byte*>(address) - slots);
+    slot = static_cast<std::uint32_t>(offset / bytes);
+    if (slot >= place.info.slots) {
+      report_misuse({MisuseKind::MisalignedFree, address, bytes, 0});
+      return;
+    }
+    misuse = {MisuseKind::MisalignedFree, address, bytes, slot, slots + slot * bytes};
   }
+  if (!place.page->is_free(slot, place.info.words())) {
+    misuse.state = BlockState::InUse;
+  } else if (place.page->is_owned_by(thread_heap.zone->tag())) {
+    misuse.state = thread_heap.zone->state_of_free(place.page, place.info.class_index, slot);
+  } else {
+    misuse.state = BlockState::Free;
+  }
+  report_misuse(misuse);
 }
 
 /// The bytes of the large object that starts at `address`.
-/// Fails: 0 if there is none, after a report.
-std::size_t large_bytes(const void* address) noexcept {
+/// Fails: 0 if there is none, after a report that `call` got it.
+std::size_t large_bytes(const void* address, Call call) noexcept {
   const std::size_t bytes = process_arena.large_usable_bytes(address);
   if (bytes == 0) {
-    report_no_large_object(address, process_arena.classify(address));
+    report_no_large_object(address, process_arena.classify(address), named_or(call));
   }
   return bytes;
 }
@@ -224,7 +260,7 @@ Extent allocate_large(std::size_t bytes, std::size_t alignment,
     return bytes <= had_bytes ? block : nullptr;
   }
   __builtin_memcpy(moved, block, had_bytes < bytes ? had_bytes : bytes);
-  deallocate(block);
+  deallocate<Call::Realloc>(block);
   return moved;
 }
 
@@ -323,20 +359,24 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   return extent ? zero(extent.address, usable_bytes, extent.zeroed) : nullptr;
 }
 
-[[gnu::noinline]] void deallocate_any(void* block) noexcept {
+[[gnu::noinline]] void deallocate_any(void* block, Call call) noexcept {
   if (block == nullptr) {
     return;
   }
   const Place place = find(block);
   if (place.page == nullptr) {
-    report_no_large_object(block, process_arena.deallocate_large(
-                                      block, &ThreadZones::large_cache_of(*thread_heap.zone)));
+    const LargeFree answer =
+        process_arena.deallocate_large(block, &ThreadZones::large_cache_of(*thread_heap.zone));
+    if (answer != LargeFree::Freed) [[unlikely]] {
+      report_no_large_object(block, answer, call);
+    }
     return;
   }
   if (place.slot == ChunkInfo::no_slot) {
-    report_not_live(place, block);
+    report_not_live(place, block, call);
     return;
   }
+  noted_call = {block, call};
   const std::uint32_t index = place.info.class_index;
   if (ArenaZone* const zone = zone_for_free_of(place)) {
     zone->deallocate_slot(place.page, index, place.slot, block);
@@ -350,11 +390,12 @@ namespace {
 
 /// Frees a block that does not merge with frees of its neighbours. `page` is as in
 /// deallocate_slow().
-[[gnu::noinline]] void deallocate_apart(void* block, ArenaTable::Header* page) noexcept {
+[[gnu::noinline]] void deallocate_apart(void* block, ArenaTable::Header* page, Call call) noexcept {
   if (thread_heap.zone != &empty_zone) {
     const ChunkInfo info = Chunk::of(page)->snapshot();
     const std::uint32_t slot = info.slot_at(offset_in_chunk(block));
     if (slot != ChunkInfo::no_slot) [[likely]] {
+      noted_call = {block, call};
       ArenaZone& zone = *thread_heap.zone;
       const std::uintptr_t tag = page->tag.load(Order::relaxed);
       if (tag == (zone.tag() | PageState::full)) {
@@ -366,26 +407,29 @@ namespace {
       return;
     }
   }
-  deallocate_any(block);
+  deallocate_any(block, call);
 }
 
 }  // namespace
 
+template <Call call>
 [[gnu::noinline]] void deallocate_slow(void* block, ArenaTable::Header* page) noexcept {
   const std::uint32_t slot = Chunk::of(page)->snapshot().slot_at(offset_in_chunk(block));
   if (slot == ChunkInfo::no_slot || !thread_heap.zone->merge_remote(page, slot)) {
-    deallocate_apart(block, page);
+    deallocate_apart(block, page, call);
   }
 }
+template void deallocate_slow<Call::Free>(void*, ArenaTable::Header*) noexcept;
+template void deallocate_slow<Call::Delete>(void*, ArenaTable::Header*) noexcept;
+template void deallocate_slow<Call::Realloc>(void*, ArenaTable::Header*) noexcept;
+template void deallocate_slow<Call::ReallocToNothing>(void*, ArenaTable::Header*) noexcept;
+template void deallocate_slow<Call::FreeSized>(void*, ArenaTable::Header*) noexcept;
+template void deallocate_slow<Call::FreeAlignedSized>(void*, ArenaTable::Header*) noexcept;
+template void deallocate_slow<Call::HeapDeallocate>(void*, ArenaTable::Header*) noexcept;
 
-[[gnu::noinline]] void finish_deallocate(void* block, FreeOutcome outcome) noexcept {
+[[gnu::noinline]] void finish_deallocate(void* block) noexcept {
   const Place place = find(block);
-  if (place.slot != ChunkInfo::no_slot) {
-    thread_heap.zone->finish_free(outcome, place.page, place.info.class_index, place.slot, block);
-  } else {
-    // The fast path accepts the start of one more slot after the last one.
-    report_not_live(place, block);
-  }
+  thread_heap.zone->word_emptied(place.page, place.info.class_index);
 }
 
 namespace {
@@ -393,7 +437,7 @@ namespace {
 /// As reallocate(), for a large object.
 [[gnu::noinline]] void* reallocate_large(void* block, std::size_t bytes,
                                          std::size_t alignment) noexcept {
-  const std::size_t had_bytes = large_bytes(block);
+  const std::size_t had_bytes = large_bytes(block, Call::Realloc);
   if (had_bytes == 0) {
     return nullptr;
   }
@@ -413,7 +457,7 @@ void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept
     return reallocate_large(block, bytes, alignment);
   }
   if (!place.is_live()) [[unlikely]] {
-    report_not_live(place, block);
+    report_not_live(place, block, named_or(Call::Realloc));
     return nullptr;
   }
   const std::size_t had_bytes = place.slot_bytes();
@@ -433,10 +477,10 @@ void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept
 std::size_t usable_bytes(const void* block) noexcept {
   const Place place = find(block);
   if (place.page == nullptr) {
-    return large_bytes(block);
+    return large_bytes(block, Call::UsableSize);
   }
   if (!place.is_live()) [[unlikely]] {
-    report_not_live(place, block);
+    report_not_live(place, block, named_or(Call::UsableSize));
     return 0;
   }
   return place.slot_bytes();

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "malloc/arena_zone.hpp"
+#include "malloc/call.hpp"
 #include "tunables.hpp"
 
 namespace slabmalloc {
@@ -62,13 +63,14 @@ inline constexpr std::size_t minimum_alignment = 16;
 /// Pre: `size_class` is class_for(bytes).
 void* allocate_slow(std::size_t bytes, ArenaClass* size_class) noexcept;
 /// Frees any block, without the thread's view of it. A null pointer is allowed.
-void deallocate_any(void* block) noexcept;
+void deallocate_any(void* block, Call call) noexcept;
 /// Frees a block that the fast path cannot free. `page` is the header in the record of the chunk
-/// that holds the block.
+/// that holds the block. The call is no argument, since frees that merge have no register for it.
+template <Call call>
 void deallocate_slow(void* block, ArenaTable::Header* page) noexcept;
-/// Completes an owner's free that was WordEmptied or Rejected. It searches for the page again, so
-/// that the fast path keeps few registers.
-void finish_deallocate(void* block, FreeOutcome outcome) noexcept;
+/// Completes an owner's free that was WordEmptied. It searches for the page again, so that the fast
+/// path keeps few registers.
+void finish_deallocate(void* block) noexcept;
 
 /// The calling thread's class of blocks of `bytes`; null where no class holds them.
 [[gnu::always_inline]] inline ArenaClass* class_for(std::size_t bytes) noexcept {
@@ -107,13 +109,15 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
   return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(block) % chunk_bytes);
 }
 
-/// Frees a block; a null pointer is allowed.
+/// Frees a block for `call`, one of those that heap.cpp instantiates deallocate_slow() for; a null
+/// pointer is allowed.
 /// Fails: reports misuse to the hook.
+template <Call call = Call::Free>
 [[gnu::always_inline]] inline void deallocate(void* block) noexcept {
   const ThreadHeap& mine = thread_heap;
   Chunk* chunk = mine.window.chunk_of(block);
   if (chunk == nullptr) [[unlikely]] {
-    deallocate_any(block);
+    deallocate_any(block, call);
     return;
   }
   if (chunk->header.tag.load(Order::relaxed) == mine.zone->tag()) [[likely]] {
@@ -122,13 +126,15 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
                                                      : chunk->info.slot_around(offset);
     if (slot != ChunkInfo::no_slot || !MallocConfig::checked) [[likely]] {
       const FreeOutcome outcome = chunk->header.free_slot<false, MallocConfig::checked>(0, slot);
-      if (outcome != FreeOutcome::Freed) [[unlikely]] {
-        finish_deallocate(block, outcome);
+      if (outcome == FreeOutcome::WordEmptied) [[unlikely]] {
+        finish_deallocate(block);
+      } else if (outcome == FreeOutcome::Rejected) [[unlikely]] {
+        deallocate_any(block, call);
       }
       return;
     }
   }
-  deallocate_slow(block, &chunk->header);
+  deallocate_slow<call>(block, &chunk->header);
 }
 
 /// Resizes a block to `bytes`, and moves it if necessary; returns its address.

@@ -14,6 +14,7 @@
 #include "os/os.hpp"
 
 namespace heap = slabmalloc::heap;
+using slabmalloc::Call;
 
 namespace {
 
@@ -66,7 +67,7 @@ void* realloc(void* block, size_t bytes) noexcept {
   }
   if (bytes == 0) {
     // As the C library does: programs rely on it.
-    heap::deallocate(block);
+    heap::deallocate<Call::ReallocToNothing>(block);
     return nullptr;
   }
   return or_enomem(heap::reallocate(block, bytes));
@@ -132,11 +133,13 @@ size_t malloc_usable_size(void* block) noexcept {
   return block == nullptr ? 0 : heap::usable_bytes(block);
 }
 
-void cfree(void* block) noexcept { heap::deallocate(block); }
+void cfree(void* block) noexcept { heap::deallocate_any(block, Call::CFree); }
 
 /// C23: as free(). The size is a promise of the caller that nothing depends on.
-void free_sized(void* block, size_t) noexcept { heap::deallocate(block); }
-void free_aligned_sized(void* block, size_t, size_t) noexcept { heap::deallocate(block); }
+void free_sized(void* block, size_t) noexcept { heap::deallocate<Call::FreeSized>(block); }
+void free_aligned_sized(void* block, size_t, size_t) noexcept {
+  heap::deallocate<Call::FreeAlignedSized>(block);
+}
 
 int malloc_trim(size_t) noexcept { return heap::trim() != 0 ? 1 : 0; }
 

@@ -12,6 +12,7 @@
 #include "os/os.hpp"
 
 namespace heap = slabmalloc::heap;
+using slabmalloc::Call;
 
 extern "C" {
 /// std::get_new_handler() and std::__throw_bad_alloc() by their mangled names.
@@ -196,9 +197,11 @@ void* call_or_null(void* (*replaced)(std::size_t, Arguments...), std::size_t byt
              : allocate_or_null(bytes, static_cast<std::size_t>(alignment));
 }
 
-[[gnu::weak]] void operator delete(void* block) noexcept { heap::deallocate(block); }
+[[gnu::weak]] void operator delete(void* block) noexcept {
+  heap::deallocate<Call::Delete>(block);
+}
 [[gnu::weak]] void operator delete(void* block, std::align_val_t) noexcept {
-  heap::deallocate(block);
+  heap::deallocate<Call::Delete>(block);
 }
 [[gnu::weak]] void operator delete[](void* block) noexcept { ::operator delete(block); }
 [[gnu::weak]] void operator delete[](void* block, std::align_val_t alignment) noexcept {

@@ -205,6 +205,10 @@ inline constexpr Option option_table[] = {
      "next large block may need them. Smaller blocks share the arena, where "
      "freed memory is used again. While the address space is bounded, the threshold is at most "
      "1M."},
+    {"no_backtrace", Flag{&Options::back_trace, false},
+     "Leave the back trace out of a report of misuse.",
+     "The C library loads `libgcc_s` for it, and its symbols come from the program's files. Set it "
+     "if your sandbox forbids to open files."},
     {"help", Help{}, "Print the list of options on stderr when the program starts.", ""},
 };
 

@@ -22,6 +22,7 @@ struct Options {
                                    ///< membarrier.
   bool deep_bind = false;          ///< dlopen() heeds RTLD_DEEPBIND.
   bool background_thread = false;  ///< A thread purges and scavenges.
+  bool back_trace = true;          ///< A report of misuse ends with a back trace.
 
   bool wants_statistics() const noexcept { return stats != 0 || stats_file[0] != '\0'; }
 };

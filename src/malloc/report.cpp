@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Counts the process heap and prints the numbers; prints the line that ends a misuse.
+// Counts the process heap and prints the numbers.
 #include "malloc/report.hpp"
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "malloc/text.hpp"
@@ -259,19 +258,6 @@ bool print_xml(FILE* stream) noexcept {
           sum.arena.committed_peak_bytes);
   pthread_setcancelstate(cancel_state, nullptr);
   return ferror(stream) == 0;
-}
-
-void report_misuse_and_abort(const Misuse& misuse) noexcept {
-  Text<512> text;
-  text.append("slabmalloc: %s: address %p", describe(misuse.kind), misuse.address);
-  if (misuse.object_size != 0) {
-    text.append(", slot %zu of a page of %zu-byte slots", misuse.slot, misuse.object_size);
-  }
-  text.append(" (process %u, thread %u). Stopping: the program is wrong.\n",
-              os::interface().process_id(), os::interface().thread_id());
-  text.write(STDERR_FILENO);
-  const OtherZone for_handler_of_sigabrt;
-  abort();
 }
 
 }  // namespace slabmalloc

@@ -61,7 +61,7 @@ bool append_json(const char* path) noexcept;
 /// Fails: false if the stream fails.
 bool print_xml(FILE* stream) noexcept;
 
-/// The misuse hook of the process heap: one line on stderr, then abort().
+/// The misuse hook of the process heap: a report on stderr (misuse_report.cpp), then abort().
 [[noreturn]] void report_misuse_and_abort(const Misuse& misuse) noexcept;
 
 }  // namespace slabmalloc

@@ -121,6 +121,50 @@ void frees_a_reused_block_that_a_stale_free_has_freed() {
   std::exit(4);
 }
 
+/// The other blocks are freed after this one, and have other addresses.
+void frees_twice_after_many_others() {
+  char* address = block();
+  std::vector<void*> others;
+  for (int other = 0; other < 65; ++other) {
+    others.push_back(std::malloc(bytes));
+  }
+  std::free(address);
+  for (void* one : others) {
+    std::free(one);
+  }
+  be_wrong(address, std::free);
+}
+
+/// A large block ends, and smaller ones take its memory. None of them starts at its address.
+void frees_twice_after_other_blocks_took_its_memory() {
+  std::vector<char*> large;
+  for (int count = 0; count < 64; ++count) {
+    large.push_back(block());
+  }
+  for (char* one : large) {
+    std::free(one);
+  }
+  malloc_trim(0);
+  std::vector<char*> smaller;
+  for (int count = 0; count < 100; ++count) {
+    smaller.push_back(static_cast<char*>(std::malloc(20480)));
+  }
+  for (char* stale : large) {
+    for (const char* one : smaller) {
+      if (one < stale && stale < one + 20480) {
+        be_wrong(stale, std::free);
+      }
+    }
+  }
+  std::exit(4);
+}
+
+/// The last block of 64 KiB of blocks of one size, of which the program has allocated one.
+void frees_a_block_that_was_never_allocated() {
+  const auto start = reinterpret_cast<std::uintptr_t>(block());
+  be_wrong(reinterpret_cast<void*>((start | 0xFFFF) + 1 - bytes), std::free);
+}
+
 void frees_the_stack() {
   char of_the_stack[64];
   be_wrong(of_the_stack + 16, std::free);
@@ -159,6 +203,12 @@ void reallocates_a_freed_block() {
   be_wrong(address, [](void* one) { unused = std::realloc(one, bytes * 2); });
 }
 
+void reallocates_a_freed_block_to_nothing() {
+  char* address = block();
+  std::free(address);
+  be_wrong(address, [](void* one) { unused = std::realloc(one, 0); });
+}
+
 void reallocates_the_middle_of_a_block() {
   be_wrong(block() + bytes / 2, [](void* one) { unused = std::realloc(one, bytes * 2); });
 }
@@ -193,6 +243,10 @@ constexpr Program programs[] = {
     {"frees_a_block_that_another_thread_freed", frees_a_block_that_another_thread_freed},
     {"frees_a_reused_block_that_a_stale_free_has_freed",
      frees_a_reused_block_that_a_stale_free_has_freed},
+    {"frees_twice_after_many_others", frees_twice_after_many_others},
+    {"frees_twice_after_other_blocks_took_its_memory",
+     frees_twice_after_other_blocks_took_its_memory},
+    {"frees_a_block_that_was_never_allocated", frees_a_block_that_was_never_allocated},
     {"frees_the_stack", frees_the_stack},
     {"frees_a_static", frees_a_static},
     {"frees_a_function", frees_a_function},
@@ -203,6 +257,7 @@ constexpr Program programs[] = {
     {"frees_a_far_address", frees_a_far_address},
     {"frees_an_address_of_the_kernel", frees_an_address_of_the_kernel},
     {"reallocates_a_freed_block", reallocates_a_freed_block},
+    {"reallocates_a_freed_block_to_nothing", reallocates_a_freed_block_to_nothing},
     {"reallocates_the_middle_of_a_block", reallocates_the_middle_of_a_block},
     {"asks_the_size_of_a_freed_block", asks_the_size_of_a_freed_block},
     {"asks_the_size_of_the_middle_of_a_block", asks_the_size_of_the_middle_of_a_block},

@@ -13,9 +13,9 @@
 namespace slabmalloc {
 
 enum class MisuseKind : std::uint8_t {
-  DoubleFree,      ///< The slot is free already.
+  DoubleFree,      ///< The slot is free already, or was never issued: see Misuse::state.
   MisalignedFree,  ///< The address lies in a page but is not a slot's first byte.
-  ForeignPointer,  ///< This library never allocated the address.
+  ForeignPointer,  ///< No object starts at the address, as far as is known.
   SizeMismatch,    ///< The layout belongs to another size class than the object.
   InvalidPage,     ///< The frame for a page is misaligned, null, or in use already.
 };
@@ -28,7 +28,7 @@ constexpr const char* describe(MisuseKind kind) noexcept {
     case MisuseKind::MisalignedFree:
       return "free of an address inside a block";
     case MisuseKind::ForeignPointer:
-      return "free of an address that was never allocated";
+      return "free of an address that is no block";
     case MisuseKind::SizeMismatch:
       return "free with the wrong size";
     case MisuseKind::InvalidPage:
@@ -37,12 +37,34 @@ constexpr const char* describe(MisuseKind kind) noexcept {
   return "misuse";
 }
 
+/// What is known of the block that holds the address of a bad call.
+enum class BlockState : std::uint8_t {
+  Unknown,
+  NoBlock,         ///< No block has ever started at the address.
+  InUse,           ///< It is allocated.
+  Free,            ///< It was freed before, or never allocated.
+  Freed,           ///< It was freed before.
+  NeverAllocated,  ///< It was not allocated since its page came into use.
+};
+
+/// The work that found a bad call.
+enum class FoundAt : std::uint8_t {
+  Call,      ///< The bad call itself.
+  Delivery,  ///< Later: the delivery of frees that a zone had buffered. Any thread may have made
+             ///< the bad call.
+  Drain,     ///< Later: the drain of frees by other threads, by the owner of the page. As above.
+};
+
 /// One bad call.
 struct Misuse {
   MisuseKind kind;
   const void* address;      ///< The address in the call.
   std::size_t object_size;  ///< Bytes of a slot of its page; 0 if it has no page.
   std::size_t slot;         ///< The slot's number in the page, where it is known.
+  /// The first byte of the block that holds the address; null if there is none, or none is known.
+  const void* block = nullptr;
+  BlockState state = BlockState::Unknown;
+  FoundAt found_at = FoundAt::Call;
 };
 
 /// Receives the report of a bad call. If it returns, the bad call is a no-op.

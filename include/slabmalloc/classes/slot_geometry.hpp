@@ -80,6 +80,16 @@ struct SlotGeometry {
     return starts_here && slot < slots ? slot : no_slot;
   }
 
+  /// The slot that contains the byte `offset` bytes above the first slot, or no_slot.
+  constexpr std::uint32_t slot_around(std::size_t offset) const noexcept {
+    if (offset >= std::size_t{slots} * object_size) {
+      return no_slot;
+    }
+    // For an offset inside a slot the product may be one too large.
+    const auto slot = static_cast<std::uint32_t>((std::uint64_t{offset} * reciprocal) >> 32);
+    return std::uint64_t{slot} * object_size > offset ? slot - 1 : slot;
+  }
+
   /// The bits of bitmap word `index` that stand for slots.
   constexpr Word word_mask(std::uint32_t index) const noexcept {
     const std::uint32_t rest = slots - index * word_bits;

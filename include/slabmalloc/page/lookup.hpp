@@ -19,6 +19,20 @@ struct FoundSlot {
   std::uint32_t slot = 0;
 };
 
+/// Reports `object`, an address in `page` that is not a slot's first byte.
+template <AllocablePage Page>
+[[gnu::cold, gnu::noinline]] void report_misaligned(const void* object, typename Page::Header* page,
+                                                    const SlotGeometry& geometry) noexcept {
+  Misuse misuse{MisuseKind::MisalignedFree, object, geometry.object_size, 0};
+  const std::uint32_t slot = geometry.slot_around(Page::offset_of(object, page));
+  if (slot != SlotGeometry::no_slot) {
+    misuse.slot = slot;
+    misuse.block = Page::slots_of(page) + std::size_t{slot} * geometry.object_size;
+    misuse.state = page->is_free(slot, geometry.words) ? BlockState::Free : BlockState::InUse;
+  }
+  report_misuse(misuse);
+}
+
 /// The slot that begins at `object`, in a page laid out by `geometry`; none for a null pointer.
 /// `is_other_size(header)` tells whether a header without the right seal is one of another size.
 /// Thread: any. Fails: ForeignPointer, SizeMismatch or MisalignedFree, reported; then none.
@@ -37,7 +51,7 @@ FoundSlot<typename Page::Header> find_slot(void* object, const SlotGeometry& geo
   }
   const std::uint32_t slot = geometry.slot_at(Page::offset_of(object, page));
   if (slot == SlotGeometry::no_slot) [[unlikely]] {
-    report_misuse({MisuseKind::MisalignedFree, object, geometry.object_size, 0});
+    report_misaligned<Page>(object, page, geometry);
     return {};
   }
   return {page, slot};

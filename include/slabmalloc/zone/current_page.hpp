@@ -39,6 +39,7 @@
 
 #include "slabmalloc/base/atomics.hpp"
 #include "slabmalloc/base/bits.hpp"
+#include "slabmalloc/base/misuse.hpp"
 #include "slabmalloc/page/allocable_page.hpp"
 #include "slabmalloc/zone/first_sweep.hpp"
 #include "slabmalloc/zone/statistics.hpp"
@@ -279,6 +280,26 @@ class CurrentPage {
   /// True if `object` is known to be zero: no client used it since the pager gave its frame zeroed,
   /// or its memory was a hole. Pre: it was issued just now.
   bool is_zero(const void* object) const noexcept { return first_sweep_.is_zero(object); }
+
+  /// What is known of slot `slot`, which is free for the owner, of a page of this class.
+  [[gnu::cold]] BlockState state_of_free(const Header* page, std::uint32_t slot) const noexcept {
+    const std::uint32_t word = slot / word_bits;
+    if (page != this->page()) {
+      return BlockState::Free;
+    }
+    if (first_sweep_.is_untouched(word)) {
+      return BlockState::NeverAllocated;
+    }
+    const bool is_selected = word == word_index_ && hand_off_page_ == nullptr;
+    const bool is_claimed = is_selected && is_set(selected_.claimed(), slot % word_bits);
+    if (first_sweep_.is_fresh() &&
+        first_sweep_.was_never_issued(slots_ + std::size_t{slot} * geometry_.object_size,
+                                      is_claimed)) {
+      return BlockState::NeverAllocated;
+    }
+    const bool is_issued = is_selected && is_set(latest_claim_, slot % word_bits) && !is_claimed;
+    return is_issued ? BlockState::Freed : BlockState::Free;
+  }
 
   // ---- the page ---------------------------------------------------------------------------------
 

@@ -87,6 +87,15 @@ class FirstSweep {
   /// True if `object`, which was allocated just now, is known to be zero.
   bool is_zero(const void* object) const noexcept { return object >= zero_from_; }
 
+  /// True if no slot of word `word` was claimed since the page was idle.
+  bool is_untouched(std::uint32_t word) const noexcept { return word >= untouched_; }
+
+  /// True if no client used `object`, which is free, since the page came zeroed: it was never
+  /// claimed, or is claimed now for the first time. Pre: is_fresh().
+  bool was_never_issued(const void* object, bool is_claimed) const noexcept {
+    return object >= swept_to_ || (is_claimed && object >= zero_from_);
+  }
+
   /// The broken invariant of `page` of `words` words, as an equation, or null.
   template <class Header>
   const char* validate(Header* page, std::uint32_t words) const noexcept {

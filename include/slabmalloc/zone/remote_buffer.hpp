@@ -48,7 +48,7 @@ class RemoteBuffer {
 
     void deliver() const noexcept {
       for (std::size_t index = 0; index < count; ++index) {
-        frees[index].deliver();
+        frees[index].deliver(frees[index].mask);
       }
     }
   };
@@ -102,7 +102,7 @@ class RemoteBuffer {
     // Reports and deliveries come after unlocking: a misuse handler may take long.
     if ((entry.free.mask & free.mask) != 0) [[unlikely]] {
       lock_.unlock_owner();
-      free.report_double_frees(free.mask);
+      free.report_double_frees(free.mask, 0, BlockState::Freed);
       return;
     }
     entry.free.mask |= free.mask;
@@ -113,7 +113,7 @@ class RemoteBuffer {
     }
     const RemoteFree<Atomics> due = entry.take();
     lock_.unlock_owner();
-    due.deliver();
+    due.deliver(due.mask & ~free.mask);
   }
 
   /// Delivers everything, or leaves the rest to a scavenger that holds the lock.
@@ -143,7 +143,7 @@ class RemoteBuffer {
       }
       const RemoteFree<Atomics> due = entry.take();
       lock_.unlock_owner();
-      due.deliver();
+      due.deliver(due.mask);
       --words;
     }
   }
@@ -227,7 +227,7 @@ class RemoteBuffer {
     }
     lock_.unlock_owner();
     if (due.mask != 0) {
-      due.deliver();
+      due.deliver(due.mask);
     }
     if (slots == 0) {
       free.deliver();

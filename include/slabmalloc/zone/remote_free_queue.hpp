@@ -118,12 +118,15 @@ struct RemoteFree {
   std::uint32_t word = 0;
   Word mask = 0;
 
-  /// Reports each slot of `slots` in this word as freed twice.
-  void report_double_frees(Word slots) const noexcept {
+  /// Reports each slot of `slots` in this word as freed twice. The calls for `late` were earlier.
+  [[gnu::cold, gnu::noinline]] void report_double_frees(Word slots, Word late,
+                                                        BlockState state) const noexcept {
     for (; slots != 0; slots &= slots - 1) {
-      const std::size_t slot = std::size_t{word} * word_bits + lowest_bit(slots);
-      report_misuse({MisuseKind::DoubleFree, first_slot + slot * geometry->object_size,
-                     geometry->object_size, slot});
+      const std::uint32_t bit = lowest_bit(slots);
+      const std::size_t slot = std::size_t{word} * word_bits + bit;
+      const std::byte* const object = first_slot + slot * geometry->object_size;
+      report_misuse({MisuseKind::DoubleFree, object, geometry->object_size, slot, object, state,
+                     is_set(late, bit) ? FoundAt::Delivery : FoundAt::Call});
     }
   }
 
@@ -134,18 +137,19 @@ struct RemoteFree {
   /// to the thread that takes the announcement. Its acquire is paired with the release half of the
   /// exchange in SizeClass::drain_page(): the link may be written since the owner has read it.
   /// Post: the announcement, with the push if it was the first, was the last access to the page.
-  void deliver() const noexcept {
+  /// The slots of `late` were freed by earlier calls, as a report must say.
+  void deliver(Word late = 0) const noexcept {
     // A live object pins its page: there is one, of this class, with an owner, and not idle.
     // Otherwise another thread freed the object while this free was buffered or under way.
     const std::uintptr_t tag = page->tag.load(Order::relaxed);
     if (tag == 0 || (tag & PageState::mask) == PageState::idle ||
         !page->has_seal_for(geometry->object_size)) [[unlikely]] {
-      report_double_frees(mask);
+      report_double_frees(mask, late, BlockState::Free);
       return;
     }
     const Word before = page->remote(word, geometry->words).fetch_or(mask, Order::release);
     if ((before & mask) != 0) [[unlikely]] {
-      report_double_frees(before & mask);
+      report_double_frees(before & mask, late, BlockState::Freed);
     }
     const std::uint32_t freed = count_ones(mask & ~before);
     if (freed == 0) [[unlikely]] {

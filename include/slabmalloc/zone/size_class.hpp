@@ -182,6 +182,13 @@ class alignas(64) SizeClass {
     return page->is_free(slot, geometry().words);
   }
 
+  /// What is known of slot `slot` of a page of this class, which is_free(). Thread: owner.
+  [[gnu::cold]] BlockState state_of_free(Header* page, std::uint32_t slot) const noexcept {
+    const Word local = page->local(slot / word_bits).load(Order::relaxed);
+    // Without its bit the slot is in use for the owner, and another thread has freed it.
+    return is_set(local, slot % word_bits) ? current_.state_of_free(page, slot) : BlockState::Freed;
+  }
+
   // ---- frees by others -------------------------------------------------------------------------
 
   /// Drains a page that was queued: takes its announced frees in.
@@ -386,10 +393,23 @@ class alignas(64) SizeClass {
   [[gnu::always_inline]] void conclude_free(Header* page, std::uint32_t slot, void* object,
                                             FreeOutcome outcome) noexcept {
     if (outcome == FreeOutcome::Rejected) [[unlikely]] {
-      report_misuse({MisuseKind::DoubleFree, object, geometry().object_size, slot});
+      report_double_free(page, slot, object, FoundAt::Call);
     } else if (outcome == FreeOutcome::WordEmptied) {
       word_emptied(page);
     }
+  }
+
+  /// Reports a free of slot `slot`, at `object`, which is_free().
+  [[gnu::cold, gnu::noinline]] void report_double_free(Header* page, std::uint32_t slot,
+                                                       const void* object,
+                                                       FoundAt found_at) const noexcept {
+    BlockState state = state_of_free(page, slot);
+    if (found_at == FoundAt::Drain && state == BlockState::Freed) {
+      // A drain may come between the selection of a word and the claim that tells what was issued.
+      state = BlockState::Free;
+    }
+    report_misuse(
+        {MisuseKind::DoubleFree, object, geometry().object_size, slot, object, state, found_at});
   }
 
   /// Makes the next page the current one, a partial page before an idle one; false if there is
@@ -424,9 +444,11 @@ class alignas(64) SizeClass {
       local.store(before | drained, Order::relaxed);
       page->pending = (page->pending + count_ones(drained)) & 0xFFFFFFu;
       found_some = found_some || (drained & ~before) != 0;
-      if (twice != 0) [[unlikely]] {
-        RemoteFree<Atomics>{page, Page::slots_of(page), &geometry(), index, twice}
-            .report_double_frees(twice);
+      for (Word slots = twice; slots != 0; slots &= slots - 1) {
+        const std::uint32_t slot = index * word_bits + lowest_bit(slots);
+        report_double_free(page, slot,
+                           Page::slots_of(page) + std::size_t{slot} * geometry().object_size,
+                           FoundAt::Drain);
       }
     }
     return found_some;

@@ -197,17 +197,19 @@ class Zone {
     });
   }
 
-  /// Does the rest after PageHeader::free_slot() of slot `slot`, at `object`, was not simply Freed.
-  [[gnu::noinline]] void finish_free(FreeOutcome outcome, Header* page, std::uint32_t index,
-                                     std::uint32_t slot, void* object) noexcept {
-    if (outcome == FreeOutcome::Rejected) {
-      deallocate_slot(page, index, slot, object);
-      return;
-    }
+  /// Does the rest after PageHeader::free_slot() of a page of class `index` was WordEmptied.
+  [[gnu::noinline]] void word_emptied(Header* page, std::uint32_t index) noexcept {
     table_.with_class(index, [&](auto& group, auto& size_class) {
       size_class.word_emptied(page);
       supply_.retire_excess(group, size_class);
     });
+  }
+
+  /// What is known of slot `slot` of a page of class `index` of this zone, which is_free().
+  [[gnu::cold]] BlockState state_of_free(Header* page, std::uint32_t index,
+                                         std::uint32_t slot) noexcept {
+    return table_.with_class(
+        index, [&](auto&, auto& size_class) { return size_class.state_of_free(page, slot); });
   }
 
   /// Buffers the free of slot `slot` of another owner's page if frees of its word are buffered;

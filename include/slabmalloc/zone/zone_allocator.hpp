@@ -235,7 +235,11 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
         return false;
       }
       if (size_class.is_free(page, slot)) {
-        report_misuse({MisuseKind::DoubleFree, object, size_class.geometry().object_size, slot});
+        const BlockState state = page->is_owned_by(this->queue_.tag())
+                                     ? size_class.state_of_free(page, slot)
+                                     : BlockState::Free;
+        report_misuse({MisuseKind::DoubleFree, object, size_class.geometry().object_size, slot,
+                       object, state});
         return false;
       }
       return true;

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT
+//
+// The back trace at the end of a report of misuse.
+#pragma once
+
+namespace slabmalloc {
+
+/// Writes the calls that led here, one a line, without those of this library if it is one of its
+/// own. Writes nothing where the C library has no backtrace(). It may allocate and load libgcc, and
+/// a damaged stack may end the process, by SIGABRT.
+/// Pre: the calling thread's zone may be used, and the thread holds no mutex of the heap.
+void write_back_trace(int descriptor, const char* title) noexcept;
+
+}  // namespace slabmalloc

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+//
+// The report of misuse: a line for a person, the facts, what to do next, and a back trace. Its
+// words are those of a C programmer: a slot is a block here.
+//
+//   slabmalloc: free of an address inside a 64-byte block: free() got 0x…8, 8 bytes into it
+//     call      free()
+//     address   0x…8
+//     block     64 bytes (a size class) at 0x…0; the address is 8 bytes into it
+//     …
+//
+// Nothing allocates before all of this is written, since the heap is in the middle of a call.
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "malloc/back_trace.hpp"
+#include "malloc/call.hpp"
+#include "malloc/heap.hpp"
+#include "malloc/options.hpp"
+#include "malloc/report.hpp"
+#include "malloc/text.hpp"
+#include "malloc/thread_zones.hpp"
+
+namespace slabmalloc {
+
+namespace {
+
+/// The program may be about to end by a report that the thread makes: a back trace may find more.
+constinit thread_local bool is_reporting = false;
+
+/// The report of one bad call.
+class MisuseReport {
+ public:
+  explicit MisuseReport(const Misuse& misuse) noexcept
+      : misuse_(misuse), call_(call_of(misuse)), size_("") {
+    if (misuse.object_size != 0) {
+      size_text_.append("%zu-byte ", misuse.object_size);
+      size_ = size_text_.data();
+    }
+    append_headline();
+    append_facts();
+  }
+
+  void write() const noexcept { text_.write(STDERR_FILENO); }
+
+ private:
+  static Call call_of(const Misuse& misuse) noexcept {
+    const bool is_noted =
+        misuse.found_at == FoundAt::Call && noted_call.address == misuse.address;
+    return is_noted ? noted_call.call : Call::Unknown;
+  }
+
+  bool is_late() const noexcept { return misuse_.found_at != FoundAt::Call; }
+  const char* caller() const noexcept { return is_late() ? "an earlier call" : name_of(call_); }
+
+  /// The bytes from the start of the block to the address.
+  std::size_t offset() const noexcept {
+    return static_cast<std::size_t>(static_cast<const std::byte*>(misuse_.address) -
+                                    static_cast<const std::byte*>(misuse_.block));
+  }
+  bool is_inside() const noexcept { return misuse_.block != nullptr && offset() != 0; }
+
+  void append_headline() noexcept {
+    text_.append("slabmalloc: ");
+    switch (misuse_.kind) {
+      case MisuseKind::DoubleFree:
+        append_free_block();
+        break;
+      case MisuseKind::MisalignedFree:
+        append_inside();
+        break;
+      case MisuseKind::ForeignPointer:
+        text_.append("%s an address that is no block: %s got %p, where no block starts\n", what(),
+                     caller(), misuse_.address);
+        break;
+      case MisuseKind::SizeMismatch:
+      case MisuseKind::InvalidPage:
+        text_.append("%s: %p\n", describe(misuse_.kind), misuse_.address);
+        break;
+    }
+  }
+
+  /// What the call did to a block.
+  const char* what() const noexcept { return is_free(call_) ? "free of" : "use of"; }
+
+  void append_free_block() noexcept {
+    const char* const again = is_free(call_) ? "double free" : "use after free";
+    if (is_inside()) {
+      append_inside();
+    } else if (misuse_.block == nullptr) {
+      text_.append("%s at %p, or nothing was allocated there: %s got an address in free memory of "
+                   "the heap\n",
+                   again, misuse_.address, caller());
+    } else if (misuse_.state == BlockState::NeverAllocated) {
+      text_.append("%s an unallocated %sblock at %p: %s got a block that was never allocated\n",
+                   what(), size_, misuse_.address, caller());
+    } else if (misuse_.state == BlockState::Freed) {
+      text_.append("%s of a %sblock at %p: %s got a block that is free already\n", again, size_,
+                   misuse_.address, caller());
+    } else {
+      text_.append("%s of a %sblock at %p, or it was never allocated: %s got a block that is free\n",
+                   again, size_, misuse_.address, caller());
+    }
+  }
+
+  void append_inside() noexcept {
+    if (misuse_.block != nullptr) {
+      text_.append("%s an address inside a %sblock: %s got %p, %zu bytes into it\n", what(), size_,
+                   caller(), misuse_.address, offset());
+    } else {
+      text_.append("%s an address that is no block: %s got %p, beside the blocks of the heap\n",
+                   what(), caller(), misuse_.address);
+    }
+  }
+
+  void append_facts() noexcept {
+    if (!is_late() && call_ != Call::Unknown) {
+      text_.append("  call      %s\n", name_of(call_));
+    }
+    text_.append("  address   %p\n", misuse_.address);
+    append_block();
+    if (const char* const state = this->state(); state != nullptr) {
+      text_.append("  state     %s\n", state);
+    }
+    text_.append("  program   %s, process %u, thread %u\n",
+                 program_invocation_short_name != nullptr ? program_invocation_short_name : "?",
+                 os::interface().process_id(), os::interface().thread_id());
+    append_finding();
+    text_.append("  next      run it under gdb, or rebuild it with -fsanitize=address\n");
+  }
+
+  void append_block() noexcept {
+    if (misuse_.block == nullptr) {
+      return;
+    }
+    text_.append("  block     %zu bytes%s at %p; the address is ", misuse_.object_size,
+                 misuse_.object_size <= heap::max_class_bytes ? " (a size class)" : "",
+                 misuse_.block);
+    if (is_inside()) {
+      text_.append("%zu bytes into it\n", offset());
+    } else {
+      text_.append("its first byte\n");
+    }
+  }
+
+  /// What is known of the block, or of the address; null if nothing is.
+  const char* state() const noexcept {
+    switch (misuse_.state) {
+      case BlockState::Unknown:
+        if (misuse_.kind == MisuseKind::MisalignedFree) {
+          return "no live block is here; one may have been, before this memory was reused";
+        }
+        return misuse_.kind == MisuseKind::ForeignPointer
+                   ? "no live block starts here; a large one may have, which was freed long ago"
+                   : nullptr;
+      case BlockState::NoBlock:
+        return "no block of this malloc has ever started here";
+      case BlockState::InUse:
+        return "in use; another block may have started at the address, before this memory was "
+               "reused";
+      case BlockState::Free:
+        return misuse_.block != nullptr
+                   ? "free: it was freed before, or never allocated"
+                   : "free: what was here was freed before, or nothing was ever allocated";
+      case BlockState::Freed:
+        return "free: it was freed before";
+      case BlockState::NeverAllocated:
+        return "free: it was never allocated since this memory came into use";
+    }
+    return nullptr;
+  }
+
+  void append_finding() noexcept {
+    if (is_late()) {
+      text_.append("  found     later: this thread %s; any thread may have made the bad call\n",
+                   misuse_.found_at == FoundAt::Drain
+                       ? "collected blocks that other threads had freed"
+                       : "passed on frees that had been gathered");
+    }
+  }
+
+  const Misuse& misuse_;
+  const Call call_;
+  const char* size_;
+  Text<32> size_text_;
+  Text<2048> text_;
+};
+
+}  // namespace
+
+void report_misuse_and_abort(const Misuse& misuse) noexcept {
+  const MisuseReport report(misuse);
+  report.write();
+  const OtherZone for_back_trace_and_handler_of_sigabrt;
+  if (options.back_trace && !is_reporting && !ThreadZones::is_in_shared_zone()) {
+    is_reporting = true;
+    write_back_trace(STDERR_FILENO, misuse.found_at == FoundAt::Call
+                                        ? "back trace of the call:"
+                                        : "back trace of the finding, not of the bad call:");
+  }
+  abort();
+}
+
+}  // namespace slabmalloc
