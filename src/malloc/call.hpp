@@ -76,9 +76,7 @@ struct NotedCall {
 [[gnu::visibility("hidden")]] extern constinit thread_local Call named_call;
 
 /// The call that a report of `call` must name.
-inline Call named_or(Call call) noexcept {
-  return named_call != Call::Unknown ? named_call : call;
-}
+inline Call named_or(Call call) noexcept { return named_call != Call::Unknown ? named_call : call; }
 
 /// Names, for a scope, a call that does what one of the C library does.
 class NamedCall {

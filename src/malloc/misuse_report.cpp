@@ -49,8 +49,7 @@ class MisuseReport {
 
  private:
   static Call call_of(const Misuse& misuse) noexcept {
-    const bool is_noted =
-        misuse.found_at == FoundAt::Call && noted_call.address == misuse.address;
+    const bool is_noted = misuse.found_at == FoundAt::Call && noted_call.address == misuse.address;
     return is_noted ? noted_call.call : Call::Unknown;
   }
 
@@ -92,9 +91,10 @@ class MisuseReport {
     if (is_inside()) {
       append_inside();
     } else if (misuse_.block == nullptr) {
-      text_.append("%s at %p, or nothing was allocated there: %s got an address in free memory of "
-                   "the heap\n",
-                   again, misuse_.address, caller());
+      text_.append(
+          "%s at %p, or nothing was allocated there: %s got an address in free memory of "
+          "the heap\n",
+          again, misuse_.address, caller());
     } else if (misuse_.state == BlockState::NeverAllocated) {
       text_.append("%s an unallocated %sblock at %p: %s got a block that was never allocated\n",
                    what(), size_, misuse_.address, caller());
@@ -102,8 +102,9 @@ class MisuseReport {
       text_.append("%s of a %sblock at %p: %s got a block that is free already\n", again, size_,
                    misuse_.address, caller());
     } else {
-      text_.append("%s of a %sblock at %p, or it was never allocated: %s got a block that is free\n",
-                   again, size_, misuse_.address, caller());
+      text_.append(
+          "%s of a %sblock at %p, or it was never allocated: %s got a block that is free\n", again,
+          size_, misuse_.address, caller());
     }
   }
 

@@ -80,7 +80,12 @@ TEST_F(DirectMapTest, objects_are_known_by_their_first_byte_alone) {
   EXPECT_FALSE(map_.is_inside(object));
   EXPECT_FALSE(map_.is_inside(object + mebibyte));
   EXPECT_FALSE(map_.is_inside(nullptr));
+  EXPECT_EQ(map_.place_of(object + mebibyte - 1).start, object);
+  EXPECT_EQ(map_.place_of(object).bytes, mebibyte);
+  EXPECT_EQ(map_.place_of(object + mebibyte).bytes, 0u);
   EXPECT_EQ(deallocate(object), mebibyte);
+  EXPECT_EQ(map_.place_of(object).bytes, mebibyte) << "it is remembered with its size";
+  EXPECT_EQ(map_.place_of(object + 4096).bytes, 0u);
   EXPECT_EQ(deallocate(object), 0u);
   EXPECT_EQ(deallocate(nullptr), 0u);
 }
@@ -130,8 +135,11 @@ TEST_F(DirectMapTest, remembers_only_the_last_freed_objects) {
   EXPECT_FALSE(map_.has_ended(ended[0]));
   for (void* const object : ended) {
     deallocate(object);
+    EXPECT_EQ(map_.may_have_forgotten(object), object == ended.back());
     EXPECT_TRUE(map_.has_ended(object));
   }
+  EXPECT_TRUE(map_.may_have_forgotten(ended[0]));
+  EXPECT_FALSE(map_.may_have_forgotten(static_cast<std::byte*>(ended[0]) + 1)) << "no OS page";
   EXPECT_FALSE(map_.has_ended(ended[0])) << "as many ended after it as are remembered";
   EXPECT_TRUE(map_.has_ended(ended[1]));
   EXPECT_FALSE(map_.has_ended(static_cast<std::byte*>(ended[1]) + 1));

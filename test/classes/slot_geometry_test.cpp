@@ -37,7 +37,7 @@ std::uint32_t expected_slot(const SlotGeometry& geometry, std::size_t offset) {
              : SlotGeometry::no_slot;
 }
 
-/// Checks slot_at() for every offset in the page; true if all results were right.
+/// Checks slot_at() and slot_around() for every offset in the page; true if all were right.
 bool is_exact_for_every_offset(const SlotGeometry& geometry, std::size_t page_bytes) {
   std::uint32_t slot = 0;
   std::size_t next = 0;
@@ -47,7 +47,8 @@ bool is_exact_for_every_offset(const SlotGeometry& geometry, std::size_t page_by
       expected = slot++;
       next += geometry.object_size;
     }
-    if (geometry.slot_at(offset) != expected) {
+    const std::uint32_t around = offset < next ? slot - 1 : SlotGeometry::no_slot;
+    if (geometry.slot_at(offset) != expected || geometry.slot_around(offset) != around) {
       ADD_FAILURE() << "offset " << offset << " of " << page_bytes << ", objects of "
                     << geometry.object_size << " B";
       return false;

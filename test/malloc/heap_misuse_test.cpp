@@ -76,6 +76,7 @@ TEST_P(HeapMisuse, a_second_free_after_other_frees_is_reported_and_changes_nothi
 
 TEST_P(HeapMisuse, addresses_inside_a_block_are_reported_and_change_nothing) {
   auto* block = static_cast<char*>(heap::allocate(bytes_));
+  const std::size_t usable_bytes = heap::usable_bytes(block);
   fill_pattern(block, 64, 7);
   for (const std::size_t offset : {std::size_t{1}, std::size_t{8}, bytes_ / 2, bytes_ - 1}) {
     heap::deallocate(block + offset);
@@ -83,6 +84,9 @@ TEST_P(HeapMisuse, addresses_inside_a_block_are_reported_and_change_nothing) {
     ASSERT_EQ(told.size(), 1u) << offset;
     EXPECT_EQ(told[0].kind, MisuseKind::MisalignedFree) << offset;
     EXPECT_EQ(told[0].address, block + offset);
+    EXPECT_EQ(told[0].block, block);
+    EXPECT_EQ(told[0].object_size, usable_bytes);
+    EXPECT_EQ(told[0].state, BlockState::InUse);
     EXPECT_EQ(heap::usable_bytes(block + offset), 0u);
     EXPECT_EQ(misuse_.take_count(MisuseKind::MisalignedFree), 1u);
     EXPECT_EQ(heap::reallocate(block + offset, 100), nullptr);
@@ -148,6 +152,50 @@ TEST_P(HeapMisuse, one_of_two_frees_by_two_threads_is_reported) {
   heap::deallocate(before);
   heap::trim();
   expect_no_block_has_two_owners();
+}
+
+TEST(MisuseOfOneBlock, behind_the_last_block_of_a_page_is_in_no_block) {
+  test::MisuseRecorder misuse;
+  auto* const block = static_cast<char*>(heap::allocate(48));
+  const auto address = reinterpret_cast<std::uintptr_t>(block) | (chunk_bytes - 1);
+  heap::deallocate(reinterpret_cast<void*>(address));
+  const std::vector<Misuse> told = misuse.take();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].kind, MisuseKind::MisalignedFree);
+  EXPECT_EQ(told[0].block, nullptr);
+  EXPECT_EQ(told[0].state, BlockState::Unknown);
+  heap::deallocate(block);
+}
+
+TEST(MisuseOfOneBlock, is_noted_with_the_call_that_got_it) {
+  test::MisuseRecorder misuse;
+  void* const keep = heap::allocate(64);
+  void* const block = heap::allocate(64);
+  heap::deallocate(block);
+  const auto expect_noted = [&](Call call) {
+    EXPECT_EQ(misuse.take().size(), 1u) << name_of(call);
+    EXPECT_EQ(noted_call.address, block);
+    EXPECT_STREQ(name_of(noted_call.call), name_of(call));
+  };
+  heap::deallocate<Call::Delete>(block);
+  expect_noted(Call::Delete);
+  EXPECT_EQ(heap::usable_bytes(block), 0u);
+  expect_noted(Call::UsableSize);
+  EXPECT_EQ(heap::reallocate(block, 10), nullptr);
+  expect_noted(Call::Realloc);
+  {
+    const NamedCall named(Call::HeapReallocate);
+    EXPECT_EQ(heap::reallocate(block, 10), nullptr);
+    expect_noted(Call::HeapReallocate);
+  }
+  EXPECT_EQ(heap::reallocate(block, 10), nullptr);
+  expect_noted(Call::Realloc);
+  std::thread([&] { heap::deallocate<Call::FreeSized>(block); }).join();
+  heap::deallocate(keep);
+  heap::trim();
+  const std::vector<Misuse> told = misuse.take();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].found_at, FoundAt::Drain);
 }
 
 }  // namespace

@@ -214,8 +214,32 @@ struct OneSizeMisuse {
     trial.equal(misuse[0].address, object);
     trial.equal(misuse[0].object_size, object_bytes);
     trial.equal(misuse[0].slot, 70u);
+    trial.check(misuse[0].block == object && misuse[0].state != BlockState::NeverAllocated);
     trial.equal(misuse[1].address, object + 8);
     trial.equal(misuse[1].object_size, object_bytes);
+    trial.equal(misuse[1].slot, 70u);
+    trial.check(misuse[1].block == object && misuse[1].state == BlockState::Free);
+  }
+
+  void reports_tell_what_is_known_of_the_state_of_a_block() {
+    add_page();
+    std::byte* const first = static_cast<std::byte*>(allocate());
+    std::byte* const never = frame(0) + (Page::geometry(object_bytes).slots - 1) * object_bytes;
+    allocator.deallocate(never, layout);
+    allocator.deallocate_remote(never, layout);
+    allocator.drain();
+    allocator.deallocate(first + 1, layout);
+    allocator.deallocate(first, layout);
+    allocator.deallocate(first, layout);
+    if (!trial.equal(misuse.take(), 4u)) {
+      return;
+    }
+    trial.check(misuse[0].state == BlockState::NeverAllocated &&
+                misuse[0].found_at == FoundAt::Call);
+    trial.check(misuse[1].state == BlockState::NeverAllocated &&
+                misuse[1].found_at == FoundAt::Drain);
+    trial.check(misuse[2].state == BlockState::InUse && misuse[2].block == first);
+    trial.check(misuse[3].state == BlockState::Freed && misuse[3].found_at == FoundAt::Call);
   }
 
   void nothing_has_leaked_after_all_steps() {
@@ -266,6 +290,7 @@ inline constexpr Scenario one_size_misuse_scenarios[] = {
     scenario<&OneSizeMisuse<Page>::a_refill_with_a_page_that_is_in_use>(),
     scenario<&OneSizeMisuse<Page>::a_refill_with_no_page_or_a_misaligned_one>(),
     scenario<&OneSizeMisuse<Page>::reports_name_the_address_the_size_and_the_slot>(),
+    scenario<&OneSizeMisuse<Page>::reports_tell_what_is_known_of_the_state_of_a_block>(),
     scenario<&OneSizeMisuse<Page>::nothing_has_leaked_after_all_steps>(),
 };
 
