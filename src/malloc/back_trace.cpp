@@ -102,7 +102,7 @@ void write_back_trace(int descriptor, const char* title) noexcept {
   }
   if (first < count) {
     Text<128> line;
-    line.append("%s\n", title);
+    line.append("%s%s:\n", title, own.is_program ? " (the first are the malloc's own)" : "");
     line.write(descriptor);
     backtrace_symbols_fd(frames + first, count - first, descriptor);
   }

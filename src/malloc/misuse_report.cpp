@@ -200,8 +200,8 @@ void report_misuse_and_abort(const Misuse& misuse) noexcept {
   if (options.back_trace && !is_reporting && !ThreadZones::is_in_shared_zone()) {
     is_reporting = true;
     write_back_trace(STDERR_FILENO, misuse.found_at == FoundAt::Call
-                                        ? "back trace of the call:"
-                                        : "back trace of the finding, not of the bad call:");
+                                        ? "back trace of the call"
+                                        : "back trace of the finding, not of the bad call");
   }
   abort();
 }
