@@ -197,9 +197,7 @@ void* call_or_null(void* (*replaced)(std::size_t, Arguments...), std::size_t byt
              : allocate_or_null(bytes, static_cast<std::size_t>(alignment));
 }
 
-[[gnu::weak]] void operator delete(void* block) noexcept {
-  heap::deallocate<Call::Delete>(block);
-}
+[[gnu::weak]] void operator delete(void* block) noexcept { heap::deallocate<Call::Delete>(block); }
 [[gnu::weak]] void operator delete(void* block, std::align_val_t) noexcept {
   heap::deallocate<Call::Delete>(block);
 }

@@ -449,8 +449,6 @@ void ThreadZones::drain_shared() noexcept {
   shared_mutex_.unlock();
 }
 
-bool ThreadZones::is_in_shared_zone() noexcept { return holds_shared_mutex; }
-
 void ThreadZones::trim_shared() noexcept {
   if (!shared_mutex_.is_held()) {
     const SharedLock lock(shared_mutex_);

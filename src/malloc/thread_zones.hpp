@@ -152,9 +152,6 @@ class ThreadZones {
                                         sizeof(ThreadZone));
   }
 
-  /// True if the calling thread holds the shared zone's mutex: then it must not wait for another.
-  static bool is_in_shared_zone() noexcept;
-
   /// Threads that ever had a zone.
   std::size_t threads() const noexcept { return threads_.load(Order::relaxed); }
 

@@ -6,43 +6,45 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 
-#define SLABMALLOC_WRAPPED_FUNCTIONS(WRAP) \
-  WRAP(__errno_location)                   \
-  WRAP(__register_atfork)                  \
-  WRAP(abort)                              \
-  WRAP(fcntl)                              \
-  WRAP(ferror)                             \
-  WRAP(fprintf)                            \
-  WRAP(fstat)                              \
-  WRAP(getauxval)                          \
-  WRAP(memchr)                             \
-  WRAP(memcmp)                             \
-  WRAP(memcpy)                             \
-  WRAP(memset)                             \
-  WRAP(pthread_attr_destroy)               \
-  WRAP(pthread_attr_init)                  \
-  WRAP(pthread_attr_setdetachstate)        \
-  WRAP(pthread_create)                     \
-  WRAP(pthread_key_create)                 \
-  WRAP(pthread_key_delete)                 \
-  WRAP(pthread_self)                       \
-  WRAP(pthread_setcancelstate)             \
-  WRAP(pthread_setname_np)                 \
-  WRAP(pthread_setspecific)                \
-  WRAP(pthread_sigmask)                    \
-  WRAP(secure_getenv)                      \
-  WRAP(sigfillset)                         \
-  WRAP(strchr)                             \
-  WRAP(strlen)                             \
-  WRAP(vsnprintf)                          \
+#define SLABMALLOC_WRAPPED_FUNCTIONS(WRAP)                   \
+  WRAP(__errno_location)                                     \
+  WRAP(__register_atfork)                                    \
+  WRAP(abort)                                                \
+  WRAP(dl_iterate_phdr)                                      \
+  WRAP(fcntl)                                                \
+  WRAP(ferror)                                               \
+  WRAP(fprintf)                                              \
+  WRAP(fstat)                                                \
+  WRAP(getauxval)                                            \
+  WRAP(memchr)                                               \
+  WRAP(memcmp)                                               \
+  WRAP(memcpy)                                               \
+  WRAP(memset)                                               \
+  WRAP(pthread_attr_destroy)                                 \
+  WRAP(pthread_attr_init)                                    \
+  WRAP(pthread_attr_setdetachstate)                          \
+  WRAP(pthread_create)                                       \
+  WRAP(pthread_key_create)                                   \
+  WRAP(pthread_key_delete)                                   \
+  WRAP(pthread_self)                                         \
+  WRAP(pthread_setcancelstate)                               \
+  WRAP(pthread_setname_np)                                   \
+  WRAP(pthread_setspecific)                                  \
+  WRAP(pthread_sigmask)                                      \
+  WRAP(secure_getenv)                                        \
+  WRAP(sigaction)                                            \
+  WRAP(sigfillset)                                           \
+  WRAP(strchr)                                               \
+  WRAP(strlen)                                               \
+  WRAP(vsnprintf)                                            \
   /* Those that others wrap, and the malloc does without. */ \
-  WRAP(clock_gettime)                      \
-  WRAP(getrlimit)                          \
-  WRAP(madvise)                            \
-  WRAP(mmap)                               \
-  WRAP(munmap)                             \
-  WRAP(mremap)                             \
-  WRAP(syscall)                            \
+  WRAP(clock_gettime)                                        \
+  WRAP(getrlimit)                                            \
+  WRAP(madvise)                                              \
+  WRAP(mmap)                                                 \
+  WRAP(munmap)                                               \
+  WRAP(mremap)                                               \
+  WRAP(syscall)                                              \
   WRAP(write)
 
 namespace {
@@ -116,11 +118,10 @@ __asm__(
     "  pop %rbp\n"
     "  jmp *%r11\n");
 
-#define SLABMALLOC_WRAPPER(name)                    \
-  __asm__(".globl " #name "\n.type " #name          \
-          ", @function\n" #name                     \
-          ":\n"                                     \
-          "  mov $slabmalloc_wrapper, %r11d\n"      \
-          "  jmp slabmalloc_wrap\n"                 \
+#define SLABMALLOC_WRAPPER(name)                                 \
+  __asm__(".globl " #name "\n.type " #name ", @function\n" #name \
+          ":\n"                                                  \
+          "  mov $slabmalloc_wrapper, %r11d\n"                   \
+          "  jmp slabmalloc_wrap\n"                              \
           ".set slabmalloc_wrapper, slabmalloc_wrapper + 1\n");
 SLABMALLOC_WRAPPED_FUNCTIONS(SLABMALLOC_WRAPPER)

@@ -7,6 +7,7 @@
 // writes the misused address to stdout and then misuses it, from its only thread or from another.
 // It exits with 3 if nobody stopped it, and with 4 if it could not set the misuse up.
 #include <malloc.h>
+#include <pthread.h>
 
 #include <cstdint>
 #include <cstdio>
@@ -119,6 +120,18 @@ void frees_a_reused_block_that_a_stale_free_has_freed() {
     }
   }
   std::exit(4);
+}
+
+/// The request for cancellation comes first, since it allocates.
+void frees_twice_while_its_cancellation_is_pending() {
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, nullptr);
+  pthread_cancel(pthread_self());
+  char* address = block();
+  std::free(address);
+  be_wrong(address, [](void* one) {
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, nullptr);
+    std::free(one);
+  });
 }
 
 /// The other blocks are freed after this one, and have other addresses.
@@ -243,6 +256,8 @@ constexpr Program programs[] = {
     {"frees_a_block_that_another_thread_freed", frees_a_block_that_another_thread_freed},
     {"frees_a_reused_block_that_a_stale_free_has_freed",
      frees_a_reused_block_that_a_stale_free_has_freed},
+    {"frees_twice_while_its_cancellation_is_pending",
+     frees_twice_while_its_cancellation_is_pending},
     {"frees_twice_after_many_others", frees_twice_after_many_others},
     {"frees_twice_after_other_blocks_took_its_memory",
      frees_twice_after_other_blocks_took_its_memory},

@@ -170,6 +170,17 @@ TEST(MisuseReport, ends_with_a_back_trace_that_begins_in_the_program) {
 }
 #endif
 
+TEST(MisuseReport, is_complete_if_the_cancellation_of_the_thread_is_pending) {
+  const Outcome whole = run_wrong("frees_twice_at_once", "64", "same");
+  const Outcome cancelled =
+      run_wrong("frees_twice_while_its_cancellation_is_pending", "64", "same");
+  EXPECT_TRUE(cancelled.died_of(SIGABRT)) << cancelled;
+  EXPECT_EQ(fact(cancelled, "call"), "free()") << cancelled;
+  EXPECT_FALSE(fact(cancelled, "next").empty()) << cancelled;
+  const std::string title = "\nback trace of the call:\n";
+  EXPECT_EQ(contains(cancelled.errors, title), contains(whole.errors, title)) << cancelled;
+}
+
 TEST(MisuseReport, has_no_back_trace_if_the_option_says_so) {
   Surroundings without;
   without.environment = {"SLABMALLOC_OPTIONS=no_backtrace"};
