@@ -89,7 +89,7 @@ struct PageHeader {
 
   /// Frees slot `slot` of an open page of `words` words. Thread: owner. Cost: constant, no call.
   /// Fails: Rejected if the slot is free. Without `Checked` it never fails, so that a benchmark can
-  /// measure the cost of the check.
+  /// measure the cost of the check. Only `Hardened` uses `words`.
   template <bool Hardened, bool Checked = true>
   [[gnu::always_inline]] FreeOutcome free_slot(std::uint32_t words, std::uint32_t slot) noexcept {
     Cell<Word>& word = local(slot / word_bits);
