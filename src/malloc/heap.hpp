@@ -85,7 +85,7 @@ void finish_deallocate(void* block, FreeOutcome outcome) noexcept;
 
 /// A block of `size_class` if the class has one ready, else null.
 [[gnu::always_inline]] inline void* allocate_fast(ArenaClass* size_class) noexcept {
-  return size_class != nullptr ? size_class->allocate_fast() : nullptr;
+  return size_class != nullptr ? ArenaZone::allocate_claimed(*size_class) : nullptr;
 }
 
 /// Allocates a block of `bytes`, which may be 0, aligned to minimum_alignment.
@@ -121,7 +121,9 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment = minimum_alignme
     const std::uint32_t slot = MallocConfig::checked ? chunk->info.slot_or_end_at(offset)
                                                      : chunk->info.slot_around(offset);
     if (slot != ChunkInfo::no_slot || !MallocConfig::checked) [[likely]] {
-      const FreeOutcome outcome = chunk->header.free_slot<false, MallocConfig::checked>(0, slot);
+      const std::uint32_t words = MallocConfig::hardened ? chunk->info.words() : 0;
+      const FreeOutcome outcome =
+          chunk->header.free_slot<MallocConfig::hardened, MallocConfig::checked>(words, slot);
       if (outcome != FreeOutcome::Freed) [[unlikely]] {
         finish_deallocate(block, outcome);
       }
