@@ -16,7 +16,8 @@
 // 64 bytes: a page of 4 KiB holds 63 objects of 64 bytes.
 //
 // Remote free, by any thread:              Drain, by the owner:
-//   remote[w] |= mask          (release)     take a page off the queue
+//   mask &= ~local[w], a double free         take a page off the queue
+//   remote[w] |= mask          (release)
 //   old = announced += n       (acq_rel)     n = announced.exchange(0)          (acq_rel)
 //   old == 0: push on the queue (release)    bits = remote[w].exchange(0)       (acquire)
 //                                            local |= bits, pending += |bits| - n

@@ -70,7 +70,7 @@ class RemoteBuffer {
   }
 
   /// Buffers the free of slot `slot` of `page` if frees of its word are buffered and there is room.
-  /// False, and nothing done, if not, if the slot is among them, or if its owner shows it as free.
+  /// False, and nothing done, if not, or if the slot is among them or free already.
   /// Cost: constant, no call.
   [[gnu::always_inline]] bool merge(Header* page, std::uint32_t slot) noexcept {
     const std::uintptr_t key = key_of(page, slot / word_bits);
