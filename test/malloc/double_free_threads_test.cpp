@@ -105,6 +105,7 @@ std::vector<Case> all_cases() {
 class DoubleFreeByTwoThreads : public testing::TestWithParam<std::size_t> {
  protected:
   struct Outcome {
+    std::size_t reports_at_the_call = 0;
     std::size_t reports = 0;
     std::size_t issued_twice = 0;
   };
@@ -198,6 +199,7 @@ class DoubleFreeByTwoThreads : public testing::TestWithParam<std::size_t> {
     } else if (one.frees == Frees::OtherThenAnother) {
       others[1]->run(free_it);
     }
+    outcome.reports_at_the_call = misuse_.take_count(MisuseKind::DoubleFree);
     const auto end_others = [&] {
       for (auto& other : others) {
         other = nullptr;
@@ -210,7 +212,7 @@ class DoubleFreeByTwoThreads : public testing::TestWithParam<std::size_t> {
     end_others();
     thread_heap.zone->drain();
     allocate(2 * slots_ + 3 * word_bits, outcome);
-    outcome.reports = misuse_.take_count(MisuseKind::DoubleFree);
+    outcome.reports = outcome.reports_at_the_call + misuse_.take_count(MisuseKind::DoubleFree);
     EXPECT_EQ(thread_heap.zone->validate(), nullptr) << one;
     free_live();
     EXPECT_EQ(misuse_.take_count(MisuseKind::DoubleFree), 0u) << one;
@@ -257,6 +259,9 @@ TEST_P(DoubleFreeByTwoThreads, is_reported_or_issues_no_block_twice) {
     } else {
       EXPECT_EQ(outcome.reports, 1u) << one;
       EXPECT_EQ(outcome.issued_twice, 0u) << one;
+    }
+    if (MallocConfig::hardened || one.frees == Frees::OwnerThenOther) {
+      EXPECT_EQ(outcome.reports_at_the_call, 1u) << one;
     }
     reported += outcome.reports;
   }
