@@ -202,10 +202,12 @@ class RemoteBuffer {
     [[gnu::always_inline]] bool merge(std::uintptr_t expected, std::uint32_t slot) noexcept {
       mark.set();
       if (key.load(Order::relaxed) == expected && room != 0) [[likely]] {
+        Word mask = free.mask;
         const Word freed =
-            free.mask | local_word(expected).load(Order::relaxed) | remote->load(Order::relaxed);
+            mask | local_word(expected).load(Order::relaxed) | remote->load(Order::relaxed);
         if (!is_set(freed, slot)) [[likely]] {
-          free.mask |= Word{1} << (slot % word_bits);
+          test_and_set(mask, slot);
+          free.mask = mask;
           --room;
           mark.clear();
           return true;
