@@ -122,6 +122,9 @@ struct MallocConfig : CommonConfig {
 #else
   static constexpr bool checked = true;
 #endif
+#ifdef SLABMALLOC_HARDENED
+  static constexpr bool hardened = true;
+#endif
 };
 static_assert(MallocConfig::SizeClasses::validate(), "index_for() and size_of() disagree");
 static_assert(has_bit_beyond_last_slot<MallocConfig::SizeClasses>(), "ChunkInfo::slot_or_end_at()");

@@ -5,8 +5,8 @@
 // border is freed by the wrong malloc.
 //
 // The shared library alone exports this, under the name dlopen (src/CMakeLists.txt). The compiler
-// must make the call of the C library's function a jump: that function takes the library that called
-// it, whose RUNPATH counts, from its return address.
+// must make the call of the C library's function a jump: that function takes the library that
+// called it, whose RUNPATH counts, from its return address.
 #include <dlfcn.h>
 
 #include "malloc/options.hpp"

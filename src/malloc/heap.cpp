@@ -46,8 +46,7 @@ ArenaZone* zone_for_free_of(const Place& place) noexcept {
   if (thread_heap.zone != &empty_zone) [[likely]] {
     return thread_heap.zone;
   }
-  if (place.slot_bytes() > MallocConfig::remote_buffer_max_object_bytes ||
-      ++frees < Tunables::frees_before_zone) {
+  if (!ArenaZone::is_buffered(place.slot_bytes()) || ++frees < Tunables::frees_before_zone) {
     return nullptr;
   }
   frees = 0;
@@ -302,7 +301,7 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
 /// The same after a look at the clock, which may claim slots: the work behind it may allocate.
 [[gnu::noinline]] void* scavenge_and_allocate(ArenaClass& size_class) noexcept {
   scavenge_zones();
-  void* const block = size_class.allocate_fast();
+  void* const block = ArenaZone::allocate_claimed(size_class);
   return block != nullptr ? block : claim_or_allocate(size_class);
 }
 
@@ -324,7 +323,7 @@ void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
   if (index == SizeClasses::no_class) {
     return allocate_large(bytes, alignment).address;
   }
-  if (void* block = thread_heap.zone->class_at(index).allocate_fast()) {
+  if (void* block = thread_heap.zone->allocate_fast(index)) {
     return block;
   }
   note_slow_call(SlowCall::Allocation);
@@ -336,7 +335,7 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   // All usable bytes become zero: programs that grow a block clear from its old usable size on.
   if (bytes <= ThreadHeap::direct_bytes && alignment <= minimum_alignment) [[likely]] {
     ArenaClass* const size_class = thread_heap.class_for(bytes);
-    if (void* block = size_class->allocate_fast()) [[likely]] {
+    if (void* block = ArenaZone::allocate_claimed(*size_class)) [[likely]] {
       return zero(block, SizeClasses::size_of(size_class->index()), size_class->is_zero(block));
     }
   }
@@ -350,7 +349,7 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   }
   const std::size_t usable_bytes = SizeClasses::size_of(index);
   ArenaClass& size_class = thread_heap.zone->class_at(index);
-  if (void* block = size_class.allocate_fast()) {
+  if (void* block = ArenaZone::allocate_claimed(size_class)) {
     return zero(block, usable_bytes, size_class.is_zero(block));
   }
   const Extent extent = allocate_of_class(

@@ -87,7 +87,7 @@ void finish_deallocate(void* block) noexcept;
 
 /// A block of `size_class` if the class has one ready, else null.
 [[gnu::always_inline]] inline void* allocate_fast(ArenaClass* size_class) noexcept {
-  return size_class != nullptr ? size_class->allocate_fast() : nullptr;
+  return size_class != nullptr ? ArenaZone::allocate_claimed(*size_class) : nullptr;
 }
 
 /// Allocates a block of `bytes`, which may be 0, aligned to minimum_alignment.
@@ -125,7 +125,9 @@ template <Call call = Call::Free>
     const std::uint32_t slot = MallocConfig::checked ? chunk->info.slot_or_end_at(offset)
                                                      : chunk->info.slot_around(offset);
     if (slot != ChunkInfo::no_slot || !MallocConfig::checked) [[likely]] {
-      const FreeOutcome outcome = chunk->header.free_slot<false, MallocConfig::checked>(0, slot);
+      const std::uint32_t words = MallocConfig::hardened ? chunk->info.words() : 0;
+      const FreeOutcome outcome =
+          chunk->header.free_slot<MallocConfig::hardened, MallocConfig::checked>(words, slot);
       if (outcome == FreeOutcome::WordEmptied) [[unlikely]] {
         finish_deallocate(block);
       } else if (outcome == FreeOutcome::Rejected) [[unlikely]] {

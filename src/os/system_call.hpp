@@ -4,7 +4,7 @@
 //
 //   - are points of cancellation, some of them: a free must not end its thread;
 //   - set errno, which malloc and free must keep;
-//   - may be replaced: a library that is preloaded too wraps them with functions that allocate, while
+// - may be replaced: a library that is preloaded too wraps them with functions that allocate, while
 //     this one holds a lock.
 //
 // Architectures without an instruction here use the C library's syscall(), which has the last two

@@ -22,8 +22,7 @@ int arrays = 0;
   ++arrays;
   void* const block = std::aligned_alloc(alignment < header_bytes ? header_bytes : alignment,
                                          bytes + 2 * header_bytes + alignment);
-  return static_cast<std::byte*>(block) +
-         (alignment < header_bytes ? header_bytes : alignment);
+  return static_cast<std::byte*>(block) + (alignment < header_bytes ? header_bytes : alignment);
 }
 
 [[gnu::noinline]] void delete_array(void* array, std::size_t alignment) noexcept {

@@ -6,6 +6,7 @@
  * interleavings. Memory is sequentially consistent: memory_order.pml covers weaker memory.
  *
  *   Freer (RemoteFree::deliver, Owner::push)     Owner (Owner::take, SizeClass::drain_page)
+ *   report local[w] & mask, leave it out
  *   before = remote[w], remote[w] |= mask          taken = queue, queue = 0
  *   previous = announced, announced += n           taken = page.queue_next
  *   previous == 0:                                 n = announced, announced = 0
@@ -35,6 +36,9 @@
  *   UNPINNED=true       with DOUBLE_FREE: no live object pins the page until the end
  *   ISSUE_AGAIN=true    with DOUBLE_FREE: the owner may issue the slot again after the second free;
  *                       then the model asserts that two clients never have it
+ *   ORDERED=true        with DOUBLE_FREE: one of the two frees is over before the other begins
+ *   CLAIMS=true         the owner claims the free slots of a word, after a look at the remote word,
+ *                       and issues them one by one
  *   HARDENED=true       a free by the owner also reads the remote word
  *   LOOK_AT_ISSUE=true  so does an allocation
  *   WITNESS=NAME        asserts that NAME never happens; a counterexample proves that the search
@@ -64,6 +68,12 @@
 #ifndef ISSUE_AGAIN
 #define ISSUE_AGAIN false
 #endif
+#ifndef ORDERED
+#define ORDERED false
+#endif
+#ifndef CLAIMS
+#define CLAIMS false
+#endif
 #ifndef HARDENED
 #define HARDENED false
 #endif
@@ -80,6 +90,7 @@
 #define COALESCED 7       /* one OR frees two objects */
 #define IDLE_DRAINED 8   /* a queued page is idle already */
 #define IDLE_PINNED 9     /* the last look pins an idle page */
+#define LOCAL_REPORT 10   /* a double free is found by the look at the local word */
 #ifndef WITNESS
 #define WITNESS 0
 #endif
@@ -110,6 +121,8 @@ byte used[PAGES];                  /* owner only; 0 while the page is current */
 byte pending[PAGES];               /* owner only */
 byte place[PAGES];                 /* owner only */
 byte queue;
+byte claimed;                      /* of word claimed_word of the current page; owner only */
+byte claimed_word;                 /* owner only */
 #ifdef MUTANT_SUMMARY_BIT
 byte summary[PAGES];               /* a bit for each remote word that was freed into */
 #endif
@@ -125,6 +138,7 @@ byte grants;
 byte freers_done;
 byte reports;
 byte frees_of_doubled;             /* frees of slot 0 of word 0 of page 0 */
+bool doubled_is_under_way;         /* a thread is in the middle of one */
 
 #define free_slots(p) (ones(local_word[at(p, 0)]) + ones(local_word[at(p, 1)]))
 
@@ -145,9 +159,12 @@ inline format(page) {
   place[page] = IDLE
 }
 
+#define is_doubled(p, w, slots) ((p) == 0 && (w) == 0 && ((slots) & 1))
+#define must_wait(p, w, slots) (ORDERED && doubled_is_under_way && is_doubled(p, w, slots))
+
 inline note_free_of_doubled(page, word, slots) {
   if
-  :: ISSUE_AGAIN && frees_of_doubled < 2 && page == 0 && word == 0 && ((slots) & 1) ->
+  :: ISSUE_AGAIN && frees_of_doubled < 2 && is_doubled(page, word, slots) ->
      frees_of_doubled++
   :: else
   fi
@@ -313,6 +330,7 @@ inline drain_queued_page() {
 
 inline leave_current(page) {
   assert(page_is_ours[page]);
+  claimed = 0;
   used[page] = SLOTS - free_slots(page) + pending[page];
   place[page] = (free_slots(page) == 0 -> FULL : PARTIAL);
   if
@@ -327,8 +345,25 @@ inline leave_current(page) {
   (DOUBLE_FREE != NONE && !(ISSUE_AGAIN && frees_of_doubled == 2) && (p) == 0 && (w) == 0 -> 1 : 0)
 #define on_offer(p, w) (local_word[at(p, w)] & ~in_doubt(p, w))
 
+/* SizeClass::claim. A claim that meets a slot that another thread freed drains the word first. */
+inline claim(page, word) {
+#ifndef MUTANT_NO_LOOK_AT_CLAIM
+  if
+  :: (remote_word[at(page, word)] & local_word[at(page, word)]) -> drain_word(page, word)
+  :: else
+  fi;
+#endif
+  claimed = local_word[at(page, word)];
+  claimed_word = word;
+  printf("owner: claims %d of word %d of page %d\n", claimed, word, page)
+}
+
+#define to_issue(p, w) (CLAIMS -> (claimed_word == (w) -> claimed : 0) & on_offer(p, w) \
+                               : on_offer(p, w))
+
 inline hand_out(page, word) {
-  mask = lowest(on_offer(page, word));
+  mask = lowest(to_issue(page, word));
+  claimed = claimed & ~mask;
   if
   :: LOOK_AT_ISSUE && (remote_word[at(page, word)] & mask) -> drain_word(page, word)
   :: else
@@ -389,16 +424,20 @@ proctype Owner() {
        any_page();
        any_word();
        if
-       :: grants > 0 && place[p] == CURRENT && on_offer(p, w) != 0 -> hand_out(p, w)
+       :: grants > 0 && place[p] == CURRENT && to_issue(p, w) != 0 -> hand_out(p, w)
+       :: CLAIMS && grants > 0 && place[p] == CURRENT && claimed == 0 &&
+          local_word[at(p, w)] != 0 -> claim(p, w)
        :: else
        fi;
-       p = 0; w = 0
+       p = 0; w = 0; found_some = false
      }
   :: atomic {                                  /* free one of the owner's objects */
        any_page();
        any_word();
        if
-       :: own_held[at(p, w)] != 0 -> mask = lowest(own_held[at(p, w)]); free_locally(p, w, mask)
+       :: own_held[at(p, w)] != 0 && !must_wait(p, w, lowest(own_held[at(p, w)])) ->
+          mask = lowest(own_held[at(p, w)]);
+          free_locally(p, w, mask)
        :: else
        fi;
        p = 0; w = 0; mask = 0; found_some = false
@@ -481,7 +520,7 @@ proctype Owner() {
           && remote_word[at(p, 0)] == 0 && remote_word[at(p, 1)] == 0));
       assert(all_free)
     };
-    assert((ISSUE_AGAIN && !LOOK_AT_ISSUE) || reports == (DOUBLE_FREE != NONE -> 1 : 0))
+    assert((ISSUE_AGAIN && !LOOK_AT_ISSUE && !ORDERED) || reports == (DOUBLE_FREE != NONE -> 1 : 0))
   }
 }
 
@@ -493,6 +532,29 @@ proctype Owner() {
 #else
 #define holds_any(t) (holds(t, 0, 0) || holds(t, 0, 1) || holds(t, 1, 0) || holds(t, 1, 1))
 #endif
+
+/* The look at the local word: slots that are free there are reported, and left out. */
+inline look_at_local_word() {
+#ifndef MUTANT_NO_LOOK_AT_LOCAL
+  if
+  :: place[p] != GONE && place[p] != IDLE -> before = local_word[at(p, w)] & mask
+  :: else
+  fi;
+  if
+  :: before != 0 ->
+     assert(DOUBLE_FREE != NONE);
+     printf("thread %d: reports a slot that is free at its owner\n", me);
+     note_free_of_doubled(p, w, before);
+     reports = reports + ones(before);
+     mask = mask & ~before;
+     before = 0;
+     witness(LOCAL_REPORT)
+  :: else
+  fi
+#else
+  skip
+#endif
+}
 
 inline or_into_remote_word() {
   printf("thread %d: sets %d in remote word %d of page %d\n", me, mask, w, p);
@@ -545,7 +607,7 @@ inline announce() {
 
 proctype Freer(byte me) {
   byte p, w, mask, before, n, expected;
-  bool first;
+  bool first, is_of_doubled;
   do
   :: atomic {
        holds_any(me) ->
@@ -562,13 +624,20 @@ proctype Freer(byte me) {
        :: held[held_at(me, p, w)] == ALL -> mask = 1
        :: held[held_at(me, p, w)] == ALL -> mask = 2
        fi;
+       !must_wait(p, w, mask);
+       doubled_is_under_way = doubled_is_under_way || (ORDERED && is_doubled(p, w, mask));
+       is_of_doubled = is_doubled(p, w, mask);
        held[held_at(me, p, w)] = held[held_at(me, p, w)] & ~mask
      };
 #ifdef MUTANT_ANNOUNCE_FIRST
      atomic { n = ones(mask); announce() };
      atomic { free_remotely() };
 #else
-     atomic { free_remotely() };
+     atomic { look_at_local_word() };
+     if
+     :: mask != 0 -> atomic { free_remotely() }
+     :: else
+     fi;
      if
      :: n != 0 -> atomic { announce() }
      :: else
@@ -594,7 +663,10 @@ proctype Freer(byte me) {
 #ifdef MUTANT_TOUCH_AFTER_ANNOUNCE
      assert(page_is_ours[p]);
 #endif
-     atomic { p = 0; w = 0; mask = 0; before = 0; n = 0; expected = 0 }
+     atomic {
+       doubled_is_under_way = doubled_is_under_way && !is_of_doubled;
+       p = 0; w = 0; mask = 0; before = 0; n = 0; expected = 0; is_of_doubled = false
+     }
   :: grants == 0 && !holds_any(me) -> break
   od;
   freers_done++

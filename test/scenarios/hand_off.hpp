@@ -152,12 +152,12 @@ struct HandOff {
     trial.sound(allocator.validate());
   }
 
-  void a_later_free_by_another_is_reported_when_it_is_drained() {
+  void a_later_free_by_another_is_reported_at_the_call() {
     void* object = objects[11];
     free(object);
     allocator.deallocate_remote(object, layout);
-    allocator.drain();
     misuse.take_one(MisuseKind::DoubleFree);
+    allocator.drain();
     if (!trial.sound(allocator.validate())) {
       return;
     }
@@ -299,7 +299,7 @@ inline constexpr Scenario hand_off_scenarios[] = {
     scenario<&HandOff<Page>::statistics_and_visit_live_treat_the_slot_as_free>(),
     scenario<&HandOff<Page>::ends_when_there_is_another_page_to_allocate_from>(),
     scenario<&HandOff<Page>::an_announced_free_by_another_is_seen_before_the_slot_is_issued>(),
-    scenario<&HandOff<Page>::a_later_free_by_another_is_reported_when_it_is_drained>(),
+    scenario<&HandOff<Page>::a_later_free_by_another_is_reported_at_the_call>(),
     scenario<&HandOff<Page>::draining_frees_by_others_in_its_page_keeps_the_slot_free>(),
     scenario<&HandOff<Page>::frees_by_others_of_all_else_leave_a_page_that_can_be_reclaimed>(),
     scenario<&HandOff<Page>::a_slot_handed_off_does_not_keep_its_page_from_being_reclaimed>(),

@@ -31,6 +31,7 @@ class RemoteBufferTest : public testing::Test {
     page->seal.store(page->seal_for(object_bytes), Order::relaxed);
     page->announced.store(0, Order::relaxed);
     for (std::uint32_t word = 0; word < geometry.words; ++word) {
+      page->local(word).store(~geometry.word_mask(word), Order::relaxed);
       page->remote(word, geometry.words).store(0, Order::relaxed);
     }
     return page;

@@ -16,7 +16,8 @@
 // 64 bytes: a page of 4 KiB holds 63 objects of 64 bytes.
 //
 // Remote free, by any thread:              Drain, by the owner:
-//   remote[w] |= mask          (release)     take a page off the queue
+//   mask &= ~local[w], a double free         take a page off the queue
+//   remote[w] |= mask          (release)
 //   old = announced += n       (acq_rel)     n = announced.exchange(0)          (acq_rel)
 //   old == 0: push on the queue (release)    bits = remote[w].exchange(0)       (acquire)
 //                                            local |= bits, pending += |bits| - n
@@ -89,7 +90,7 @@ struct PageHeader {
 
   /// Frees slot `slot` of an open page of `words` words. Thread: owner. Cost: constant, no call.
   /// Fails: Rejected if the slot is free. Without `Checked` it never fails, so that a benchmark can
-  /// measure the cost of the check.
+  /// measure the cost of the check. Only `Hardened` uses `words`.
   template <bool Hardened, bool Checked = true>
   [[gnu::always_inline]] FreeOutcome free_slot(std::uint32_t words, std::uint32_t slot) noexcept {
     Cell<Word>& word = local(slot / word_bits);

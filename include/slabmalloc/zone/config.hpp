@@ -62,8 +62,9 @@ struct CommonConfig {
   static constexpr std::size_t remote_buffer_bytes = 32 * kibibyte;
   /// A zone delivers the frees of larger objects at once.
   static constexpr std::size_t remote_buffer_max_object_bytes = 1 * kibibyte;
-  /// Prevents a second free from passing while another thread's first free is not drained yet. So
-  /// the zone does not buffer, and the owner looks at the remote bitmap too.
+  /// Reports every double free at the second call, on whatever threads, if the first call happens
+  /// before it. So the zone does not buffer, and the owner looks at the remote bitmap at each free.
+  /// It also looks at each allocation, for frees at the same time.
   static constexpr bool hardened = false;
 };
 

@@ -268,13 +268,19 @@ class CurrentPage {
     return true;
   }
 
-  /// True if another thread freed a slot of the selected word that is free already. That is a
-  /// double free, and the next allocation could issue its slot.
+  /// True if another thread freed one of the slots `claimable`, which are free already. That is a
+  /// double free, and a claim could issue its slot.
+  /// Pre: claimable() returned `claimable`, which is not 0.
+  /// Order: relaxed. It finds each bit whose free happens before this call, and clears none: the
+  /// drain does that.
+  [[gnu::always_inline]] bool has_freed_twice(Word claimable) const noexcept {
+    return (claimable & page()->remote(word_index_, geometry_.words).load(Order::relaxed)) != 0;
+  }
+
+  /// The same for all free slots of the selected word, claimed ones too; false if there is no page.
+  /// Pre: no slot is handed off.
   bool has_freed_twice() const noexcept {
-    Header* const page = this->page();
-    return page != nullptr &&
-           (selected_.free() & page->remote(word_index_, geometry_.words).load(Order::relaxed)) !=
-               0;
+    return page() != nullptr && has_freed_twice(selected_.free());
   }
 
   /// True if `object` is known to be zero: no client used it since the pager gave its frame zeroed,

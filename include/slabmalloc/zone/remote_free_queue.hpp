@@ -130,6 +130,19 @@ struct RemoteFree {
     }
   }
 
+  /// The slots that their owner shows as free: this is the second free of each. A live slot never
+  /// has its local bit set. Thread: any.
+  /// Order: relaxed. The issue that cleared a live slot's bit happens before the client's free. So
+  /// the load finds the bit clear, or what the owner stored later: it sets the bit again when the
+  /// slot is freed. A free that happens before this call is seen until the slot is issued again.
+  Word free_at_owner() const noexcept { return mask & page->local(word).load(Order::relaxed); }
+
+  /// As free_at_owner(), and the slots whose frees by other threads wait for the owner.
+  Word free_already() const noexcept {
+    return mask & (page->local(word).load(Order::relaxed) |
+                   page->remote(word, geometry->words).load(Order::relaxed));
+  }
+
   /// Frees the slots: sets their bits and tells the owner. Thread: any; lock-free and never waits,
   /// so interrupt handlers on any processor may call it.
   /// Order: the fetch_or's release is paired with the acquire in SizeClass::drain_remote_bits():
@@ -147,11 +160,14 @@ struct RemoteFree {
       report_double_frees(mask, late, BlockState::Free);
       return;
     }
-    const Word before = page->remote(word, geometry->words).fetch_or(mask, Order::release);
-    if ((before & mask) != 0) [[unlikely]] {
-      report_double_frees(before & mask, late, BlockState::Freed);
+    // A claim may have taken such a slot: then it would be issued, and the drain free it again.
+    const Word twice = free_at_owner();
+    const Word once = mask & ~twice;
+    const Word before = page->remote(word, geometry->words).fetch_or(once, Order::release);
+    if ((twice | (before & once)) != 0) [[unlikely]] {
+      report_double_frees(twice | (before & once), late, BlockState::Freed);
     }
-    const std::uint32_t freed = count_ones(mask & ~before);
+    const std::uint32_t freed = count_ones(once & ~before);
     if (freed == 0) [[unlikely]] {
       return;
     }

@@ -82,18 +82,22 @@ class alignas(64) SizeClass {
   }
 
   /// Claims slots of the current page and issues one; null if the page has none free. It leaves the
-  /// selected word for a later one if that word has few slots free.
+  /// selected word for a later one if that word has few slots free. If another thread freed a slot
+  /// that could be claimed, it drains the page: that reports the double free, and the slot's next
+  /// client keeps the slot.
   /// Pre: nothing is claimed. Cost: at most the words of one page.
   [[gnu::always_inline]] void* claim() noexcept {
     const QueueLock lock(*queue_);
     Word claimable = current_.claimable();
     if (current_.is_hardly_worth(claimable)) {
       if (current_.select_next()) {
-        check_selected_word();
         claimable = current_.claimable();
       } else if (claimable == 0) {
         return nullptr;
       }
+    }
+    if (current_.has_freed_twice(claimable)) [[unlikely]] {
+      drain_remote_bits(current_.page());
     }
     return current_.claim(claimable);
   }
@@ -101,9 +105,8 @@ class alignas(64) SizeClass {
   /// The slots that a claim takes at most, in eighths of a word: 1 to 8.
   std::uint32_t most_claimed_eighths() const noexcept { return current_.most_claimed_eighths(); }
 
-  /// Drains the current page if another thread freed a slot that is free already and could be
-  /// issued next. The drain reports it, and the slot's next client keeps the slot. Done whenever a
-  /// word is selected, and by hardened zones before each allocation.
+  /// The same look as claim(), for slots that are claimed too. Hardened zones do this before each
+  /// allocation: then no double free passes of which the remote bit is set.
   void check_selected_word() noexcept {
     if (current_.has_freed_twice()) [[unlikely]] {
       drain_remote_bits(current_.page());

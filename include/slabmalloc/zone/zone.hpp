@@ -91,6 +91,13 @@ class Zone {
         index, [index](auto& group, auto& size_class) { return issue(group, size_class, index); });
   }
 
+  /// The same for allocators that know the class, `size_class`, which is one of this zone's.
+  template <class Class>
+  [[gnu::always_inline]] static void* allocate_claimed(Class& size_class) noexcept {
+    check_if_hardened(size_class);
+    return size_class.allocate_fast();
+  }
+
   /// Claims slots of the current page of `size_class`, a class of this zone, and issues one; null
   /// if the page has none free. At times it drains up to `pages` queued pages.
   /// Pre: the class has nothing claimed.
@@ -213,9 +220,14 @@ class Zone {
   }
 
   /// Buffers the free of slot `slot` of another owner's page if frees of its word are buffered;
-  /// false, and nothing done, if none are. Cost: constant, no call.
-  [[gnu::always_inline]] bool merge_remote(const Header* page, std::uint32_t slot) noexcept {
-    return buffer_.merge(page, slot);
+  /// false, and nothing done, if none are, or if this is a second free. Cost: constant, no call.
+  [[gnu::always_inline]] bool merge_remote(Header* page, std::uint32_t slot) noexcept {
+    return !Config::hardened && buffer_.merge(page, slot);
+  }
+
+  /// True if a zone buffers the frees of other owners' objects of `object_bytes`.
+  static constexpr bool is_buffered(std::size_t object_bytes) noexcept {
+    return !Config::hardened && object_bytes <= Config::remote_buffer_max_object_bytes;
   }
 
   // ---- remote frees -----------------------------------------------------------------------------
@@ -368,13 +380,19 @@ class Zone {
                                        : size_class.geometry();
   }
 
+  template <class Class>
+  [[gnu::always_inline]] static void check_if_hardened(
+      [[maybe_unused]] Class& size_class) noexcept {
+    if constexpr (Config::hardened) {
+      size_class.check_selected_word();
+    }
+  }
+
   /// A slot of class `index` from the selected word, or null.
   template <class Group, class Class>
   [[gnu::always_inline]] static void* issue(Group& group, Class& size_class,
                                             std::uint32_t index) noexcept {
-    if constexpr (Config::hardened) {
-      size_class.check_selected_word();
-    }
+    check_if_hardened(size_class);
     return size_class.allocate_fast(geometry_of(group, size_class, index).object_size);
   }
 
@@ -506,10 +524,10 @@ class Zone {
 
   /// Buffers a free of another owner's object, where that is allowed; else delivers it.
   void buffer(const RemoteFree<Atomics>& free) noexcept {
-    if (Config::hardened || free.geometry->object_size > Config::remote_buffer_max_object_bytes) {
-      free.deliver();
-    } else {
+    if (is_buffered(free.geometry->object_size)) {
       buffer_.add(free, Config::remote_buffer_bytes);
+    } else {
+      free.deliver();
     }
   }
 
