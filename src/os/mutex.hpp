@@ -34,7 +34,7 @@
 namespace slabmalloc::os {
 
 /// What the mutexes know of a thread. Its address is the thread's mark.
-struct alignas(2) ThreadMark {
+struct alignas(4) ThreadMark {
   /// Forks under way: the thread holds every mutex of the process. Other libraries' fork handlers
   /// may call the malloc on this thread then, and must not wait for it.
   std::uint32_t forks = 0;
