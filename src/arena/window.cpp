@@ -52,7 +52,7 @@ Growth Window::grow(std::uint32_t minimum) noexcept {
   if (os::interface().os_page_bytes() > chunk_bytes) {
     return {};
   }
-  is_bounded_ = is_bounded_ || os::interface().address_space_limit() != os::unlimited;
+  is_bounded_ = was_refused_ || os::interface().address_space_limit() != os::unlimited;
   return is_open_ ? grow_by_step(minimum) : open(minimum);
 }
 
@@ -135,6 +135,7 @@ Growth Window::grow_by_step(std::uint32_t minimum) noexcept {
     if (const Growth growth = grow_by(preferred)) {
       return growth;
     }
+    was_refused_ = was_refused_ || !is_bounded_;
     is_bounded_ = true;
   }
   return grow_by(minimum);

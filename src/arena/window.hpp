@@ -77,6 +77,7 @@ class Window {
 
   bool is_open_ = false;  ///< The address is final.
   bool is_bounded_ = false;
+  bool was_refused_ = false;  ///< A step was refused, though no limit was known.
   std::uintptr_t records_base_ = 0;
   std::uintptr_t tags_base_ = 0;
   std::uintptr_t data_base_ = 0;

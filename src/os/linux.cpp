@@ -178,20 +178,23 @@ bool drop(void* address, std::size_t bytes) {
 constinit HardwareAtomics::Cell<bool> purges_were_seen;
 constinit HardwareAtomics::Cell<bool> purges_do_nothing;
 
-/// As drop(). It looks whether a byte that it wrote has gone.
+/// As drop(). It drops the first OS page once more, to see whether a byte goes that it writes.
 bool drop_and_look(void* address, std::size_t bytes) {
   auto* const first = static_cast<volatile std::byte*>(address);
+  if (!drop(address, bytes)) {
+    return false;
+  }
   const std::byte before = *first;
   *first = std::byte{1};
-  const bool is_dropped = drop(address, bytes);
+  drop(address, os_page_bytes());
   const bool is_zero = *first == std::byte{0};
-  if (!is_zero) {
+  if (is_zero) {
+    drop(address, os_page_bytes());  // A read maps the system's page of zeros.
+  } else {
     *first = before;
   }
-  if (is_dropped) {
-    (is_zero ? purges_were_seen : purges_do_nothing).store(true, Order::relaxed);
-  }
-  return is_dropped && is_zero;
+  (is_zero ? purges_were_seen : purges_do_nothing).store(true, Order::relaxed);
+  return is_zero;
 }
 
 bool purge(void* address, std::size_t bytes) {

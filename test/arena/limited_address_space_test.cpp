@@ -36,6 +36,14 @@ int in_bounded_child(std::size_t bytes, Work work) {
     const std::size_t bound = mapped_bytes() + bytes;
     const rlimit limit{bound, bound};
     setrlimit(RLIMIT_AS, &limit);
+    // The system's own table has asked for the bound already.
+    static os::Interface table = os::linux_interface;
+    table.address_space_limit = [] {
+      rlimit now{};
+      getrlimit(RLIMIT_AS, &now);
+      return static_cast<std::size_t>(now.rlim_cur);
+    };
+    os::replace_interface(table);
     // This memory must not come from a heap that is bounded too.
     alignas(Arena) static std::byte place[sizeof(Arena)];
     return work(*new (place) Arena);

@@ -195,7 +195,7 @@ TEST(MisuseOfOneBlock, is_noted_with_the_call_that_got_it) {
   heap::trim();
   const std::vector<Misuse> told = misuse.take();
   ASSERT_EQ(told.size(), 1u);
-  EXPECT_EQ(told[0].found_at, FoundAt::Drain);
+  EXPECT_EQ(told[0].found_at, FoundAt::Call);
 }
 
 }  // namespace

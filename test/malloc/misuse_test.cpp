@@ -115,15 +115,17 @@ TEST(MisuseReport, tells_a_double_free_from_a_free_of_a_block_that_was_never_all
                                           first_line(freed.output) +
                                           ": free() got a block that is free already");
   EXPECT_EQ(fact(freed, "state"), "free: it was freed before");
-  for (const char* thread : {"same", "other"}) {
-    const Outcome never = run_wrong("frees_a_block_that_was_never_allocated", "64", thread);
-    EXPECT_TRUE(never.died_of(SIGABRT)) << never;
-    EXPECT_EQ(never.errors.find("slabmalloc: free of an unallocated 64-byte block at " +
-                                first_line(never.output) + ": "),
-              0u)
-        << never;
-    EXPECT_EQ(fact(never, "state"), "free: it was never allocated since this memory came into use");
-  }
+  const Outcome never = run_wrong("frees_a_block_that_was_never_allocated", "64", "same");
+  EXPECT_TRUE(never.died_of(SIGABRT)) << never;
+  EXPECT_EQ(never.errors.find("slabmalloc: free of an unallocated 64-byte block at " +
+                              first_line(never.output) + ": "),
+            0u)
+      << never;
+  EXPECT_EQ(fact(never, "state"), "free: it was never allocated since this memory came into use");
+  // Another thread does not know how far the owner has got.
+  const Outcome unknown = run_wrong("frees_a_block_that_was_never_allocated", "64", "other");
+  EXPECT_TRUE(unknown.died_of(SIGABRT)) << unknown;
+  EXPECT_TRUE(contains(first_line(unknown.errors), "or it was never allocated")) << unknown;
 }
 
 TEST(MisuseReport, says_that_it_comes_late) {

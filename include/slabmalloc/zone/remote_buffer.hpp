@@ -91,7 +91,7 @@ class RemoteBuffer {
   /// is buffered or free already. While a scavenger holds the lock, delivers `free` at once.
   void add(const RemoteFree<Atomics>& free, std::size_t limit_bytes) noexcept {
     if (free.free_already() != 0) [[unlikely]] {
-      free.report_double_frees(free.mask, 0, BlockState::Freed);
+      free.report_double_frees(free.mask, 0, BlockState::Free);
       return;
     }
     if (!lock_.try_lock_owner()) [[unlikely]] {

@@ -165,7 +165,8 @@ struct RemoteFree {
     const Word once = mask & ~twice;
     const Word before = page->remote(word, geometry->words).fetch_or(once, Order::release);
     if ((twice | (before & once)) != 0) [[unlikely]] {
-      report_double_frees(twice | (before & once), late, BlockState::Freed);
+      report_double_frees(twice, late, BlockState::Free);
+      report_double_frees(before & once, late, BlockState::Freed);
     }
     const std::uint32_t freed = count_ones(once & ~before);
     if (freed == 0) [[unlikely]] {
