@@ -135,10 +135,13 @@ Growth Window::grow_by_step(std::uint32_t minimum) noexcept {
     if (const Growth growth = grow_by(preferred)) {
       return growth;
     }
+  }
+  const Growth growth = grow_by(minimum);
+  if (growth && preferred > minimum) {
     was_refused_ = was_refused_ || !is_bounded_;
     is_bounded_ = true;
   }
-  return grow_by(minimum);
+  return growth;
 }
 
 std::uint32_t Window::preferred_step() const noexcept {

@@ -178,30 +178,27 @@ bool drop(void* address, std::size_t bytes) {
 constinit HardwareAtomics::Cell<bool> purges_were_seen;
 constinit HardwareAtomics::Cell<bool> purges_do_nothing;
 
-/// As drop(). It drops the first OS page once more, to see whether a byte goes that it writes.
-bool drop_and_look(void* address, std::size_t bytes) {
-  auto* const first = static_cast<volatile std::byte*>(address);
-  if (!drop(address, bytes)) {
-    return false;
+/// True unless a purge of a page of this function's own leaves its contents.
+[[gnu::cold]] bool look_at_a_purge() {
+  const std::size_t bytes = os_page_bytes();
+  auto* const page = static_cast<volatile std::byte*>(map(bytes));
+  if (page == nullptr) {
+    return true;
   }
-  const std::byte before = *first;
-  *first = std::byte{1};
-  drop(address, os_page_bytes());
-  const bool is_zero = *first == std::byte{0};
-  if (is_zero) {
-    drop(address, os_page_bytes());  // A read maps the system's page of zeros.
-  } else {
-    *first = before;
-  }
+  *page = std::byte{1};
+  const bool is_zero = !drop(const_cast<std::byte*>(page), bytes) || *page == std::byte{0};
+  unmap(const_cast<std::byte*>(page), bytes);
   (is_zero ? purges_were_seen : purges_do_nothing).store(true, Order::relaxed);
   return is_zero;
 }
 
 bool purge(void* address, std::size_t bytes) {
-  if (purges_were_seen.load(Order::relaxed)) [[likely]] {
-    return drop(address, bytes);
+  if (!purges_were_seen.load(Order::relaxed)) [[unlikely]] {
+    if (purges_do_nothing.load(Order::relaxed) || !look_at_a_purge()) {
+      return false;
+    }
   }
-  return !purges_do_nothing.load(Order::relaxed) && bytes != 0 && drop_and_look(address, bytes);
+  return drop(address, bytes);
 }
 
 void* remap(void* address, std::size_t old_bytes, std::size_t new_bytes, bool may_move) {
