@@ -27,11 +27,11 @@ bool has_stream_list() noexcept {
   return _IO_list_lock != nullptr && _IO_list_unlock != nullptr && _IO_list_resetlock != nullptr;
 }
 
+constinit thread_local bool was_single_threaded = false;
+
 /// Streams come before this library's mutexes: fflush(NULL) holds the list while it waits for a
 /// stream, and getline() holds a stream while it allocates. With the list taken last, as fork()
 /// does it, the three would wait for each other.
-constinit thread_local bool was_single_threaded = false;
-
 void lock_streams() noexcept {
   if (has_stream_list()) {
     was_single_threaded = &__libc_single_threaded != nullptr && __libc_single_threaded != 0;
@@ -64,7 +64,7 @@ void unlock_streams_in_child() noexcept {
 void prepare_fork() noexcept {
   lock_streams();
   if (os::this_thread.forks == 0) {
-    os::this_thread.forks_inside = thread_zones.holds_mutex() || process_arena.holds_mutex();
+    os::this_thread.forks_inside = holds_heap_mutex();
   }
   thread_zones.prepare_fork();
   process_arena.prepare_fork();

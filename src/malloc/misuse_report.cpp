@@ -197,7 +197,7 @@ void report_misuse_and_abort(const Misuse& misuse) noexcept {
   const MisuseReport report(misuse);
   report.write();
   // The loader's lock may be held by a thread that waits for a mutex of the heap.
-  const bool holds_mutex = thread_zones.holds_mutex() || process_arena.holds_mutex();
+  const bool holds_mutex = holds_heap_mutex();
   const OtherZone for_back_trace_and_handler_of_sigabrt;
   if (options.back_trace && !is_reporting && !holds_mutex) {
     is_reporting = true;

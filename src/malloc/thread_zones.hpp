@@ -200,6 +200,11 @@ class ThreadZones {
 
 [[gnu::visibility("hidden")]] extern constinit ThreadZones thread_zones;
 
+/// True if the calling thread holds a mutex of the heap: a handler interrupted its call.
+inline bool holds_heap_mutex() noexcept {
+  return thread_zones.holds_mutex() || process_arena.holds_mutex();
+}
+
 /// Gives the calling thread another zone for a scope. A handler may run in the middle of an
 /// operation on the thread's own zone or on the shared one, and must not use either.
 class OtherZone {
