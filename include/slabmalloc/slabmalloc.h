@@ -35,8 +35,8 @@ void* slabmalloc_allocate_zeroed(size_t bytes, size_t alignment);
  * exhausted; the block is then untouched. */
 void* slabmalloc_reallocate(void* block, size_t old_bytes, size_t new_bytes, size_t alignment);
 
-/* Frees a block; null is allowed. `bytes` and `alignment` are those of its allocation. They are not
- * checked: the block's address determines them. */
+/* Frees a block; null is allowed. `bytes` and `alignment` are those of its allocation: a size of
+ * another size class is misuse. */
 void slabmalloc_deallocate(void* block, size_t bytes, size_t alignment);
 
 /* The usable bytes of a live block; 0 for null. */

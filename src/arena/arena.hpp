@@ -184,6 +184,13 @@ class Arena {
   /// none.
   std::size_t large_usable_bytes(const void* address) noexcept;
 
+  /// True if a large object of `usable` bytes may have been allocated for `bytes`: as a run of
+  /// chunks, or as a mapping of its own.
+  static bool is_large_size(std::size_t usable, std::size_t bytes) noexcept {
+    return usable == DirectMap::size_for(bytes) ||
+           (bytes <= Tunables::largest_run_bytes && usable == large_bytes_for(bytes));
+  }
+
   /// Resizes the large object at `address` to at least `bytes`, in place or by moving its mapping.
   /// It never copies, and frees the excess. Returns the object's address.
   /// Pre: a large object starts at `address`, a multiple of `alignment`, and stays at one.

@@ -59,24 +59,41 @@ constexpr std::uint32_t large_bytes_for(std::size_t bytes) noexcept {
 /// The object that starts or continues in a chunk. A fresh record holds 0.
 enum class ChunkKind : std::uint8_t { Unclaimed = 0, SlabHead, SlabTail, LargeHead, Cached };
 
-/// The meaning of an address in the chunk, in addition to the page's header.
+/// The meaning of an address in the chunk, in addition to the page's header. By kind:
+///
+///                   SlabHead                        SlabTail             LargeHead, Cached
+///     reciprocal    ceil(2^64 / bytes of a slot)    0                    0
+///     slots         slots of the page               0                    usable bytes, lower half
+///     sizes         sizes that its class serves     0                    0
+///     extent        bytes of a slot                 chunks to the head   usable bytes, upper half
+///
 /// Thread: the holder of the run of chunks writes; the holder of an object in it reads.
 struct ChunkInfo {
-  std::uint64_t reciprocal = 0;  ///< SlabHead: ceil(2^64 / slot bytes).
-  std::uint32_t slots = 0;       ///< SlabHead: slots of the page. LargeHead, Cached: usable bytes
-                                 ///< of the object.
+  std::uint64_t reciprocal = 0;
+  std::uint16_t slots = 0;
+  std::uint16_t sizes = 0;
   ChunkKind kind = ChunkKind::Unclaimed;
-  std::uint8_t class_index = 0;      ///< SlabHead: for the page's owner to use.
-  std::uint16_t chunks_to_head = 0;  ///< SlabTail: the distance to the head, in chunks.
+  std::uint8_t class_index = 0;  ///< SlabHead: for the page's owner to use.
+  std::uint16_t extent = 0;
 
   static constexpr std::uint32_t no_slot = ~std::uint32_t{0};
 
   /// The info of a page of `slots` slots of `slot_bytes`, which its owner calls class
-  /// `class_index`.
+  /// `class_index`, and which serves the `sizes` sizes up to slot_bytes.
   /// Pre: slot_bytes >= 2.
-  static constexpr ChunkInfo slab_head(std::uint32_t slot_bytes, std::uint32_t slots,
-                                       std::uint8_t class_index) noexcept {
-    return {~std::uint64_t{0} / slot_bytes + 1, slots, ChunkKind::SlabHead, class_index, 0};
+  static constexpr ChunkInfo slab_head(std::uint16_t slot_bytes, std::uint16_t slots,
+                                       std::uint8_t class_index, std::uint16_t sizes) noexcept {
+    return {~std::uint64_t{0} / slot_bytes + 1,
+            slots,
+            sizes,
+            ChunkKind::SlabHead,
+            class_index,
+            slot_bytes};
+  }
+
+  /// True if a block of `bytes` lies in slots like these. False for any other kind.
+  [[gnu::always_inline]] constexpr bool serves(std::size_t bytes) const noexcept {
+    return extent - bytes < sizes;
   }
 
   /// The slot that starts `offset` bytes into the page, or no_slot.
@@ -107,23 +124,32 @@ struct ChunkInfo {
   constexpr std::uint32_t words() const noexcept { return (slots + word_bits - 1) / word_bits; }
 
   static constexpr ChunkInfo large_head(std::uint32_t bytes) noexcept {
-    return {0, bytes, ChunkKind::LargeHead, 0, 0};
+    return large(ChunkKind::LargeHead, bytes);
   }
   static constexpr ChunkInfo cached(std::uint32_t bytes) noexcept {
-    return {0, bytes, ChunkKind::Cached, 0, 0};
+    return large(ChunkKind::Cached, bytes);
   }
   static constexpr ChunkInfo slab_tail(std::uint16_t chunks_to_head) noexcept {
-    return {0, 0, ChunkKind::SlabTail, 0, chunks_to_head};
+    return {0, 0, 0, ChunkKind::SlabTail, 0, chunks_to_head};
   }
+  /// Pre: kind is SlabTail.
+  constexpr std::uint32_t chunks_to_head() const noexcept { return extent; }
   /// The usable bytes of the object, and its chunks.
   /// Pre: kind is LargeHead or Cached.
-  constexpr std::uint32_t large_bytes() const noexcept { return slots; }
+  constexpr std::uint32_t large_bytes() const noexcept {
+    return slots | std::uint32_t{extent} << 16;
+  }
   constexpr std::uint32_t large_chunks() const noexcept {
-    return static_cast<std::uint32_t>(chunks_for(slots));
+    return static_cast<std::uint32_t>(chunks_for(large_bytes()));
   }
 
  private:
   __extension__ using Product = unsigned __int128;
+
+  static constexpr ChunkInfo large(ChunkKind kind, std::uint32_t bytes) noexcept {
+    return {0, static_cast<std::uint16_t>(bytes),      0, kind,
+            0, static_cast<std::uint16_t>(bytes >> 16)};
+  }
 
   /// Let m be the reciprocal of s bytes and n = k * s + r the offset. Then n * m = k * 2^64 + k * e
   /// + r * m for an e < s. The upper half of the product is k, the slot. The lower half is below m
@@ -171,7 +197,7 @@ struct alignas(64) Chunk {
   /// The head record of the page that this further chunk belongs to. It uses the caller's
   /// snapshot(), since the record may have changed since then.
   /// Pre: the snapshot's kind is SlabTail.
-  Chunk* head(const ChunkInfo& snapshot) noexcept { return this - snapshot.chunks_to_head; }
+  Chunk* head(const ChunkInfo& snapshot) noexcept { return this - snapshot.chunks_to_head(); }
 
   /// Writes `info` so that snapshot() may read at the same time.
   void publish(ChunkInfo value) noexcept {

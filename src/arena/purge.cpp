@@ -109,6 +109,7 @@ void Arena::carry_out(Purge purge, PurgeBudget& budget) noexcept {
     const std::size_t purged = purge_chosen(purge);
     const os::Lock lock(mutex_);
     end_purge(purge, purged);
+    budget.own_bytes -= lesser(budget.own_bytes, purged);
     purge = purged != 0 ? choose_due(budget) : Purge{};
     if (!purge.is_chosen()) {
       purger_mutex_.unlock();
@@ -123,9 +124,7 @@ Arena::Purge Arena::choose_due(PurgeBudget& budget) noexcept {
     if (budget.own_bytes == 0 && !take_step(budget.others_steps)) {
       return {};
     }
-    const Purge purge = choose_oldest(excess > purge_step_bytes ? excess : purge_step_bytes);
-    budget.own_bytes -= lesser(budget.own_bytes, purge.bytes());
-    return purge;
+    return choose_oldest(excess > purge_step_bytes ? excess : purge_step_bytes);
   }
   const std::size_t due = decay_.due();
   return due != 0 && take_step(budget.decayed_steps) ? choose_oldest(lesser(due, purge_step_bytes))

@@ -92,8 +92,12 @@ void* slabmalloc_reallocate(void* block, size_t, size_t new_bytes, size_t alignm
   return heap::reallocate(block, new_bytes != 0 ? new_bytes : 1, alignment);
 }
 
-void slabmalloc_deallocate(void* block, size_t, size_t) {
-  heap::deallocate<Call::HeapDeallocate>(block);
+void slabmalloc_deallocate(void* block, size_t bytes, size_t alignment) {
+  if (alignment <= heap::minimum_alignment) {
+    heap::deallocate_sized<Call::HeapDeallocate>(block, bytes);
+  } else {
+    heap::deallocate_any_sized(block, bytes, alignment, Call::HeapDeallocate);
+  }
 }
 
 size_t slabmalloc_usable_size(const void* block) {

@@ -9,6 +9,23 @@
 
 namespace slabmalloc {
 
+namespace {
+
+/// The sizes that blocks of class `index` serve, 0 among those of the first.
+constexpr std::uint16_t sizes_of_class(std::uint32_t index) noexcept {
+  using SizeClasses = MallocConfig::SizeClasses;
+  const std::size_t size = SizeClasses::size_of(index);
+  return static_cast<std::uint16_t>(index == 0 ? size + 1 : size - SizeClasses::size_of(index - 1));
+}
+
+}  // namespace
+
+ChunkInfo ArenaTable::info_for(const SlotGeometry& geometry, std::uint32_t class_index) noexcept {
+  return ChunkInfo::slab_head(static_cast<std::uint16_t>(geometry.object_size),
+                              static_cast<std::uint16_t>(geometry.slots),
+                              static_cast<std::uint8_t>(class_index), sizes_of_class(class_index));
+}
+
 void ArenaTable::open(Header* header, const SlotGeometry& geometry) noexcept {
   Chunk* head = Chunk::of(header);
   const std::size_t chunks = frame_bytes(geometry.object_size) / chunk_bytes;
@@ -17,8 +34,7 @@ void ArenaTable::open(Header* header, const SlotGeometry& geometry) noexcept {
     head[number].set_holes({});
   }
   head->set_holes({});
-  head->publish(ChunkInfo::slab_head(geometry.object_size, geometry.slots,
-                                     static_cast<std::uint8_t>(header->class_index)));
+  head->publish(info_for(geometry, header->class_index));
 }
 
 void ArenaTable::close(Header* header, const SlotGeometry& geometry) noexcept {

@@ -56,6 +56,8 @@ struct ArenaTable {
   static std::byte* frame_of(Header* header) noexcept {
     return process_arena.address_of(Chunk::of(header));
   }
+  /// What the record of a page says of its slots.
+  static ChunkInfo info_for(const SlotGeometry& geometry, std::uint32_t class_index) noexcept;
   static void open(Header* header, const SlotGeometry& geometry) noexcept;
   // Holes (HoleTracking). The record of each chunk has those of its own bytes.
   [[gnu::always_inline]] static bool claim(Header* header, std::uint32_t object_size,

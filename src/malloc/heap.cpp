@@ -6,6 +6,7 @@
 #include "malloc/background.hpp"
 #include "malloc/clock_checks.hpp"
 #include "malloc/fork.hpp"
+#include "malloc/options.hpp"
 #include "malloc/thread_zones.hpp"
 #include "os/os.hpp"
 #include "tunables.hpp"
@@ -100,7 +101,7 @@ ArenaZone* zone_for_free_of(const Place& place) noexcept {
   // A copy: a thread that frees the block twice at the same time may end the page.
   ChunkInfo info = chunk->snapshot();
   if (info.kind == ChunkKind::SlabTail) {
-    offset += info.chunks_to_head * static_cast<std::uint32_t>(chunk_bytes);
+    offset += info.chunks_to_head() * static_cast<std::uint32_t>(chunk_bytes);
     chunk = chunk->head(info);
     info = chunk->snapshot();
   }
@@ -249,14 +250,21 @@ Extent allocate_large(std::size_t bytes, std::size_t alignment,
   return extent;
 }
 
+/// True once a block kept its size when it was made smaller.
+constinit HardwareAtomics::Cell<bool> has_kept_a_size{false};
+
 /// Copies `had_bytes` of `block` to `moved`, a block of `bytes`, frees `block` and returns `moved`.
 /// A null `moved` means that memory is exhausted: it then returns `block` if that is large enough,
 /// else null.
 [[gnu::always_inline]] inline void* move(void* block, std::size_t had_bytes, void* moved,
                                          std::size_t bytes) noexcept {
   if (moved == nullptr) [[unlikely]] {
+    if (bytes > had_bytes) {
+      return nullptr;
+    }
     // Programs assume that shrinking a block succeeds.
-    return bytes <= had_bytes ? block : nullptr;
+    has_kept_a_size.store(true, Order::relaxed);
+    return block;
   }
   __builtin_memcpy(moved, block, had_bytes < bytes ? had_bytes : bytes);
   deallocate<Call::Realloc>(block);
@@ -383,6 +391,40 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
     ArenaZone::deallocate_slot_remote(place.page, index, place.slot);
   }
   note_slow_call(SlowCall::Free);
+}
+
+namespace {
+
+/// True if a live block has `usable` bytes, and none of that size is allocated for a request of
+/// `bytes` at a multiple of `alignment`.
+bool is_wrong_size(const Place& place, std::size_t usable, std::size_t bytes,
+                   std::size_t alignment) noexcept {
+  const std::uint32_t index = SizeClasses::index_for(bytes, alignment);
+  const bool is_right = place.page != nullptr
+                            ? index == place.info.class_index
+                            : index == SizeClasses::no_class && Arena::is_large_size(usable, bytes);
+  return !is_right && !(bytes < usable && has_kept_a_size.load(Order::relaxed));
+}
+
+}  // namespace
+
+[[gnu::noinline]] void deallocate_any_sized(void* block, std::size_t bytes, std::size_t alignment,
+                                            Call call) noexcept {
+  if (block != nullptr && options.size_check) {
+    const Place place = find(block);
+    const std::size_t usable = place.page == nullptr ? process_arena.large_usable_bytes(block)
+                               : place.is_live()     ? place.slot_bytes()
+                                                     : 0;
+    // The free reports an address that is no live block.
+    if (usable != 0 && is_wrong_size(place, usable, bytes, alignment)) [[unlikely]] {
+      noted_call = {block, call};
+      report_misuse({MisuseKind::SizeMismatch, block, usable,
+                     place.page != nullptr ? place.slot : 0, block, BlockState::InUse,
+                     FoundAt::Call, bytes});
+      return;
+    }
+  }
+  deallocate_any(block, call);
 }
 
 namespace {

@@ -64,6 +64,10 @@ inline constexpr std::size_t minimum_alignment = 16;
 void* allocate_slow(std::size_t bytes, ArenaClass* size_class) noexcept;
 /// Frees any block, without the thread's view of it. A null pointer is allowed.
 void deallocate_any(void* block, Call call) noexcept;
+/// Frees any block as one of `bytes` at a multiple of `alignment`, a power of two. Null is allowed.
+/// Fails: SizeMismatch to the hook, unless the option `no_size_check` is set.
+void deallocate_any_sized(void* block, std::size_t bytes, std::size_t alignment,
+                          Call call) noexcept;
 /// Frees a block that the fast path cannot free. `page` is the header in the record of the chunk
 /// that holds the block. The call is no argument, since frees that merge have no register for it.
 template <Call call>
@@ -137,6 +141,19 @@ template <Call call = Call::Free>
     }
   }
   deallocate_slow<call>(block, &chunk->header);
+}
+
+/// As deallocate(), for a block that was allocated with `bytes`, at no larger alignment than the
+/// minimum_alignment.
+/// Fails: also SizeMismatch to the hook, if no block of its class has `bytes`.
+template <Call call>
+[[gnu::always_inline]] inline void deallocate_sized(void* block, std::size_t bytes) noexcept {
+  const Chunk* const chunk = thread_heap.window.chunk_of(block);
+  if (chunk == nullptr || !chunk->info.serves(bytes)) [[unlikely]] {
+    deallocate_any_sized(block, bytes, minimum_alignment, call);
+    return;
+  }
+  deallocate<call>(block);
 }
 
 /// Resizes a block to `bytes`, and moves it if necessary; returns its address.

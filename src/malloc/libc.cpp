@@ -135,10 +135,16 @@ size_t malloc_usable_size(void* block) noexcept {
 
 void cfree(void* block) noexcept { heap::deallocate_any(block, Call::CFree); }
 
-/// C23: as free(). The size is a promise of the caller that nothing depends on.
-void free_sized(void* block, size_t) noexcept { heap::deallocate<Call::FreeSized>(block); }
-void free_aligned_sized(void* block, size_t, size_t) noexcept {
-  heap::deallocate<Call::FreeAlignedSized>(block);
+/// C23: as free(), for a block whose size and alignment the caller knows.
+void free_sized(void* block, size_t bytes) noexcept {
+  heap::deallocate_sized<Call::FreeSized>(block, bytes);
+}
+void free_aligned_sized(void* block, size_t alignment, size_t bytes) noexcept {
+  if (slabmalloc::is_power_of_two(alignment)) {
+    heap::deallocate_any_sized(block, bytes, alignment, Call::FreeAlignedSized);
+  } else {
+    heap::deallocate_any(block, Call::FreeAlignedSized);  // aligned_alloc() gives no such block.
+  }
 }
 
 int malloc_trim(size_t) noexcept { return heap::trim() != 0 ? 1 : 0; }

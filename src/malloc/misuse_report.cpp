@@ -77,6 +77,9 @@ class MisuseReport {
                      caller(), misuse_.address);
         break;
       case MisuseKind::SizeMismatch:
+        text_.append("free of a %sblock at %p with the wrong size: %s got %zu bytes\n", size_,
+                     misuse_.address, caller(), misuse_.given_size);
+        break;
       case MisuseKind::InvalidPage:
         text_.append("%s: %p\n", describe(misuse_.kind), misuse_.address);
         break;
@@ -124,6 +127,7 @@ class MisuseReport {
     }
     text_.append("  address   %p\n", misuse_.address);
     append_block();
+    append_sizes();
     if (const char* const state = this->state(); state != nullptr) {
       text_.append("  state     %s\n", state);
     }
@@ -131,7 +135,38 @@ class MisuseReport {
                  program_invocation_short_name != nullptr ? program_invocation_short_name : "?",
                  os::interface().process_id(), os::interface().thread_id());
     append_finding();
-    text_.append("  next      run it under gdb, or rebuild it with -fsanitize=address\n");
+    append_next();
+  }
+
+  /// The size in the call, beside those that the block may have been allocated with.
+  void append_sizes() noexcept {
+    if (misuse_.kind != MisuseKind::SizeMismatch || misuse_.block == nullptr) {
+      return;
+    }
+    const std::size_t most = misuse_.object_size;
+    std::size_t least = most > large_step_bytes ? most - large_step_bytes + 1 : 0;
+    if (most <= heap::max_class_bytes) {
+      const std::uint32_t index = heap::SizeClasses::index_for(most);
+      least = index != 0 ? heap::SizeClasses::size_of(index - 1) + 1 : 0;
+    }
+    text_.append(
+        "  size      %zu bytes in the call; allocated with %zu to %zu, or with fewer and a larger "
+        "alignment\n",
+        misuse_.given_size, least, most);
+  }
+
+  void append_next() noexcept {
+    if (misuse_.kind != MisuseKind::SizeMismatch) {
+      text_.append("  next      run it under gdb, or rebuild it with -fsanitize=address\n");
+      return;
+    }
+    text_.append(
+        "  next      %s; rebuild it with -fsanitize=address to see the allocation, or set "
+        "SLABMALLOC_OPTIONS=no_size_check to ignore sizes\n",
+        call_ == Call::Delete
+            ? "delete the object as the type that was created, or give its base class a virtual "
+              "destructor"
+            : "pass the size and the alignment of the allocation");
   }
 
   void append_block() noexcept {
@@ -161,6 +196,9 @@ class MisuseReport {
       case BlockState::NoBlock:
         return "no block of this malloc has ever started here";
       case BlockState::InUse:
+        if (misuse_.kind == MisuseKind::SizeMismatch) {
+          return "in use";
+        }
         return "in use; another block may have started at the address, before this memory was "
                "reused";
       case BlockState::Free:

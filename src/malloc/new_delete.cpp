@@ -86,6 +86,15 @@ void* allocate_aligned_or_throw(std::size_t bytes, std::align_val_t alignment) {
   throw_bad_alloc();
 }
 
+void deallocate_aligned(void* block, std::size_t bytes, std::align_val_t alignment) noexcept {
+  const auto power = static_cast<std::size_t>(alignment);
+  if (power <= heap::minimum_alignment) {
+    heap::deallocate_sized<Call::Delete>(block, bytes);
+  } else {
+    heap::deallocate_any_sized(block, bytes, power, Call::Delete);
+  }
+}
+
 /// The nothrow forms also call the handler; if it throws, they return null.
 [[gnu::noinline, gnu::cold]] void* retry_with_handler_or_null(std::size_t bytes,
                                                               std::size_t alignment) noexcept {
@@ -111,41 +120,65 @@ extern "C" {
                                                                std::align_val_t alignment);
 [[gnu::visibility("hidden")]] void* slabmalloc_own_aligned_new_array(std::size_t bytes,
                                                                      std::align_val_t alignment);
+[[gnu::visibility("hidden")]] void slabmalloc_own_delete(void* block);
+[[gnu::visibility("hidden")]] void slabmalloc_own_delete_array(void* block);
+[[gnu::visibility("hidden")]] void slabmalloc_own_aligned_delete(void* block,
+                                                                 std::align_val_t alignment);
+[[gnu::visibility("hidden")]] void slabmalloc_own_aligned_delete_array(void* block,
+                                                                       std::align_val_t alignment);
 }
-__asm__(
-    ".globl slabmalloc_own_new\n"
-    ".hidden slabmalloc_own_new\n"
-    ".set slabmalloc_own_new, _Znwm\n"
-    ".globl slabmalloc_own_new_array\n"
-    ".hidden slabmalloc_own_new_array\n"
-    ".set slabmalloc_own_new_array, _Znam\n"
-    ".globl slabmalloc_own_aligned_new\n"
-    ".hidden slabmalloc_own_aligned_new\n"
-    ".set slabmalloc_own_aligned_new, _ZnwmSt11align_val_t\n"
-    ".globl slabmalloc_own_aligned_new_array\n"
-    ".hidden slabmalloc_own_aligned_new_array\n"
-    ".set slabmalloc_own_aligned_new_array, _ZnamSt11align_val_t\n");
+#define SLABMALLOC_OWN_NAME(name, operator_name) \
+  ".globl " name "\n.hidden " name "\n.set " name ", " operator_name "\n"
+__asm__(SLABMALLOC_OWN_NAME("slabmalloc_own_new", "_Znwm")
+            SLABMALLOC_OWN_NAME("slabmalloc_own_new_array", "_Znam")
+                SLABMALLOC_OWN_NAME("slabmalloc_own_aligned_new", "_ZnwmSt11align_val_t")
+                    SLABMALLOC_OWN_NAME("slabmalloc_own_aligned_new_array", "_ZnamSt11align_val_t")
+                        SLABMALLOC_OWN_NAME("slabmalloc_own_delete", "_ZdlPv")
+                            SLABMALLOC_OWN_NAME("slabmalloc_own_delete_array", "_ZdaPv")
+                                SLABMALLOC_OWN_NAME("slabmalloc_own_aligned_delete",
+                                                    "_ZdlPvSt11align_val_t")
+                                    SLABMALLOC_OWN_NAME("slabmalloc_own_aligned_delete_array",
+                                                        "_ZdaPvSt11align_val_t"));
+#undef SLABMALLOC_OWN_NAME
 
 namespace {
 
 using New = void* (*)(std::size_t);
 using AlignedNew = void* (*)(std::size_t, std::align_val_t);
+using Delete = void (*)(void*);
+using AlignedDelete = void (*)(void*, std::align_val_t);
 
-/// True if the program has its own operator; the nothrow form must then call it.
-bool is_replaced(New current, New own) noexcept { return current != own; }
-bool is_replaced(AlignedNew current, AlignedNew own) noexcept { return current != own; }
+/// True if the program has its own operator, which other forms must then call.
+template <class Operator>
+bool is_replaced(Operator current, Operator own) noexcept {
+  return current != own;
+}
 
-bool is_new_replaced() noexcept { return is_replaced(&::operator new, &slabmalloc_own_new); }
+bool is_new_replaced() noexcept { return is_replaced<New>(&::operator new, &slabmalloc_own_new); }
 bool is_aligned_new_replaced() noexcept {
-  return is_replaced(&::operator new, &slabmalloc_own_aligned_new);
+  return is_replaced<AlignedNew>(&::operator new, &slabmalloc_own_aligned_new);
+}
+bool is_delete_replaced() noexcept {
+  return is_replaced<Delete>(&::operator delete, &slabmalloc_own_delete);
+}
+bool is_aligned_delete_replaced() noexcept {
+  return is_replaced<AlignedDelete>(&::operator delete, &slabmalloc_own_aligned_delete);
 }
 /// The array forms of this library call the others, which the program may replace too.
 bool is_new_array_replaced() noexcept {
-  return is_new_replaced() || is_replaced(&::operator new[], &slabmalloc_own_new_array);
+  return is_new_replaced() || is_replaced<New>(&::operator new[], &slabmalloc_own_new_array);
 }
 bool is_aligned_new_array_replaced() noexcept {
   return is_aligned_new_replaced() ||
-         is_replaced(&::operator new[], &slabmalloc_own_aligned_new_array);
+         is_replaced<AlignedNew>(&::operator new[], &slabmalloc_own_aligned_new_array);
+}
+bool is_delete_array_replaced() noexcept {
+  return is_delete_replaced() ||
+         is_replaced<Delete>(&::operator delete[], &slabmalloc_own_delete_array);
+}
+bool is_aligned_delete_array_replaced() noexcept {
+  return is_aligned_delete_replaced() ||
+         is_replaced<AlignedDelete>(&::operator delete[], &slabmalloc_own_aligned_delete_array);
 }
 
 /// Calls the program's own operator for a nothrow form.
@@ -205,16 +238,35 @@ void* call_or_null(void* (*replaced)(std::size_t, Arguments...), std::size_t byt
 [[gnu::weak]] void operator delete[](void* block, std::align_val_t alignment) noexcept {
   ::operator delete(block, alignment);
 }
-[[gnu::weak]] void operator delete(void* block, std::size_t) noexcept { ::operator delete(block); }
-[[gnu::weak]] void operator delete[](void* block, std::size_t) noexcept {
-  ::operator delete[](block);
+[[gnu::weak]] void operator delete(void* block, std::size_t bytes) noexcept {
+  if (is_delete_replaced()) [[unlikely]] {
+    ::operator delete(block);
+  } else {
+    heap::deallocate_sized<Call::Delete>(block, bytes);
+  }
 }
-[[gnu::weak]] void operator delete(void* block, std::size_t, std::align_val_t alignment) noexcept {
-  ::operator delete(block, alignment);
+[[gnu::weak]] void operator delete[](void* block, std::size_t bytes) noexcept {
+  if (is_delete_array_replaced()) [[unlikely]] {
+    ::operator delete[](block);
+  } else {
+    heap::deallocate_sized<Call::Delete>(block, bytes);
+  }
 }
-[[gnu::weak]] void operator delete[](void* block, std::size_t,
+[[gnu::weak]] void operator delete(void* block, std::size_t bytes,
+                                   std::align_val_t alignment) noexcept {
+  if (is_aligned_delete_replaced()) [[unlikely]] {
+    ::operator delete(block, alignment);
+  } else {
+    deallocate_aligned(block, bytes, alignment);
+  }
+}
+[[gnu::weak]] void operator delete[](void* block, std::size_t bytes,
                                      std::align_val_t alignment) noexcept {
-  ::operator delete[](block, alignment);
+  if (is_aligned_delete_array_replaced()) [[unlikely]] {
+    ::operator delete[](block, alignment);
+  } else {
+    deallocate_aligned(block, bytes, alignment);
+  }
 }
 [[gnu::weak]] void operator delete(void* block, const std::nothrow_t&) noexcept {
   ::operator delete(block);

@@ -209,6 +209,10 @@ inline constexpr Option option_table[] = {
      "Leave the back trace out of a report of misuse.",
      "The C library loads `libgcc_s` for it, and its symbols come from the program's files. Set it "
      "if your sandbox forbids to open files."},
+    {"no_size_check", Flag{&Options::size_check, false},
+     "Ignore the sizes that `operator delete`, `free_sized` and `free_aligned_sized` get.",
+     "Without this option a size of another size class than the block's is misuse. Often the "
+     "program deletes an object through a base class without a virtual destructor."},
     {"help", Help{}, "Print the list of options on stderr when the program starts.", ""},
 };
 

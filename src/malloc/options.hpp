@@ -23,6 +23,7 @@ struct Options {
   bool deep_bind = false;          ///< dlopen() heeds RTLD_DEEPBIND.
   bool background_thread = false;  ///< A thread purges and scavenges.
   bool back_trace = true;          ///< A report of misuse ends with a back trace.
+  bool size_check = true;          ///< A wrong size given to a free is misuse.
 
   bool wants_statistics() const noexcept { return stats != 0 || stats_file[0] != '\0'; }
 };

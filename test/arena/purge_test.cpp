@@ -190,6 +190,25 @@ TEST_F(PurgeTest, fragments_beyond_the_dirty_limit_go_at_once) {
   EXPECT_TRUE(arena_->validate());
 }
 
+TEST_F(PurgeTest, small_rests_of_mappings_do_not_use_up_the_purge_of_what_is_too_much) {
+  constexpr std::size_t mapped = 32 * mebibyte;
+  arena_->deallocate_large(arena_->allocate_large(mapped + os_.os_page_bytes(), 1).address);
+  // The new object leaves an OS page of the freed mapping: the oldest dirty memory, and little.
+  EXPECT_TRUE(arena_->allocate_large(mapped, 1, nullptr, Contents::Any));
+  EXPECT_EQ(dirty(), os_.os_page_bytes());
+  os_.advance_clock(1);
+  std::vector<void*> runs;
+  for (int number = 0; number < 200; ++number) {
+    runs.push_back(allocate_written(1));
+  }
+  for (std::size_t number = 0; number < runs.size(); number += 2) {
+    arena_->deallocate(runs[number], 1);
+  }
+  allocate_written(120);
+  EXPECT_LE(dirty(), arena_->statistics().dirty_limit_bytes);
+  EXPECT_TRUE(arena_->validate());
+}
+
 TEST_F(PurgeTest, a_heap_that_is_filled_and_emptied_again_and_again_is_not_purged) {
   for (int round = 0; round < 100; ++round) {
     std::vector<void*> runs;

@@ -146,7 +146,7 @@ class DoubleFreeByTwoThreads : public testing::TestWithParam<std::size_t> {
     Chunk* chunk = process_arena.chunk_of(block);
     std::uint32_t offset = heap::offset_in_chunk(block);
     if (chunk->info.kind == ChunkKind::SlabTail) {
-      offset += chunk->info.chunks_to_head * static_cast<std::uint32_t>(chunk_bytes);
+      offset += chunk->info.chunks_to_head() * static_cast<std::uint32_t>(chunk_bytes);
       chunk = chunk->head(chunk->info);
     }
     return reinterpret_cast<std::uintptr_t>(chunk) + chunk->info.slot_at(offset) / word_bits;

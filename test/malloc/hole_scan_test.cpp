@@ -79,8 +79,7 @@ TEST(HoleScan, finds_the_units_without_a_live_slot_in_pages_of_every_class) {
   for (std::uint32_t index = 0; index < Classes::count; ++index) {
     const std::size_t bytes = Classes::size_of(index);
     const SlotGeometry geometry = ArenaPage::geometry(bytes);
-    const ChunkInfo info = ChunkInfo::slab_head(static_cast<std::uint32_t>(bytes), geometry.slots,
-                                                static_cast<std::uint8_t>(index));
+    const ChunkInfo info = ArenaTable::info_for(geometry, index);
     for (int round = 0; round < 60; ++round) {
       Word free[Chunk::maximum_words] = {};
       const std::uint64_t live_of = std::uint64_t{1} << round % 12;

@@ -17,6 +17,12 @@
 #include <thread>
 #include <vector>
 
+// Of C23. The C library may lack them, and the loader finds the malloc's.
+extern "C" {
+[[gnu::weak]] void free_sized(void* block, std::size_t bytes);
+[[gnu::weak]] void free_aligned_sized(void* block, std::size_t alignment, std::size_t bytes);
+}
+
 namespace {
 
 std::size_t bytes = 0;
@@ -243,6 +249,30 @@ void deletes_an_object_twice() {
   be_wrong(unused, [](void* one) { operator delete(one, bytes); });
 }
 
+void deletes_an_object_with_half_its_size() {
+  be_wrong(operator new(bytes), [](void* one) { operator delete(one, bytes / 2); });
+}
+
+void frees_a_block_with_twice_its_size() {
+  be_wrong(block(), [](void* one) { free_sized(one, bytes * 2); });
+}
+
+void frees_an_aligned_block_with_twice_its_size() {
+  be_wrong(std::aligned_alloc(64, bytes),
+           [](void* one) { free_aligned_sized(one, 64, bytes * 2); });
+}
+
+struct Base {
+  char name[20];
+};
+struct Derived : Base {
+  char text[100];
+};
+void deletes_an_object_as_its_base() {
+  Base* const object = new Derived;
+  be_wrong(object, [](void* one) { delete static_cast<Base*>(one); });
+}
+
 struct Program {
   const char* name;
   void (*run)();
@@ -277,6 +307,10 @@ constexpr Program programs[] = {
     {"asks_the_size_of_a_freed_block", asks_the_size_of_a_freed_block},
     {"asks_the_size_of_the_middle_of_a_block", asks_the_size_of_the_middle_of_a_block},
     {"deletes_an_object_twice", deletes_an_object_twice},
+    {"deletes_an_object_with_half_its_size", deletes_an_object_with_half_its_size},
+    {"deletes_an_object_as_its_base", deletes_an_object_as_its_base},
+    {"frees_a_block_with_twice_its_size", frees_a_block_with_twice_its_size},
+    {"frees_an_aligned_block_with_twice_its_size", frees_an_aligned_block_with_twice_its_size},
 };
 
 }  // namespace

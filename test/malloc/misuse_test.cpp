@@ -91,7 +91,10 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"reallocates_a_freed_block_to_nothing", double_free, "realloc() to 0 bytes"},
         Wrong{"asks_the_size_of_a_freed_block", used_free, "malloc_usable_size()"},
         Wrong{"asks_the_size_of_the_middle_of_a_block", used_inside, "malloc_usable_size()"},
-        Wrong{"deletes_an_object_twice", double_free, "operator delete"}),
+        Wrong{"deletes_an_object_twice", double_free, "operator delete"},
+        Wrong{"deletes_an_object_with_half_its_size", "free of a ", "operator delete"},
+        Wrong{"frees_a_block_with_twice_its_size", "free of a ", "free_sized()"},
+        Wrong{"frees_an_aligned_block_with_twice_its_size", "free of a ", "free_aligned_sized()"}),
     [](const auto& wrong) { return std::string(wrong.param.name); });
 
 TEST(MisuseReport, states_the_block_that_holds_an_address) {
@@ -126,6 +129,25 @@ TEST(MisuseReport, tells_a_double_free_from_a_free_of_a_block_that_was_never_all
   const Outcome unknown = run_wrong("frees_a_block_that_was_never_allocated", "64", "other");
   EXPECT_TRUE(unknown.died_of(SIGABRT)) << unknown;
   EXPECT_TRUE(contains(first_line(unknown.errors), "or it was never allocated")) << unknown;
+}
+
+TEST(MisuseReport, states_the_size_in_the_call_beside_those_of_the_block) {
+  const Outcome outcome = run_wrong("deletes_an_object_as_its_base", "0", "same");
+  EXPECT_TRUE(outcome.died_of(SIGABRT)) << outcome;
+  EXPECT_EQ(first_line(outcome.errors), "slabmalloc: free of a 128-byte block at " +
+                                            first_line(outcome.output) +
+                                            " with the wrong size: operator delete got 20 bytes");
+  EXPECT_EQ(
+      fact(outcome, "size"),
+      "20 bytes in the call; allocated with 113 to 128, or with fewer and a larger alignment");
+  EXPECT_EQ(fact(outcome, "state"), "in use");
+  EXPECT_TRUE(contains(fact(outcome, "next"), "virtual destructor")) << outcome;
+  Surroundings ignoring;
+  ignoring.environment = {"SLABMALLOC_OPTIONS=no_size_check"};
+  EXPECT_TRUE(run_wrong("deletes_an_object_as_its_base", "0", "same", ignoring).exited_with(3));
+  const Outcome large = run_wrong("frees_a_block_with_twice_its_size", "100000", "same");
+  EXPECT_TRUE(contains(fact(large, "size"), "200000 bytes in the call; allocated with 98305 to"))
+      << large;
 }
 
 TEST(MisuseReport, says_that_it_comes_late) {

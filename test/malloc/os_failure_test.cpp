@@ -14,6 +14,7 @@
 #include "malloc/report.hpp"
 #include "os/faulty_os.hpp"
 #include "support/child.hpp"
+#include "support/misuse_recorder.hpp"
 #include "support/pattern.hpp"
 
 namespace slabmalloc {
@@ -241,6 +242,7 @@ TEST(OsFailure, giving_memory_back_may_fail_without_effect_on_callers) {
 TEST(OsFailure, making_a_block_smaller_works_when_memory_is_exhausted) {
   EXPECT_TRUE(passes_in_child([] {
     FaultyOs os;
+    test::MisuseRecorder misuse;
     for (const std::size_t bytes : {std::size_t{600}, std::size_t{5000}, 200 * kibibyte}) {
       os.heal();
       void* block = heap::allocate(bytes);
@@ -256,7 +258,14 @@ TEST(OsFailure, making_a_block_smaller_works_when_memory_is_exhausted) {
       ASSERT_NE(smaller, nullptr) << bytes;
       EXPECT_TRUE(test::holds_pattern(smaller, 40, bytes));
       EXPECT_EQ(heap::reallocate(smaller, 4 * mebibyte), nullptr);
+      // It may have kept its size, which then does not count as wrong.
+      heap::deallocate_sized<Call::FreeSized>(smaller, 40);
+      EXPECT_TRUE(misuse.take().empty());
     }
+    os.heal();
+    void* const other = heap::allocate(1000);
+    heap::deallocate_sized<Call::FreeSized>(other, 2000);
+    EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::SizeMismatch});
   }));
 }
 

@@ -18,8 +18,7 @@ struct Page {
   explicit Page(std::uint32_t index)
       : bytes(ArenaTable::frame_bytes(SizeClasses::size_of(index))),
         geometry(ArenaPage::geometry(SizeClasses::size_of(index))),
-        info(ChunkInfo::slab_head(geometry.object_size, geometry.slots,
-                                  static_cast<std::uint8_t>(index))) {}
+        info(ArenaTable::info_for(geometry, index)) {}
 
   std::size_t bytes;
   SlotGeometry geometry;
@@ -66,6 +65,31 @@ TEST(Slot, lies_around_each_of_its_bytes) {
   for_each_byte([](const Page& page, std::uint32_t offset, std::uint32_t slot, std::uint32_t) {
     return page.info.slot_around(offset) == slot;
   });
+}
+
+TEST(Slot, serves_the_sizes_of_its_class_alone) {
+  for (std::uint32_t index = 0; index < SizeClasses::count; ++index) {
+    const Page page(index);
+    for (std::size_t bytes = 0; bytes < 2 * SizeClasses::max_size; ++bytes) {
+      ASSERT_EQ(page.info.serves(bytes), SizeClasses::index_for(bytes) == index)
+          << bytes << " bytes, objects of " << page.geometry.object_size << " B";
+    }
+    for (int power = 16; power < 64; ++power) {
+      ASSERT_FALSE(page.info.serves(page.geometry.object_size + (std::size_t{1} << power)));
+    }
+    ASSERT_FALSE(page.info.serves(~std::size_t{0}));
+  }
+}
+
+TEST(Slot, is_nowhere_in_other_chunks) {
+  const std::uint32_t large = (std::uint32_t{1} << 30) - large_step_bytes;
+  for (const ChunkInfo& info : {ChunkInfo{}, ChunkInfo::slab_tail(1), ChunkInfo::large_head(4096),
+                                ChunkInfo::large_head(large), ChunkInfo::cached(large)}) {
+    for (std::size_t bytes = 0; bytes < 2 * chunk_bytes; ++bytes) {
+      ASSERT_FALSE(info.serves(bytes)) << bytes;
+    }
+  }
+  EXPECT_EQ(ChunkInfo::large_head(large).large_bytes(), large);
 }
 
 }  // namespace

@@ -65,6 +65,7 @@ struct Misuse {
   const void* block = nullptr;
   BlockState state = BlockState::Unknown;
   FoundAt found_at = FoundAt::Call;
+  std::size_t given_size = 0;  ///< Bytes that the call gave, where they are wrong.
 };
 
 /// Receives the report of a bad call. If it returns, the bad call is a no-op.

@@ -82,7 +82,11 @@ struct PagerRuns {
     if constexpr (exist) {
       pager->deallocate_run(object, bytes_of(layout), layout.align());
     } else {
-      report_misuse({MisuseKind::SizeMismatch, object, 0, 0});
+      report_misuse({.kind = MisuseKind::SizeMismatch,
+                     .address = object,
+                     .object_size = 0,
+                     .slot = 0,
+                     .given_size = layout.size()});
     }
   }
 

@@ -176,7 +176,11 @@ class SCAllocator {
   FoundSlot<Header> find(void* object, Layout layout) const noexcept {
     const SlotGeometry& geometry = class_.geometry();
     if (object != nullptr && !serves(layout)) {
-      report_misuse({MisuseKind::SizeMismatch, object, geometry.object_size, 0});
+      report_misuse({.kind = MisuseKind::SizeMismatch,
+                     .address = object,
+                     .object_size = geometry.object_size,
+                     .slot = 0,
+                     .given_size = layout.size()});
       return {};
     }
     return find_slot<Page>(object, geometry, [](const Header*) { return false; });

@@ -112,7 +112,11 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
   static void deallocate_remote(void* object, Layout layout) noexcept {
     const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) {
-      report_misuse({MisuseKind::SizeMismatch, object, 0, 0});
+      report_misuse({.kind = MisuseKind::SizeMismatch,
+                     .address = object,
+                     .object_size = 0,
+                     .slot = 0,
+                     .given_size = layout.size()});
       return;
     }
     Base::deallocate_remote_class(object, index);
