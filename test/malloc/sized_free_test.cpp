@@ -68,8 +68,7 @@ TEST_F(SizedFree, accepts_the_sizes_of_the_class_alone) {
   for (const std::size_t bytes : sizes) {
     for (const std::size_t given : sizes) {
       SCOPED_TRACE(std::to_string(given) + " for " + std::to_string(bytes));
-      ASSERT_NO_FATAL_FAILURE(
-          deallocate(heap::allocate(bytes), given, share_blocks(bytes, given)));
+      ASSERT_NO_FATAL_FAILURE(deallocate(heap::allocate(bytes), given, share_blocks(bytes, given)));
     }
     ASSERT_NO_FATAL_FAILURE(deallocate(heap::allocate(bytes), ~std::size_t{0}, false));
   }
