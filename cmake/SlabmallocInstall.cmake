@@ -9,8 +9,12 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/slabmalloc DESTINATION ${CMAKE_I
 
 set(installed_targets slabmalloc_core)
 if(SLABMALLOC_BUILD_MALLOC)
-  list(APPEND installed_targets slabmalloc_malloc slabmalloc_malloc_static slabmalloc_override)
-  install(FILES ${PROJECT_BINARY_DIR}/slabmalloc_override.o DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  foreach(suffix IN ITEMS "" _hardened)
+    list(APPEND installed_targets slabmalloc_malloc${suffix} slabmalloc_malloc_static${suffix}
+         slabmalloc_override${suffix})
+    install(FILES ${PROJECT_BINARY_DIR}/slabmalloc${suffix}_override.o
+            DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  endforeach()
   install(FILES ${PROJECT_SOURCE_DIR}/docs/slabmalloc.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
 endif()
 install(TARGETS ${installed_targets} EXPORT slabmallocTargets)

@@ -25,6 +25,25 @@ struct Tunables {
   static constexpr bool is_64_bit = sizeof(void*) == 8;
 
  public:
+  /// True in the hardened library alone.
+#ifdef SLABMALLOC_HARDENED
+  static constexpr bool hardened = true;
+#else
+  static constexpr bool hardened = false;
+#endif
+
+  // ---- The hardened library ---------------------------------------------------------------------
+
+  /// Inaccessible memory lies behind each page of slots, and on both sides of each large object.
+  bool guards = hardened;
+  /// A claim takes a random half of the free slots.
+  bool random_order = hardened;
+  /// Freed large objects whose addresses stay inaccessible and unused. They take no memory, but a
+  /// mapping each.
+  static constexpr std::size_t quarantined_mappings = 1024;
+  /// The largest of them, so that all together take at most 64 GiB of address space.
+  static constexpr std::size_t quarantined_bytes = 64 * mebibyte;
+
   // ---- Purging --------------------------------------------------------------------------------
 
   /// The time within which unneeded dirty memory is purged, and before a quarter of which none is

@@ -112,7 +112,11 @@ typedef enum slabmalloc_misuse_kind {
   SLABMALLOC_MISALIGNED_FREE,
   SLABMALLOC_FOREIGN_POINTER,
   SLABMALLOC_SIZE_MISMATCH,
-  SLABMALLOC_INVALID_PAGE
+  SLABMALLOC_INVALID_PAGE,
+  /* Found by the hardened library alone: */
+  SLABMALLOC_OVERFLOW,
+  SLABMALLOC_WRITE_AFTER_FREE,
+  SLABMALLOC_MISMATCHED_FREE
 } slabmalloc_misuse_kind;
 
 typedef void (*slabmalloc_misuse_handler)(slabmalloc_misuse_kind kind, const void* address);

@@ -23,9 +23,15 @@ std::uint32_t Arena::now() noexcept {
 }
 
 Extent Arena::allocate(std::size_t chunks, std::size_t alignment) noexcept {
-  const Extent extent = allocate_run(chunks, alignment);
+  Extent extent = allocate_run(chunks + guard_chunks, alignment);
   if (!extent) {
-    note_if_refused(chunks * MemoryLimit::counted_chunk_bytes);
+    note_if_refused((chunks + guard_chunks) * MemoryLimit::counted_chunk_bytes);
+  } else if (Tunables::hardened) {
+    extent.zeroed = true;
+    if (!os::interface().permit_access(extent.address, chunks * chunk_bytes)) {
+      deallocate(extent.address, chunks);
+      extent = {};
+    }
   }
   return extent;
 }
@@ -58,9 +64,13 @@ void Arena::deallocate(void* address, std::size_t chunks) noexcept {
   for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
     head[chunk].clear();
   }
+  if (Tunables::hardened && tunables.guards) {
+    // If that fails, the next allocation still finds zeros: it maps the memory anew.
+    os::interface().forbid_access(address, chunks * chunk_bytes);
+  }
   change([&]() noexcept {
     const std::uint32_t first = number_of(address);
-    invariant(runs_.run_chunks(first) == chunks, "a run goes back whole");
+    invariant(runs_.run_chunks(first) == chunks + guard_chunks, "a run goes back whole");
     release_run(first, now());
   });
 }
@@ -155,6 +165,10 @@ void Arena::adopt(const Growth& growth) noexcept {
   runs_.append(growth.added, RunState::Clean);
   const auto end =
       reinterpret_cast<std::uintptr_t>(window_.data()) + std::size_t{runs_.end()} * chunk_bytes;
+  if (Tunables::hardened) {
+    const std::size_t bytes = std::size_t{growth.added} * chunk_bytes;
+    os::interface().forbid_access(reinterpret_cast<void*>(end - bytes), bytes);
+  }
   huge_pages_.note_growth(end - std::size_t{growth.added} * chunk_bytes, end);
   data_base_.store(reinterpret_cast<std::uintptr_t>(window_.data()), Order::relaxed);
   records_.store(window_.records(), Order::relaxed);

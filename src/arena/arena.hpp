@@ -249,6 +249,9 @@ class Arena {
   bool validate() noexcept;
 
  private:
+  /// Chunks behind each run of allocate() that nobody may use.
+  static constexpr std::size_t guard_chunks = Tunables::hardened ? 1 : 0;
+
   /// Memory that is being purged: chunks of a run, or a part of the oldest cached mapping.
   struct Purge {
     std::uint32_t run = no_chunk;

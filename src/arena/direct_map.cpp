@@ -33,7 +33,7 @@ void* DirectMap::allocate(std::size_t bytes, std::size_t alignment, std::size_t&
     if (!promise_room()) {
       return nullptr;
     }
-    reused = retired_ != 0 && reuse_retired(bytes, alignment, record);
+    reused = !Tunables::hardened && retired_ != 0 && reuse_retired(bytes, alignment, record);
   }
   if (!reused && !map(bytes, alignment, record)) {
     const os::Lock lock(mutex_);
@@ -78,7 +78,7 @@ void* DirectMap::allocate_cached(std::size_t bytes, std::size_t alignment,
   return at(record.address);
 }
 
-std::size_t DirectMap::deallocate(const void* address, bool may_cache,
+std::size_t DirectMap::deallocate(const void* address, bool may_keep,
                                   std::uint32_t stamp) noexcept {
   Record record;
   Record evicted;
@@ -89,12 +89,38 @@ std::size_t DirectMap::deallocate(const void* address, bool may_cache,
     }
     remember_end(record.address, record.bytes);
     evicted = record;
-    if (may_cache && record.bytes == record.mapping_bytes && !cache(record, stamp, evicted)) {
+    if (Tunables::hardened) {
+      if (may_keep && tunables.guards && record.bytes <= Tunables::quarantined_bytes) {
+        evicted = quarantine(record);
+      }
+      if (evicted.mapping_bytes == 0) {
+        --promised_;
+        return record.bytes;
+      }
+    } else if (may_keep && record.bytes == record.mapping_bytes && !cache(record, stamp, evicted)) {
       return record.bytes;
     }
   }
   unmap_or_retire(evicted);
   return record.bytes;
+}
+
+/// The bytes of the guard on each side of an object; 0 if there is none.
+std::size_t DirectMap::guard_bytes() noexcept {
+  return Tunables::hardened ? os::interface().os_page_bytes() : 0;
+}
+
+/// Makes a mapping inaccessible and keeps it so for a while. Returns one to unmap instead: the
+/// oldest of those, or this one if the system refuses; none yet if its `mapping_bytes` are 0.
+DirectMap::Record DirectMap::quarantine(const Record& record) noexcept {
+  if (!os::interface().forbid_access(at(record.mapping_base), record.mapping_bytes)) {
+    return record;
+  }
+  Quarantined& place = quarantine_[quarantines_++ % (quarantined_mappings + 1)];
+  const Quarantined oldest = place;
+  place = {record.mapping_base, record.mapping_bytes};
+  note_mapped(place.bytes, oldest.bytes);
+  return {oldest.base, oldest.bytes, oldest.base, oldest.bytes};
 }
 
 /// Caches a mapping that was promised room; true if that evicts another one, which keeps the
@@ -209,6 +235,18 @@ void* DirectMap::resize(void* address, std::size_t bytes, std::size_t alignment)
       return nullptr;
     }
   }
+  if (Tunables::hardened) {
+    const std::size_t wanted = size_for(bytes);
+    const bool fits = wanted != 0 && wanted <= record.bytes;
+    const std::uintptr_t end = record.address + wanted;
+    // What is too much becomes a part of the guard.
+    if (fits && wanted != record.bytes &&
+        os::interface().forbid_access(at(end), record.bytes - wanted)) {
+      record.bytes = wanted;
+    }
+    put(record);
+    return fits ? address : nullptr;
+  }
   const std::size_t head = record.address - record.mapping_base;
   const std::size_t bytes_before = record.bytes;
   void* moved = nullptr;
@@ -259,7 +297,8 @@ std::size_t DirectMap::size_for(std::size_t bytes) noexcept {
 /// Maps an object, with slack to reach an aligned address.
 bool DirectMap::map(std::size_t bytes, std::size_t alignment, Record& record) noexcept {
   const std::size_t os_page_bytes = os::interface().os_page_bytes();
-  const std::size_t slack = alignment > os_page_bytes ? alignment - os_page_bytes : 0;
+  const std::size_t guard = guard_bytes();
+  const std::size_t slack = (alignment > os_page_bytes ? alignment - os_page_bytes : 0) + 2 * guard;
   const std::size_t size = size_for(bytes);
   if (size == 0 || slack > largest_size / 2) {
     return false;
@@ -270,16 +309,22 @@ bool DirectMap::map(std::size_t bytes, std::size_t alignment, Record& record) no
   }
   record.mapping_base = number(got);
   record.mapping_bytes = size + slack;
-  record.address = align_up(record.mapping_base, alignment);
+  record.address = align_up(record.mapping_base + guard, alignment);
   record.bytes = size;
   return true;
 }
 
-/// Unmaps what lies beside an object in its mapping. What the system does not unmap stays there.
+/// Unmaps what lies beside an object in its mapping, and beside its guards. What the system does
+/// not unmap, or forbid to use, stays there.
 void DirectMap::unmap_slack(Record& record) noexcept {
-  const std::size_t head = record.address - record.mapping_base;
-  const std::size_t tail = record.mapping_bytes - head - record.bytes;
-  if (tail != 0 && os::interface().unmap(at(record.address + record.bytes), tail)) {
+  const std::size_t guard = guard_bytes();
+  if (Tunables::hardened && tunables.guards) {
+    os::interface().forbid_access(at(record.address - guard), guard);
+    os::interface().forbid_access(at(record.address + record.bytes), guard);
+  }
+  const std::size_t head = record.address - guard - record.mapping_base;
+  const std::size_t tail = record.mapping_bytes - head - record.bytes - 2 * guard;
+  if (tail != 0 && os::interface().unmap(at(record.address + record.bytes + guard), tail)) {
     record.mapping_bytes -= tail;
   }
   if (head != 0 && os::interface().unmap(at(record.mapping_base), head)) {

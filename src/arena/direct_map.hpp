@@ -22,6 +22,12 @@
 // The register is a hash table with linear probing, at most half full. Removal shifts records back,
 // so there are no tombstones (Knuth, The Art of Computer Programming 3, 6.4, algorithm R).
 //
+// In the hardened library an object lies between inaccessible OS pages, which are slack that stays.
+// A freed mapping becomes inaccessible as a whole, and is unmapped only after many others were
+// freed. Objects do not grow in place.
+//
+//     mapping    | guard | object …                  | guard |
+//
 // A ring remembers the addresses of the objects freed last, so that a double free is told from a
 // free of a foreign address. An address stays in the ring when it is used again. That is harmless,
 // since the register is searched first.
@@ -30,7 +36,7 @@
 //   D1  every record is found by its address, and no address occurs twice
 //   D2  count() and bytes() = the number and the object bytes of the records that are not retired
 //   D3  the mapped bytes = the mapping bytes of all records + the cached bytes + the bytes of the
-//       register
+//       register; a quarantined mapping takes no memory and does not count
 //   D4  records + cached mappings + promises <= capacity / 2
 #pragma once
 
@@ -73,8 +79,9 @@ class DirectMap {
   void* allocate_cached(std::size_t bytes, std::size_t alignment, std::size_t& usable) noexcept;
 
   /// Frees the object that starts at `address` and returns its bytes; 0 if there is none. Caches
-  /// its mapping, freed at `stamp`, or unmaps it if not `may_cache`.
-  std::size_t deallocate(const void* address, bool may_cache, std::uint32_t stamp) noexcept;
+  /// its mapping, freed at `stamp`, in the hardened library it quarantines it; or unmaps it if not
+  /// `may_keep`.
+  std::size_t deallocate(const void* address, bool may_keep, std::uint32_t stamp) noexcept;
 
   /// The bytes of the object that starts at `address`; 0 if there is none.
   std::size_t usable_bytes(const void* address) noexcept;
@@ -141,6 +148,7 @@ class DirectMap {
 
   static bool map(std::size_t bytes, std::size_t alignment, Record& record) noexcept;
   static void unmap_slack(Record& record) noexcept;
+  static std::size_t guard_bytes() noexcept;
 
   // With the mutex held:
   std::size_t slot_for(std::uintptr_t address) const noexcept;
@@ -155,6 +163,7 @@ class DirectMap {
   void remember_end(std::uintptr_t address, std::size_t bytes) noexcept;
 
   bool cache(const Record& record, std::uint32_t stamp, Record& evicted) noexcept;
+  Record quarantine(const Record& record) noexcept;
 
   // Without the mutex:
   void put(const Record& record) noexcept;
@@ -175,6 +184,16 @@ class DirectMap {
   HardwareAtomics::Cell<std::size_t> live_count_;
   HardwareAtomics::Cell<std::size_t> live_bytes_;
   HardwareAtomics::Cell<std::size_t> mapped_bytes_;
+  /// Freed mappings that nobody may use yet, in the hardened library: a ring.
+  static constexpr std::size_t quarantined_mappings =
+      Tunables::hardened ? Tunables::quarantined_mappings : 0;
+  struct Quarantined {
+    std::uintptr_t base = 0;
+    std::size_t bytes = 0;  ///< 0: none.
+  };
+  Quarantined quarantine_[quarantined_mappings + 1] = {};
+  std::size_t quarantines_ = 0;  ///< Of all time; modulo the ring, the next place.
+
   LargePlace ended_[Tunables::remembered_ends] = {};  ///< None where fewer were freed.
   std::size_t ends_ = 0;  ///< Of all time; modulo the ring, the next place.
 };

@@ -16,14 +16,16 @@ Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, LargeCach
       return {address, false};
     }
   }
-  const bool by_run = bytes < direct_threshold() && alignment <= Tunables::run_alignment_bytes;
+  // A mapping has guards, and its addresses rest after it: runs have neither.
+  const bool by_run = !Tunables::hardened && bytes < direct_threshold() &&
+                      alignment <= Tunables::run_alignment_bytes;
   Extent extent =
       by_run ? allocate_large_run(bytes, alignment) : allocate_direct(bytes, alignment, contents);
   if (!extent) {
     // One source may have what the other lacks: free runs, or address space for a mapping.
     if (by_run) {
       extent = allocate_direct(bytes, alignment, contents);
-    } else if (bytes <= Tunables::largest_run_bytes) {
+    } else if (!Tunables::hardened && bytes <= Tunables::largest_run_bytes) {
       extent = allocate_large_run(bytes, alignment);
     }
     if (!extent) {
@@ -177,9 +179,9 @@ void Arena::clear_large_caches(bool only_old) noexcept {
 LargeFree Arena::deallocate_direct(void* address) noexcept {
   // Without a decay time the arena keeps nothing. Where address space is limited, other mappings of
   // the program may need it.
-  const bool may_cache = tunables.decay_milliseconds != 0 && !is_bounded_.load(Order::relaxed) &&
-                         !keeps_nothing_.load(Order::relaxed);
-  const std::size_t bytes = direct_.deallocate(address, may_cache, now());
+  const bool may_keep = tunables.decay_milliseconds != 0 && !is_bounded_.load(Order::relaxed) &&
+                        !keeps_nothing_.load(Order::relaxed);
+  const std::size_t bytes = direct_.deallocate(address, may_keep, now());
   if (bytes == 0) {
     return classify_outside(address);
   }

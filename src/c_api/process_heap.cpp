@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "malloc/heap.hpp"
+#include "malloc/front.hpp"
 #include "malloc/report.hpp"
 #include "malloc/thread_zones.hpp"
 #include "slabmalloc/base/digits.hpp"
@@ -19,6 +19,7 @@ using slabmalloc::Misuse;
 using slabmalloc::MisuseKind;
 using slabmalloc::NamedCall;
 using slabmalloc::Order;
+namespace front = slabmalloc::front;
 namespace heap = slabmalloc::heap;
 
 constinit HardwareAtomics::Cell<slabmalloc_misuse_handler> client_handler{nullptr};
@@ -33,6 +34,12 @@ constexpr slabmalloc_misuse_kind kind_for_c(MisuseKind kind) noexcept {
       return SLABMALLOC_FOREIGN_POINTER;
     case MisuseKind::SizeMismatch:
       return SLABMALLOC_SIZE_MISMATCH;
+    case MisuseKind::Overflow:
+      return SLABMALLOC_OVERFLOW;
+    case MisuseKind::WriteAfterFree:
+      return SLABMALLOC_WRITE_AFTER_FREE;
+    case MisuseKind::MismatchedFree:
+      return SLABMALLOC_MISMATCHED_FREE;
     case MisuseKind::InvalidPage:
       break;
   }
@@ -74,11 +81,11 @@ bool is_alignment(std::size_t alignment) noexcept { return slabmalloc::is_power_
 extern "C" {
 
 void* slabmalloc_allocate(size_t bytes, size_t alignment) {
-  return is_alignment(alignment) ? heap::allocate_aligned(bytes, alignment) : nullptr;
+  return is_alignment(alignment) ? front::allocate_aligned(bytes, alignment) : nullptr;
 }
 
 void* slabmalloc_allocate_zeroed(size_t bytes, size_t alignment) {
-  return is_alignment(alignment) ? heap::allocate_zeroed(bytes, alignment) : nullptr;
+  return is_alignment(alignment) ? front::allocate_zeroed(bytes, alignment) : nullptr;
 }
 
 void* slabmalloc_reallocate(void* block, size_t, size_t new_bytes, size_t alignment) {
@@ -86,23 +93,19 @@ void* slabmalloc_reallocate(void* block, size_t, size_t new_bytes, size_t alignm
     return nullptr;
   }
   if (block == nullptr) {
-    return heap::allocate_aligned(new_bytes, alignment);
+    return front::allocate_aligned(new_bytes, alignment);
   }
   const NamedCall call(Call::HeapReallocate);
-  return heap::reallocate(block, new_bytes != 0 ? new_bytes : 1, alignment);
+  return front::reallocate(block, new_bytes != 0 ? new_bytes : 1, alignment);
 }
 
 void slabmalloc_deallocate(void* block, size_t bytes, size_t alignment) {
-  if (alignment <= heap::minimum_alignment) {
-    heap::deallocate_sized<Call::HeapDeallocate>(block, bytes);
-  } else {
-    heap::deallocate_any_sized(block, bytes, alignment, Call::HeapDeallocate);
-  }
+  front::deallocate_sized<Call::HeapDeallocate>(block, bytes, alignment);
 }
 
 size_t slabmalloc_usable_size(const void* block) {
   const NamedCall call(Call::HeapUsableSize);
-  return block == nullptr ? 0 : heap::usable_bytes(block);
+  return block == nullptr ? 0 : front::usable_bytes(block);
 }
 
 size_t slabmalloc_trim(void) { return heap::trim(); }

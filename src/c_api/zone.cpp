@@ -3,7 +3,7 @@
 // Zones over a client's pager, as slabmalloc.h declares them.
 #include <new>
 
-#include "malloc/heap.hpp"
+#include "malloc/front.hpp"
 #include "slabmalloc/slabmalloc.h"
 #include "slabmalloc/zone/zone_allocator.hpp"
 
@@ -60,7 +60,7 @@ slabmalloc_zone* slabmalloc_zone_create(const slabmalloc_pager* pager) {
     return nullptr;
   }
   void* memory =
-      slabmalloc::heap::allocate_aligned(sizeof(slabmalloc_zone), alignof(slabmalloc_zone));
+      slabmalloc::front::allocate_aligned(sizeof(slabmalloc_zone), alignof(slabmalloc_zone));
   return memory != nullptr ? new (memory) slabmalloc_zone(*pager) : nullptr;
 }
 
@@ -69,7 +69,7 @@ void slabmalloc_zone_destroy(slabmalloc_zone* zone) {
     zone->zone.release_all([zone](void* frame, std::size_t bytes) noexcept {
       zone->pager.deallocate_frame(frame, bytes);
     });
-    slabmalloc::heap::deallocate_any(zone, slabmalloc::Call::ZoneDestroy);
+    slabmalloc::front::deallocate<slabmalloc::Call::ZoneDestroy>(zone);
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "malloc/hole_scan.hpp"
 #include "malloc/thread_zones.hpp"
+#include "os/os.hpp"
 
 namespace slabmalloc {
 
@@ -47,6 +48,23 @@ void ArenaTable::close(Header* header, const SlotGeometry& geometry) noexcept {
   if (units != 0) {
     process_arena.note_hole_gone(units * unit_bytes);
   }
+}
+
+Word ArenaTable::random_word() noexcept {
+  // Marsaglia, "Xorshift RNGs", Journal of Statistical Software 8 (14), 2003.
+  static constinit thread_local std::uint64_t state = 0;
+  if (!tunables.random_order) {
+    return ~Word{0};
+  }
+  if (state == 0) {
+    // Threads differ by the address.
+    const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(&state));
+    state = (os::interface().random_bits() ^ address * 0x9E3779B97F4A7C15u) | 1;
+  }
+  state ^= state << 13;
+  state ^= state >> 7;
+  state ^= state << 17;
+  return static_cast<Word>(state);
 }
 
 /// The units of chunk `chunk` of a page that the bytes [begin, end) of the page touch; the bytes

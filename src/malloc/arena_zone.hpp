@@ -59,6 +59,17 @@ struct ArenaTable {
   /// What the record of a page says of its slots.
   static ChunkInfo info_for(const SlotGeometry& geometry, std::uint32_t class_index) noexcept;
   static void open(Header* header, const SlotGeometry& geometry) noexcept;
+  /// The slots of `slots`, which are free and not none, that a claim may take.
+  [[gnu::always_inline]] static Word choose(Word slots) noexcept {
+    if constexpr (Tunables::hardened) {
+      const Word some = slots & random_word();
+      return some != 0 ? some : slots;
+    }
+    return slots;
+  }
+  /// Random bits; all set if the order is not random.
+  static Word random_word() noexcept;
+
   // Holes (HoleTracking). The record of each chunk has those of its own bytes.
   [[gnu::always_inline]] static bool claim(Header* header, std::uint32_t object_size,
                                            std::uint32_t first, std::uint32_t end) noexcept {
@@ -124,9 +135,7 @@ struct MallocConfig : CommonConfig {
 #else
   static constexpr bool checked = true;
 #endif
-#ifdef SLABMALLOC_HARDENED
-  static constexpr bool hardened = true;
-#endif
+  static constexpr bool hardened = Tunables::hardened;
 };
 static_assert(MallocConfig::SizeClasses::validate(), "index_for() and size_of() disagree");
 static_assert(has_bit_beyond_last_slot<MallocConfig::SizeClasses>(), "ChunkInfo::slot_or_end_at()");

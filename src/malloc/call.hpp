@@ -14,6 +14,7 @@ enum class Call : std::uint8_t {
   Unknown,
   Free,
   Delete,
+  DeleteArray,
   Realloc,
   ReallocToNothing,
   UsableSize,
@@ -35,6 +36,8 @@ constexpr const char* name_of(Call call) noexcept {
       return "free()";
     case Call::Delete:
       return "operator delete";
+    case Call::DeleteArray:
+      return "operator delete[]";
     case Call::Realloc:
       return "realloc()";
     case Call::ReallocToNothing:

@@ -7,6 +7,7 @@
 #include "malloc/clock_checks.hpp"
 #include "malloc/fork.hpp"
 #include "malloc/options.hpp"
+#include "malloc/place.hpp"
 #include "malloc/thread_zones.hpp"
 #include "os/os.hpp"
 #include "tunables.hpp"
@@ -20,19 +21,12 @@ constinit thread_local Call named_call = Call::Unknown;
 
 namespace slabmalloc::heap {
 
+[[gnu::noinline]] Chunk* find_in_new_view(const void* address) noexcept {
+  thread_heap.window = process_arena.view();
+  return thread_heap.window.chunk_of(address);
+}
+
 namespace {
-
-/// A page, and its slot that starts at an address.
-struct Place {
-  ArenaTable::Header* page = nullptr;       ///< Null: the address lies in no page of slots.
-  ChunkInfo info;                           ///< The info in the page's record.
-  std::uint32_t slot = ChunkInfo::no_slot;  ///< no_slot: no slot starts at the address.
-
-  std::size_t slot_bytes() const noexcept { return SizeClasses::size_of(info.class_index); }
-  bool is_live() const noexcept {
-    return slot != ChunkInfo::no_slot && !page->is_free(slot, info.words());
-  }
-};
 
 /// The calling thread's zone, created if it has none; null if that fails.
 ArenaZone* own_zone() noexcept {
@@ -79,36 +73,6 @@ ArenaZone* zone_for_free_of(const Place& place) noexcept {
     misuse.state = place.bytes != 0 ? BlockState::Freed : BlockState::Free;
   }
   report_misuse(misuse);
-}
-
-/// The record of an address outside of the thread's view of the window, after an update of that
-/// view; null if the window does not hold it.
-[[gnu::noinline]] Chunk* find_in_new_view(const void* address) noexcept {
-  thread_heap.window = process_arena.view();
-  return thread_heap.window.chunk_of(address);
-}
-
-/// The slot that starts at `address`, which may be any.
-[[gnu::always_inline]] inline Place find(const void* address) noexcept {
-  Chunk* chunk = thread_heap.window.chunk_of(address);
-  if (chunk == nullptr) {
-    chunk = find_in_new_view(address);
-    if (chunk == nullptr) {
-      return {};
-    }
-  }
-  std::uint32_t offset = offset_in_chunk(address);
-  // A copy: a thread that frees the block twice at the same time may end the page.
-  ChunkInfo info = chunk->snapshot();
-  if (info.kind == ChunkKind::SlabTail) {
-    offset += info.chunks_to_head() * static_cast<std::uint32_t>(chunk_bytes);
-    chunk = chunk->head(info);
-    info = chunk->snapshot();
-  }
-  if (info.kind != ChunkKind::SlabHead) {
-    return {};
-  }
-  return {&chunk->header, info, info.slot_at(offset)};
 }
 
 /// Reports that `call` got an address in a page of slots that is not the first byte of a live slot.
@@ -370,7 +334,7 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   if (block == nullptr) {
     return;
   }
-  const Place place = find(block);
+  const Place place = place_of(block);
   if (place.page == nullptr) {
     const LargeFree answer =
         process_arena.deallocate_large(block, &ThreadZones::large_cache_of(*thread_heap.zone));
@@ -411,7 +375,7 @@ bool is_wrong_size(const Place& place, std::size_t usable, std::size_t bytes,
 [[gnu::noinline]] void deallocate_any_sized(void* block, std::size_t bytes, std::size_t alignment,
                                             Call call) noexcept {
   if (block != nullptr && options.size_check) {
-    const Place place = find(block);
+    const Place place = place_of(block);
     const std::size_t usable = place.page == nullptr ? process_arena.large_usable_bytes(block)
                                : place.is_live()     ? place.slot_bytes()
                                                      : 0;
@@ -462,14 +426,17 @@ template <Call call>
 }
 template void deallocate_slow<Call::Free>(void*, ArenaTable::Header*) noexcept;
 template void deallocate_slow<Call::Delete>(void*, ArenaTable::Header*) noexcept;
+template void deallocate_slow<Call::DeleteArray>(void*, ArenaTable::Header*) noexcept;
 template void deallocate_slow<Call::Realloc>(void*, ArenaTable::Header*) noexcept;
 template void deallocate_slow<Call::ReallocToNothing>(void*, ArenaTable::Header*) noexcept;
 template void deallocate_slow<Call::FreeSized>(void*, ArenaTable::Header*) noexcept;
 template void deallocate_slow<Call::FreeAlignedSized>(void*, ArenaTable::Header*) noexcept;
 template void deallocate_slow<Call::HeapDeallocate>(void*, ArenaTable::Header*) noexcept;
+template void deallocate_slow<Call::CFree>(void*, ArenaTable::Header*) noexcept;
+template void deallocate_slow<Call::ZoneDestroy>(void*, ArenaTable::Header*) noexcept;
 
 [[gnu::noinline]] void finish_deallocate(void* block) noexcept {
-  const Place place = find(block);
+  const Place place = place_of(block);
   thread_heap.zone->word_emptied(place.page, place.info.class_index);
 }
 
@@ -493,7 +460,7 @@ namespace {
 }  // namespace
 
 void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept {
-  const Place place = find(block);
+  const Place place = place_of(block);
   if (place.page == nullptr) {
     return reallocate_large(block, bytes, alignment);
   }
@@ -516,7 +483,7 @@ void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept
 }
 
 std::size_t usable_bytes(const void* block) noexcept {
-  const Place place = find(block);
+  const Place place = place_of(block);
   if (place.page == nullptr) {
     return large_bytes(block, Call::UsableSize);
   }

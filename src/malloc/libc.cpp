@@ -9,12 +9,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "malloc/heap.hpp"
+#include "malloc/front.hpp"
 #include "malloc/report.hpp"
 #include "os/os.hpp"
 
+namespace front = slabmalloc::front;
 namespace heap = slabmalloc::heap;
 using slabmalloc::Call;
+using slabmalloc::MallocConfig;
 
 namespace {
 
@@ -33,7 +35,7 @@ namespace {
 }
 
 void* aligned_or_enomem(size_t alignment, size_t bytes) noexcept {
-  return or_enomem(heap::allocate_aligned(bytes, alignment));
+  return or_enomem(front::allocate_aligned(bytes, alignment));
 }
 
 }  // namespace
@@ -45,12 +47,15 @@ extern "C" {
 // Both begin at a cache line. The chance of the link placed free 32 or 48 bytes into one, and the
 // benchmark row `fragmentation` took 3 to 4 % longer then.
 [[gnu::aligned(64)]] void* malloc(size_t bytes) noexcept {
+  if constexpr (MallocConfig::hardened) {
+    return or_enomem(front::allocate_aligned(bytes, heap::minimum_alignment));
+  }
   slabmalloc::ArenaClass* const size_class = heap::class_for(bytes);
   void* block = heap::allocate_fast(size_class);
   return block != nullptr ? block : allocate_or_enomem(bytes, size_class);
 }
 
-[[gnu::aligned(64)]] void free(void* block) noexcept { heap::deallocate(block); }
+[[gnu::aligned(64)]] void free(void* block) noexcept { front::deallocate<Call::Free>(block); }
 
 void* calloc(size_t count, size_t bytes) noexcept {
   size_t total = 0;
@@ -58,7 +63,7 @@ void* calloc(size_t count, size_t bytes) noexcept {
     errno = ENOMEM;
     return nullptr;
   }
-  return or_enomem(heap::allocate_zeroed(total));
+  return or_enomem(front::allocate_zeroed(total));
 }
 
 void* realloc(void* block, size_t bytes) noexcept {
@@ -67,10 +72,10 @@ void* realloc(void* block, size_t bytes) noexcept {
   }
   if (bytes == 0) {
     // As the C library does: programs rely on it.
-    heap::deallocate<Call::ReallocToNothing>(block);
+    front::deallocate<Call::ReallocToNothing>(block);
     return nullptr;
   }
-  return or_enomem(heap::reallocate(block, bytes));
+  return or_enomem(front::reallocate(block, bytes));
 }
 
 void* reallocarray(void* block, size_t count, size_t bytes) noexcept {
@@ -86,7 +91,7 @@ int posix_memalign(void** result, size_t alignment, size_t bytes) noexcept {
   if (!slabmalloc::is_power_of_two(alignment) || alignment % sizeof(void*) != 0) {
     return EINVAL;
   }
-  void* block = heap::allocate_aligned(bytes, alignment);
+  void* block = front::allocate_aligned(bytes, alignment);
   if (block == nullptr) {
     return ENOMEM;
   }
@@ -130,20 +135,20 @@ void* pvalloc(size_t bytes) noexcept {
 }
 
 size_t malloc_usable_size(void* block) noexcept {
-  return block == nullptr ? 0 : heap::usable_bytes(block);
+  return block == nullptr ? 0 : front::usable_bytes(block);
 }
 
-void cfree(void* block) noexcept { heap::deallocate_any(block, Call::CFree); }
+void cfree(void* block) noexcept { front::deallocate<Call::CFree>(block); }
 
 /// C23: as free(), for a block whose size and alignment the caller knows.
 void free_sized(void* block, size_t bytes) noexcept {
-  heap::deallocate_sized<Call::FreeSized>(block, bytes);
+  front::deallocate_sized<Call::FreeSized>(block, bytes);
 }
 void free_aligned_sized(void* block, size_t alignment, size_t bytes) noexcept {
   if (slabmalloc::is_power_of_two(alignment)) {
-    heap::deallocate_any_sized(block, bytes, alignment, Call::FreeAlignedSized);
+    front::deallocate_sized<Call::FreeAlignedSized>(block, bytes, alignment);
   } else {
-    heap::deallocate_any(block, Call::FreeAlignedSized);  // aligned_alloc() gives no such block.
+    front::deallocate<Call::FreeAlignedSized>(block);  // aligned_alloc() gives no such block.
   }
 }
 

@@ -80,6 +80,17 @@ class MisuseReport {
         text_.append("free of a %sblock at %p with the wrong size: %s got %zu bytes\n", size_,
                      misuse_.address, caller(), misuse_.given_size);
         break;
+      case MisuseKind::Overflow:
+        append_overflow();
+        break;
+      case MisuseKind::WriteAfterFree:
+        text_.append("write into a freed %sblock at %p: %p was written, %zu bytes into it\n", size_,
+                     misuse_.block, misuse_.address, offset());
+        break;
+      case MisuseKind::MismatchedFree:
+        text_.append("free of a block by the wrong function: %s got %p, a block of %s\n", caller(),
+                     misuse_.address, misuse_.allocated_by);
+        break;
       case MisuseKind::InvalidPage:
         text_.append("%s: %p\n", describe(misuse_.kind), misuse_.address);
         break;
@@ -108,6 +119,16 @@ class MisuseReport {
       text_.append(
           "%s of a %sblock at %p, or it was never allocated: %s got a block that is free\n", again,
           size_, misuse_.address, caller());
+    }
+  }
+
+  void append_overflow() noexcept {
+    text_.append("write beyond the end of a %sblock at %p: %s found it", size_, misuse_.block,
+                 caller());
+    if (misuse_.block != misuse_.address) {
+      text_.append(", which got the block beside it\n");
+    } else {
+      text_.append("\n");
     }
   }
 
@@ -140,11 +161,20 @@ class MisuseReport {
 
   /// The size in the call, beside those that the block may have been allocated with.
   void append_sizes() noexcept {
+    if (misuse_.kind == MisuseKind::Overflow && misuse_.given_size != 0) {
+      text_.append("  size      %zu bytes asked for; something wrote beyond them\n",
+                   misuse_.given_size);
+    }
     if (misuse_.kind != MisuseKind::SizeMismatch || misuse_.block == nullptr) {
       return;
     }
     const std::size_t most = misuse_.object_size;
     std::size_t least = most > large_step_bytes ? most - large_step_bytes + 1 : 0;
+    if (MallocConfig::hardened && most <= heap::max_class_bytes) {
+      text_.append("  size      %zu bytes in the call; allocated with %zu\n", misuse_.given_size,
+                   most);
+      return;
+    }
     if (most <= heap::max_class_bytes) {
       const std::uint32_t index = heap::SizeClasses::index_for(most);
       least = index != 0 ? heap::SizeClasses::size_of(index - 1) + 1 : 0;
@@ -156,6 +186,13 @@ class MisuseReport {
   }
 
   void append_next() noexcept {
+    if (misuse_.kind == MisuseKind::MismatchedFree) {
+      text_.append(
+          "  next      free what malloc() gave with free(), what new gave with delete, and what "
+          "new[] "
+          "gave with delete[]; SLABMALLOC_OPTIONS=no_kind_check ignores kinds\n");
+      return;
+    }
     if (misuse_.kind != MisuseKind::SizeMismatch) {
       text_.append("  next      run it under gdb, or rebuild it with -fsanitize=address\n");
       return;
@@ -163,7 +200,7 @@ class MisuseReport {
     text_.append(
         "  next      %s; rebuild it with -fsanitize=address to see the allocation, or set "
         "SLABMALLOC_OPTIONS=no_size_check to ignore sizes\n",
-        call_ == Call::Delete
+        call_ == Call::Delete || call_ == Call::DeleteArray
             ? "delete the object as the type that was created, or give its base class a virtual "
               "destructor"
             : "pass the size and the alignment of the allocation");
@@ -176,7 +213,9 @@ class MisuseReport {
     text_.append("  block     %zu bytes%s at %p; the address is ", misuse_.object_size,
                  misuse_.object_size <= heap::max_class_bytes ? " (a size class)" : "",
                  misuse_.block);
-    if (is_inside()) {
+    if (misuse_.kind == MisuseKind::Overflow && misuse_.block != misuse_.address) {
+      text_.append("that of the block beside it\n");
+    } else if (is_inside()) {
       text_.append("%zu bytes into it\n", offset());
     } else {
       text_.append("its first byte\n");
@@ -196,7 +235,7 @@ class MisuseReport {
       case BlockState::NoBlock:
         return "no block of this malloc has ever started here";
       case BlockState::InUse:
-        if (misuse_.kind == MisuseKind::SizeMismatch) {
+        if (misuse_.kind != MisuseKind::MisalignedFree) {
           return "in use";
         }
         return "in use; another block may have started at the address, before this memory was "

@@ -8,11 +8,14 @@
 
 #include <new>
 
-#include "malloc/heap.hpp"
+#include "malloc/front.hpp"
 #include "os/os.hpp"
 
+namespace front = slabmalloc::front;
 namespace heap = slabmalloc::heap;
+using slabmalloc::BlockKind;
 using slabmalloc::Call;
+using slabmalloc::MallocConfig;
 
 extern "C" {
 /// std::get_new_handler() and std::__throw_bad_alloc() by their mangled names.
@@ -48,66 +51,59 @@ bool call_new_handler() {
   abort();
 }
 
-[[gnu::noinline, gnu::cold]] void* retry_with_handler(std::size_t bytes, std::size_t alignment) {
+[[gnu::noinline, gnu::cold]] void* retry_with_handler(std::size_t bytes, std::size_t alignment,
+                                                      BlockKind kind) {
   while (call_new_handler()) {
-    if (void* block = heap::allocate_aligned(bytes, alignment)) {
+    if (void* block = front::allocate_aligned(bytes, alignment, kind)) {
       return block;
     }
   }
   return nullptr;
 }
 
-/// Separate from operator new, so that its fast path needs no stack frame.
-[[gnu::noinline]] void* allocate_slow_or_throw(std::size_t bytes,
-                                               slabmalloc::ArenaClass* size_class) {
-  if (void* block = heap::allocate_slow(bytes, size_class)) {
-    return block;
-  }
-  if (void* block = retry_with_handler(bytes, heap::minimum_alignment)) {
+[[gnu::noinline, gnu::cold]] void* retry_or_throw(std::size_t bytes, std::size_t alignment,
+                                                  BlockKind kind) {
+  if (void* block = retry_with_handler(bytes, alignment, kind)) {
     return block;
   }
   throw_bad_alloc();
 }
 
+/// Separate from operator new, so that its fast path needs no stack frame.
+[[gnu::noinline]] void* allocate_slow_or_throw(std::size_t bytes,
+                                               slabmalloc::ArenaClass* size_class) {
+  void* block = heap::allocate_slow(bytes, size_class);
+  return block != nullptr ? block : retry_or_throw(bytes, heap::minimum_alignment, BlockKind::New);
+}
+
+void* allocate_aligned_or_throw(std::size_t bytes, std::size_t alignment, BlockKind kind) {
+  void* block = front::allocate_aligned(bytes, alignment, kind);
+  return block != nullptr ? block : retry_or_throw(bytes, alignment, kind);
+}
+
 [[gnu::always_inline]] inline void* allocate_or_throw(std::size_t bytes) {
+  if constexpr (MallocConfig::hardened) {
+    return allocate_aligned_or_throw(bytes, heap::minimum_alignment, BlockKind::New);
+  }
   slabmalloc::ArenaClass* const size_class = heap::class_for(bytes);
   void* block = heap::allocate_fast(size_class);
   return block != nullptr ? block : allocate_slow_or_throw(bytes, size_class);
 }
 
-void* allocate_aligned_or_throw(std::size_t bytes, std::align_val_t alignment) {
-  const auto power = static_cast<std::size_t>(alignment);
-  if (void* block = heap::allocate_aligned(bytes, power)) [[likely]] {
-    return block;
-  }
-  if (void* block = retry_with_handler(bytes, power)) {
-    return block;
-  }
-  throw_bad_alloc();
-}
-
-void deallocate_aligned(void* block, std::size_t bytes, std::align_val_t alignment) noexcept {
-  const auto power = static_cast<std::size_t>(alignment);
-  if (power <= heap::minimum_alignment) {
-    heap::deallocate_sized<Call::Delete>(block, bytes);
-  } else {
-    heap::deallocate_any_sized(block, bytes, power, Call::Delete);
-  }
-}
-
 /// The nothrow forms also call the handler; if it throws, they return null.
 [[gnu::noinline, gnu::cold]] void* retry_with_handler_or_null(std::size_t bytes,
-                                                              std::size_t alignment) noexcept {
+                                                              std::size_t alignment,
+                                                              BlockKind kind) noexcept {
   try {
-    return retry_with_handler(bytes, alignment);
+    return retry_with_handler(bytes, alignment, kind);
   } catch (...) {
     return nullptr;
   }
 }
 
-void* allocate_or_null(std::size_t bytes, std::size_t alignment) noexcept {
-  void* block = heap::allocate_aligned(bytes, alignment);
-  return block != nullptr ? block : retry_with_handler_or_null(bytes, alignment);
+void* allocate_or_null(std::size_t bytes, std::size_t alignment, BlockKind kind) noexcept {
+  void* block = front::allocate_aligned(bytes, alignment, kind);
+  return block != nullptr ? block : retry_with_handler_or_null(bytes, alignment, kind);
 }
 
 }  // namespace
@@ -197,59 +193,88 @@ void* call_or_null(void* (*replaced)(std::size_t, Arguments...), std::size_t byt
 #pragma GCC visibility push(default)
 
 // A program may replace some of these, and the language requires every other form to call the
-// replacement. So all but the first of each kind call the public name, which the loader binds to
-// it. They are weak, so that a program with operators of its own can link the object or the
-// archive.
+// replacement. So all but the first of each kind ask whether it is replaced, or call the public
+// name, which the loader binds to it. They are weak, so that a program with operators of its own
+// can link the object or the archive. In the hardened library the array forms are a kind of their
+// own.
 
 [[gnu::weak]] void* operator new(std::size_t bytes) { return allocate_or_throw(bytes); }
 [[gnu::weak]] void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  return allocate_aligned_or_throw(bytes, alignment);
+  return allocate_aligned_or_throw(bytes, static_cast<std::size_t>(alignment), BlockKind::New);
 }
-[[gnu::weak]] void* operator new[](std::size_t bytes) { return ::operator new(bytes); }
+[[gnu::weak]] void* operator new[](std::size_t bytes) {
+  if constexpr (MallocConfig::hardened) {
+    if (!is_new_replaced()) {
+      return allocate_aligned_or_throw(bytes, heap::minimum_alignment, BlockKind::NewArray);
+    }
+  }
+  return ::operator new(bytes);
+}
 [[gnu::weak]] void* operator new[](std::size_t bytes, std::align_val_t alignment) {
+  if constexpr (MallocConfig::hardened) {
+    if (!is_aligned_new_replaced()) {
+      return allocate_aligned_or_throw(bytes, static_cast<std::size_t>(alignment),
+                                       BlockKind::NewArray);
+    }
+  }
   return ::operator new(bytes, alignment);
 }
 [[gnu::weak]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
   return is_new_replaced() ? call_or_null<>(&::operator new, bytes)
-                           : allocate_or_null(bytes, heap::minimum_alignment);
+                           : allocate_or_null(bytes, heap::minimum_alignment, BlockKind::New);
 }
 [[gnu::weak]] void* operator new(std::size_t bytes, std::align_val_t alignment,
                                  const std::nothrow_t&) noexcept {
   return is_aligned_new_replaced()
              ? call_or_null<std::align_val_t>(&::operator new, bytes, alignment)
-             : allocate_or_null(bytes, static_cast<std::size_t>(alignment));
+             : allocate_or_null(bytes, static_cast<std::size_t>(alignment), BlockKind::New);
 }
 [[gnu::weak]] void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
-  return is_new_array_replaced() ? call_or_null<>(&::operator new[], bytes)
-                                 : allocate_or_null(bytes, heap::minimum_alignment);
+  return is_new_array_replaced()
+             ? call_or_null<>(&::operator new[], bytes)
+             : allocate_or_null(bytes, heap::minimum_alignment, BlockKind::NewArray);
 }
 [[gnu::weak]] void* operator new[](std::size_t bytes, std::align_val_t alignment,
                                    const std::nothrow_t&) noexcept {
   return is_aligned_new_array_replaced()
              ? call_or_null<std::align_val_t>(&::operator new[], bytes, alignment)
-             : allocate_or_null(bytes, static_cast<std::size_t>(alignment));
+             : allocate_or_null(bytes, static_cast<std::size_t>(alignment), BlockKind::NewArray);
 }
 
-[[gnu::weak]] void operator delete(void* block) noexcept { heap::deallocate<Call::Delete>(block); }
+[[gnu::weak]] void operator delete(void* block) noexcept { front::deallocate<Call::Delete>(block); }
 [[gnu::weak]] void operator delete(void* block, std::align_val_t) noexcept {
-  heap::deallocate<Call::Delete>(block);
+  front::deallocate<Call::Delete>(block);
 }
-[[gnu::weak]] void operator delete[](void* block) noexcept { ::operator delete(block); }
+[[gnu::weak]] void operator delete[](void* block) noexcept {
+  if constexpr (MallocConfig::hardened) {
+    if (!is_delete_replaced()) {
+      front::deallocate<Call::DeleteArray>(block);
+      return;
+    }
+  }
+  ::operator delete(block);
+}
 [[gnu::weak]] void operator delete[](void* block, std::align_val_t alignment) noexcept {
+  if constexpr (MallocConfig::hardened) {
+    if (!is_aligned_delete_replaced()) {
+      front::deallocate<Call::DeleteArray>(block);
+      return;
+    }
+  }
   ::operator delete(block, alignment);
 }
 [[gnu::weak]] void operator delete(void* block, std::size_t bytes) noexcept {
   if (is_delete_replaced()) [[unlikely]] {
     ::operator delete(block);
   } else {
-    heap::deallocate_sized<Call::Delete>(block, bytes);
+    front::deallocate_sized<Call::Delete>(block, bytes);
   }
 }
 [[gnu::weak]] void operator delete[](void* block, std::size_t bytes) noexcept {
   if (is_delete_array_replaced()) [[unlikely]] {
     ::operator delete[](block);
   } else {
-    heap::deallocate_sized<Call::Delete>(block, bytes);
+    front::deallocate_sized<Call::DeleteArray>(block, bytes);
   }
 }
 [[gnu::weak]] void operator delete(void* block, std::size_t bytes,
@@ -257,7 +282,7 @@ void* call_or_null(void* (*replaced)(std::size_t, Arguments...), std::size_t byt
   if (is_aligned_delete_replaced()) [[unlikely]] {
     ::operator delete(block, alignment);
   } else {
-    deallocate_aligned(block, bytes, alignment);
+    front::deallocate_sized<Call::Delete>(block, bytes, static_cast<std::size_t>(alignment));
   }
 }
 [[gnu::weak]] void operator delete[](void* block, std::size_t bytes,
@@ -265,7 +290,7 @@ void* call_or_null(void* (*replaced)(std::size_t, Arguments...), std::size_t byt
   if (is_aligned_delete_array_replaced()) [[unlikely]] {
     ::operator delete[](block, alignment);
   } else {
-    deallocate_aligned(block, bytes, alignment);
+    front::deallocate_sized<Call::DeleteArray>(block, bytes, static_cast<std::size_t>(alignment));
   }
 }
 [[gnu::weak]] void operator delete(void* block, const std::nothrow_t&) noexcept {

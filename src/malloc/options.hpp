@@ -24,6 +24,14 @@ struct Options {
   bool background_thread = false;  ///< A thread purges and scavenges.
   bool back_trace = true;          ///< A report of misuse ends with a back trace.
   bool size_check = true;          ///< A wrong size given to a free is misuse.
+  // Of the hardened library:
+  bool kind_check = true;       ///< So is a free by a function of another kind.
+  bool canaries = true;         ///< Blocks are filled behind the bytes asked for, and checked.
+  bool clearing = true;         ///< A free clears the block.
+  bool reuse_check = true;      ///< An allocation looks whether its slot is clear still.
+  bool zero_size_traps = true;  ///< Blocks of no bytes have addresses without memory.
+  bool random_order = true;     ///< Slots are issued in an order that is hard to guess.
+  bool guards = true;           ///< Inaccessible memory lies beside pages and large blocks.
 
   bool wants_statistics() const noexcept { return stats != 0 || stats_file[0] != '\0'; }
 };

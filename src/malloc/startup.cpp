@@ -54,6 +54,8 @@ constinit KeptStderr kept_stderr;
   set_misuse_handler(&report_misuse_and_abort);
   // A set-user-id program must not read options from its caller's environment.
   read_options(secure_getenv("SLABMALLOC_OPTIONS"));
+  tunables.guards = tunables.guards && options.guards;
+  tunables.random_order = tunables.random_order && options.random_order;
   if (options.huge_pages) {
     tunables.huge_threshold_bytes = 0;
     os::replace_interface(os::huge_page_interface);

@@ -201,6 +201,17 @@ bool purge(void* address, std::size_t bytes) {
   return drop(address, bytes);
 }
 
+/// Replaces a mapping, in one call of a kind that sandboxes allow.
+bool replace(void* address, std::size_t bytes, int protection) {
+  return !is_failure(map_anonymous(address, bytes, protection, MAP_FIXED));
+}
+
+bool forbid_access(void* address, std::size_t bytes) { return replace(address, bytes, PROT_NONE); }
+
+bool permit_access(void* address, std::size_t bytes) {
+  return replace(address, bytes, PROT_READ | PROT_WRITE);
+}
+
 void* remap(void* address, std::size_t old_bytes, std::size_t new_bytes, bool may_move) {
   const long moved =
       system_call(SYS_mremap, address, old_bytes, new_bytes, may_move ? MREMAP_MAYMOVE : 0);
@@ -335,6 +346,8 @@ constexpr Interface table = {
     .map = map,
     .unmap = unmap,
     .purge = purge,
+    .forbid_access = forbid_access,
+    .permit_access = permit_access,
     .resident_bytes = resident_bytes,
     .allow_huge_pages = allow_huge_pages,
     .end_huge_pages = end_huge_pages,

@@ -15,6 +15,9 @@
 //         |                       |      | (stays usable)
 //         |                       +-purge+
 //         +--------unmap----------+
+//                                 | ^
+//                   forbid_access v | permit_access
+//                             (inaccessible)
 //
 // Every function preserves errno and allocates nothing. Each works before the C library has
 // started, after it has begun to stop, and in the child of a fork.
@@ -66,6 +69,14 @@ struct Interface {
   /// Fails: false for locked memory before Linux 5.18. Then bytes that were zero still are, and the
   /// others are undefined.
   bool (*purge)(void* address, std::size_t bytes);
+
+  /// Drops the contents of a range, and forbids to read or write it. It stays mapped.
+  /// Fails: false at the limit on the number of mappings. The range is then as before.
+  bool (*forbid_access)(void* address, std::size_t bytes);
+
+  /// Makes a range of forbid_access() usable, and zero.
+  /// Fails: false, as above, or if memory is exhausted.
+  bool (*permit_access)(void* address, std::size_t bytes);
 
   /// The bytes of a range that are backed by memory; 0 if the system does not tell.
   std::size_t (*resident_bytes)(void* address, std::size_t bytes);

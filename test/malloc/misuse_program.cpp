@@ -262,6 +262,39 @@ void frees_an_aligned_block_with_twice_its_size() {
            [](void* one) { free_aligned_sized(one, 64, bytes * 2); });
 }
 
+void deletes_what_malloc_gave() {
+  be_wrong(block(), [](void* one) { operator delete(one); });
+}
+
+void writes_one_byte_behind_a_block() {
+  char* const address = block();
+  address[bytes] = 'x';
+  be_wrong(address, std::free);
+}
+
+void writes_one_byte_before_a_block() {
+  char* const address = block();
+  unused = address - 1;  // Hidden from the compiler, which would warn.
+  *static_cast<char*>(unused) = 'x';
+  be_wrong(address, std::free);
+}
+
+void writes_into_a_freed_block() {
+  char* const address = block();
+  std::free(address);
+  address[1] = 'x';
+  be_wrong(address, [](void*) {
+    for (int count = 0; count < 10000; ++count) {
+      unused = std::malloc(bytes);
+    }
+  });
+}
+
+void reads_a_block_of_no_bytes() {
+  unused = std::malloc(0);
+  be_wrong(unused, [](void* one) { (void)*static_cast<volatile char*>(one); });
+}
+
 struct Base {
   char name[20];
 };
@@ -309,6 +342,11 @@ constexpr Program programs[] = {
     {"deletes_an_object_twice", deletes_an_object_twice},
     {"deletes_an_object_with_half_its_size", deletes_an_object_with_half_its_size},
     {"deletes_an_object_as_its_base", deletes_an_object_as_its_base},
+    {"deletes_what_malloc_gave", deletes_what_malloc_gave},
+    {"writes_one_byte_behind_a_block", writes_one_byte_behind_a_block},
+    {"writes_one_byte_before_a_block", writes_one_byte_before_a_block},
+    {"writes_into_a_freed_block", writes_into_a_freed_block},
+    {"reads_a_block_of_no_bytes", reads_a_block_of_no_bytes},
     {"frees_a_block_with_twice_its_size", frees_a_block_with_twice_its_size},
     {"frees_an_aligned_block_with_twice_its_size", frees_an_aligned_block_with_twice_its_size},
 };

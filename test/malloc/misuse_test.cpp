@@ -215,6 +215,65 @@ TEST(MisuseReport, has_no_back_trace_if_the_option_says_so) {
       << outcome;
 }
 
+/// What the hardened library alone finds, and a part of what both find.
+class HardenedMisuse : public testing::TestWithParam<Wrong> {};
+
+TEST_P(HardenedMisuse, stops_the_program_with_a_report_of_its_kind) {
+  for (const std::size_t bytes : {20u, 64u, 4096u}) {
+    for (const char* thread : {"same", "other"}) {
+      SCOPED_TRACE(std::to_string(bytes) + " bytes, " + thread + " thread");
+      const Outcome outcome =
+          run_wrong(GetParam().name, std::to_string(bytes), thread, {}, Form::hardened);
+      EXPECT_TRUE(outcome.died_of(SIGABRT)) << outcome;
+      EXPECT_EQ(outcome.errors.find(std::string("slabmalloc: ") + GetParam().kind), 0u) << outcome;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Programs, HardenedMisuse,
+    testing::Values(Wrong{"frees_twice_at_once", double_free},
+                    Wrong{"frees_twice_after_a_while", double_free},
+                    Wrong{"frees_a_block_that_another_thread_freed", double_free},
+                    Wrong{"frees_the_stack", no_block},
+                    Wrong{"frees_the_middle_of_a_block", inside},
+                    Wrong{"deletes_an_object_with_half_its_size", "free of a "},
+                    Wrong{"deletes_what_malloc_gave", "free of a block by the wrong function: "},
+                    Wrong{"writes_one_byte_behind_a_block", "write beyond the end of a "}),
+    [](const auto& wrong) { return std::string(wrong.param.name); });
+
+TEST(HardenedReport, tells_of_a_write_into_a_block_that_its_thread_uses_again) {
+  for (const char* bytes : {"20", "64", "4096"}) {
+    const Outcome outcome =
+        run_wrong("writes_into_a_freed_block", bytes, "same", {}, Form::hardened);
+    EXPECT_TRUE(outcome.died_of(SIGABRT)) << outcome;
+    EXPECT_EQ(outcome.errors.find("slabmalloc: write into a freed "), 0u) << outcome;
+    EXPECT_TRUE(contains(first_line(outcome.errors), ", 1 bytes into it")) << outcome;
+  }
+}
+
+TEST(HardenedReport, states_the_bytes_asked_for_and_what_allocated_a_block) {
+  const Outcome behind =
+      run_wrong("writes_one_byte_behind_a_block", "20", "same", {}, Form::hardened);
+  EXPECT_EQ(first_line(behind.errors), "slabmalloc: write beyond the end of a 32-byte block at " +
+                                           first_line(behind.output) + ": free() found it");
+  EXPECT_EQ(fact(behind, "size"), "20 bytes asked for; something wrote beyond them");
+  const Outcome deleted = run_wrong("deletes_what_malloc_gave", "20", "same", {}, Form::hardened);
+  EXPECT_EQ(first_line(deleted.errors),
+            "slabmalloc: free of a block by the wrong function: operator delete got " +
+                first_line(deleted.output) + ", a block of malloc() or its like");
+  EXPECT_TRUE(contains(fact(deleted, "next"), "no_kind_check")) << deleted;
+  const Outcome base = run_wrong("deletes_an_object_as_its_base", "0", "same", {}, Form::hardened);
+  EXPECT_EQ(fact(base, "size"), "20 bytes in the call; allocated with 120");
+}
+
+TEST(HardenedTraps, end_the_program_at_once) {
+  for (const char* name : {"reads_a_block_of_no_bytes", "writes_one_byte_behind_a_block"}) {
+    const Outcome outcome = run_wrong(name, std::to_string(1u << 20), "same", {}, Form::hardened);
+    EXPECT_TRUE(outcome.died_of(SIGSEGV)) << outcome;
+  }
+}
+
 TEST(MisuseForms, linked_programs_are_stopped_as_well) {
   for (const Form form : {Form::fixed, Form::override}) {
     for (const char* name : {"frees_twice_at_once", "frees_the_stack"}) {

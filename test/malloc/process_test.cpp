@@ -77,7 +77,7 @@ class Storm {
         block = malloc(kind == 0   ? 40 * mebibyte
                        : kind < 4  ? 300000
                        : kind < 20 ? 20000
-                                   : seed % 500);
+                                   : 1 + seed % 500);
         *static_cast<char*>(block) = 'x';
       }
       // Runs in a thread of its own, so that the heap makes and parks zones too.
@@ -299,8 +299,8 @@ void fork_in_handlers(int forks, const Work& work) {
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
     failures += status != 0;
-    ++children;
     alarm_soon();
+    ++children;
     errno = kept;
   };
   ASSERT_EQ(sigaction(SIGALRM, &action, &before), 0);
@@ -310,6 +310,7 @@ void fork_in_handlers(int forks, const Work& work) {
   }
   const itimerval never{};
   setitimer(ITIMER_REAL, &never, nullptr);
+  signal(SIGALRM, SIG_IGN);  // Discards one that is on its way.
   sigaction(SIGALRM, &before, nullptr);
   EXPECT_EQ(failures, 0);
 }
@@ -325,7 +326,13 @@ TEST(Fork, a_signal_handler_may_fork_while_its_thread_is_inside_of_the_malloc) {
 }
 
 TEST(Fork, a_signal_handler_may_fork_while_other_threads_wait_for_its_thread) {
+  // The other threads inherit the mask, so that the handler runs in this one.
+  sigset_t alarms;
+  sigemptyset(&alarms);
+  sigaddset(&alarms, SIGALRM);
+  pthread_sigmask(SIG_BLOCK, &alarms, nullptr);
   const Storm storm(2);
+  pthread_sigmask(SIG_UNBLOCK, &alarms, nullptr);
   fork_in_handlers(100, [] { free(malloc(300'000)); });
   allocate_and_free_everything();
 }

@@ -22,10 +22,11 @@
 namespace slabmalloc::test {
 
 /// The way in which a program gets the malloc.
-enum class Form { preload, fixed, override };
+enum class Form { preload, hardened, fixed, override };
 
+/// The end of the program's name. The hardened library is preloaded too.
 inline const char* name_of(Form form) {
-  return form == Form::preload ? "preload" : form == Form::fixed ? "static" : "override";
+  return form == Form::fixed ? "static" : form == Form::override ? "override" : "preload";
 }
 
 /// The path of a program in the form `form`.
@@ -104,8 +105,9 @@ inline Outcome run(std::vector<std::string> command, Form form,
       putenv(const_cast<char*>(variable.c_str()));
     }
     std::string preload = surroundings.preloaded_before;
-    if (form == Form::preload) {
-      preload += std::string(preload.empty() ? "" : ":") + SLABMALLOC_TEST_LIBRARY;
+    if (form == Form::preload || form == Form::hardened) {
+      preload += std::string(preload.empty() ? "" : ":") +
+                 (form == Form::preload ? SLABMALLOC_TEST_LIBRARY : SLABMALLOC_TEST_HARDENED);
     }
     if (!surroundings.preloaded_after.empty()) {
       preload += ":" + surroundings.preloaded_after;

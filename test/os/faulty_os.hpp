@@ -36,7 +36,17 @@
 namespace slabmalloc::test {
 
 /// The calls that a test can make fail.
-enum class OsCall : std::size_t { FindSpace, MapAt, Map, Unmap, Purge, Remap, Count };
+enum class OsCall : std::size_t {
+  FindSpace,
+  MapAt,
+  Map,
+  Unmap,
+  Purge,
+  ForbidAccess,
+  PermitAccess,
+  Remap,
+  Count
+};
 
 /// Ranges of address space that do not overlap.
 class Ranges {
@@ -106,6 +116,8 @@ class FaultyOs {
     table_.map = &on_map;
     table_.unmap = &on_unmap;
     table_.purge = &on_purge;
+    table_.forbid_access = &on_forbid_access;
+    table_.permit_access = &on_permit_access;
     table_.remap = &on_remap;
     table_.os_page_bytes = [] { return active_->os_page_bytes_; };
     table_.address_space_limit = [] { return active_->address_space_limit_; };
@@ -236,6 +248,19 @@ class FaultyOs {
     }
     ++active_->purges_;
     return os::linux_interface.purge(address, bytes);
+  }
+
+  static bool on_forbid_access(void* address, std::size_t bytes) {
+    return change_access(OsCall::ForbidAccess, os::linux_interface.forbid_access, address, bytes);
+  }
+  static bool on_permit_access(void* address, std::size_t bytes) {
+    return change_access(OsCall::PermitAccess, os::linux_interface.permit_access, address, bytes);
+  }
+  static bool change_access(OsCall call, bool (*change)(void*, std::size_t), void* address,
+                            std::size_t bytes) {
+    const std::lock_guard lock(active_->mutex_);
+    EXPECT_TRUE(active_->usable_.contains(number(address), bytes));
+    return !active_->fails(call, address, bytes) && change(address, bytes);
   }
 
   static void* on_remap(void* address, std::size_t old_bytes, std::size_t new_bytes,

@@ -8,8 +8,18 @@ from dataclasses import dataclass
 from preload import loadable_path
 
 SLABMALLOC, GLIBC = "slabmalloc", "glibc"
-# This tree without the checks of each free, to show their cost. It runs only if it is asked for.
-UNCHECKED, UNCHECKED_LIBRARY = "unchecked", "libslabmalloc_unchecked.so"
+UNCHECKED = "unchecked"
+HARDENED_LIBRARY = "libslabmalloc-hardened.so"
+# What the hardened library can leave out, each an option.
+HARDENED_OPTIONS = ("no_canaries", "no_clearing", "no_reuse_check", "no_kind_check",
+                    "no_zero_size_traps", "no_random_order", "no_guards")
+# Other forms of this tree: their library, options and description. They run only if asked for.
+OWN_FORMS = {UNCHECKED: ("libslabmalloc_unchecked.so", "",
+                           "this tree without the checks of each free"),
+             "hardened": (HARDENED_LIBRARY, "", "this tree's hardened library"),
+             **{f"hardened-{option}": (HARDENED_LIBRARY, option,
+                                       f"this tree's hardened library with {option}")
+                for option in HARDENED_OPTIONS}}
 # Debian's packages and the names their libraries are loaded by.
 PEER_LIBRARIES = (("jemalloc", "libjemalloc2", "libjemalloc.so.2"),
                   ("mimalloc", "libmimalloc2.0", "libmimalloc.so.2"),
@@ -24,6 +34,7 @@ class Allocator:
     name: str
     library: str = None
     version: str = ""
+    options: str = ""  # Of slabmalloc.
 
     def __post_init__(self):
         self.preload = self.library
@@ -37,7 +48,8 @@ class Allocator:
         """`base` with the library preloaded."""
         if self.library is None:
             return base
-        return {**base, b"LD_PRELOAD": os.fsencode(self.preload)}
+        options = {b"SLABMALLOC_OPTIONS": os.fsencode(self.options)} if self.options else {}
+        return {**base, **options, b"LD_PRELOAD": os.fsencode(self.preload)}
 
     def serves(self, origin):
         """Whether `origin`, the file that a process got its malloc from, is this allocator's."""
@@ -52,7 +64,7 @@ class NoAllocator(Exception):
 
 def choose_peers(names):
     """PEER_NAMES, or those in `names`. Fails: NoAllocator for a name that is none."""
-    known = (*PEER_NAMES, UNCHECKED)
+    known = (*PEER_NAMES, *OWN_FORMS)
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise NoAllocator(f"no peer `{unknown[0]}`: there are {', '.join(known)}")
@@ -70,11 +82,13 @@ def installed_peers(names, build):
     peers = []
     if GLIBC in names:
         peers.append(Allocator(GLIBC, version=os.confstr("CS_GNU_LIBC_VERSION")))
-    if UNCHECKED in names:
-        library = os.path.join(os.path.realpath(build), UNCHECKED_LIBRARY)
+    for name, (file, options, description) in OWN_FORMS.items():
+        if name not in names:
+            continue
+        library = os.path.join(os.path.realpath(build), file)
         if not os.path.isfile(library):
-            raise NoAllocator(f"{UNCHECKED}: there is no {library}; scripts/bench builds it")
-        peers.append(Allocator(UNCHECKED, library, "this tree without the checks of each free"))
+            raise NoAllocator(f"{name}: there is no {library}; scripts/bench builds it")
+        peers.append(Allocator(name, library, description, options))
     known = _loader_cache()
     for name, package, library in PEER_LIBRARIES:
         if name not in names:

@@ -18,6 +18,9 @@ enum class MisuseKind : std::uint8_t {
   ForeignPointer,  ///< No object starts at the address, as far as is known.
   SizeMismatch,    ///< The layout belongs to another size class than the object.
   InvalidPage,     ///< The frame for a page is misaligned, null, or in use already.
+  Overflow,        ///< Bytes behind a block were written.
+  WriteAfterFree,  ///< A block was written after it was freed.
+  MismatchedFree,  ///< Another kind of function allocated the block.
 };
 
 /// The name of `kind` for a message.
@@ -33,6 +36,12 @@ constexpr const char* describe(MisuseKind kind) noexcept {
       return "free with the wrong size";
     case MisuseKind::InvalidPage:
       return "page that is misaligned or already in use";
+    case MisuseKind::Overflow:
+      return "write beyond the end of a block";
+    case MisuseKind::WriteAfterFree:
+      return "write into freed memory";
+    case MisuseKind::MismatchedFree:
+      return "free by a function of another kind";
   }
   return "misuse";
 }
@@ -65,7 +74,10 @@ struct Misuse {
   const void* block = nullptr;
   BlockState state = BlockState::Unknown;
   FoundAt found_at = FoundAt::Call;
-  std::size_t given_size = 0;  ///< Bytes that the call gave, where they are wrong.
+  /// Bytes that the call gave, where they are wrong. Of a block that something wrote beyond: the
+  /// bytes asked for, 0 if that is not known.
+  std::size_t given_size = 0;
+  const char* allocated_by = nullptr;  ///< MismatchedFree: what allocated the block.
 };
 
 /// Receives the report of a bad call. If it returns, the bad call is a no-op.

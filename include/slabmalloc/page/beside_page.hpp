@@ -70,6 +70,13 @@ class BesidePage {
     Table::close(header, geometry);
   }
 
+  /// If the table chooses which slots a claim may take.
+  [[gnu::always_inline]] static Word choose(Word slots) noexcept
+    requires requires { Table::choose(slots); }
+  {
+    return Table::choose(slots);
+  }
+
   // What HoleTracking asks for, if the table has it.
   [[gnu::always_inline]] static bool claim(Header* header, std::uint32_t object_size,
                                            std::uint32_t first, std::uint32_t end) noexcept

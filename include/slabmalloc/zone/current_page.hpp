@@ -215,7 +215,7 @@ class CurrentPage {
   /// Claims from the selected word, of which `claimable` can be claimed, and issues a slot.
   /// Pre: claimable() returned `claimable`, which is not 0; nothing is claimed.
   [[gnu::always_inline]] void* claim(Word claimable) noexcept {
-    const Word slots = selected_.one_claim_of(claimable);
+    const Word slots = selected_.one_claim_of(choose(claimable));
     allocations_.add(count_ones(slots));
     latest_claim_ = slots;
     if (claims_until_growth_ != 0 && --claims_until_growth_ == 0) [[unlikely]] {
@@ -429,6 +429,14 @@ class CurrentPage {
   }
 
  private:
+  /// The slots of `claimable` that the page's type lets a claim take.
+  [[gnu::always_inline]] static Word choose(Word claimable) noexcept {
+    if constexpr (requires { Page::choose(claimable); }) {
+      return Page::choose(claimable);
+    }
+    return claimable;
+  }
+
   /// Tells the page that `slots` of the selected word are claimed; true if all are zero.
   [[gnu::always_inline]] bool claim_holes([[maybe_unused]] Word slots) noexcept {
     if constexpr (HoleTracking<Page>) {

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: MIT
+//
+// The checks of the hardened library.
+#include "malloc/hardened_heap.hpp"
+
+#include <cstdint>
+
+#include "malloc/heap.hpp"
+#include "malloc/options.hpp"
+#include "malloc/place.hpp"
+#include "malloc/zero_size_blocks.hpp"
+#include "os/os.hpp"
+
+namespace slabmalloc::hardened {
+
+namespace {
+
+constinit ZeroSizeBlocks zero_size_blocks;
+
+/// The secret of the process's trailers.
+std::uint64_t key() noexcept {
+  static constinit HardwareAtomics::Cell<std::uint64_t> known{0};
+  std::uint64_t value = known.load(Order::relaxed);
+  if (value == 0) {
+    value = os::interface().random_bits() | 1;
+    known.store(value, Order::relaxed);
+  }
+  return value;
+}
+
+BlockTrailer trailer_of(void* block, std::size_t capacity) noexcept {
+  return BlockTrailer(block, capacity, key());
+}
+
+/// The class of a slot for `bytes` and a trailer; no_class if the block is large.
+std::uint32_t class_for(std::size_t bytes, std::size_t alignment) noexcept {
+  return bytes <= heap::max_class_bytes
+             ? heap::SizeClasses::index_for(bytes + BlockTrailer::bytes, alignment)
+             : heap::SizeClasses::no_class;
+}
+
+/// What the heap below is asked for. Large blocks have no trailer, but a size that is no slot's.
+std::size_t bytes_with_trailer(std::size_t bytes) noexcept {
+  return bytes <= heap::max_class_bytes ? bytes + BlockTrailer::bytes : bytes;
+}
+
+/// The kind of block that `call` takes.
+constexpr BlockKind kind_for(Call call) noexcept {
+  return call == Call::Delete        ? BlockKind::New
+         : call == Call::DeleteArray ? BlockKind::NewArray
+                                     : BlockKind::Malloc;
+}
+
+constexpr const char* allocator_of(BlockKind kind) noexcept {
+  switch (kind) {
+    case BlockKind::Malloc:
+      break;
+    case BlockKind::New:
+      return "operator new";
+    case BlockKind::NewArray:
+      return "operator new[]";
+  }
+  return "malloc() or its like";
+}
+
+/// The first byte of `bytes` at `block` that is not 0; null if there is none.
+/// Pre: both are multiples of 16.
+const std::byte* first_written(const void* block, std::size_t bytes) noexcept {
+  using AliasedWord = std::uint64_t __attribute__((may_alias));
+  const auto* const words = static_cast<const AliasedWord*>(block);
+  for (std::size_t word = 0; word < bytes / sizeof(AliasedWord); word += 2) {
+    if ((words[word] | words[word + 1]) != 0) [[unlikely]] {
+      const auto* byte = reinterpret_cast<const std::byte*>(words + word);
+      while (*byte == std::byte{0}) {
+        ++byte;
+      }
+      return byte;
+    }
+  }
+  return nullptr;
+}
+
+/// Reports a write into the free slot at `block`, and makes it zero.
+[[gnu::cold, gnu::noinline]] void report_write_after_free(void* block, std::size_t capacity,
+                                                          const std::byte* written) noexcept {
+  Misuse misuse{MisuseKind::WriteAfterFree, written, capacity, 0, block};
+  misuse.state = BlockState::Free;
+  report_misuse(misuse);
+  __builtin_memset(block, 0, capacity);
+}
+
+/// Reports a write beyond the block at `block`, of which `bytes` were asked for, if that is known.
+/// `call` got the block at `address`: this one or one beside it.
+[[gnu::cold, gnu::noinline]] void report_overflow(const void* address, const void* block,
+                                                  std::size_t capacity, std::size_t bytes,
+                                                  Call call) noexcept {
+  noted_call = {address, call};
+  Misuse misuse{MisuseKind::Overflow, address, capacity, 0, block, BlockState::InUse};
+  misuse.given_size = bytes;
+  report_misuse(misuse);
+}
+
+/// Looks at the trailer of the live block at `block`, which `call` got.
+/// Fails: unsound facts, after a report.
+BlockTrailer::Facts read_trailer(const heap::Place& place, void* block, Call call) noexcept {
+  const std::size_t capacity = place.slot_bytes();
+  const BlockTrailer trailer = trailer_of(block, capacity);
+  BlockTrailer::Facts facts = trailer.read();
+  if (!facts.is_sound) [[unlikely]] {
+    report_overflow(block, block, capacity, 0, call);
+  } else if (facts.is_filled && !trailer.has_fill(facts.bytes)) [[unlikely]] {
+    report_overflow(block, block, capacity, facts.bytes, call);
+    facts.is_sound = false;
+  }
+  return facts;
+}
+
+/// The bytes on each side of a block in which a free looks for writes.
+constexpr std::size_t checked_beside_bytes = 64;
+
+/// Looks at slot `slot`, at `start`, of the page of a block at `block`, which `call` got: of a live
+/// slot at the trailer, of a free one at `bytes` bytes from `offset` on. Other threads may allocate
+/// and free slots meanwhile, except those that are free for the owner, this thread.
+void check_neighbour(const heap::Place& place, void* block, Call call, std::uint32_t slot,
+                     std::byte* start, std::size_t offset, std::size_t bytes) noexcept {
+  const std::size_t capacity = place.slot_bytes();
+  const Word local = place.page->local(slot / word_bits).load(Order::relaxed);
+  if (is_set(local, slot % word_bits)) {
+    if (options.clearing && options.reuse_check &&
+        place.page->is_owned_by(thread_heap.zone->tag())) {
+      if (const std::byte* const written = first_written(start + offset, bytes)) [[unlikely]] {
+        report_write_after_free(start, capacity, written);
+      }
+    }
+    return;
+  }
+  const BlockTrailer trailer = trailer_of(start, capacity);
+  if (!place.page->is_free(slot, place.info.words()) && !trailer.is_clear() &&
+      !trailer.read().is_sound) [[unlikely]] {
+    report_overflow(block, start, capacity, 0, call);
+  }
+}
+
+/// Reports writes near the block at `block`, which `call` got, into the slots beside it.
+void check_neighbours(const heap::Place& place, void* block, Call call) noexcept {
+  const std::size_t capacity = place.slot_bytes();
+  const std::size_t most = capacity < checked_beside_bytes ? capacity : checked_beside_bytes;
+  auto* below = static_cast<std::byte*>(block);
+  auto* above = below;
+  std::uint32_t lower = place.slot;
+  std::uint32_t upper = place.slot;
+  for (std::size_t reached = 0; reached < checked_beside_bytes; reached += capacity) {
+    below -= capacity;
+    if (lower != 0) {
+      check_neighbour(place, block, call, --lower, below, capacity - most, most);
+    }
+    above += capacity;
+    if (upper + 1 < place.info.slots) {
+      check_neighbour(place, block, call, ++upper, above, 0, most);
+    }
+  }
+}
+
+/// True if `call` may free the live block at `block`.
+bool may_free(const heap::Place& place, void* block, Call call, std::size_t bytes) noexcept {
+  const BlockTrailer::Facts facts = read_trailer(place, block, call);
+  if (!facts.is_sound) {
+    return false;
+  }
+  Misuse misuse{MisuseKind::SizeMismatch, block, place.slot_bytes(), place.slot, block,
+                BlockState::InUse};
+  if (options.kind_check && facts.kind != kind_for(call)) [[unlikely]] {
+    misuse.kind = MisuseKind::MismatchedFree;
+    misuse.allocated_by = allocator_of(facts.kind);
+  } else if (options.size_check && bytes != no_size && bytes != facts.bytes) [[unlikely]] {
+    misuse.object_size = facts.bytes;
+    misuse.given_size = bytes;
+  } else {
+    return true;
+  }
+  noted_call = {block, call};
+  report_misuse(misuse);
+  return false;
+}
+
+/// Makes the slot at `block` zero, its trailer first, which other threads may look at.
+void clear(void* block, std::size_t capacity) noexcept {
+  trailer_of(block, capacity).clear();
+  __builtin_memset(block, 0, capacity - BlockTrailer::bytes);
+}
+
+/// Reports that `call` got an address among the blocks of no bytes where none is live.
+[[gnu::cold, gnu::noinline]] void report_no_zero_size_block(const void* address,
+                                                            Call call) noexcept {
+  noted_call = {address, call};
+  const auto offset = reinterpret_cast<std::uintptr_t>(address) % ZeroSizeBlocks::distance;
+  Misuse misuse{offset == 0 ? MisuseKind::DoubleFree : MisuseKind::ForeignPointer, address, 0, 0};
+  misuse.state = offset == 0 ? BlockState::Free : BlockState::NoBlock;
+  report_misuse(misuse);
+}
+
+}  // namespace
+
+void* allocate(std::size_t bytes, std::size_t alignment, BlockKind kind) noexcept {
+  if (bytes == 0 && alignment <= ZeroSizeBlocks::distance && options.zero_size_traps) {
+    if (void* const block = zero_size_blocks.allocate()) {
+      return block;
+    }
+  }
+  const std::uint32_t index = class_for(bytes, alignment);
+  if (index == heap::SizeClasses::no_class) {
+    return heap::allocate_zeroed(bytes_with_trailer(bytes), alignment);
+  }
+  void* const block = alignment <= heap::minimum_alignment
+                          ? heap::allocate(bytes + BlockTrailer::bytes)
+                          : heap::allocate_aligned(bytes + BlockTrailer::bytes, alignment);
+  if (block == nullptr) {
+    return nullptr;
+  }
+  const std::size_t capacity = heap::SizeClasses::size_of(index);
+  if (!options.clearing) {
+    __builtin_memset(block, 0, bytes);
+  } else if (options.reuse_check) {
+    if (const std::byte* const written = first_written(block, capacity)) [[unlikely]] {
+      report_write_after_free(block, capacity, written);
+    }
+  }
+  trailer_of(block, capacity).write(bytes, kind, options.canaries);
+  return block;
+}
+
+void deallocate(void* block, Call call, std::size_t bytes, std::size_t alignment) noexcept {
+  if (block == nullptr) {
+    return;
+  }
+  if (zero_size_blocks.contains(block)) {
+    if (!zero_size_blocks.deallocate(block)) [[unlikely]] {
+      report_no_zero_size_block(block, call);
+    }
+    return;
+  }
+  const heap::Place place = heap::place_of(block);
+  if (place.page == nullptr && bytes != no_size) {
+    heap::deallocate_any_sized(block, bytes_with_trailer(bytes), alignment, call);
+    return;
+  }
+  if (place.page != nullptr && place.is_live()) {
+    if (!may_free(place, block, call, bytes)) [[unlikely]] {
+      return;
+    }
+    if (options.canaries) {
+      check_neighbours(place, block, call);
+    }
+    if (options.clearing) {
+      clear(block, place.slot_bytes());
+    }
+  }
+  heap::deallocate_any(block, call);
+}
+
+namespace {
+
+/// Moves a block of `had_bytes` to one of `bytes`; null if memory is exhausted.
+void* move(void* block, std::size_t had_bytes, std::size_t bytes, std::size_t alignment) noexcept {
+  void* const moved = allocate(bytes, alignment, BlockKind::Malloc);
+  if (moved != nullptr) {
+    __builtin_memcpy(moved, block, had_bytes < bytes ? had_bytes : bytes);
+    deallocate(block, Call::Realloc);
+  }
+  return moved;
+}
+
+/// As reallocate(), for a block in a slot.
+void* reallocate_slot(const heap::Place& place, void* block, std::size_t bytes,
+                      std::size_t alignment) noexcept {
+  if (!may_free(place, block, named_or(Call::Realloc), no_size)) {
+    return nullptr;
+  }
+  const BlockTrailer trailer = trailer_of(block, place.slot_bytes());
+  const BlockTrailer::Facts facts = trailer.read();
+  if (class_for(bytes, alignment) != place.info.class_index) {
+    void* const moved = move(block, facts.bytes, bytes, alignment);
+    // Programs assume that shrinking a block succeeds.
+    if (moved != nullptr || bytes > facts.bytes) {
+      return moved;
+    }
+  }
+  trailer.write(bytes, facts.kind, options.canaries);
+  return block;
+}
+
+/// As reallocate(), for a block that is in no slot, or for an address that is no block.
+void* reallocate_large(void* block, std::size_t bytes, std::size_t alignment) noexcept {
+  const std::size_t had_bytes = heap::usable_bytes(block);
+  if (had_bytes == 0 || (class_for(bytes, alignment) == heap::SizeClasses::no_class &&
+                         Arena::is_large_size(had_bytes, bytes_with_trailer(bytes)))) {
+    return had_bytes != 0 ? block : nullptr;
+  }
+  void* const moved = move(block, had_bytes, bytes, alignment);
+  return moved == nullptr && bytes <= had_bytes ? block : moved;
+}
+
+}  // namespace
+
+void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept {
+  const NamedCall name(named_or(Call::Realloc));
+  if (zero_size_blocks.contains(block)) {
+    if (zero_size_blocks.is_live(block)) {
+      return move(block, 0, bytes, alignment);
+    }
+    report_no_zero_size_block(block, named_or(Call::Realloc));
+    return nullptr;
+  }
+  const heap::Place place = heap::place_of(block);
+  return place.page != nullptr && place.is_live()
+             ? reallocate_slot(place, block, bytes, alignment)
+             : reallocate_large(block, bytes, alignment);
+}
+
+std::size_t usable_bytes(const void* block) noexcept {
+  if (zero_size_blocks.contains(block)) {
+    return 0;
+  }
+  const heap::Place place = heap::place_of(block);
+  if (place.page == nullptr || !place.is_live()) {
+    return heap::usable_bytes(block);
+  }
+  const BlockTrailer::Facts facts =
+      read_trailer(place, const_cast<void*>(block), named_or(Call::UsableSize));
+  return facts.is_sound ? facts.bytes : 0;
+}
+
+}  // namespace slabmalloc::hardened

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+//
+// The process heap of the hardened library (MallocConfig::hardened): the same heap with more checks
+// around each block. front.hpp chooses between the two.
+//
+//   no bytes      an address without memory (zero_size_blocks.hpp)
+//   up to 32 KiB  a slot with a trailer (block_trailer.hpp), which each free checks, and those of
+//                 the slots beside it; a free clears the slot, and an allocation looks whether it
+//                 is clear still
+//   above         a mapping of its own between inaccessible OS pages; its addresses are not used
+//                 again for a while (direct_map.hpp)
+//
+// So all free memory of the heap is zero, and so is a new block.
+//
+// Options leave out single checks. The trailer is always there: it has the size and the kind.
+#pragma once
+
+#include <cstddef>
+
+#include "malloc/block_trailer.hpp"
+#include "malloc/call.hpp"
+
+namespace slabmalloc::hardened {
+
+/// A call that frees without a size.
+inline constexpr std::size_t no_size = ~std::size_t{0};
+
+/// A block of `bytes` at a multiple of `alignment`, a power of two. Its bytes are zero.
+/// Fails: null if memory is exhausted. WriteAfterFree to the hook, before the block is cleared.
+void* allocate(std::size_t bytes, std::size_t alignment, BlockKind kind) noexcept;
+
+/// Frees a block for `call`; a null pointer is allowed. `bytes` and `alignment` are those of its
+/// allocation, or no_size.
+/// Fails: misuse to the hook; then the block stays as it is.
+void deallocate(void* block, Call call, std::size_t bytes = no_size,
+                std::size_t alignment = 1) noexcept;
+
+/// As heap::reallocate().
+void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept;
+
+/// The bytes that a block was allocated with; of a large block, the bytes of its OS pages.
+/// Fails: 0 after a report of misuse.
+std::size_t usable_bytes(const void* block) noexcept;
+
+}  // namespace slabmalloc::hardened

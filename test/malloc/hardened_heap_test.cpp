@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: MIT
+//
+// The hardened library's heap, in the test's process, under a hook that returns.
+#include "malloc/hardened_heap.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "malloc/heap.hpp"
+#include "malloc/options.hpp"
+#include "support/child.hpp"
+#include "support/misuse_recorder.hpp"
+#include "support/pattern.hpp"
+#include "support/random.hpp"
+
+namespace slabmalloc {
+namespace {
+
+/// True if `work` ends its process.
+template <class Work>
+bool traps(Work&& work) {
+  return test::status_of_child([&] {
+           work();
+           return 0;
+         }) != 0;
+}
+void read(const void* address) { (void)*static_cast<const volatile char*>(address); }
+void write(void* address) { *static_cast<volatile char*>(address) = 1; }
+
+/// Sizes in slots and beyond.
+constexpr std::size_t all_sizes[] = {1,    7,    8,    9,     20,    100,    500,   1000,
+                                     4096, 5000, 9000, 32760, 32761, 100000, 262144};
+constexpr std::size_t largest_in_slot = heap::max_class_bytes - BlockTrailer::bytes;
+
+class HardenedHeap : public testing::Test {
+ protected:
+  static char* allocate(std::size_t bytes, BlockKind kind = BlockKind::Malloc) {
+    auto* const block = static_cast<char*>(hardened::allocate(bytes, 16, kind));
+    EXPECT_NE(block, nullptr);
+    return block;
+  }
+  static void deallocate(void* block) { hardened::deallocate(block, Call::Free); }
+
+  ~HardenedHeap() override {
+    options = Options{};
+    if (thread_heap.zone != &empty_zone) {
+      EXPECT_EQ(thread_heap.zone->validate(), nullptr);
+    }
+    EXPECT_TRUE(process_arena.validate());
+  }
+
+  test::MisuseRecorder misuse_;
+};
+
+TEST_F(HardenedHeap, gives_zeros_and_the_bytes_asked_for) {
+  for (const std::size_t bytes : all_sizes) {
+    for (int round = 0; round < 100; ++round) {
+      char* const block = allocate(bytes);
+      const std::size_t usable = hardened::usable_bytes(block);
+      ASSERT_TRUE(bytes <= largest_in_slot ? usable == bytes : usable >= bytes) << bytes;
+      ASSERT_TRUE(test::holds_zeroes(block, usable)) << bytes;
+      std::memset(block, 'x', usable);
+      deallocate(block);
+    }
+  }
+}
+
+TEST_F(HardenedHeap, finds_each_byte_written_behind_those_asked_for) {
+  for (const std::size_t bytes : all_sizes) {
+    if (bytes > largest_in_slot) {
+      continue;
+    }
+    const std::size_t capacity = heap::SizeClasses::size_of(
+        heap::SizeClasses::index_for(bytes + BlockTrailer::bytes));
+    for (std::size_t offset = bytes; offset < capacity; ++offset) {
+      char* const block = allocate(bytes);
+      block[offset] = static_cast<char>(block[offset] ^ 1);
+      deallocate(block);
+      const std::vector<Misuse> told = misuse_.take();
+      ASSERT_EQ(told.size(), 1u) << bytes << " bytes, offset " << offset;
+      EXPECT_EQ(told[0].kind, MisuseKind::Overflow);
+      EXPECT_EQ(told[0].block, block);
+      block[offset] = static_cast<char>(block[offset] ^ 1);
+      deallocate(block);
+    }
+  }
+}
+
+TEST_F(HardenedHeap, finds_writes_into_the_slots_beside_a_block) {
+  constexpr std::ptrdiff_t slot_bytes = 32;
+  constexpr std::size_t bytes = 24;
+  std::vector<char*> blocks;
+  for (int count = 0; count < 4000; ++count) {
+    blocks.push_back(allocate(bytes));
+  }
+  std::sort(blocks.begin(), blocks.end());
+  int found = 0;
+  for (std::size_t number = 1; number + 1 < blocks.size(); number += 4) {
+    char* const middle = blocks[number];
+    char* const lower = blocks[number - 1];
+    char* const upper = blocks[number + 1];
+    if (middle - lower != slot_bytes || upper - middle != slot_bytes) {
+      continue;
+    }
+    const bool are_free = found % 2 == 0;
+    const std::ptrdiff_t offsets[] = {-1, -8, slot_bytes + 24, slot_bytes + 31};
+    const std::ptrdiff_t offset = offsets[found / 2 % 4];
+    ++found;
+    if (are_free) {
+      deallocate(lower);
+      deallocate(upper);
+    }
+    middle[offset] = static_cast<char>(middle[offset] ^ 1);
+    deallocate(middle);
+    const std::vector<Misuse> told = misuse_.take();
+    ASSERT_EQ(told.size(), 1u) << offset;
+    EXPECT_EQ(told[0].kind, are_free ? MisuseKind::WriteAfterFree : MisuseKind::Overflow);
+    EXPECT_EQ(told[0].block, offset < 0 ? lower : upper);
+    if (!are_free) {
+      middle[offset] = static_cast<char>(middle[offset] ^ 1);
+      deallocate(lower);
+      deallocate(upper);
+    }
+    blocks[number - 1] = blocks[number] = blocks[number + 1] = nullptr;
+  }
+  EXPECT_GE(found, 100);
+  for (char* const block : blocks) {
+    deallocate(block);
+  }
+}
+
+TEST_F(HardenedHeap, finds_writes_after_a_free_when_the_slot_is_used_again) {
+  for (const std::size_t bytes : {8u, 100u, 1000u, 9000u}) {
+    char* const freed = allocate(bytes);
+    deallocate(freed);
+    ASSERT_TRUE(test::holds_zeroes(freed, bytes));
+    freed[bytes / 2] = 'x';
+    std::vector<char*> blocks;
+    do {
+      blocks.push_back(allocate(bytes));
+      ASSERT_TRUE(test::holds_zeroes(blocks.back(), bytes));
+    } while (blocks.back() != freed);
+    const std::vector<Misuse> told = misuse_.take();
+    ASSERT_EQ(told.size(), 1u) << bytes;
+    EXPECT_EQ(told[0].kind, MisuseKind::WriteAfterFree);
+    EXPECT_EQ(told[0].address, freed + bytes / 2);
+    for (char* const block : blocks) {
+      deallocate(block);
+    }
+  }
+}
+
+TEST_F(HardenedHeap, accepts_a_free_of_the_same_kind_and_size_alone) {
+  const std::map<Call, BlockKind> kinds{{Call::Free, BlockKind::Malloc},
+                                        {Call::Delete, BlockKind::New},
+                                        {Call::DeleteArray, BlockKind::NewArray}};
+  for (const auto& [call, kind] : kinds) {
+    for (const auto& [other_call, other_kind] : kinds) {
+      char* const block = allocate(100, kind);
+      hardened::deallocate(block, other_call);
+      if (call != other_call) {
+        ASSERT_EQ(misuse_.take_kinds(), std::vector{MisuseKind::MismatchedFree});
+        hardened::deallocate(block, call);
+      }
+      ASSERT_TRUE(misuse_.take().empty());
+    }
+    for (const std::size_t bytes : {99u, 101u}) {
+      char* const block = allocate(100, kind);
+      hardened::deallocate(block, call, bytes);
+      const std::vector<Misuse> told = misuse_.take();
+      ASSERT_EQ(told.size(), 1u);
+      EXPECT_EQ(told[0].kind, MisuseKind::SizeMismatch);
+      EXPECT_EQ(told[0].object_size, 100u);
+      EXPECT_EQ(told[0].given_size, bytes);
+      hardened::deallocate(block, call, 100);
+    }
+  }
+  char* const large = allocate(100000);
+  hardened::deallocate(large, Call::FreeSized, 50000);
+  EXPECT_EQ(misuse_.take_kinds(), std::vector{MisuseKind::SizeMismatch});
+  hardened::deallocate(large, Call::FreeSized, 100000);
+}
+
+TEST_F(HardenedHeap, finds_double_and_bad_frees) {
+  for (const std::size_t bytes : all_sizes) {
+    char* const block = allocate(bytes);
+    deallocate(block + (bytes + 1) / 2);
+    ASSERT_EQ(misuse_.take_kinds(), std::vector{MisuseKind::MisalignedFree}) << bytes;
+    deallocate(block);
+    deallocate(block);
+    ASSERT_EQ(misuse_.take_kinds(), std::vector{MisuseKind::DoubleFree}) << bytes;
+    ASSERT_EQ(hardened::usable_bytes(block), 0u);
+    ASSERT_EQ(hardened::reallocate(block, 10, 16), nullptr);
+    ASSERT_EQ(misuse_.take().size(), 2u);
+  }
+  deallocate(&misuse_);
+  EXPECT_EQ(misuse_.take_kinds(), std::vector{MisuseKind::ForeignPointer});
+}
+
+TEST_F(HardenedHeap, blocks_of_no_bytes_trap_and_are_freed_once) {
+  char* const block = allocate(0);
+  EXPECT_EQ(hardened::usable_bytes(block), 0u);
+  EXPECT_TRUE(traps([&] { read(block); }));
+  EXPECT_TRUE(traps([&] { write(block); }));
+  auto* const grown = static_cast<char*>(hardened::reallocate(block, 10, 16));
+  ASSERT_NE(grown, nullptr);
+  std::memset(grown, 'x', 10);
+  deallocate(grown);
+  deallocate(block);
+  EXPECT_EQ(misuse_.take_kinds(), std::vector{MisuseKind::DoubleFree});
+  options.zero_size_traps = false;
+  char* const plain = allocate(0);
+  EXPECT_EQ(hardened::usable_bytes(plain), 0u);
+  deallocate(plain);
+}
+
+TEST_F(HardenedHeap, a_large_block_lies_between_guards_and_its_addresses_rest) {
+  for (const std::size_t alignment : {16u, 4096u, 1u << 20}) {
+    auto* const block =
+        static_cast<char*>(hardened::allocate(100000, alignment, BlockKind::Malloc));
+    const std::size_t usable = hardened::usable_bytes(block);
+    std::memset(block, 'x', usable);
+    for (const std::ptrdiff_t offset : {std::ptrdiff_t{-1}, static_cast<std::ptrdiff_t>(usable)}) {
+      EXPECT_TRUE(traps([&] { write(block + offset); })) << offset;
+    }
+    deallocate(block);
+    EXPECT_TRUE(traps([&] { read(block); }));
+    std::vector<char*> others;
+    for (int count = 0; count < 300; ++count) {
+      others.push_back(static_cast<char*>(hardened::allocate(100000, alignment, BlockKind::Malloc)));
+      EXPECT_NE(others.back(), block);
+      deallocate(others.back());
+    }
+    EXPECT_TRUE(process_arena.validate());
+  }
+}
+
+TEST_F(HardenedHeap, a_page_of_slots_ends_at_memory_that_traps) {
+  char* const block = allocate(500);
+  const auto start = reinterpret_cast<std::uintptr_t>(block) / chunk_bytes * chunk_bytes;
+  for (const std::uintptr_t address : {start - 1, start + chunk_bytes}) {
+    EXPECT_TRUE(traps([&] { read(reinterpret_cast<const void*>(address)); }));
+  }
+  deallocate(block);
+}
+
+TEST_F(HardenedHeap, does_not_issue_slots_in_order) {
+  std::vector<char*> blocks;
+  int in_order = 0;
+  for (int count = 0; count < 2000; ++count) {
+    blocks.push_back(allocate(40));
+    in_order += count > 0 && blocks[blocks.size() - 1] - blocks[blocks.size() - 2] == 48 ? 1 : 0;
+  }
+  EXPECT_LT(in_order, 1600);
+  EXPECT_EQ(std::set<char*>(blocks.begin(), blocks.end()).size(), blocks.size());
+  for (char* const block : blocks) {
+    deallocate(block);
+  }
+}
+
+TEST_F(HardenedHeap, blocks_keep_their_contents_when_they_are_resized) {
+  test::Random random;
+  std::map<char*, std::size_t> blocks;
+  for (int step = 0; step < 20000; ++step) {
+    const auto any = random.below(blocks.size() + 1);
+    const std::size_t bytes =
+        random.one_in(20) ? random.below(300000) : random.below(random.one_in(4) ? 9000 : 300);
+    if (any == blocks.size() || blocks.size() < 50) {
+      char* const block = allocate(bytes);
+      test::fill_pattern(block, bytes, bytes);
+      blocks[block] = bytes;
+      continue;
+    }
+    const auto picked = std::next(blocks.begin(), static_cast<std::ptrdiff_t>(any));
+    char* const block = picked->first;
+    const std::size_t had = picked->second;
+    blocks.erase(picked);
+    ASSERT_TRUE(test::holds_pattern(block, had, had));
+    if (random.one_in(2)) {
+      deallocate(block);
+      continue;
+    }
+    auto* const moved = static_cast<char*>(hardened::reallocate(block, bytes, 16));
+    ASSERT_NE(moved, nullptr);
+    ASSERT_TRUE(test::holds_pattern(moved, std::min(had, bytes), had));
+    test::fill_pattern(moved, bytes, bytes);
+    blocks[moved] = bytes;
+  }
+  for (const auto& [block, bytes] : blocks) {
+    deallocate(block);
+  }
+}
+
+TEST_F(HardenedHeap, threads_free_the_blocks_of_each_other) {
+  constexpr int rounds = 50;
+  for (int round = 0; round < rounds; ++round) {
+    std::vector<char*> blocks[2];
+    std::thread other([&] {
+      for (int count = 0; count < 500; ++count) {
+        blocks[1].push_back(allocate(20 + static_cast<std::size_t>(count) % 50));
+      }
+    });
+    for (int count = 0; count < 500; ++count) {
+      blocks[0].push_back(allocate(20 + static_cast<std::size_t>(count) % 50));
+    }
+    other.join();
+    std::thread first([&] { std::for_each(blocks[0].begin(), blocks[0].end(), &deallocate); });
+    std::for_each(blocks[1].begin(), blocks[1].end(), &deallocate);
+    first.join();
+  }
+}
+
+TEST_F(HardenedHeap, leaves_out_what_the_options_say) {
+  options.canaries = false;
+  char* block = allocate(20);
+  block[20] = 'x';
+  deallocate(block);
+  options = Options{};
+  options.kind_check = false;
+  hardened::deallocate(allocate(20, BlockKind::New), Call::Free);
+  options = Options{};
+  options.reuse_check = false;
+  block = allocate(20);
+  deallocate(block);
+  block[3] = 'x';
+  std::vector<char*> blocks;
+  do {
+    blocks.push_back(allocate(20));
+  } while (blocks.back() != block);
+  EXPECT_EQ(block[3], 'x');
+  block[3] = 0;
+  options.clearing = false;
+  block[0] = 'x';
+  deallocate(block);
+  EXPECT_EQ(block[0], 'x');
+  options = Options{};
+  block[0] = 0;
+}
+
+}  // namespace
+}  // namespace slabmalloc
