@@ -312,9 +312,8 @@ void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept
     return nullptr;
   }
   const heap::Place place = heap::place_of(block);
-  return place.page != nullptr && place.is_live()
-             ? reallocate_slot(place, block, bytes, alignment)
-             : reallocate_large(block, bytes, alignment);
+  return place.page != nullptr && place.is_live() ? reallocate_slot(place, block, bytes, alignment)
+                                                  : reallocate_large(block, bytes, alignment);
 }
 
 std::size_t usable_bytes(const void* block) noexcept {

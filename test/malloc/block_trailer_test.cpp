@@ -50,8 +50,8 @@ TEST_P(BlockTrailerTest, says_what_was_written) {
 }
 
 TEST_P(BlockTrailerTest, shows_each_changed_bit_behind_the_bytes_asked_for) {
-  for (const std::size_t asked : {std::size_t{0}, std::size_t{5}, capacity_ / 2 - 3,
-                                  capacity_ - BlockTrailer::bytes}) {
+  for (const std::size_t asked :
+       {std::size_t{0}, std::size_t{5}, capacity_ / 2 - 3, capacity_ - BlockTrailer::bytes}) {
     std::memset(slot(), 'x', capacity_);
     trailer().write(asked, BlockKind::New, true);
     for (std::size_t byte = asked; byte < capacity_; ++byte) {

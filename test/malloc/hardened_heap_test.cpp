@@ -79,8 +79,8 @@ TEST_F(HardenedHeap, finds_each_byte_written_behind_those_asked_for) {
     if (bytes > largest_in_slot) {
       continue;
     }
-    const std::size_t capacity = heap::SizeClasses::size_of(
-        heap::SizeClasses::index_for(bytes + BlockTrailer::bytes));
+    const std::size_t capacity =
+        heap::SizeClasses::size_of(heap::SizeClasses::index_for(bytes + BlockTrailer::bytes));
     for (std::size_t offset = bytes; offset < capacity; ++offset) {
       char* const block = allocate(bytes);
       block[offset] = static_cast<char>(block[offset] ^ 1);
@@ -236,7 +236,8 @@ TEST_F(HardenedHeap, a_large_block_lies_between_guards_and_its_addresses_rest) {
     EXPECT_TRUE(traps([&] { read(block); }));
     std::vector<char*> others;
     for (int count = 0; count < 300; ++count) {
-      others.push_back(static_cast<char*>(hardened::allocate(100000, alignment, BlockKind::Malloc)));
+      others.push_back(
+          static_cast<char*>(hardened::allocate(100000, alignment, BlockKind::Malloc)));
       EXPECT_NE(others.back(), block);
       deallocate(others.back());
     }

@@ -67,6 +67,16 @@ void expect_sound() {
   EXPECT_TRUE(process_arena.validate());
 }
 
+/// Large blocks between guards move when they grow, and leave no dirty memory.
+class HeapWithoutGuards : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (MallocConfig::hardened) {
+      GTEST_SKIP();
+    }
+  }
+};
+
 TEST(Heap, every_size_is_served_aligned_usable_and_apart_from_all_others) {
   const std::vector<std::size_t> sizes = edge_sizes();
   std::vector<void*> blocks;
@@ -118,7 +128,7 @@ TEST(Heap, blocks_from_1_KiB_to_64_MiB_are_little_larger_than_requested) {
   }
 }
 
-TEST(Heap, reallocation_within_the_chunks_of_a_large_block_stays_in_place) {
+TEST_F(HeapWithoutGuards, reallocation_within_the_chunks_of_a_large_block_stays_in_place) {
   auto* const block = static_cast<std::byte*>(heap::allocate(60 * kibibyte));
   fill_pattern(block, 60 * kibibyte, 1);
   for (const std::size_t bytes :
@@ -311,7 +321,8 @@ TEST(Heap, reallocation_within_a_class_stays_in_place) {
   }
 }
 
-TEST(Heap, over_aligned_blocks_stay_in_place_where_size_and_alignment_have_the_same_class) {
+TEST_F(HeapWithoutGuards,
+       over_aligned_blocks_stay_in_place_where_size_and_alignment_have_the_same_class) {
   for (const std::size_t alignment : {std::size_t{64}, std::size_t{4096}, 256 * kibibyte}) {
     void* block = heap::allocate_aligned(1, alignment);
     EXPECT_EQ(heap::reallocate(block, alignment, alignment), block);
@@ -342,7 +353,7 @@ TEST(Heap, reallocation_keeps_the_contents_between_any_two_kinds_of_memory) {
   expect_sound();
 }
 
-TEST(Heap, large_blocks_grow_and_shrink_in_place_where_there_is_room) {
+TEST_F(HeapWithoutGuards, large_blocks_grow_and_shrink_in_place_where_there_is_room) {
   void* block = heap::allocate(mebibyte);
   fill_pattern(block, mebibyte, 1);
   ASSERT_EQ(heap::reallocate(block, 192 * kibibyte), block);
@@ -355,7 +366,7 @@ TEST(Heap, large_blocks_grow_and_shrink_in_place_where_there_is_room) {
   expect_sound();
 }
 
-TEST(Heap, mapped_blocks_grow_without_copying) {
+TEST_F(HeapWithoutGuards, mapped_blocks_grow_without_copying) {
   void* block = heap::allocate(64 * mebibyte);
   static_cast<char*>(block)[64 * mebibyte - 1] = 'x';
   const std::size_t before = resident_bytes();
@@ -389,7 +400,7 @@ TEST(Heap, freed_memory_is_used_again) {
   }
 }
 
-TEST(Heap, trim_reports_all_memory_that_went_back_while_it_trimmed_the_zone) {
+TEST_F(HeapWithoutGuards, trim_reports_all_memory_that_went_back_while_it_trimmed_the_zone) {
   // The zone holds an empty page. The next call of the arena purges free memory that is old enough.
   heap::deallocate(heap::allocate(5000));
   heap::deallocate(heap::allocate(mebibyte));
