@@ -26,14 +26,33 @@ Extent Arena::allocate(std::size_t chunks, std::size_t alignment) noexcept {
   Extent extent = allocate_run(chunks + guard_chunks, alignment);
   if (!extent) {
     note_if_refused((chunks + guard_chunks) * MemoryLimit::counted_chunk_bytes);
-  } else if (Tunables::hardened) {
-    extent.zeroed = true;
-    if (!os::interface().permit_access(extent.address, chunks * chunk_bytes)) {
-      deallocate(extent.address, chunks);
-      extent = {};
-    }
+  } else if (Tunables::hardened && !make_accessible(extent, chunks)) {
+    change([&]() noexcept { release_run(number_of(extent.address), now()); });
+    extent = {};
   }
   return extent;
+}
+
+/// Makes the first `chunks` of a run of the hardened library accessible, and its guard inaccessible.
+/// Fails: false; the system refuses.
+bool Arena::make_accessible(Extent& extent, std::size_t chunks) noexcept {
+  auto* const start = static_cast<std::byte*>(extent.address);
+  Chunk* const head = chunk_of(start);
+  bool is_accessible = true;
+  for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
+    is_accessible = is_accessible && head[chunk].is_accessible();
+  }
+  if (!is_accessible) {
+    extent.zeroed = true;
+    if (!os::interface().permit_access(start, chunks * chunk_bytes)) {
+      return false;
+    }
+  }
+  if (head[chunks].is_accessible() &&
+      os::interface().forbid_access(start + chunks * chunk_bytes, chunk_bytes)) {
+    head[chunks].note_access(false);
+  }
+  return true;
 }
 
 Extent Arena::allocate_run(std::size_t chunks, std::size_t alignment) noexcept {
@@ -63,10 +82,9 @@ void Arena::deallocate(void* address, std::size_t chunks) noexcept {
   Chunk* const head = chunk_of(address);
   for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
     head[chunk].clear();
-  }
-  if (Tunables::hardened && tunables.guards) {
-    // If that fails, the next allocation still finds zeros: it maps the memory anew.
-    os::interface().forbid_access(address, chunks * chunk_bytes);
+    if (Tunables::hardened) {
+      head[chunk].note_access(true);
+    }
   }
   change([&]() noexcept {
     const std::uint32_t first = number_of(address);

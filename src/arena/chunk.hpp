@@ -216,6 +216,15 @@ struct alignas(64) Chunk {
     encoded_holes.store(__builtin_bit_cast(std::uint32_t, holes), Order::relaxed);
   }
 
+  /// In the hardened library, for the holder of a chunk that is free or is being allocated: whether
+  /// the chunk's memory may be accessed. If so it is zero.
+  bool is_accessible() const noexcept {
+    return encoded_holes.load(Order::relaxed) == accessible_mark;
+  }
+  void note_access(bool is_accessible) noexcept {
+    encoded_holes.store(is_accessible ? accessible_mark : 0, Order::relaxed);
+  }
+
   /// Changes a large object's record from LargeHead to Cached. Of several threads one succeeds.
   /// Pre: `head` is a snapshot() of it.
   /// Thread: any.
@@ -246,6 +255,9 @@ struct alignas(64) Chunk {
   }
 
  private:
+  /// In the place of the holes, which a free chunk has none of.
+  static constexpr std::uint32_t accessible_mark = 1;
+
   /// A ChunkInfo is written as these two words. Of a large object's, the first is 0.
   struct Halves {
     std::uint64_t first;

@@ -161,11 +161,20 @@ std::size_t Arena::purge_chosen(const Purge& purge) noexcept {
     counts_.purges.add(1);
     return unmapped;
   }
-  purge_records(purge);
   const std::size_t bytes = std::size_t{purge.chunks} * chunk_bytes;
   std::byte* const start = reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed)) +
                            std::size_t{purge.run} * chunk_bytes;
   prepare_purge(start, bytes);
+  if (Tunables::hardened && tunables.guards && os::interface().forbid_access(start, bytes)) {
+    for (std::uint32_t chunk = 0; chunk < purge.chunks; ++chunk) {
+      own_record(purge.run + chunk).note_access(false);
+    }
+    counts_.purged_bytes.add(bytes);
+    counts_.purges.add(1);
+    purge_records(purge);
+    return bytes;
+  }
+  purge_records(purge);
   return purge_memory(start, bytes) ? bytes : 0;
 }
 

@@ -2,12 +2,12 @@
 //
 // BlockTrailer: what the hardened library keeps at the end of each block of a slot.
 //
-//   slot    | the client's bytes | fill …            | trailer |
-//           ^ block              ^ block + bytes      ^ block + capacity - 8
+//   slot    | the client's bytes | fill | …          | trailer |
+//           ^ block              ^ block + bytes     ^ block + capacity - 8
 //
 //   trailer = facts | code(facts, secret(block)) << 19
 //   facts   = bytes asked for | kind << 16 | filled << 18
-//   fill    = one byte, another for each block, never 0
+//   fill    = one byte, another for each block, never 0; in 32 bytes, or as many as there are
 //
 // A write beyond the bytes asked for changes the fill or the trailer. The secret is another in each
 // process and for each address, so a trailer is not to be guessed, nor copied from another block.
@@ -29,7 +29,9 @@ class BlockTrailer {
   static constexpr std::size_t bytes = sizeof(std::uint64_t);
 
   struct Facts {
-    bool is_sound = false;  ///< False: the trailer was overwritten. Then the rest says nothing.
+    bool is_sound = false;  ///< False: the trailer was overwritten, or is clear. Then the rest says
+                            ///< nothing.
+    bool is_clear = false;
     std::size_t bytes = 0;  ///< Asked for.
     BlockKind kind = BlockKind::Malloc;
     bool is_filled = false;
@@ -45,7 +47,10 @@ class BlockTrailer {
   /// Pre: asked <= capacity - BlockTrailer::bytes, and capacity is below 64 KiB.
   void write(std::size_t asked, BlockKind kind, bool fills) const noexcept {
     if (fills) {
-      __builtin_memset(block_ + asked, fill(), room_beyond(asked));
+      for_each_word_beyond(asked, [&](std::size_t offset, std::uint64_t mask) noexcept {
+        const std::uint64_t word = (word_at(offset) & ~mask) | (fill() & mask);
+        __builtin_memcpy(block_ + offset, &word, sizeof word);
+      });
     }
     store(sealed(asked | std::uint64_t{static_cast<std::uint8_t>(kind)} << kind_shift |
                  std::uint64_t{fills} << filled_shift));
@@ -54,12 +59,10 @@ class BlockTrailer {
   /// Makes the trailer say nothing.
   void clear() const noexcept { store(0); }
 
-  /// True if the trailer says nothing.
-  bool is_clear() const noexcept { return load() == 0; }
-
   Facts read() const noexcept {
     const std::uint64_t word = load();
     Facts facts;
+    facts.is_clear = word == 0;
     facts.bytes = static_cast<std::uint16_t>(word);
     facts.kind = static_cast<BlockKind>(word >> kind_shift & 3);
     facts.is_filled = (word >> filled_shift & 1) != 0;
@@ -70,11 +73,10 @@ class BlockTrailer {
 
   /// True if the fill behind `asked` bytes is as it was written.
   bool has_fill(std::size_t asked) const noexcept {
-    unsigned char changed = 0;
-    const unsigned char expected = fill();
-    for (const unsigned char* byte = block_ + asked; byte != end_; ++byte) {
-      changed = static_cast<unsigned char>(changed | (*byte ^ expected));
-    }
+    std::uint64_t changed = 0;
+    for_each_word_beyond(asked, [&](std::size_t offset, std::uint64_t mask) noexcept {
+      changed |= (word_at(offset) ^ fill()) & mask;
+    });
     return changed == 0;
   }
 
@@ -82,6 +84,8 @@ class BlockTrailer {
   static constexpr unsigned kind_shift = 16;
   static constexpr unsigned filled_shift = 18;
   static constexpr unsigned code_shift = 19;
+  /// A linear overflow writes the first bytes behind a block. More would cost large slots time.
+  static constexpr std::size_t most_filled = 32;
 
   /// `facts` with their code: the upper bits of a product depend on all bits of its factors.
   std::uint64_t sealed(std::uint64_t facts) const noexcept {
@@ -89,11 +93,29 @@ class BlockTrailer {
     return facts | product >> code_shift << code_shift;
   }
 
-  std::size_t room_beyond(std::size_t asked) const noexcept {
-    return static_cast<std::size_t>(end_ - block_) - asked;
+  /// Calls f(offset, mask) for each word of the fill; the mask has the bits of the bytes that were
+  /// not asked for.
+  template <class F>
+  [[gnu::always_inline]] void for_each_word_beyond(std::size_t asked, F&& f) const noexcept {
+    const auto room = static_cast<std::size_t>(end_ - block_);
+    const std::size_t end = room - asked < most_filled ? room : asked + most_filled;
+    std::size_t offset = asked / sizeof(std::uint64_t) * sizeof(std::uint64_t);
+    const std::uint64_t beyond = ~std::uint64_t{0} << (asked - offset) * 8;
+    for (std::uint64_t mask = from_little_endian(beyond); offset < end;
+         offset += sizeof(std::uint64_t), mask = ~std::uint64_t{0}) {
+      f(offset, mask);
+    }
   }
-  /// Not 0, since the last byte of a string often goes too far.
-  unsigned char fill() const noexcept { return static_cast<unsigned char>(secret_ >> 56 | 1); }
+  static constexpr std::uint64_t from_little_endian(std::uint64_t value) noexcept {
+    return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? value : __builtin_bswap64(value);
+  }
+  std::uint64_t word_at(std::size_t offset) const noexcept {
+    std::uint64_t word = 0;
+    __builtin_memcpy(&word, block_ + offset, sizeof word);
+    return word;
+  }
+  /// One byte eight times. Not 0, since the last byte of a string often goes too far.
+  std::uint64_t fill() const noexcept { return (secret_ >> 56 | 1) * 0x0101010101010101u; }
 
   // Relaxed: another thread that frees a neighbour looks at the trailer, and takes either value.
   std::uint64_t load() const noexcept {

@@ -17,23 +17,28 @@ namespace {
 
 constinit ZeroSizeBlocks zero_size_blocks;
 
-/// The secret of the process's trailers.
-std::uint64_t key() noexcept {
-  static constinit HardwareAtomics::Cell<std::uint64_t> known{0};
-  std::uint64_t value = known.load(Order::relaxed);
-  if (value == 0) {
-    value = os::interface().random_bits() | 1;
-    known.store(value, Order::relaxed);
-  }
-  return value;
+/// The secret of the process's trailers; 0 before the first block.
+constinit HardwareAtomics::Cell<std::uint64_t> known_key{0};
+
+[[gnu::cold, gnu::noinline]] std::uint64_t make_key() noexcept {
+  // The same in each thread.
+  const std::uint64_t key = os::interface().random_bits() | 1;
+  known_key.store(key, Order::relaxed);
+  return key;
 }
 
-BlockTrailer trailer_of(void* block, std::size_t capacity) noexcept {
+[[gnu::always_inline]] inline std::uint64_t key() noexcept {
+  const std::uint64_t value = known_key.load(Order::relaxed);
+  return value != 0 ? value : make_key();
+}
+
+[[gnu::always_inline]] inline BlockTrailer trailer_of(void* block, std::size_t capacity) noexcept {
   return BlockTrailer(block, capacity, key());
 }
 
 /// The class of a slot for `bytes` and a trailer; no_class if the block is large.
-std::uint32_t class_for(std::size_t bytes, std::size_t alignment) noexcept {
+[[gnu::always_inline]] inline std::uint32_t class_for(std::size_t bytes,
+                                                      std::size_t alignment) noexcept {
   return bytes <= heap::max_class_bytes
              ? heap::SizeClasses::index_for(bytes + BlockTrailer::bytes, alignment)
              : heap::SizeClasses::no_class;
@@ -63,18 +68,32 @@ constexpr const char* allocator_of(BlockKind kind) noexcept {
   return "malloc() or its like";
 }
 
+/// The first byte that is not 0, of those at `byte`, where there is one.
+[[gnu::cold, gnu::noinline]] const std::byte* find_written(const std::byte* byte) noexcept {
+  while (*byte == std::byte{0}) {
+    ++byte;
+  }
+  return byte;
+}
+
 /// The first byte of `bytes` at `block` that is not 0; null if there is none.
 /// Pre: both are multiples of 16.
-const std::byte* first_written(const void* block, std::size_t bytes) noexcept {
-  using AliasedWord = std::uint64_t __attribute__((may_alias));
-  const auto* const words = static_cast<const AliasedWord*>(block);
-  for (std::size_t word = 0; word < bytes / sizeof(AliasedWord); word += 2) {
-    if ((words[word] | words[word + 1]) != 0) [[unlikely]] {
-      const auto* byte = reinterpret_cast<const std::byte*>(words + word);
-      while (*byte == std::byte{0}) {
-        ++byte;
-      }
-      return byte;
+[[gnu::always_inline]] inline const std::byte* first_written(const void* block,
+                                                             std::size_t bytes) noexcept {
+  // Two words, in a register of their own on most processors.
+  using Pair [[gnu::vector_size(16), gnu::may_alias]] = std::uint64_t;
+  const auto* const pairs = static_cast<const Pair*>(block);
+  const std::size_t count = bytes / sizeof(Pair);
+  std::size_t number = 0;
+  for (; number + 4 <= count; number += 4) {
+    const Pair any = pairs[number] | pairs[number + 1] | pairs[number + 2] | pairs[number + 3];
+    if ((any[0] | any[1]) != 0) [[unlikely]] {
+      break;
+    }
+  }
+  for (; number < count; ++number) {
+    if ((pairs[number][0] | pairs[number][1]) != 0) [[unlikely]] {
+      return find_written(reinterpret_cast<const std::byte*>(pairs + number));
     }
   }
   return nullptr;
@@ -102,7 +121,8 @@ const std::byte* first_written(const void* block, std::size_t bytes) noexcept {
 
 /// Looks at the trailer of the live block at `block`, which `call` got.
 /// Fails: unsound facts, after a report.
-BlockTrailer::Facts read_trailer(const heap::Place& place, void* block, Call call) noexcept {
+[[gnu::always_inline]] inline BlockTrailer::Facts read_trailer(const heap::Place& place,
+                                                               void* block, Call call) noexcept {
   const std::size_t capacity = place.slot_bytes();
   const BlockTrailer trailer = trailer_of(block, capacity);
   BlockTrailer::Facts facts = trailer.read();
@@ -116,35 +136,38 @@ BlockTrailer::Facts read_trailer(const heap::Place& place, void* block, Call cal
 }
 
 /// The bytes on each side of a block in which a free looks for writes.
-constexpr std::size_t checked_beside_bytes = 64;
+constexpr std::size_t checked_beside_bytes = 32;
 
 /// Looks at slot `slot`, at `start`, of the page of a block at `block`, which `call` got: of a live
 /// slot at the trailer, of a free one at `bytes` bytes from `offset` on. Other threads may allocate
-/// and free slots meanwhile, except those that are free for the owner, this thread.
-void check_neighbour(const heap::Place& place, void* block, Call call, std::uint32_t slot,
-                     std::byte* start, std::size_t offset, std::size_t bytes) noexcept {
-  const std::size_t capacity = place.slot_bytes();
+/// and free slots meanwhile, except those that are free for the owner, this thread if `is_mine`.
+[[gnu::always_inline]] inline void check_neighbour(const heap::Place& place, bool is_mine,
+                                                   void* block, Call call, std::uint32_t slot,
+                                                   std::byte* start, std::size_t capacity,
+                                                   std::size_t offset, std::size_t bytes) noexcept {
   const Word local = place.page->local(slot / word_bits).load(Order::relaxed);
   if (is_set(local, slot % word_bits)) {
-    if (options.clearing && options.reuse_check &&
-        place.page->is_owned_by(thread_heap.zone->tag())) {
+    if (is_mine) {
       if (const std::byte* const written = first_written(start + offset, bytes)) [[unlikely]] {
         report_write_after_free(start, capacity, written);
       }
     }
     return;
   }
-  const BlockTrailer trailer = trailer_of(start, capacity);
-  if (!place.page->is_free(slot, place.info.words()) && !trailer.is_clear() &&
-      !trailer.read().is_sound) [[unlikely]] {
+  const BlockTrailer::Facts facts = trailer_of(start, capacity).read();
+  if (!facts.is_sound && !facts.is_clear && !place.page->is_free(slot, place.info.words()))
+      [[unlikely]] {
     report_overflow(block, start, capacity, 0, call);
   }
 }
 
 /// Reports writes near the block at `block`, which `call` got, into the slots beside it.
-void check_neighbours(const heap::Place& place, void* block, Call call) noexcept {
+[[gnu::always_inline]] inline void check_neighbours(const heap::Place& place, void* block,
+                                                    Call call) noexcept {
   const std::size_t capacity = place.slot_bytes();
   const std::size_t most = capacity < checked_beside_bytes ? capacity : checked_beside_bytes;
+  const bool is_mine =
+      options.clearing && options.reuse_check && place.page->is_owned_by(thread_heap.zone->tag());
   auto* below = static_cast<std::byte*>(block);
   auto* above = below;
   std::uint32_t lower = place.slot;
@@ -152,17 +175,18 @@ void check_neighbours(const heap::Place& place, void* block, Call call) noexcept
   for (std::size_t reached = 0; reached < checked_beside_bytes; reached += capacity) {
     below -= capacity;
     if (lower != 0) {
-      check_neighbour(place, block, call, --lower, below, capacity - most, most);
+      check_neighbour(place, is_mine, block, call, --lower, below, capacity, capacity - most, most);
     }
     above += capacity;
     if (upper + 1 < place.info.slots) {
-      check_neighbour(place, block, call, ++upper, above, 0, most);
+      check_neighbour(place, is_mine, block, call, ++upper, above, capacity, 0, most);
     }
   }
 }
 
 /// True if `call` may free the live block at `block`.
-bool may_free(const heap::Place& place, void* block, Call call, std::size_t bytes) noexcept {
+[[gnu::always_inline]] inline bool may_free(const heap::Place& place, void* block, Call call,
+                                            std::size_t bytes) noexcept {
   const BlockTrailer::Facts facts = read_trailer(place, block, call);
   if (!facts.is_sound) {
     return false;
@@ -254,6 +278,9 @@ void deallocate(void* block, Call call, std::size_t bytes, std::size_t alignment
     if (options.clearing) {
       clear(block, place.slot_bytes());
     }
+    // A report of this free would be about two at the same time, and name any call.
+    heap::deallocate<Call::Free>(block);
+    return;
   }
   heap::deallocate_any(block, call);
 }

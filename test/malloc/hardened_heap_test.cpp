@@ -74,7 +74,7 @@ TEST_F(HardenedHeap, gives_zeros_and_the_bytes_asked_for) {
   }
 }
 
-TEST_F(HardenedHeap, finds_each_byte_written_behind_those_asked_for) {
+TEST_F(HardenedHeap, finds_each_byte_written_behind_those_asked_for_and_at_the_slots_end) {
   for (const std::size_t bytes : all_sizes) {
     if (bytes > largest_in_slot) {
       continue;
@@ -82,6 +82,9 @@ TEST_F(HardenedHeap, finds_each_byte_written_behind_those_asked_for) {
     const std::size_t capacity =
         heap::SizeClasses::size_of(heap::SizeClasses::index_for(bytes + BlockTrailer::bytes));
     for (std::size_t offset = bytes; offset < capacity; ++offset) {
+      if (offset == bytes + 32 && offset + BlockTrailer::bytes < capacity) {
+        offset = capacity - BlockTrailer::bytes;
+      }
       char* const block = allocate(bytes);
       block[offset] = static_cast<char>(block[offset] ^ 1);
       deallocate(block);
@@ -317,6 +320,24 @@ TEST_F(HardenedHeap, threads_free_the_blocks_of_each_other) {
     std::thread first([&] { std::for_each(blocks[0].begin(), blocks[0].end(), &deallocate); });
     std::for_each(blocks[1].begin(), blocks[1].end(), &deallocate);
     first.join();
+  }
+}
+
+TEST_F(HardenedHeap, threads_free_blocks_beside_those_that_others_free) {
+  for (int round = 0; round < 100; ++round) {
+    std::vector<char*> blocks;
+    for (int count = 0; count < 1000; ++count) {
+      blocks.push_back(allocate(40));
+    }
+    std::sort(blocks.begin(), blocks.end());
+    const auto free_each_second = [&](std::size_t number) {
+      for (; number < blocks.size(); number += 2) {
+        deallocate(blocks[number]);
+      }
+    };
+    std::thread other([&] { free_each_second(1); });
+    free_each_second(0);
+    other.join();
   }
 }
 
