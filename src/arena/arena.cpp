@@ -33,7 +33,7 @@ Extent Arena::allocate(std::size_t chunks, std::size_t alignment) noexcept {
   return extent;
 }
 
-/// Makes the first `chunks` of a run of the hardened library accessible, and its guard inaccessible.
+/// Makes the first `chunks` of a run of the hardened library accessible, and its guard not.
 /// Fails: false; the system refuses.
 bool Arena::make_accessible(Extent& extent, std::size_t chunks) noexcept {
   auto* const start = static_cast<std::byte*>(extent.address);

@@ -166,8 +166,7 @@ constexpr std::size_t checked_beside_bytes = 32;
                                                     Call call) noexcept {
   const std::size_t capacity = place.slot_bytes();
   const std::size_t most = capacity < checked_beside_bytes ? capacity : checked_beside_bytes;
-  const bool is_mine =
-      options.clearing && options.reuse_check && place.page->is_owned_by(thread_heap.zone->tag());
+  const bool is_mine = options.reuse_check && place.page->is_owned_by(thread_heap.zone->tag());
   auto* below = static_cast<std::byte*>(block);
   auto* above = below;
   std::uint32_t lower = place.slot;
@@ -272,7 +271,8 @@ void deallocate(void* block, Call call, std::size_t bytes, std::size_t alignment
     if (!may_free(place, block, call, bytes)) [[unlikely]] {
       return;
     }
-    if (options.canaries) {
+    // Without clearing, a slot that another thread has just got may hold anything.
+    if (options.canaries && options.clearing) {
       check_neighbours(place, block, call);
     }
     if (options.clearing) {
