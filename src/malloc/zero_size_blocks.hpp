@@ -46,14 +46,14 @@ class ZeroSizeBlocks {
 
   /// True if `address` lies in the region.
   bool contains(const void* address) const noexcept {
-    const Region* const region = region_.load(Order::acquire);
+    const Region* const region = known_region();
     return region != nullptr && offset_of(address, *region) < region_bytes;
   }
 
   /// True if a live block starts at `address`.
   /// Pre: contains(address).
   bool is_live(const void* address) const noexcept {
-    const std::size_t offset = offset_of(address, *region_.load(Order::acquire));
+    const std::size_t offset = offset_of(address, *known_region());
     const std::size_t number = offset / distance;
     return offset % distance == 0 && is_set(live(number).load(Order::relaxed), number % word_bits);
   }
@@ -62,7 +62,7 @@ class ZeroSizeBlocks {
   /// Pre: contains(address).
   /// Fails: false if no live block starts there.
   bool deallocate(const void* address) noexcept {
-    const std::size_t offset = offset_of(address, *region_.load(Order::acquire));
+    const std::size_t offset = offset_of(address, *known_region());
     const std::size_t number = offset / distance;
     const Word bit = Word{1} << number % word_bits;
     Live& word = live(number);
@@ -94,14 +94,18 @@ class ZeroSizeBlocks {
 
   /// Pre: there is a region.
   Live& live(std::size_t number) const noexcept {
-    auto* const bits = reinterpret_cast<std::byte*>(region_.load(Order::acquire)) + header_bytes;
+    auto* const bits = reinterpret_cast<std::byte*>(known_region()) + header_bytes;
     return reinterpret_cast<Live*>(bits)[number / word_bits];
   }
 
+  /// The region; null if there is none yet.
+  /// Order: acquire, with the release in region(): who finds the region finds its start.
+  Region* known_region() const noexcept { return region_.load(Order::acquire); }
+
   /// The region, mapped at the first call; null if that fails.
-  /// Order: release, with the acquire of all loads: who finds the region finds its start.
+  /// Order: release, with the acquire in known_region().
   const Region* region() noexcept {
-    Region* region = region_.load(Order::acquire);
+    Region* region = known_region();
     if (region != nullptr) {
       return region;
     }
@@ -117,12 +121,12 @@ class ZeroSizeBlocks {
     auto* const made = static_cast<Region*>(table);
     made->start = reinterpret_cast<std::uintptr_t>(start);
     while (region == nullptr) {
-      if (region_.compare_exchange(region, made, Order::acq_rel)) {
+      if (region_.compare_exchange(region, made, Order::release)) {
         return made;
       }
     }
     give_back(start, table, table_bytes);  // Another thread was first.
-    return region;
+    return known_region();
   }
 
   static void give_back(void* start, void* table, std::size_t table_bytes) noexcept {
