@@ -36,12 +36,15 @@ struct Tunables {
 
   /// Inaccessible memory lies behind each page of slots, and on both sides of each large object.
   bool guards = hardened;
+  /// The chunks of the window in which pages have guards: 2 GiB. A page takes two of the process's
+  /// mappings there. So all take half of the 65,530 that the system allows.
+  std::size_t guarded_chunks = 32'768;
   /// A claim takes a random half of the free slots.
   bool random_order = hardened;
-  /// Freed large objects whose addresses stay inaccessible and unused. They take no memory, but a
-  /// mapping each.
+  /// Freed large objects whose addresses stay inaccessible and unused: one more than this. They
+  /// take no memory, but a mapping each.
   static constexpr std::size_t quarantined_mappings = 1024;
-  /// The largest of them, so that all together take at most 64 GiB of address space.
+  /// The largest of them, so that all together take about 64 GiB of address space at most.
   static constexpr std::size_t quarantined_bytes = 64 * mebibyte;
 
   // ---- Purging --------------------------------------------------------------------------------

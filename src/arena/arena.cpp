@@ -33,6 +33,11 @@ Extent Arena::allocate(std::size_t chunks, std::size_t alignment) noexcept {
   return extent;
 }
 
+/// True if memory near chunk `number` is inaccessible unless a run is there.
+bool Arena::has_guards(std::uint32_t number) noexcept {
+  return Tunables::hardened && tunables.guards && number < tunables.guarded_chunks;
+}
+
 /// Makes the first `chunks` of a run of the hardened library accessible, and its guard not.
 /// Fails: false; the system refuses.
 bool Arena::make_accessible(Extent& extent, std::size_t chunks) noexcept {
@@ -48,7 +53,7 @@ bool Arena::make_accessible(Extent& extent, std::size_t chunks) noexcept {
       return false;
     }
   }
-  if (head[chunks].is_accessible() &&
+  if (has_guards(number_of(start)) && head[chunks].is_accessible() &&
       os::interface().forbid_access(start + chunks * chunk_bytes, chunk_bytes)) {
     head[chunks].note_access(false);
   }
@@ -183,7 +188,7 @@ void Arena::adopt(const Growth& growth) noexcept {
   runs_.append(growth.added, RunState::Clean);
   const auto end =
       reinterpret_cast<std::uintptr_t>(window_.data()) + std::size_t{runs_.end()} * chunk_bytes;
-  if (Tunables::hardened) {
+  if (has_guards(runs_.end() - 1)) {
     const std::size_t bytes = std::size_t{growth.added} * chunk_bytes;
     os::interface().forbid_access(reinterpret_cast<void*>(end - bytes), bytes);
   }

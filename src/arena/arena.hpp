@@ -323,6 +323,7 @@ class Arena {
   }
   Extent allocate_run(std::size_t chunks, std::size_t alignment) noexcept;
   bool make_accessible(Extent& extent, std::size_t chunks) noexcept;
+  static bool has_guards(std::uint32_t number) noexcept;
   Extent allocate_at_last(std::size_t chunks, std::size_t alignment) noexcept;
   void carry_out(Purge purge, PurgeBudget& budget) noexcept;
   std::size_t purge_chosen(const Purge& purge) noexcept;

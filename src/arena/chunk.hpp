@@ -15,7 +15,8 @@
 // slots: 16-byte objects in one chunk. The stride is 17 cache lines. Since 17 is odd, the headers
 // of successive chunks use every cache set.
 //
-// A clear record has a page tag of 0, a seal of 0 and an info of Unclaimed. A record is clear until
+// A clear record has a page tag of 0, a seal of 0 and an info of Unclaimed; of the holes nothing is
+// said. A record is clear until
 // a page or a large object starts in its chunk, and clear again after it has ended. Records of
 // zeros are clear, so their OS pages go back with the chunks (Arena::purge_records()). A record
 // tells the kind of an address:
@@ -217,7 +218,8 @@ struct alignas(64) Chunk {
   }
 
   /// In the hardened library, for the holder of a chunk that is free or is being allocated: whether
-  /// the chunk's memory may be accessed. If so it is zero.
+  /// the chunk's memory may be accessed. If so it is zero. The mark may be lost with the OS page of
+  /// the record. Then the next allocation makes the memory accessible once more.
   bool is_accessible() const noexcept {
     return encoded_holes.load(Order::relaxed) == accessible_mark;
   }

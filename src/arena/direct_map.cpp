@@ -187,6 +187,24 @@ std::size_t DirectMap::trim() noexcept {
   return bytes;
 }
 
+std::size_t DirectMap::end_quarantine() noexcept {
+  std::size_t bytes = 0;
+  for (Quarantined& place : quarantine_) {
+    Quarantined ended;
+    {
+      const os::Lock lock(mutex_);
+      if (place.bytes == 0 || !promise_room()) {
+        continue;
+      }
+      ended = place;
+      place = {};
+      note_mapped(0, ended.bytes);
+    }
+    bytes += unmap_or_retire({ended.base, ended.bytes, ended.base, ended.bytes});
+  }
+  return bytes;
+}
+
 bool DirectMap::find_oldest(std::uint32_t& stamp) noexcept {
   if (cached_bytes() == 0) {
     return false;

@@ -23,8 +23,8 @@
 // so there are no tombstones (Knuth, The Art of Computer Programming 3, 6.4, algorithm R).
 //
 // In the hardened library an object lies between inaccessible OS pages, which are slack that stays.
-// A freed mapping becomes inaccessible as a whole, and is unmapped only after many others were
-// freed. Objects do not grow in place.
+// A freed mapping of up to 64 MiB becomes inaccessible as a whole, and is unmapped only after many
+// others were freed, or when address space has run out. Objects do not grow in place.
 //
 //     mapping    | guard | object …                  | guard |
 //
@@ -118,6 +118,9 @@ class DirectMap {
 
   /// The bytes of cached mappings. Thread: any.
   std::size_t cached_bytes() const noexcept { return cached_bytes_.load(Order::relaxed); }
+
+  /// Unmaps all quarantined mappings; returns their bytes of address space.
+  std::size_t end_quarantine() noexcept;
 
   /// Sets `stamp` to the age of the oldest cached mapping; false if none is cached.
   bool find_oldest(std::uint32_t& stamp) noexcept;

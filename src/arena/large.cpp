@@ -117,7 +117,7 @@ Extent Arena::allocate_direct(std::size_t bytes, std::size_t alignment,
   if (!extent) {
     extent.address = direct_.allocate(bytes, alignment, usable, extent.zeroed);
   }
-  if (!extent && direct_.trim() != 0) {
+  if (!extent && direct_.trim() + direct_.end_quarantine() != 0) {
     extent.address = direct_.allocate(bytes, alignment, usable, extent.zeroed);
   }
   in_use_.change(promised, extent ? usable : 0);

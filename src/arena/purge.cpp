@@ -165,7 +165,7 @@ std::size_t Arena::purge_chosen(const Purge& purge) noexcept {
   std::byte* const start = reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed)) +
                            std::size_t{purge.run} * chunk_bytes;
   prepare_purge(start, bytes);
-  if (Tunables::hardened && tunables.guards && os::interface().forbid_access(start, bytes)) {
+  if (has_guards(purge.run) && os::interface().forbid_access(start, bytes)) {
     for (std::uint32_t chunk = 0; chunk < purge.chunks; ++chunk) {
       own_record(purge.run + chunk).note_access(false);
     }

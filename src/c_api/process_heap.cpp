@@ -96,7 +96,7 @@ void* slabmalloc_reallocate(void* block, size_t, size_t new_bytes, size_t alignm
     return front::allocate_aligned(new_bytes, alignment);
   }
   const NamedCall call(Call::HeapReallocate);
-  return front::reallocate(block, new_bytes != 0 ? new_bytes : 1, alignment);
+  return front::reallocate(block, new_bytes, alignment);
 }
 
 void slabmalloc_deallocate(void* block, size_t bytes, size_t alignment) {

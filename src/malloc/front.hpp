@@ -54,13 +54,13 @@ template <Call call>
   }
 }
 
-/// As heap::reallocate().
+/// As heap::reallocate(); `bytes` may be 0.
 [[gnu::always_inline]] inline void* reallocate(
     void* block, std::size_t bytes, std::size_t alignment = heap::minimum_alignment) noexcept {
   if constexpr (MallocConfig::hardened) {
     return hardened::reallocate(block, bytes, alignment);
   } else {
-    return heap::reallocate(block, bytes, alignment);
+    return heap::reallocate(block, bytes != 0 ? bytes : 1, alignment);
   }
 }
 

@@ -21,7 +21,7 @@ constinit ZeroSizeBlocks zero_size_blocks;
 constinit HardwareAtomics::Cell<std::uint64_t> known_key{0};
 
 [[gnu::cold, gnu::noinline]] std::uint64_t make_key() noexcept {
-  // The same in each thread.
+  // Relaxed: each thread computes the same value.
   const std::uint64_t key = os::interface().random_bits() | 1;
   known_key.store(key, Order::relaxed);
   return key;
@@ -44,7 +44,8 @@ constinit HardwareAtomics::Cell<std::uint64_t> known_key{0};
              : heap::SizeClasses::no_class;
 }
 
-/// What the heap below is asked for. Large blocks have no trailer, but a size that is no slot's.
+/// What the heap below is asked for. Large blocks have no trailer. One of up to 32 KiB asks for the
+/// trailer's bytes all the same, since without them it would fit a slot.
 std::size_t bytes_with_trailer(std::size_t bytes) noexcept {
   return bytes <= heap::max_class_bytes ? bytes + BlockTrailer::bytes : bytes;
 }
@@ -135,53 +136,66 @@ constexpr const char* allocator_of(BlockKind kind) noexcept {
   return facts;
 }
 
-/// The bytes on each side of a block in which a free looks for writes.
-constexpr std::size_t checked_beside_bytes = 32;
+/// The slots beside a live block that `call` got, and what a free finds written there.
+class Neighbours {
+ public:
+  Neighbours(const heap::Place& place, void* block, Call call) noexcept
+      : place_(place),
+        block_(static_cast<std::byte*>(block)),
+        call_(call),
+        capacity_(place.slot_bytes()),
+        may_read_free_(options.reuse_check && place.page->is_owned_by(thread_heap.zone->tag())) {}
 
-/// Looks at slot `slot`, at `start`, of the page of a block at `block`, which `call` got: of a live
-/// slot at the trailer, of a free one at `bytes` bytes from `offset` on. Other threads may allocate
-/// and free slots meanwhile, except those that are free for the owner, this thread if `is_mine`.
-[[gnu::always_inline]] inline void check_neighbour(const heap::Place& place, bool is_mine,
-                                                   void* block, Call call, std::uint32_t slot,
-                                                   std::byte* start, std::size_t capacity,
-                                                   std::size_t offset, std::size_t bytes) noexcept {
-  const Word local = place.page->local(slot / word_bits).load(Order::relaxed);
-  if (is_set(local, slot % word_bits)) {
-    if (is_mine) {
-      if (const std::byte* const written = first_written(start + offset, bytes)) [[unlikely]] {
-        report_write_after_free(start, capacity, written);
+  /// Reports each write.
+  [[gnu::always_inline]] void check() const noexcept {
+    const std::size_t near = capacity_ < checked_bytes ? capacity_ : checked_bytes;
+    auto* below = block_;
+    auto* above = block_;
+    std::uint32_t lower = place_.slot;
+    std::uint32_t upper = place_.slot;
+    for (std::size_t reached = 0; reached < checked_bytes; reached += capacity_) {
+      below -= capacity_;
+      if (lower != 0) {
+        check_slot(--lower, below, below + capacity_ - near, near);
+      }
+      above += capacity_;
+      if (upper + 1 < place_.info.slots) {
+        check_slot(++upper, above, above, near);
       }
     }
-    return;
   }
-  const BlockTrailer::Facts facts = trailer_of(start, capacity).read();
-  if (!facts.is_sound && !facts.is_clear && !place.page->is_free(slot, place.info.words()))
-      [[unlikely]] {
-    report_overflow(block, start, capacity, 0, call);
-  }
-}
 
-/// Reports writes near the block at `block`, which `call` got, into the slots beside it.
-[[gnu::always_inline]] inline void check_neighbours(const heap::Place& place, void* block,
-                                                    Call call) noexcept {
-  const std::size_t capacity = place.slot_bytes();
-  const std::size_t most = capacity < checked_beside_bytes ? capacity : checked_beside_bytes;
-  const bool is_mine = options.reuse_check && place.page->is_owned_by(thread_heap.zone->tag());
-  auto* below = static_cast<std::byte*>(block);
-  auto* above = below;
-  std::uint32_t lower = place.slot;
-  std::uint32_t upper = place.slot;
-  for (std::size_t reached = 0; reached < checked_beside_bytes; reached += capacity) {
-    below -= capacity;
-    if (lower != 0) {
-      check_neighbour(place, is_mine, block, call, --lower, below, capacity, capacity - most, most);
+ private:
+  /// On each side.
+  static constexpr std::size_t checked_bytes = 32;
+
+  /// Looks at slot `slot`, at `start`: at the trailer of a live one, at the `bytes` from `near` on
+  /// of a free one. Other threads may allocate and free slots meanwhile, except those that are free
+  /// for the owner, if that is this thread.
+  [[gnu::always_inline]] void check_slot(std::uint32_t slot, std::byte* start,
+                                         const std::byte* near, std::size_t bytes) const noexcept {
+    // Relaxed: only the owner writes it. Another thread's look at the trailer decides for itself.
+    const Word local = place_.page->local(slot / word_bits).load(Order::relaxed);
+    if (is_set(local, slot % word_bits)) {
+      const std::byte* const written = may_read_free_ ? first_written(near, bytes) : nullptr;
+      if (written != nullptr) [[unlikely]] {
+        report_write_after_free(start, capacity_, written);
+      }
+      return;
     }
-    above += capacity;
-    if (upper + 1 < place.info.slots) {
-      check_neighbour(place, is_mine, block, call, ++upper, above, capacity, 0, most);
+    const BlockTrailer::Facts facts = trailer_of(start, capacity_).read();
+    if (!facts.is_sound && !facts.is_clear && !place_.page->is_free(slot, place_.info.words()))
+        [[unlikely]] {
+      report_overflow(block_, start, capacity_, 0, call_);
     }
   }
-}
+
+  const heap::Place& place_;
+  std::byte* const block_;
+  const Call call_;
+  const std::size_t capacity_;
+  const bool may_read_free_;
+};
 
 /// True if `call` may free the live block at `block`.
 [[gnu::always_inline]] inline bool may_free(const heap::Place& place, void* block, Call call,
@@ -264,7 +278,8 @@ void deallocate(void* block, Call call, std::size_t bytes, std::size_t alignment
   }
   const heap::Place place = heap::place_of(block);
   if (place.page == nullptr && bytes != no_size) {
-    heap::deallocate_any_sized(block, bytes_with_trailer(bytes), alignment, call);
+    heap::deallocate_any_sized(block, bytes_with_trailer(bytes), alignment, call,
+                               bytes_with_trailer(bytes) - bytes);
     return;
   }
   if (place.page != nullptr && place.is_live()) {
@@ -273,12 +288,12 @@ void deallocate(void* block, Call call, std::size_t bytes, std::size_t alignment
     }
     // Without clearing, a slot that another thread has just got may hold anything.
     if (options.canaries && options.clearing) {
-      check_neighbours(place, block, call);
+      Neighbours(place, block, call).check();
     }
     if (options.clearing) {
       clear(block, place.slot_bytes());
     }
-    // A report of this free would be about two at the same time, and name any call.
+    // Only a free at the same moment can make this one misuse. Its report may name another call.
     heap::deallocate<Call::Free>(block);
     return;
   }
@@ -319,12 +334,22 @@ void* reallocate_slot(const heap::Place& place, void* block, std::size_t bytes,
 /// As reallocate(), for a block that is in no slot, or for an address that is no block.
 void* reallocate_large(void* block, std::size_t bytes, std::size_t alignment) noexcept {
   const std::size_t had_bytes = heap::usable_bytes(block);
-  if (had_bytes == 0 || (class_for(bytes, alignment) == heap::SizeClasses::no_class &&
-                         Arena::is_large_size(had_bytes, bytes_with_trailer(bytes)))) {
-    return had_bytes != 0 ? block : nullptr;
+  if (had_bytes == 0) {
+    return nullptr;
   }
-  void* const moved = move(block, had_bytes, bytes, alignment);
-  return moved == nullptr && bytes <= had_bytes ? block : moved;
+  void* result = nullptr;
+  if (class_for(bytes, alignment) == heap::SizeClasses::no_class) {
+    result = process_arena.resize_large(block, bytes_with_trailer(bytes), alignment);
+  }
+  if (result == nullptr) {
+    result = move(block, had_bytes, bytes, alignment);
+  }
+  // Programs assume that shrinking a block succeeds.
+  if (result == nullptr && bytes <= had_bytes) {
+    heap::note_kept_size();
+    return block;
+  }
+  return result;
 }
 
 }  // namespace

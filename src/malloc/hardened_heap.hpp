@@ -7,8 +7,8 @@
 //   up to 32 KiB  a slot with a trailer (block_trailer.hpp), which each free checks, and those of
 //                 the slots beside it; a free clears the slot, and an allocation looks whether it
 //                 is clear still
-//   above         a mapping of its own between inaccessible OS pages; its addresses are not used
-//                 again for a while (direct_map.hpp)
+//   above         a mapping of its own between inaccessible OS pages, without a trailer; its
+//                 addresses are not used again for a while (direct_map.hpp)
 //
 // So all free memory of the heap is zero, and so is a new block.
 //
@@ -39,7 +39,7 @@ void deallocate(void* block, Call call, std::size_t bytes = no_size,
 void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept;
 
 /// The bytes that a block was allocated with; of a large block, the bytes of its OS pages.
-/// Fails: 0 after a report of misuse.
+/// Fails: 0 after a report of misuse, and for a freed block of no bytes.
 std::size_t usable_bytes(const void* block) noexcept;
 
 }  // namespace slabmalloc::hardened

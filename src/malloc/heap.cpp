@@ -214,7 +214,8 @@ Extent allocate_large(std::size_t bytes, std::size_t alignment,
   return extent;
 }
 
-/// True once a block kept its size when it was made smaller.
+/// True once a block kept its size when it was made smaller. Relaxed: who frees the block has it
+/// from the thread that noted that.
 constinit HardwareAtomics::Cell<bool> has_kept_a_size{false};
 
 /// Copies `had_bytes` of `block` to `moved`, a block of `bytes`, frees `block` and returns `moved`.
@@ -227,7 +228,7 @@ constinit HardwareAtomics::Cell<bool> has_kept_a_size{false};
       return nullptr;
     }
     // Programs assume that shrinking a block succeeds.
-    has_kept_a_size.store(true, Order::relaxed);
+    note_kept_size();
     return block;
   }
   __builtin_memcpy(moved, block, had_bytes < bytes ? had_bytes : bytes);
@@ -278,6 +279,8 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
 }
 
 }  // namespace
+
+void note_kept_size() noexcept { has_kept_a_size.store(true, Order::relaxed); }
 
 [[gnu::noinline]] void* allocate_slow(std::size_t bytes, ArenaClass* size_class) noexcept {
   if (size_class == nullptr) {
@@ -373,7 +376,7 @@ bool is_wrong_size(const Place& place, std::size_t usable, std::size_t bytes,
 }  // namespace
 
 [[gnu::noinline]] void deallocate_any_sized(void* block, std::size_t bytes, std::size_t alignment,
-                                            Call call) noexcept {
+                                            Call call, std::size_t added) noexcept {
   if (block != nullptr && options.size_check) {
     const Place place = place_of(block);
     const std::size_t usable = place.page == nullptr ? process_arena.large_usable_bytes(block)
@@ -384,7 +387,7 @@ bool is_wrong_size(const Place& place, std::size_t usable, std::size_t bytes,
       noted_call = {block, call};
       report_misuse({MisuseKind::SizeMismatch, block, usable,
                      place.page != nullptr ? place.slot : 0, block, BlockState::InUse,
-                     FoundAt::Call, bytes});
+                     FoundAt::Call, bytes - added});
       return;
     }
   }
@@ -451,6 +454,9 @@ namespace {
   }
   if (SizeClasses::index_for(bytes, alignment) == SizeClasses::no_class) {
     if (void* resized = process_arena.resize_large(block, bytes, alignment)) {
+      if (!Arena::is_large_size(process_arena.large_usable_bytes(resized), bytes)) {
+        note_kept_size();
+      }
       return resized;
     }
   }

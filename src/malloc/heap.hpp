@@ -65,9 +65,12 @@ void* allocate_slow(std::size_t bytes, ArenaClass* size_class) noexcept;
 /// Frees any block, without the thread's view of it. A null pointer is allowed.
 void deallocate_any(void* block, Call call) noexcept;
 /// Frees any block as one of `bytes` at a multiple of `alignment`, a power of two. Null is allowed.
+/// The call gave `added` bytes fewer.
 /// Fails: SizeMismatch to the hook, unless the option `no_size_check` is set.
-void deallocate_any_sized(void* block, std::size_t bytes, std::size_t alignment,
-                          Call call) noexcept;
+void deallocate_any_sized(void* block, std::size_t bytes, std::size_t alignment, Call call,
+                          std::size_t added = 0) noexcept;
+/// Notes that a block kept its size when it was made smaller. Smaller sizes then count as right.
+void note_kept_size() noexcept;
 /// Frees a block that the fast path cannot free. `page` is the header in the record of the chunk
 /// that holds the block. The call is no argument, since frees that merge have no register for it.
 template <Call call>

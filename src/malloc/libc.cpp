@@ -49,10 +49,11 @@ extern "C" {
 [[gnu::aligned(64)]] void* malloc(size_t bytes) noexcept {
   if constexpr (MallocConfig::hardened) {
     return or_enomem(front::allocate_aligned(bytes, heap::minimum_alignment));
+  } else {
+    slabmalloc::ArenaClass* const size_class = heap::class_for(bytes);
+    void* block = heap::allocate_fast(size_class);
+    return block != nullptr ? block : allocate_or_enomem(bytes, size_class);
   }
-  slabmalloc::ArenaClass* const size_class = heap::class_for(bytes);
-  void* block = heap::allocate_fast(size_class);
-  return block != nullptr ? block : allocate_or_enomem(bytes, size_class);
 }
 
 [[gnu::aligned(64)]] void free(void* block) noexcept { front::deallocate<Call::Free>(block); }

@@ -206,13 +206,19 @@ class MisuseReport {
             : "pass the size and the alignment of the allocation");
   }
 
+  /// True if the size of the block is that of its class. The hardened library knows the size that
+  /// was asked for.
+  bool is_class_size() const noexcept {
+    const bool is_asked_for = MallocConfig::hardened && misuse_.kind == MisuseKind::SizeMismatch;
+    return misuse_.object_size <= heap::max_class_bytes && !is_asked_for;
+  }
+
   void append_block() noexcept {
     if (misuse_.block == nullptr) {
       return;
     }
     text_.append("  block     %zu bytes%s at %p; the address is ", misuse_.object_size,
-                 misuse_.object_size <= heap::max_class_bytes ? " (a size class)" : "",
-                 misuse_.block);
+                 is_class_size() ? " (a size class)" : "", misuse_.block);
     if (misuse_.kind == MisuseKind::Overflow && misuse_.block != misuse_.address) {
       text_.append("that of the block beside it\n");
     } else if (is_inside()) {

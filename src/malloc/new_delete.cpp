@@ -84,10 +84,11 @@ void* allocate_aligned_or_throw(std::size_t bytes, std::size_t alignment, BlockK
 [[gnu::always_inline]] inline void* allocate_or_throw(std::size_t bytes) {
   if constexpr (MallocConfig::hardened) {
     return allocate_aligned_or_throw(bytes, heap::minimum_alignment, BlockKind::New);
+  } else {
+    slabmalloc::ArenaClass* const size_class = heap::class_for(bytes);
+    void* block = heap::allocate_fast(size_class);
+    return block != nullptr ? block : allocate_slow_or_throw(bytes, size_class);
   }
-  slabmalloc::ArenaClass* const size_class = heap::class_for(bytes);
-  void* block = heap::allocate_fast(size_class);
-  return block != nullptr ? block : allocate_slow_or_throw(bytes, size_class);
 }
 
 /// The nothrow forms also call the handler; if it throws, they return null.
@@ -177,6 +178,19 @@ bool is_aligned_delete_array_replaced() noexcept {
          is_replaced<AlignedDelete>(&::operator delete[], &slabmalloc_own_aligned_delete_array);
 }
 
+/// True if arrays are a kind of their own, in the hardened library. A program that replaces one of
+/// these operators may build its array forms on the plain ones of this library, or the reverse.
+bool are_arrays_apart() noexcept {
+  return MallocConfig::hardened && !is_new_array_replaced() && !is_delete_array_replaced();
+}
+bool are_aligned_arrays_apart() noexcept {
+  return MallocConfig::hardened && !is_aligned_new_array_replaced() &&
+         !is_aligned_delete_array_replaced();
+}
+constexpr BlockKind kind_of_array(bool is_apart) noexcept {
+  return is_apart ? BlockKind::NewArray : BlockKind::New;
+}
+
 /// Calls the program's own operator for a nothrow form.
 template <class... Arguments>
 void* call_or_null(void* (*replaced)(std::size_t, Arguments...), std::size_t bytes,
@@ -195,29 +209,22 @@ void* call_or_null(void* (*replaced)(std::size_t, Arguments...), std::size_t byt
 // A program may replace some of these, and the language requires every other form to call the
 // replacement. So all but the first of each kind ask whether it is replaced, or call the public
 // name, which the loader binds to it. They are weak, so that a program with operators of its own
-// can link the object or the archive. In the hardened library the array forms are a kind of their
-// own.
+// can link the object or the archive.
 
 [[gnu::weak]] void* operator new(std::size_t bytes) { return allocate_or_throw(bytes); }
 [[gnu::weak]] void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return allocate_aligned_or_throw(bytes, static_cast<std::size_t>(alignment), BlockKind::New);
 }
 [[gnu::weak]] void* operator new[](std::size_t bytes) {
-  if constexpr (MallocConfig::hardened) {
-    if (!is_new_replaced()) {
-      return allocate_aligned_or_throw(bytes, heap::minimum_alignment, BlockKind::NewArray);
-    }
-  }
-  return ::operator new(bytes);
+  return are_arrays_apart()
+             ? allocate_aligned_or_throw(bytes, heap::minimum_alignment, BlockKind::NewArray)
+             : ::operator new(bytes);
 }
 [[gnu::weak]] void* operator new[](std::size_t bytes, std::align_val_t alignment) {
-  if constexpr (MallocConfig::hardened) {
-    if (!is_aligned_new_replaced()) {
-      return allocate_aligned_or_throw(bytes, static_cast<std::size_t>(alignment),
-                                       BlockKind::NewArray);
-    }
-  }
-  return ::operator new(bytes, alignment);
+  return are_aligned_arrays_apart()
+             ? allocate_aligned_or_throw(bytes, static_cast<std::size_t>(alignment),
+                                         BlockKind::NewArray)
+             : ::operator new(bytes, alignment);
 }
 [[gnu::weak]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
   return is_new_replaced() ? call_or_null<>(&::operator new, bytes)
@@ -232,13 +239,14 @@ void* call_or_null(void* (*replaced)(std::size_t, Arguments...), std::size_t byt
 [[gnu::weak]] void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
   return is_new_array_replaced()
              ? call_or_null<>(&::operator new[], bytes)
-             : allocate_or_null(bytes, heap::minimum_alignment, BlockKind::NewArray);
+             : allocate_or_null(bytes, heap::minimum_alignment, kind_of_array(are_arrays_apart()));
 }
 [[gnu::weak]] void* operator new[](std::size_t bytes, std::align_val_t alignment,
                                    const std::nothrow_t&) noexcept {
   return is_aligned_new_array_replaced()
              ? call_or_null<std::align_val_t>(&::operator new[], bytes, alignment)
-             : allocate_or_null(bytes, static_cast<std::size_t>(alignment), BlockKind::NewArray);
+             : allocate_or_null(bytes, static_cast<std::size_t>(alignment),
+                                kind_of_array(are_aligned_arrays_apart()));
 }
 
 [[gnu::weak]] void operator delete(void* block) noexcept { front::deallocate<Call::Delete>(block); }
@@ -246,22 +254,18 @@ void* call_or_null(void* (*replaced)(std::size_t, Arguments...), std::size_t byt
   front::deallocate<Call::Delete>(block);
 }
 [[gnu::weak]] void operator delete[](void* block) noexcept {
-  if constexpr (MallocConfig::hardened) {
-    if (!is_delete_replaced()) {
-      front::deallocate<Call::DeleteArray>(block);
-      return;
-    }
+  if (are_arrays_apart()) {
+    front::deallocate<Call::DeleteArray>(block);
+  } else {
+    ::operator delete(block);
   }
-  ::operator delete(block);
 }
 [[gnu::weak]] void operator delete[](void* block, std::align_val_t alignment) noexcept {
-  if constexpr (MallocConfig::hardened) {
-    if (!is_aligned_delete_replaced()) {
-      front::deallocate<Call::DeleteArray>(block);
-      return;
-    }
+  if (are_aligned_arrays_apart()) {
+    front::deallocate<Call::DeleteArray>(block);
+  } else {
+    ::operator delete(block, alignment);
   }
-  ::operator delete(block, alignment);
 }
 [[gnu::weak]] void operator delete(void* block, std::size_t bytes) noexcept {
   if (is_delete_replaced()) [[unlikely]] {
@@ -273,8 +277,10 @@ void* call_or_null(void* (*replaced)(std::size_t, Arguments...), std::size_t byt
 [[gnu::weak]] void operator delete[](void* block, std::size_t bytes) noexcept {
   if (is_delete_array_replaced()) [[unlikely]] {
     ::operator delete[](block);
-  } else {
+  } else if (are_arrays_apart()) {
     front::deallocate_sized<Call::DeleteArray>(block, bytes);
+  } else {
+    front::deallocate_sized<Call::Delete>(block, bytes);
   }
 }
 [[gnu::weak]] void operator delete(void* block, std::size_t bytes,
@@ -289,8 +295,10 @@ void* call_or_null(void* (*replaced)(std::size_t, Arguments...), std::size_t byt
                                      std::align_val_t alignment) noexcept {
   if (is_aligned_delete_array_replaced()) [[unlikely]] {
     ::operator delete[](block, alignment);
-  } else {
+  } else if (are_aligned_arrays_apart()) {
     front::deallocate_sized<Call::DeleteArray>(block, bytes, static_cast<std::size_t>(alignment));
+  } else {
+    front::deallocate_sized<Call::Delete>(block, bytes, static_cast<std::size_t>(alignment));
   }
 }
 [[gnu::weak]] void operator delete(void* block, const std::nothrow_t&) noexcept {

@@ -216,21 +216,23 @@ inline constexpr Option option_table[] = {
     {"no_kind_check", Flag{&Options::kind_check, false},
      "In the hardened library: let `free` and `delete` free the blocks of each other.",
      "Without this option a block of `malloc` is for `free`, one of `new` for `delete` and one of "
-     "`new[]` for `delete[]`."},
+     "`new[]` for `delete[]`. Set it if an executable has `delete` of its own, as with "
+     "`-static-libstdc++`, and frees what shared libraries made."},
     {"no_canaries", Flag{&Options::canaries, false},
      "In the hardened library: do not fill the bytes behind those that a block was asked for.",
      "A free then misses most short overflows. It still finds those that reach the last eight "
      "bytes of a slot."},
     {"no_clearing", Flag{&Options::clearing, false},
      "In the hardened library: do not clear blocks when they are freed.",
-     "Allocations clear them then, and do not look for writes into freed memory."},
+     "Allocations clear them then. Nothing looks for writes into freed memory, nor at the blocks "
+     "beside a freed one."},
     {"no_reuse_check", Flag{&Options::reuse_check, false},
      "In the hardened library: do not look for writes into freed memory.",
      "Without this option an allocation looks at each byte of its slot."},
     {"no_zero_size_traps", Flag{&Options::zero_size_traps, false},
      "In the hardened library: give blocks of no bytes memory, as if they had one.",
      "Without this option their addresses can be neither read nor written. They take 1 GiB of "
-     "address space, and no memory."},
+     "address space, and a bit each."},
     {"no_random_order", Flag{&Options::random_order, false},
      "In the hardened library: issue the slots of a page lowest first.",
      "Without this option each claim takes a random half of the slots that are free in a word of "
@@ -238,8 +240,8 @@ inline constexpr Option option_table[] = {
     {"no_guards", Flag{&Options::guards, false},
      "In the hardened library: leave out the inaccessible memory beside pages of small blocks and "
      "beside large blocks.",
-     "Each takes one or two of the process's mappings, of which the system allows about 65,000. "
-     "Where it allows no more, there are no more guards."},
+     "Each takes one or two of the process's mappings, of which the system allows about 65,000. So "
+     "pages of small blocks have guards in the first 2 GiB of the heap alone."},
     {"help", Help{}, "Print the list of options on stderr when the program starts.", ""},
 };
 

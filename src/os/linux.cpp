@@ -209,7 +209,12 @@ bool replace(void* address, std::size_t bytes, int protection) {
 bool forbid_access(void* address, std::size_t bytes) { return replace(address, bytes, PROT_NONE); }
 
 bool permit_access(void* address, std::size_t bytes) {
-  return replace(address, bytes, PROT_READ | PROT_WRITE);
+  if (replace(address, bytes, PROT_READ | PROT_WRITE)) {
+    return true;
+  }
+  // Where memory is accounted strictly, the kernel may have unmapped the range before it refused.
+  map_anonymous(address, bytes, PROT_NONE, MAP_FIXED_NOREPLACE);
+  return false;
 }
 
 void* remap(void* address, std::size_t old_bytes, std::size_t new_bytes, bool may_move) {

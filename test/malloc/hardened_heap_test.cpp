@@ -8,7 +8,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <functional>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <set>
 #include <string>
@@ -17,6 +18,7 @@
 
 #include "malloc/heap.hpp"
 #include "malloc/options.hpp"
+#include "slabmalloc/slabmalloc.h"
 #include "support/child.hpp"
 #include "support/misuse_recorder.hpp"
 #include "support/pattern.hpp"
@@ -255,6 +257,38 @@ TEST_F(HardenedHeap, a_page_of_slots_ends_at_memory_that_traps) {
     EXPECT_TRUE(traps([&] { read(reinterpret_cast<const void*>(address)); }));
   }
   deallocate(block);
+}
+
+/// The mappings of this process.
+std::ptrdiff_t mappings() {
+  std::ifstream maps("/proc/self/maps");
+  return std::count(std::istreambuf_iterator<char>(maps), {}, '\n');
+}
+
+TEST_F(HardenedHeap, guards_take_a_bounded_number_of_mappings) {
+  std::vector<char*> blocks;
+  const auto allocate_pages = [&](std::size_t pages) {
+    for (std::size_t count = 0; count < pages * chunk_bytes / 4096; ++count) {
+      blocks.push_back(allocate(4000));
+    }
+  };
+  const std::ptrdiff_t before = mappings();
+  allocate_pages(100);
+  EXPECT_GE(mappings() - before, 180) << "a page and a guard";
+  tunables.guarded_chunks = 0;
+  allocate_pages(2000);
+  EXPECT_LT(mappings() - before, 1000) << "the rest of the guarded memory may be used";
+  for (char* const block : blocks) {
+    deallocate(block);
+  }
+  tunables = Tunables{};
+}
+
+TEST_F(HardenedHeap, the_c_interface_may_resize_to_nothing) {
+  void* block = slabmalloc_allocate(100, 16);
+  block = slabmalloc_reallocate(block, 100, 0, 16);
+  ASSERT_NE(block, nullptr);
+  slabmalloc_deallocate(block, 0, 16);
 }
 
 TEST_F(HardenedHeap, does_not_issue_slots_in_order) {

@@ -259,7 +259,7 @@ class FaultyOs {
   static bool change_access(OsCall call, bool (*change)(void*, std::size_t), void* address,
                             std::size_t bytes) {
     const std::lock_guard lock(active_->mutex_);
-    EXPECT_TRUE(active_->usable_.contains(number(address), bytes));
+    EXPECT_TRUE(active_->usable_.overlaps(number(address), bytes));
     return !active_->fails(call, address, bytes) && change(address, bytes);
   }
 
