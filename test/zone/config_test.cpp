@@ -17,7 +17,6 @@
 namespace slabmalloc::test {
 namespace {
 
-constexpr std::size_t frame_bytes = 4 * kibibyte;
 const std::size_t slots = ObjectPage::geometry(64).slots;
 
 /// Keeps no empty page, and drains and flushes as little as it may: each configuration changes one
