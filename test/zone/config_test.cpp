@@ -199,9 +199,13 @@ struct HardenedBareConfig : BareConfig {
 
 TEST(ZoneConfig, says_how_many_frees_a_zone_buffers) {
   const std::size_t of_each_page = slots;
-  EXPECT_EQ(most_buffered<BareConfig>(of_each_page), BareConfig::remote_buffer_entries * 64);
-  EXPECT_EQ(most_buffered<FewEntriesConfig>(of_each_page),
+  // A word's entry depends on its address, and two may share one.
+  EXPECT_LE(most_buffered<BareConfig>(of_each_page), BareConfig::remote_buffer_entries * 64);
+  EXPECT_GT(most_buffered<BareConfig>(of_each_page),
+            2 * FewEntriesConfig::remote_buffer_entries * 64);
+  EXPECT_LE(most_buffered<FewEntriesConfig>(of_each_page),
             FewEntriesConfig::remote_buffer_entries * 64);
+  EXPECT_GT(most_buffered<FewEntriesConfig>(of_each_page), 0u);
   EXPECT_GT(most_buffered<BareConfig>(1), 2 * FewBytesConfig::remote_buffer_bytes);
   EXPECT_LE(most_buffered<BareConfig>(1), std::size_t{BareConfig::remote_buffer_bytes});
   EXPECT_GT(most_buffered<FewBytesConfig>(1), FewBytesConfig::remote_buffer_bytes / 2);
