@@ -4,6 +4,7 @@
 #include "malloc/hardened_heap.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -257,6 +258,42 @@ TEST_F(HardenedHeap, a_page_of_slots_ends_at_memory_that_traps) {
     EXPECT_TRUE(traps([&] { read(reinterpret_cast<const void*>(address)); }));
   }
   deallocate(block);
+}
+
+TEST_F(HardenedHeap, memory_that_was_in_a_page_traps_as_a_guard) {
+  std::vector<char*> blocks;
+  for (int count = 0; count < 100; ++count) {
+    blocks.push_back(allocate(30000));
+  }
+  std::for_each(blocks.begin(), blocks.end(), &deallocate);
+  blocks.clear();
+  std::set<std::uintptr_t> guards;
+  for (int count = 0; count < 2000; ++count) {
+    blocks.push_back(allocate(500));
+    guards.insert(reinterpret_cast<std::uintptr_t>(blocks.back()) / chunk_bytes + 1);
+  }
+  EXPECT_GE(guards.size(), 10u);
+  for (const std::uintptr_t chunk : guards) {
+    EXPECT_TRUE(traps([&] { write(reinterpret_cast<void*>(chunk * chunk_bytes)); }));
+  }
+  std::for_each(blocks.begin(), blocks.end(), &deallocate);
+}
+
+TEST_F(HardenedHeap, pages_that_are_soon_used_again_are_not_faulted_in_again) {
+  const auto faults_of_a_round = [] {
+    struct rusage before = {};
+    getrusage(RUSAGE_SELF, &before);
+    std::vector<char*> blocks;
+    for (int count = 0; count < 20000; ++count) {
+      blocks.push_back(allocate(500));
+    }
+    std::for_each(blocks.begin(), blocks.end(), &deallocate);
+    struct rusage after = {};
+    getrusage(RUSAGE_SELF, &after);
+    return after.ru_minflt - before.ru_minflt;
+  };
+  EXPECT_GT(faults_of_a_round(), 2000);
+  EXPECT_LT(faults_of_a_round(), 500);
 }
 
 /// The mappings of this process.
