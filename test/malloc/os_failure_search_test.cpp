@@ -29,7 +29,7 @@ namespace slabmalloc {
 namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
-constexpr std::size_t default_points = 1000;
+constexpr std::size_t default_points = 400;
 constexpr int steps = 150;
 constexpr int strange_errno = 12345;
 
