@@ -330,7 +330,7 @@ class Arena {
   bool promise_direct(std::size_t bytes, std::size_t& promised) noexcept;
   void note_if_refused(std::size_t bytes) noexcept;
   std::uint32_t prepare_purge(std::byte* start, std::size_t bytes) noexcept;
-  bool purge_memory(std::byte* start, std::size_t bytes) noexcept;
+  bool purge_memory(std::byte* start, std::size_t bytes, bool forbids = false) noexcept;
   void purge_records(const Purge& purge) noexcept;
   std::size_t purge_everything() noexcept;
   LargeFree classify_outside(const void* address) noexcept;

@@ -165,17 +165,12 @@ std::size_t Arena::purge_chosen(const Purge& purge) noexcept {
   std::byte* const start = reinterpret_cast<std::byte*>(data_base_.load(Order::relaxed)) +
                            std::size_t{purge.run} * chunk_bytes;
   prepare_purge(start, bytes);
-  if (has_guards(purge.run) && os::interface().forbid_access(start, bytes)) {
-    for (std::uint32_t chunk = 0; chunk < purge.chunks; ++chunk) {
-      own_record(purge.run + chunk).note_access(false);
-    }
-    counts_.purged_bytes.add(bytes);
-    counts_.purges.add(1);
-    purge_records(purge);
-    return bytes;
+  const bool forbids = has_guards(purge.run) && purge_memory(start, bytes, true);
+  for (std::uint32_t chunk = 0; forbids && chunk < purge.chunks; ++chunk) {
+    own_record(purge.run + chunk).note_access(false);
   }
   purge_records(purge);
-  return purge_memory(start, bytes) ? bytes : 0;
+  return forbids || purge_memory(start, bytes) ? bytes : 0;
 }
 
 /// Gives back the OS pages that hold nothing but records of free chunks: those that are purged, and
@@ -200,9 +195,11 @@ std::uint32_t Arena::prepare_purge(std::byte* start, std::size_t bytes) noexcept
   return huge_pages_.prepare_purge(address, address + bytes);
 }
 
-/// Makes the system call, and counts it if it succeeds.
-bool Arena::purge_memory(std::byte* start, std::size_t bytes) noexcept {
-  const bool is_purged = os::interface().purge(start, bytes);
+/// Makes the system call, and counts it if it succeeds. With `forbids`, the memory becomes
+/// inaccessible.
+bool Arena::purge_memory(std::byte* start, std::size_t bytes, bool forbids) noexcept {
+  const os::Interface& os = os::interface();
+  const bool is_purged = forbids ? os.forbid_access(start, bytes) : os.purge(start, bytes);
   if (is_purged) {
     counts_.purged_bytes.add(bytes);
     counts_.purges.add(1);

@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "malloc/heap.hpp"
-#include "malloc/report.hpp"
+#include "malloc/nothing_lost.hpp"
 #include "os/faulty_os.hpp"
 #include "support/child.hpp"
 #include "support/pattern.hpp"
@@ -61,12 +61,7 @@ class Model {
     while (!blocks_.empty() && !testing::Test::HasFailure()) {
       free_block(blocks_.begin());
     }
-    heap::trim();
-    EXPECT_EQ(process_statistics().live_objects, 0u);
-    EXPECT_TRUE(process_arena.validate());
-    if (thread_heap.zone != &empty_zone) {
-      EXPECT_EQ(thread_heap.zone->validate(), nullptr);
-    }
+    test::expect_nothing_lost();
   }
 
  private:

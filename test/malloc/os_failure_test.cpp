@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "malloc/heap.hpp"
-#include "malloc/report.hpp"
+#include "malloc/nothing_lost.hpp"
 #include "os/faulty_os.hpp"
 #include "support/child.hpp"
 #include "support/misuse_recorder.hpp"
@@ -68,12 +68,7 @@ class Workload {
       heap::deallocate(block.address);
     }
     blocks_.clear();
-    heap::trim();
-    EXPECT_EQ(process_statistics().live_objects, 0u);
-    EXPECT_TRUE(process_arena.validate());
-    if (thread_heap.zone != &empty_zone) {
-      EXPECT_EQ(thread_heap.zone->validate(), nullptr);
-    }
+    test::expect_nothing_lost();
   }
 
  private:
