@@ -29,8 +29,8 @@ namespace {
 }
 
 /// Separate from malloc(), so that its fast path needs no stack frame.
-[[gnu::noinline]] void* allocate_or_enomem(size_t bytes,
-                                           slabmalloc::ArenaClass* size_class) noexcept {
+[[gnu::noinline, maybe_unused]] void* allocate_or_enomem(
+    size_t bytes, slabmalloc::ArenaClass* size_class) noexcept {
   return or_enomem(heap::allocate_slow(bytes, size_class));
 }
 

@@ -70,8 +70,8 @@ bool call_new_handler() {
 }
 
 /// Separate from operator new, so that its fast path needs no stack frame.
-[[gnu::noinline]] void* allocate_slow_or_throw(std::size_t bytes,
-                                               slabmalloc::ArenaClass* size_class) {
+[[gnu::noinline, maybe_unused]] void* allocate_slow_or_throw(std::size_t bytes,
+                                                             slabmalloc::ArenaClass* size_class) {
   void* block = heap::allocate_slow(bytes, size_class);
   return block != nullptr ? block : retry_or_throw(bytes, heap::minimum_alignment, BlockKind::New);
 }
