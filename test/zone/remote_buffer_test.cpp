@@ -47,7 +47,7 @@ TEST_F(RemoteBufferTest, reports_tell_frees_of_this_call_from_those_of_earlier_o
   RemoteBuffer<HardwareAtomics, 1> buffer;
   free_of(page, 1).deliver();
   free_of(page, 1).deliver();
-  buffer.add(free_of(page, 1), no_limit);  // It looks before it buffers.
+  buffer.add(free_of(page, 1), no_limit);
   buffer.add(free_of(page, 2), no_limit);
   free_of(page, 2).deliver();
   buffer.flush_all();
@@ -66,7 +66,7 @@ TEST_F(RemoteBufferTest, reports_tell_frees_of_this_call_from_those_of_earlier_o
     EXPECT_NE(misuse.state, BlockState::InUse);
   }
   EXPECT_EQ(found, (std::vector<std::pair<std::size_t, FoundAt>>{{1, FoundAt::Call},
-                                                                 {1, FoundAt::Call},
+                                                                 {1, FoundAt::Delivery},
                                                                  {2, FoundAt::Delivery},
                                                                  {3, FoundAt::Delivery},
                                                                  {5, FoundAt::Delivery}}));

@@ -137,12 +137,6 @@ struct RemoteFree {
   /// slot is freed. A free that happens before this call is seen until the slot is issued again.
   Word free_at_owner() const noexcept { return mask & page->local(word).load(Order::relaxed); }
 
-  /// As free_at_owner(), and the slots whose frees by other threads wait for the owner.
-  Word free_already() const noexcept {
-    return mask & (page->local(word).load(Order::relaxed) |
-                   page->remote(word, geometry->words).load(Order::relaxed));
-  }
-
   /// Frees the slots: sets their bits and tells the owner. Thread: any; lock-free and never waits,
   /// so interrupt handlers on any processor may call it.
   /// Order: the fetch_or's release is paired with the acquire in SizeClass::drain_remote_bits():
