@@ -47,6 +47,15 @@ struct Tunables {
   /// The largest of them, so that all together take about 64 GiB of address space at most.
   static constexpr std::size_t quarantined_bytes = 64 * mebibyte;
 
+  // ---- Guarded sampling (malloc/guarded_blocks.hpp) ------------------------------------------
+
+  /// One allocation in this many is guarded, and one for each so many bytes; 0 for none.
+  std::uint32_t guard_one_in = 0;
+  std::size_t guard_bytes = 0;
+  /// Guarded blocks at a time. A long-lived block keeps its place. At one allocation in 1000 a
+  /// freed block stays inaccessible for about 200,000 allocations.
+  std::uint32_t guarded_places = 256;
+
   // ---- Purging --------------------------------------------------------------------------------
 
   /// The time within which unneeded dirty memory is purged, and before a quarter of which none is

@@ -45,6 +45,15 @@ size_t slabmalloc_usable_size(const void* block);
 /* Gives unused memory back to the operating system; returns its size in bytes. */
 size_t slabmalloc_trim(void);
 
+/* Guards one allocation in `one_in`, and one for each `mean_bytes` of blocks up to 32 KiB, chosen at
+ * random; 0 for none of either kind. A guarded block lies between inaccessible OS pages, and is
+ * inaccessible after its free. So an access beyond it or after its free stops the program, after a
+ * report of the access, the allocation and the free. The call sets handlers of SIGSEGV and SIGBUS,
+ * which pass other faults on to those before. A thread notices it after at most about 1000 further
+ * allocations. The options guard_one_in and guard_bytes do the same at the start. The hardened
+ * library guards none. */
+void slabmalloc_guard(size_t one_in, size_t mean_bytes);
+
 /* ---- zones --------------------------------------------------------------------------------------
  * A zone allocates from frames of its pager. One thread at a time, its owner, may use a zone; other
  * threads call slabmalloc_zone_deallocate_remote(). */
@@ -113,10 +122,12 @@ typedef enum slabmalloc_misuse_kind {
   SLABMALLOC_FOREIGN_POINTER,
   SLABMALLOC_SIZE_MISMATCH,
   SLABMALLOC_INVALID_PAGE,
-  /* Found by the hardened library alone: */
+  /* Found by the hardened library, the first one also at guarded blocks: */
   SLABMALLOC_OVERFLOW,
   SLABMALLOC_WRITE_AFTER_FREE,
-  SLABMALLOC_MISMATCHED_FREE
+  SLABMALLOC_MISMATCHED_FREE,
+  /* Found at guarded blocks alone: */
+  SLABMALLOC_UNDERFLOW
 } slabmalloc_misuse_kind;
 
 typedef void (*slabmalloc_misuse_handler)(slabmalloc_misuse_kind kind, const void* address);

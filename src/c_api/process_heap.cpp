@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "malloc/front.hpp"
+#include "malloc/guarded_blocks.hpp"
 #include "malloc/report.hpp"
 #include "malloc/thread_zones.hpp"
 #include "slabmalloc/base/digits.hpp"
@@ -36,6 +37,8 @@ constexpr slabmalloc_misuse_kind kind_for_c(MisuseKind kind) noexcept {
       return SLABMALLOC_SIZE_MISMATCH;
     case MisuseKind::Overflow:
       return SLABMALLOC_OVERFLOW;
+    case MisuseKind::Underflow:
+      return SLABMALLOC_UNDERFLOW;
     case MisuseKind::WriteAfterFree:
       return SLABMALLOC_WRITE_AFTER_FREE;
     case MisuseKind::MismatchedFree:
@@ -106,6 +109,10 @@ void slabmalloc_deallocate(void* block, size_t bytes, size_t alignment) {
 size_t slabmalloc_usable_size(const void* block) {
   const NamedCall call(Call::HeapUsableSize);
   return block == nullptr ? 0 : front::usable_bytes(block);
+}
+
+void slabmalloc_guard(size_t one_in, size_t mean_bytes) {
+  slabmalloc::set_guarded_sampling(one_in, mean_bytes);
 }
 
 size_t slabmalloc_trim(void) { return heap::trim(); }

@@ -5,6 +5,7 @@
 #include "malloc/arena_zone.hpp"
 
 #include "malloc/hole_scan.hpp"
+#include "malloc/random.hpp"
 #include "malloc/thread_zones.hpp"
 #include "os/os.hpp"
 
@@ -51,20 +52,7 @@ void ArenaTable::close(Header* header, const SlotGeometry& geometry) noexcept {
 }
 
 Word ArenaTable::random_word() noexcept {
-  // Marsaglia, "Xorshift RNGs", Journal of Statistical Software 8 (14), 2003.
-  static constinit thread_local std::uint64_t state = 0;
-  if (!tunables.random_order) {
-    return ~Word{0};
-  }
-  if (state == 0) {
-    // Threads differ by the address.
-    const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(&state));
-    state = (os::interface().random_bits() ^ address * 0x9E3779B97F4A7C15u) | 1;
-  }
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return static_cast<Word>(state);
+  return tunables.random_order ? static_cast<Word>(thread_random_bits()) : ~Word{0};
 }
 
 /// The units of chunk `chunk` of a page that the bytes [begin, end) of the page touch; the bytes

@@ -28,6 +28,8 @@ struct ArenaTable {
   using Header = PageHeader<Atomics>;
 
   static constexpr std::size_t maximum_words = Chunk::maximum_words;
+  /// The hardened library has no samples: each of its blocks is checked.
+  static constexpr bool has_samples = !Tunables::hardened;
 
   static constexpr std::size_t frame_bytes(std::size_t object_size) noexcept {
     return object_size <= Tunables::one_chunk_object_bytes

@@ -11,7 +11,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "malloc/call_stack.hpp"
 #include "malloc/text.hpp"
+#include "slabmalloc/base/atomics.hpp"
 
 extern "C" {
 [[gnu::weak]] int backtrace(void** frames, int most);
@@ -85,15 +87,11 @@ class GuardedScope {
   struct sigaction before_[signal_count] = {};
 };
 
-}  // namespace
+/// True once CallStack::prepare() has returned.
+constinit HardwareAtomics::Cell<bool> is_prepared{false};
 
-void write_back_trace(int descriptor, const char* title) noexcept {
-  if (backtrace == nullptr || backtrace_symbols_fd == nullptr) {
-    return;
-  }
-  const GuardedScope guarded;
-  void* frames[most_frames];
-  const int count = backtrace(frames, most_frames);
+/// Writes the calls of `frames` without those of this library, below `title`.
+void write_calls(int descriptor, const char* title, void* const* frames, int count) noexcept {
   OwnCode own;
   dl_iterate_phdr(&note_own_code, &own);
   int first = 0;
@@ -106,6 +104,37 @@ void write_back_trace(int descriptor, const char* title) noexcept {
     line.write(descriptor);
     backtrace_symbols_fd(frames + first, count - first, descriptor);
   }
+}
+
+}  // namespace
+
+void CallStack::prepare() noexcept {
+  if (backtrace != nullptr) {
+    void* frame = nullptr;
+    backtrace(&frame, 1);
+    is_prepared.store(true, Order::relaxed);
+  }
+}
+
+void CallStack::capture() noexcept {
+  const int found = is_prepared.load(Order::relaxed) ? backtrace(calls, CallStack::most_calls) : 0;
+  count = static_cast<std::uint32_t>(found);
+}
+
+void write_call_stack(int descriptor, const char* title, const CallStack& stack) noexcept {
+  if (backtrace_symbols_fd != nullptr) {
+    write_calls(descriptor, title, stack.calls, static_cast<int>(stack.count));
+  }
+}
+
+void write_back_trace(int descriptor, const char* title) noexcept {
+  if (backtrace == nullptr || backtrace_symbols_fd == nullptr) {
+    return;
+  }
+  const GuardedScope guarded;
+  void* frames[most_frames];
+  const int count = backtrace(frames, most_frames);
+  write_calls(descriptor, title, frames, count);
 }
 
 }  // namespace slabmalloc

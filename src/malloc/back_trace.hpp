@@ -3,7 +3,12 @@
 // The back trace at the end of a report of misuse.
 #pragma once
 
+#include "malloc/call_stack.hpp"
+
 namespace slabmalloc {
+
+/// Writes the calls of `stack` as write_back_trace() does. It allocates nothing.
+void write_call_stack(int descriptor, const char* title, const CallStack& stack) noexcept;
 
 /// Writes the calls that led here, one a line, without those of this library if it is one of its
 /// own. Writes nothing where the C library has no backtrace(). It may allocate and load libgcc, and

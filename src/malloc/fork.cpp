@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "malloc/background.hpp"
+#include "malloc/guarded_blocks.hpp"
 #include "malloc/options.hpp"
 #include "malloc/report.hpp"
 #include "malloc/thread_zones.hpp"
@@ -68,11 +69,13 @@ void prepare_fork() noexcept {
   }
   thread_zones.prepare_fork();
   process_arena.prepare_fork();
+  guarded_blocks.prepare_fork();
   ++os::this_thread.forks;
 }
 
 void parent_after_fork() noexcept {
   --os::this_thread.forks;
+  guarded_blocks.parent_after_fork();
   process_arena.parent_after_fork();
   thread_zones.parent_after_fork();
   unlock_streams();
@@ -80,6 +83,7 @@ void parent_after_fork() noexcept {
 
 void child_after_fork() noexcept {
   --os::this_thread.forks;
+  guarded_blocks.child_after_fork();
   process_arena.child_after_fork();
   thread_zones.child_after_fork();
   unlock_streams_in_child();

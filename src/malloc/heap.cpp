@@ -6,6 +6,7 @@
 #include "malloc/background.hpp"
 #include "malloc/clock_checks.hpp"
 #include "malloc/fork.hpp"
+#include "malloc/guarded_sampling.hpp"
 #include "malloc/options.hpp"
 #include "malloc/place.hpp"
 #include "malloc/thread_zones.hpp"
@@ -103,9 +104,12 @@ ArenaZone* zone_for_free_of(const Place& place) noexcept {
   report_misuse(misuse);
 }
 
-/// The bytes of the large object that starts at `address`.
+/// The bytes of the large object or the guarded block that starts at `address`.
 /// Fails: 0 if there is none, after a report that `call` got it.
 std::size_t large_bytes(const void* address, Call call) noexcept {
+  if (guarded_blocks.contains(address)) [[unlikely]] {
+    return guarded_blocks.usable_bytes(address, named_or(call));
+  }
   const std::size_t bytes = process_arena.large_usable_bytes(address);
   if (bytes == 0) {
     report_no_large_object(address, process_arena.classify(address), named_or(call));
@@ -113,24 +117,55 @@ std::size_t large_bytes(const void* address, Call call) noexcept {
   return bytes;
 }
 
+/// What a call asks for.
+struct Request {
+  std::size_t bytes;
+  std::size_t alignment = minimum_alignment;
+};
+
+/// A guarded block for the sample that is due in `size_class`. Sets the next one.
+/// Fails: null if none is to be had.
+[[gnu::cold, gnu::noinline]] void* take_sample(ArenaClass& size_class,
+                                               const Request& request) noexcept {
+  size_class.set_next_sample(draw_gap(SizeClasses::size_of(size_class.index())));
+  return guard(request.bytes, request.alignment);
+}
+
+/// A block of class `index` of `zone`, the calling thread's.
+Extent allocate_in(ArenaZone& zone, std::uint32_t index, const Request& request) noexcept {
+  ArenaClass& size_class = zone.class_at(index);
+  if (size_class.is_sample_due()) [[unlikely]] {
+    if (void* const block = take_sample(size_class, request)) {
+      return {block, true};
+    }
+  }
+  return allocate_from(zone, index);
+}
+
 /// A block of class `index`, of which the thread's zone has no page: from the shared zone in its
 /// turn, else from the thread's.
-[[gnu::noinline]] Extent allocate_without_page(std::uint32_t index, SharedBlocks which) noexcept {
+[[gnu::noinline]] Extent allocate_without_page(std::uint32_t index, const Request& request,
+                                               SharedBlocks which) noexcept {
   if (thread_zones.take_shared_turn(index, which)) {
+    if (sampling.is_on() && draw_gap(SizeClasses::size_of(index)) == 0) [[unlikely]] {
+      if (void* const block = guard(request.bytes, request.alignment)) {
+        return {block, true};
+      }
+    }
     if (const Extent shared = thread_zones.allocate_shared(index)) {
       return shared;
     }
   }
   ArenaZone* const zone = own_zone();
-  return zone != nullptr ? allocate_from(*zone, index) : thread_zones.allocate_shared(index);
+  return zone != nullptr ? allocate_in(*zone, index, request) : thread_zones.allocate_shared(index);
 }
 
 /// A block of class `index`.
-Extent allocate_of_class(std::uint32_t index,
+Extent allocate_of_class(std::uint32_t index, const Request& request,
                          SharedBlocks which = SharedBlocks::FirstAndLarge) noexcept {
   ArenaZone& zone = *thread_heap.zone;
-  return zone.class_at(index).pages() == 0 ? allocate_without_page(index, which)
-                                           : allocate_from(zone, index);
+  return zone.class_at(index).pages() == 0 ? allocate_without_page(index, request, which)
+                                           : allocate_in(zone, index, request);
 }
 
 /// Drains all frees before memory is declared exhausted; true if memory returned to the arena.
@@ -182,6 +217,9 @@ bool drain_if_late(ArenaZone& zone, std::uint32_t now) noexcept {
 /// Reads the clock. If work is due, drains the calling thread's zone, then scavenges the others.
 /// This may report misuse to a handler that allocates.
 [[gnu::cold, gnu::noinline]] void scavenge_zones() noexcept {
+  if (thread_heap.zone != &empty_zone) {
+    ThreadZone::of(*thread_heap.zone).follow_sampling();
+  }
   const std::uint32_t now = now_milliseconds();
   if (!clock_checks.note(now)) {
     return;
@@ -258,24 +296,42 @@ void* map_for_writing(void* block, std::size_t bytes) noexcept {
   return bytes <= Tunables::touched_zeroed_bytes ? map_for_writing(block, bytes) : block;
 }
 
-/// A block of `size_class`, a class of the calling thread's zone.
+/// A block of `size_class`, a class of the calling thread's zone, that is no sample.
 /// Pre: the class has nothing claimed.
-[[gnu::always_inline]] inline void* claim_or_allocate(ArenaClass& size_class) noexcept {
+[[gnu::always_inline]] inline void* claim_unsampled(ArenaClass& size_class,
+                                                    std::size_t bytes) noexcept {
   if (void* block = thread_heap.zone->claim(size_class)) [[likely]] {
     return block;
   }
   const std::uint32_t index = size_class.index();
   if (size_class.pages() == 0) [[unlikely]] {
-    return allocate_without_page(index, SharedBlocks::FirstAndLarge).address;
+    return allocate_without_page(index, {bytes}, SharedBlocks::FirstAndLarge).address;
   }
   return thread_heap.zone->allocate_unclaimed(index).value_or(nullptr);
 }
 
+/// The same, of which the next block is a sample.
+[[gnu::cold, gnu::noinline]] void* allocate_sampled(ArenaClass& size_class,
+                                                    std::size_t bytes) noexcept {
+  void* block = take_sample(size_class, {bytes});
+  // The sample may have allocated, and so claimed slots.
+  block = block != nullptr ? block : ArenaZone::allocate_claimed(size_class);
+  return block != nullptr ? block : claim_unsampled(size_class, bytes);
+}
+
+/// A block of `size_class`, a class of the calling thread's zone.
+/// Pre: the class has nothing claimed.
+[[gnu::always_inline]] inline void* claim_or_allocate(ArenaClass& size_class,
+                                                      std::size_t bytes) noexcept {
+  return size_class.is_sample_due() ? allocate_sampled(size_class, bytes)
+                                    : claim_unsampled(size_class, bytes);
+}
+
 /// The same after a look at the clock, which may claim slots: the work behind it may allocate.
-[[gnu::noinline]] void* scavenge_and_allocate(ArenaClass& size_class) noexcept {
+[[gnu::noinline]] void* scavenge_and_allocate(ArenaClass& size_class, std::size_t bytes) noexcept {
   scavenge_zones();
   void* const block = ArenaZone::allocate_claimed(size_class);
-  return block != nullptr ? block : claim_or_allocate(size_class);
+  return block != nullptr ? block : claim_or_allocate(size_class, bytes);
 }
 
 }  // namespace
@@ -287,10 +343,11 @@ void note_kept_size() noexcept { has_kept_a_size.store(true, Order::relaxed); }
     return allocate_large(bytes, minimum_alignment).address;
   }
   if (thread_heap.zone == &empty_zone) {
-    return allocate_of_class(SizeClasses::index_for(bytes)).address;
+    return allocate_of_class(SizeClasses::index_for(bytes), {bytes}).address;
   }
-  return clock_checks.count(weight_of_claim(*size_class)) ? scavenge_and_allocate(*size_class)
-                                                          : claim_or_allocate(*size_class);
+  return clock_checks.count(weight_of_claim(*size_class))
+             ? scavenge_and_allocate(*size_class, bytes)
+             : claim_or_allocate(*size_class, bytes);
 }
 
 void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
@@ -303,7 +360,7 @@ void* allocate_aligned(std::size_t bytes, std::size_t alignment) noexcept {
   }
   note_slow_call(SlowCall::Allocation);
   // Programs with large aligned blocks have many: these would soon use pages of both zones.
-  return allocate_of_class(index, SharedBlocks::First).address;
+  return allocate_of_class(index, {bytes, alignment}, SharedBlocks::First).address;
 }
 
 void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
@@ -328,8 +385,12 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
     return zero(block, usable_bytes, size_class.is_zero(block));
   }
   const Extent extent = allocate_of_class(
-      index, alignment <= minimum_alignment ? SharedBlocks::FirstAndLarge : SharedBlocks::First);
+      index, {bytes, alignment},
+      alignment <= minimum_alignment ? SharedBlocks::FirstAndLarge : SharedBlocks::First);
   note_slow_call(SlowCall::Allocation);
+  if (guarded_blocks.contains(extent.address)) {
+    return extent.address;  // It is zero, and has `bytes`.
+  }
   return extent ? zero(extent.address, usable_bytes, extent.zeroed) : nullptr;
 }
 
@@ -339,6 +400,10 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
   }
   const Place place = place_of(block);
   if (place.page == nullptr) {
+    if (guarded_blocks.contains(block)) [[unlikely]] {
+      free_guarded(block, call);
+      return;
+    }
     const LargeFree answer =
         process_arena.deallocate_large(block, &ThreadZones::large_cache_of(*thread_heap.zone));
     if (answer != LargeFree::Freed) [[unlikely]] {
@@ -362,14 +427,29 @@ void* allocate_zeroed(std::size_t bytes, std::size_t alignment) noexcept {
 
 namespace {
 
-/// True if a live block has `usable` bytes, and none of that size is allocated for a request of
-/// `bytes` at a multiple of `alignment`.
-bool is_wrong_size(const Place& place, std::size_t usable, std::size_t bytes,
+/// The usable bytes of the block that starts at `address`, whose place is `place`; 0 if no live one
+/// does.
+std::size_t bytes_of_live(const Place& place, const void* address) noexcept {
+  if (place.page != nullptr) {
+    return place.is_live() ? place.slot_bytes() : 0;
+  }
+  return guarded_blocks.contains(address) ? guarded_blocks.bytes_at(address)
+                                          : process_arena.large_usable_bytes(address);
+}
+
+/// True if the live block at `address`, of `usable` bytes, is not of the size that is allocated for
+/// a request of `bytes` at a multiple of `alignment`.
+bool is_wrong_size(const Place& place, const void* address, std::size_t usable, std::size_t bytes,
                    std::size_t alignment) noexcept {
   const std::uint32_t index = SizeClasses::index_for(bytes, alignment);
-  const bool is_right = place.page != nullptr
-                            ? index == place.info.class_index
-                            : index == SizeClasses::no_class && Arena::is_large_size(usable, bytes);
+  bool is_right = false;
+  if (place.page != nullptr) {
+    is_right = index == place.info.class_index;
+  } else if (guarded_blocks.contains(address)) {
+    is_right = index == SizeClasses::index_for(usable, alignment);
+  } else {
+    is_right = index == SizeClasses::no_class && Arena::is_large_size(usable, bytes);
+  }
   return !is_right && !(bytes < usable && has_kept_a_size.load(Order::relaxed));
 }
 
@@ -379,11 +459,9 @@ bool is_wrong_size(const Place& place, std::size_t usable, std::size_t bytes,
                                             Call call, std::size_t added) noexcept {
   if (block != nullptr && options.size_check) {
     const Place place = place_of(block);
-    const std::size_t usable = place.page == nullptr ? process_arena.large_usable_bytes(block)
-                               : place.is_live()     ? place.slot_bytes()
-                                                     : 0;
+    const std::size_t usable = bytes_of_live(place, block);
     // The free reports an address that is no live block.
-    if (usable != 0 && is_wrong_size(place, usable, bytes, alignment)) [[unlikely]] {
+    if (usable != 0 && is_wrong_size(place, block, usable, bytes, alignment)) [[unlikely]] {
       noted_call = {block, call};
       report_misuse({MisuseKind::SizeMismatch, block, usable,
                      place.page != nullptr ? place.slot : 0, block, BlockState::InUse,
@@ -445,6 +523,16 @@ template void deallocate_slow<Call::ZoneDestroy>(void*, ArenaTable::Header*) noe
 
 namespace {
 
+/// As reallocate(), for a guarded block. It moves, so that it keeps its size.
+[[gnu::cold, gnu::noinline]] void* reallocate_guarded(void* block, std::size_t bytes,
+                                                      std::size_t alignment) noexcept {
+  const std::size_t had_bytes = guarded_blocks.usable_bytes(block, named_or(Call::Realloc));
+  if (had_bytes == 0 || had_bytes == bytes) {
+    return had_bytes != 0 ? block : nullptr;
+  }
+  return move(block, had_bytes, allocate_aligned(bytes, alignment), bytes);
+}
+
 /// As reallocate(), for a large object.
 [[gnu::noinline]] void* reallocate_large(void* block, std::size_t bytes,
                                          std::size_t alignment) noexcept {
@@ -468,7 +556,8 @@ namespace {
 void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept {
   const Place place = place_of(block);
   if (place.page == nullptr) {
-    return reallocate_large(block, bytes, alignment);
+    return guarded_blocks.contains(block) ? reallocate_guarded(block, bytes, alignment)
+                                          : reallocate_large(block, bytes, alignment);
   }
   if (!place.is_live()) [[unlikely]] {
     report_not_live(place, block, named_or(Call::Realloc));

@@ -19,6 +19,7 @@
 
 #include "malloc/back_trace.hpp"
 #include "malloc/call.hpp"
+#include "malloc/guarded_blocks.hpp"
 #include "malloc/heap.hpp"
 #include "malloc/options.hpp"
 #include "malloc/report.hpp"
@@ -31,6 +32,18 @@ namespace {
 
 /// The program may be about to end by a report that the thread makes: a back trace may find more.
 constinit thread_local bool is_reporting = false;
+
+template <std::size_t Capacity>
+void append_program(Text<Capacity>& text) noexcept {
+  text.append("  program   %s, process %u, thread %u\n",
+              program_invocation_short_name != nullptr ? program_invocation_short_name : "?",
+              os::interface().process_id(), os::interface().thread_id());
+}
+
+template <std::size_t Capacity>
+void append_advice(Text<Capacity>& text) noexcept {
+  text.append("  next      run it under gdb, or rebuild it with -fsanitize=address\n");
+}
 
 /// The report of one bad call.
 class MisuseReport {
@@ -82,6 +95,10 @@ class MisuseReport {
         break;
       case MisuseKind::Overflow:
         append_overflow();
+        break;
+      case MisuseKind::Underflow:
+        text_.append("write before the start of a %sblock at %p: %s found it\n", size_,
+                     misuse_.block, caller());
         break;
       case MisuseKind::WriteAfterFree:
         text_.append("write into a freed %sblock at %p: %p was written, %zu bytes into it\n", size_,
@@ -152,15 +169,16 @@ class MisuseReport {
     if (const char* const state = this->state(); state != nullptr) {
       text_.append("  state     %s\n", state);
     }
-    text_.append("  program   %s, process %u, thread %u\n",
-                 program_invocation_short_name != nullptr ? program_invocation_short_name : "?",
-                 os::interface().process_id(), os::interface().thread_id());
+    append_program(text_);
     append_finding();
     append_next();
   }
 
   /// The size in the call, beside those that the block may have been allocated with.
   void append_sizes() noexcept {
+    if (is_guarded()) {
+      return;
+    }
     if (misuse_.kind == MisuseKind::Overflow && misuse_.given_size != 0) {
       text_.append("  size      %zu bytes asked for; something wrote beyond them\n",
                    misuse_.given_size);
@@ -194,7 +212,7 @@ class MisuseReport {
       return;
     }
     if (misuse_.kind != MisuseKind::SizeMismatch) {
-      text_.append("  next      run it under gdb, or rebuild it with -fsanitize=address\n");
+      append_advice(text_);
       return;
     }
     text_.append(
@@ -210,8 +228,9 @@ class MisuseReport {
   /// was asked for.
   bool is_class_size() const noexcept {
     const bool is_asked_for = MallocConfig::hardened && misuse_.kind == MisuseKind::SizeMismatch;
-    return misuse_.object_size <= heap::max_class_bytes && !is_asked_for;
+    return misuse_.object_size <= heap::max_class_bytes && !is_asked_for && !is_guarded();
   }
+  bool is_guarded() const noexcept { return guarded_blocks.contains(misuse_.address); }
 
   void append_block() noexcept {
     if (misuse_.block == nullptr) {
@@ -241,7 +260,7 @@ class MisuseReport {
       case BlockState::NoBlock:
         return "no block of this malloc has ever started here";
       case BlockState::InUse:
-        if (misuse_.kind != MisuseKind::MisalignedFree) {
+        if (misuse_.kind != MisuseKind::MisalignedFree || is_guarded()) {
           return "in use";
         }
         return "in use; another block may have started at the address, before this memory was "
@@ -276,6 +295,64 @@ class MisuseReport {
 
 }  // namespace
 
+namespace {
+
+/// Writes the calls that allocated and freed a guarded block.
+void write_history(const GuardedBlock& block) noexcept {
+  Text<64> title;
+  title.append("allocated by thread %u", block.allocating_thread);
+  write_call_stack(STDERR_FILENO, title.data(), block.allocation);
+  if (block.state == GuardedBlock::State::Freed) {
+    Text<64> title_of_free;
+    title_of_free.append("freed by thread %u", block.freeing_thread);
+    write_call_stack(STDERR_FILENO, title_of_free.data(), block.free);
+  }
+}
+
+/// Appends the line for a person: what the access did, and to which block.
+void append_access(Text<1024>& text, const void* address, const GuardedFault& fault,
+                   const char* access) noexcept {
+  if (fault.block == nullptr) {
+    text.append("slabmalloc: %s at %p, where no block ever was\n", access, address);
+    return;
+  }
+  const bool is_freed = fault.block->state == GuardedBlock::State::Freed;
+  const char* const mistake = is_freed                               ? "use after free"
+                              : fault.where == GuardedAccess::Before ? "underflow"
+                                                                     : "overflow";
+  const char* const where = fault.where == GuardedAccess::Before   ? "before the start of"
+                            : fault.where == GuardedAccess::Inside ? "into"
+                                                                   : "beyond the end of";
+  text.append("slabmalloc: %s: %s at %p, %zu bytes %s a %s%zu-byte block\n", mistake, access,
+              address, fault.distance, where, is_freed ? "freed " : "", fault.block->bytes);
+}
+
+}  // namespace
+
+void report_fault(const void* address, FaultingAccess access) noexcept {
+  const GuardedFault fault = guarded_blocks.find_fault(address);
+  Text<1024> text;
+  append_access(text, address, fault,
+                access == FaultingAccess::Write  ? "write"
+                : access == FaultingAccess::Read ? "read"
+                                                 : "access");
+  text.append("  address   %p\n", address);
+  if (fault.block != nullptr) {
+    text.append("  block     %zu bytes at %p, guarded\n  state     %s\n", fault.block->bytes,
+                reinterpret_cast<void*>(fault.block->address),
+                fault.block->state == GuardedBlock::State::Live ? "in use" : "free: it was freed");
+  }
+  append_program(text);
+  append_advice(text);
+  text.write(STDERR_FILENO);
+  if (options.back_trace) {
+    write_back_trace(STDERR_FILENO, "back trace of the access");
+  }
+  if (fault.block != nullptr) {
+    write_history(*fault.block);
+  }
+}
+
 void report_misuse_and_abort(const Misuse& misuse) noexcept {
   const MisuseReport report(misuse);
   report.write();
@@ -287,6 +364,9 @@ void report_misuse_and_abort(const Misuse& misuse) noexcept {
     write_back_trace(STDERR_FILENO, misuse.found_at == FoundAt::Call
                                         ? "back trace of the call"
                                         : "back trace of the finding, not of the bad call");
+    if (misuse.block != nullptr && guarded_blocks.contains(misuse.block)) {
+      write_history(*guarded_blocks.find_fault(misuse.block).block);
+    }
   }
   abort();
 }

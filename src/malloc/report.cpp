@@ -19,6 +19,8 @@ constexpr std::uint32_t class_count = heap::SizeClasses::count;
 
 /// The counts at the start of counting.
 constinit ProcessStatistics start{};
+constinit std::size_t guarded_at_start = 0;
+constinit std::size_t refused_at_start = 0;
 
 /// Adds up a page: its slots, and those in neither bitmap.
 void add_page(ClassStatistics& one, const Chunk& record, const ChunkInfo& info) noexcept {
@@ -182,6 +184,14 @@ void append_class_table(Report& text, const ProcessStatistics& sum) noexcept {
 ProcessStatistics process_statistics() noexcept {
   ProcessStatistics sum = count_parts();
   sum.threads = thread_zones.threads();
+  const std::size_t guarded = guarded_blocks.allocations() - guarded_at_start;
+  const std::size_t guarded_now = guarded_blocks.live_count();
+  sum.guarded = guarded;
+  sum.guards_refused = guarded_blocks.refusals() - refused_at_start;
+  sum.allocations = guarded > guarded_now ? guarded : guarded_now;
+  sum.frees = sum.allocations - guarded_now;
+  sum.live_objects = guarded_now;
+  sum.live_bytes = guarded_blocks.live_bytes();
   for (std::uint32_t index = 0; index < class_count; ++index) {
     ClassStatistics& one = sum.classes[index];
     subtract_start(one, start.classes[index]);
@@ -199,7 +209,11 @@ ProcessStatistics process_statistics() noexcept {
   return sum;
 }
 
-void start_counting_anew() noexcept { start = count_parts(); }
+void start_counting_anew() noexcept {
+  start = count_parts();
+  guarded_at_start = guarded_blocks.allocations();
+  refused_at_start = guarded_blocks.refusals();
+}
 
 void print_statistics(int descriptor, std::uint32_t parts) noexcept {
   const ProcessStatistics sum = process_statistics();

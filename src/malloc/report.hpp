@@ -24,6 +24,8 @@ struct ProcessTotals : Turnover {
   std::size_t live_objects = 0;
   std::size_t live_bytes = 0;
   std::size_t threads = 0;
+  std::size_t guarded = 0;
+  std::size_t guards_refused = 0;
 
   using Base = Turnover;
   using Self = ProcessTotals;
@@ -32,6 +34,9 @@ struct ProcessTotals : Turnover {
       {&Self::live_bytes, "live_bytes", "bytes", CounterKind::Current, "What live objects take."},
       {&Self::threads, "threads", "threads", CounterKind::Total,
        "Threads that ever had a zone, those before a fork too."},
+      {&Self::guarded, "guarded", "objects", CounterKind::Total, "Allocations that were guarded."},
+      {&Self::guards_refused, "guards_refused", "objects", CounterKind::Total,
+       "Allocations to be guarded that could not be, mostly since all places held live blocks."},
   };
 };
 static_assert(has_entry_for_each_counter<ProcessTotals>());
@@ -63,5 +68,12 @@ bool print_xml(FILE* stream) noexcept;
 
 /// The misuse hook of the process heap: a report on stderr (misuse_report.cpp), then abort().
 [[noreturn]] void report_misuse_and_abort(const Misuse& misuse) noexcept;
+
+/// What an access that faulted did.
+enum class FaultingAccess : std::uint8_t { Unknown, Read, Write };
+
+/// Reports on stderr that an access to `address`, which lies among the guarded blocks, faulted.
+/// Thread: the one that faulted, in its handler of the fault.
+void report_fault(const void* address, FaultingAccess access) noexcept;
 
 }  // namespace slabmalloc

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "malloc/background.hpp"
+#include "malloc/guarded_blocks.hpp"
 #include "malloc/options.hpp"
 #include "malloc/report.hpp"
 #include "malloc/text.hpp"
@@ -62,6 +63,9 @@ constinit KeptStderr kept_stderr;
   }
   if (options.stats != 0) {
     kept_stderr.keep();
+  }
+  if (tunables.guard_one_in != 0 || tunables.guard_bytes != 0) {
+    set_guarded_sampling(tunables.guard_one_in, tunables.guard_bytes);
   }
   background::start_if_wanted();
 }

@@ -9,6 +9,7 @@
 #include <new>
 
 #include "malloc/fork.hpp"
+#include "malloc/guarded_sampling.hpp"
 #include "malloc/heap.hpp"
 #include "malloc/options.hpp"
 
@@ -109,6 +110,15 @@ constinit ThreadZones thread_zones;
 constinit ArenaZone empty_zone{EmptyZone{}};
 constinit thread_local ThreadHeap thread_heap{empty_zone};
 
+void ThreadZone::follow_sampling() noexcept {
+  // Read before the rates: a change in between shows later.
+  const std::uint32_t period = sampling.period();
+  if (period != sampling_period) [[unlikely]] {
+    sampling_period = period;
+    heap::draw_samples(zone);
+  }
+}
+
 ArenaZone* ThreadZones::acquire() noexcept {
   if (zone_was_parked) {
     return nullptr;
@@ -122,6 +132,7 @@ ArenaZone* ThreadZones::acquire() noexcept {
     return nullptr;
   }
   is_first_thread = threads_.fetch_add(1, Order::relaxed) == 0;
+  mine->follow_sampling();
   // From here on the thread has a zone: both functions may allocate.
   thread_heap.serve_from(mine->zone);
   if (has_exit_key()) {

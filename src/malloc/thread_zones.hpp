@@ -38,7 +38,7 @@
 // that makes slow calls, and needs no page, drains its queue sooner (heap.cpp, drain_if_late()).
 //
 // Locks, in this order: shared zone's mutex, scavengers' mutex, registry mutex, the arena's
-// purger's, the arena's, the direct map's. A thread that takes a parked zone off the list, under
+// purger's, the arena's, the direct map's, the guarded blocks'. A thread that takes a parked zone off the list, under
 // the registry mutex, may use it alone. A fork holds all of them, so that the child finds them
 // consistent. The child abandons the zones of threads that it does not have: frees to them stay
 // safe, but their free slots are lost.
@@ -48,6 +48,7 @@
 #include <cstdint>
 
 #include "malloc/arena_zone.hpp"
+#include "malloc/guarded_blocks.hpp"
 #include "malloc/hole_scan.hpp"
 #include "os/mutex.hpp"
 #include "tunables.hpp"
@@ -63,12 +64,17 @@ struct ThreadZone {
   /// The entry of a zone that thread_zones created.
   static ThreadZone& of(ArenaZone& zone) noexcept { return reinterpret_cast<ThreadZone&>(zone); }
 
+  /// Draws the zone's samples anew if the rates have changed.
+  /// Thread: the zone's owner.
+  void follow_sampling() noexcept;
+
   ArenaZone zone;
   ThreadZone* next_registered = nullptr;  ///< Written once, before the zone is published.
   ThreadZone* next_parked = nullptr;      ///< Registry mutex.
   State state = State::Owned;             ///< Registry mutex.
   HoleScan holes;                         ///< The queue's lock.
   bool is_scanned_by_others = false;      ///< Scavengers' mutex.
+  std::uint32_t sampling_period = 0;      ///< The one in which its samples were drawn.
   /// Of each class: the allocations that the shared zone served, up to Tunables::shared_blocks().
   std::uint8_t shared_blocks[MallocConfig::SizeClasses::count] = {};
 };
@@ -202,7 +208,7 @@ class ThreadZones {
 
 /// True if the calling thread holds a mutex of the heap: a handler interrupted its call.
 inline bool holds_heap_mutex() noexcept {
-  return thread_zones.holds_mutex() || process_arena.holds_mutex();
+  return thread_zones.holds_mutex() || process_arena.holds_mutex() || guarded_blocks.holds_mutex();
 }
 
 /// Gives the calling thread another zone for a scope. A handler may run in the middle of an

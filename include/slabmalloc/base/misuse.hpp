@@ -19,6 +19,7 @@ enum class MisuseKind : std::uint8_t {
   SizeMismatch,    ///< The layout belongs to another size class than the object.
   InvalidPage,     ///< The frame for a page is misaligned, null, or in use already.
   Overflow,        ///< Bytes behind a block were written.
+  Underflow,       ///< Bytes before a block were written.
   WriteAfterFree,  ///< A block was written after it was freed.
   MismatchedFree,  ///< Another kind of function allocated the block.
 };
@@ -38,6 +39,8 @@ constexpr const char* describe(MisuseKind kind) noexcept {
       return "page that is misaligned or already in use";
     case MisuseKind::Overflow:
       return "write beyond the end of a block";
+    case MisuseKind::Underflow:
+      return "write before a block";
     case MisuseKind::WriteAfterFree:
       return "write into freed memory";
     case MisuseKind::MismatchedFree:

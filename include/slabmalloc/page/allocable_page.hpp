@@ -57,4 +57,10 @@ concept HoleTracking =
       { P::check_holes(header, geometry, number, slots) } noexcept -> std::same_as<const char*>;
     };
 
+/// A page type whose classes have samples: the owner may set how many slots a class issues before
+/// the next sample (SizeClass::set_next_sample()). Claims end there, so that the allocation which
+/// is the sample takes the slow path by itself.
+template <class P>
+concept SampledPage = AllocablePage<P> && P::has_samples;
+
 }  // namespace slabmalloc

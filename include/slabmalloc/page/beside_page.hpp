@@ -39,6 +39,9 @@ class BesidePage {
 
   BesidePage() = delete;
 
+  /// As in SampledPage.
+  static constexpr bool has_samples = requires { requires Table::has_samples; };
+
   static constexpr std::size_t frame_bytes(std::size_t object_size) noexcept {
     return Table::frame_bytes(object_size);
   }

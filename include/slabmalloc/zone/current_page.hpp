@@ -28,14 +28,20 @@
 // While slots are handed off, no word of the current page is selected. The next allocation that
 // finds nothing claimed selects one.
 //
+// Samples (SampledPage). The owner may set after how many more slots a sample is due. A claim takes
+// only the slots before it, and none is handed off then. So the fast path finds nothing claimed
+// when the sample is due, and costs nothing for it.
+//
 // Invariants, each with its line in validate(), besides those of FirstSweep:
 //   W1  claimed & ~word = 0
+//   S1  slots ever claimed, except those given up <= slots before the next sample
 //   C1  page: state = open, previous = itself
 //   C2  the selected word is of the page, or of a full page one of whose slots was handed off
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "slabmalloc/base/atomics.hpp"
 #include "slabmalloc/base/bits.hpp"
@@ -186,6 +192,9 @@ class CurrentPage {
     claim_bytes_ = SelectedWord<Atomics>::least_claim_bytes;
     claims_until_growth_ = claims_of_a_size;
     note_most_claimed();
+    if constexpr (SampledPage<Page>) {
+      sample_at_ = no_sample;
+    }
   }
   constexpr const SlotGeometry& geometry() const noexcept { return geometry_; }
 
@@ -215,8 +224,15 @@ class CurrentPage {
   /// Claims from the selected word, of which `claimable` can be claimed, and issues a slot.
   /// Pre: claimable() returned `claimable`, which is not 0; nothing is claimed.
   [[gnu::always_inline]] void* claim(Word claimable) noexcept {
-    const Word slots = selected_.one_claim_of(choose(claimable));
-    allocations_.add(count_ones(slots));
+    Word slots = selected_.one_claim_of(choose(claimable));
+    std::size_t count = count_ones(slots);
+    if constexpr (SampledPage<Page>) {
+      if (allocations_.get() + count > sample_at_) [[unlikely]] {
+        slots = before_sample(slots);
+        count = count_ones(slots);
+      }
+    }
+    allocations_.add(count);
     latest_claim_ = slots;
     if (claims_until_growth_ != 0 && --claims_until_growth_ == 0) [[unlikely]] {
       double_claims();
@@ -307,6 +323,29 @@ class CurrentPage {
     return is_issued ? BlockState::Freed : BlockState::Free;
   }
 
+  // ---- samples ----------------------------------------------------------------------------------
+
+  /// The value of set_next_sample() for no sample.
+  static constexpr std::size_t no_sample = ~std::size_t{0};
+
+  /// Makes the next sample due after `slots` more than are claimed now. Nothing, if the page type
+  /// has no samples.
+  void set_next_sample([[maybe_unused]] std::size_t slots) noexcept {
+    if constexpr (SampledPage<Page>) {
+      const std::size_t claimed = allocations_.get();
+      sample_at_ = slots < no_sample - claimed ? claimed + slots : no_sample;
+    }
+  }
+
+  /// True if the next allocation is the sample. It stays due until set_next_sample(), or until the
+  /// caller takes a slot all the same.
+  [[gnu::always_inline]] bool is_sample_due() const noexcept {
+    if constexpr (SampledPage<Page>) {
+      return allocations_.get() == sample_at_ && selected_.claimed() == 0;
+    }
+    return false;
+  }
+
   // ---- the page ---------------------------------------------------------------------------------
 
   /// Makes `page` the current one of the owner with tag `owner`. Pre: there is none. A page that
@@ -344,6 +383,9 @@ class CurrentPage {
   [[gnu::always_inline]] bool hand_off(Header* page, std::uint32_t slot, void* object) noexcept {
     if (hand_off_page_ == nullptr || selected_.claimed() != 0 ||
         page->announced.load(Order::relaxed) != 0) {
+      return false;
+    }
+    if (is_sample_due()) {
       return false;
     }
     hand_off_page_ = page;
@@ -425,10 +467,28 @@ class CurrentPage {
         hand_off_page_->tag.load(Order::relaxed) != (owner | PageState::full)) {
       return "C2: the word of a slot that was handed off is of a full page";
     }
+    if constexpr (SampledPage<Page>) {
+      if (allocations_.get() > sample_at_) {
+        return "S1: claims end at the next sample";
+      }
+    }
     return selected_.validate();
   }
 
  private:
+  /// Those of `slots` that come before the next sample. If it is due, the caller did not take it:
+  /// then the first, and the sample is due again.
+  [[gnu::cold, gnu::noinline]] Word before_sample(Word slots) noexcept {
+    if (sample_at_ == allocations_.get()) {
+      ++sample_at_;
+    }
+    Word rest = slots;
+    for (std::size_t count = sample_at_ - allocations_.get(); count != 0; --count) {
+      rest &= rest - 1;
+    }
+    return slots & ~rest;
+  }
+
   /// The slots of `claimable` that the page's type lets a claim take.
   [[gnu::always_inline]] static Word choose(Word claimable) noexcept {
     if constexpr (requires { Page::choose(claimable); }) {
@@ -484,6 +544,9 @@ class CurrentPage {
   typename Atomics::template Cell<Header*> page_{nullptr};
   std::byte* slots_ = nullptr;    ///< The first slot of the page.
   Counter<Atomics> allocations_;  ///< Slots ever claimed, except those given up.
+  /// The value of allocations_ at which a sample is due.
+  struct NoSamples {};
+  [[no_unique_address]] std::conditional_t<SampledPage<Page>, std::size_t, NoSamples> sample_at_{};
 };
 
 }  // namespace slabmalloc

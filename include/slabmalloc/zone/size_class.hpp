@@ -130,6 +130,12 @@ class alignas(64) SizeClass {
     return object;
   }
 
+  /// Makes a sample due after `slots` more allocations than are claimed now; never, if that is
+  /// CurrentPage::no_sample.
+  void set_next_sample(std::size_t slots) noexcept { current_.set_next_sample(slots); }
+  /// True if the next allocation is the sample: the owner must set the next one.
+  [[gnu::always_inline]] bool is_sample_due() const noexcept { return current_.is_sample_due(); }
+
   /// True if `object` is known to be zero. Pre: it was allocated just now.
   bool is_zero(const void* object) const noexcept { return current_.is_zero(object); }
 

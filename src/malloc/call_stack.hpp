@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+//
+// CallStack: the calls that led to an allocation or a free, for a report.
+#pragma once
+
+#include <cstdint>
+
+namespace slabmalloc {
+
+/// Return addresses, innermost first.
+struct CallStack {
+  static constexpr int most_calls = 32;
+
+  void* calls[most_calls];
+  std::uint32_t count = 0;
+
+  /// Prepares capture(): it loads libgcc, which allocates.
+  static void prepare() noexcept;
+
+  /// Records the calls that led here. It records none before prepare(), and where the C library has
+  /// no backtrace(). It allocates nothing and takes no lock of the heap.
+  void capture() noexcept;
+};
+
+}  // namespace slabmalloc

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: MIT
+//
+// The places of guarded blocks: their region, their queue, and what is wrong with a free.
+#include "malloc/guarded_blocks.hpp"
+
+#include <initializer_list>
+
+#include "malloc/random.hpp"
+#include "os/os.hpp"
+#include "slabmalloc/base/bits.hpp"
+
+namespace slabmalloc {
+
+constinit GuardedBlocks guarded_blocks;
+
+namespace {
+
+/// The most bytes on either side of a block that are filled: a longer look would cost more than the
+/// rest of the free.
+constexpr std::size_t most_fill_bytes = 128;
+
+std::size_t guard_bytes() noexcept { return os::interface().os_page_bytes(); }
+std::size_t place_bytes() noexcept {
+  return align_up(GuardedBlocks::most_bytes, os::interface().os_page_bytes());
+}
+
+/// A range of bytes.
+struct Range {
+  std::byte* begin;
+  std::byte* end;
+};
+
+/// The bytes before and behind the block that are filled.
+Range fill_before(const GuardedBlock& block) noexcept {
+  const std::size_t bytes = block.address - block.accessible;
+  auto* const begin = reinterpret_cast<std::byte*>(block.address);
+  return {begin - (bytes < most_fill_bytes ? bytes : most_fill_bytes), begin};
+}
+Range fill_behind(const GuardedBlock& block) noexcept {
+  const std::uintptr_t end = block.address + block.bytes;
+  const std::size_t bytes = block.accessible + block.accessible_bytes - end;
+  auto* const begin = reinterpret_cast<std::byte*>(end);
+  return {begin, begin + (bytes < most_fill_bytes ? bytes : most_fill_bytes)};
+}
+
+}  // namespace
+
+void* GuardedBlocks::allocate(std::size_t bytes, std::size_t alignment,
+                              const CallStack& stack) noexcept {
+  if (bytes > most_bytes || alignment > os::interface().os_page_bytes()) {
+    note_refusal();
+    return nullptr;
+  }
+  const os::Lock lock(mutex_);
+  const std::uint32_t place = map_region() ? pop() : no_place;
+  if (place == no_place) {
+    note_refusal();
+    return nullptr;
+  }
+  GuardedBlock& block = blocks_[place];
+  GuardedBlock made = block;
+  made.bytes = bytes;
+  lay_out(made, start_of(place), alignment, (thread_random_bits() & 1) != 0);
+  if (!os::interface().permit_access(reinterpret_cast<void*>(made.accessible),
+                                     made.accessible_bytes)) {
+    push_front(place);
+    note_refusal();
+    return nullptr;
+  }
+  made.state = GuardedBlock::State::Live;
+  made.allocating_thread = os::interface().thread_id();
+  made.allocation = stack;
+  made.free.count = 0;
+  block = made;
+  for (const Range& range : {fill_before(block), fill_behind(block)}) {
+    __builtin_memset(range.begin, static_cast<int>(fill),
+                     static_cast<std::size_t>(range.end - range.begin));
+  }
+  allocations_.fetch_add(1, Order::relaxed);
+  live_count_.fetch_add(1, Order::relaxed);
+  live_bytes_.fetch_add(bytes, Order::relaxed);
+  return reinterpret_cast<void*>(block.address);
+}
+
+void GuardedBlocks::deallocate(const void* address, Call call, const CallStack& stack) noexcept {
+  Misuse misuse{MisuseKind::ForeignPointer, address, 0, 0};
+  {
+    const os::Lock lock(mutex_);
+    const std::uint32_t place = place_of(reinterpret_cast<std::uintptr_t>(address));
+    GuardedBlock& block = blocks_[place];
+    if (block.state != GuardedBlock::State::Live ||
+        block.address != reinterpret_cast<std::uintptr_t>(address)) {
+      misuse = misuse_at(block, address);
+    } else if (const std::byte* const damage = find_damage(block); damage != nullptr) {
+      misuse = misuse_at(block, address);
+      misuse.kind = damage < address ? MisuseKind::Underflow : MisuseKind::Overflow;
+      misuse.given_size = block.bytes;
+    } else {
+      block.state = GuardedBlock::State::Freed;
+      block.freeing_thread = os::interface().thread_id();
+      block.free = stack;
+      live_count_.fetch_sub(1, Order::relaxed);
+      live_bytes_.fetch_sub(block.bytes, Order::relaxed);
+      void* const memory = reinterpret_cast<void*>(block.accessible);
+      if (!os::interface().forbid_access(memory, block.accessible_bytes)) {
+        // At the limit on mappings. The place goes on without its guard until it is used again.
+        os::interface().purge(memory, block.accessible_bytes);
+      }
+      push(place);
+      return;
+    }
+  }
+  noted_call = {address, call};
+  report_misuse(misuse);
+}
+
+std::size_t GuardedBlocks::bytes_at(const void* address) noexcept {
+  const os::Lock lock(mutex_);
+  const GuardedBlock& block = blocks_[place_of(reinterpret_cast<std::uintptr_t>(address))];
+  const bool is_found = block.state == GuardedBlock::State::Live &&
+                        block.address == reinterpret_cast<std::uintptr_t>(address);
+  return is_found ? block.bytes : 0;
+}
+
+std::size_t GuardedBlocks::usable_bytes(const void* address, Call call) noexcept {
+  const std::size_t bytes = bytes_at(address);
+  if (bytes == 0) [[unlikely]] {
+    noted_call = {address, call};
+    report_misuse(
+        misuse_at(blocks_[place_of(reinterpret_cast<std::uintptr_t>(address))], address));
+  }
+  return bytes;
+}
+
+GuardedFault GuardedBlocks::find_fault(const void* address) const noexcept {
+  const auto at = reinterpret_cast<std::uintptr_t>(address);
+  const std::uint32_t place = place_of(at);
+  GuardedFault nearest;
+  for (std::uint32_t one = place != 0 ? place - 1 : 0; one < places_ && one <= place + 1; ++one) {
+    const GuardedBlock& block = blocks_[one];
+    if (block.state == GuardedBlock::State::Unused) {
+      continue;
+    }
+    GuardedFault found{&block, GuardedAccess::Inside, at - block.address};
+    if (at < block.address) {
+      found = {&block, GuardedAccess::Before, block.address - at};
+    } else if (found.distance >= block.bytes) {
+      found = {&block, GuardedAccess::Beyond, found.distance - block.bytes};
+    }
+    if (found.where == GuardedAccess::Inside) {
+      return found;
+    }
+    if (nearest.block == nullptr || found.distance < nearest.distance) {
+      nearest = found;
+    }
+  }
+  return nearest;
+}
+
+const char* GuardedBlocks::validate() noexcept {
+  const os::Lock lock(mutex_);
+  std::size_t waiting = 0;
+  for (std::uint32_t place = first_; place != no_place && waiting <= places_;
+       place = blocks_[place].next) {
+    if (blocks_[place].state == GuardedBlock::State::Live) {
+      return "E1: no Live place waits";
+    }
+    ++waiting;
+  }
+  std::size_t live = 0;
+  std::size_t bytes = 0;
+  for (std::uint32_t place = 0; place < places_; ++place) {
+    if (blocks_[place].state == GuardedBlock::State::Live) {
+      ++live;
+      bytes += blocks_[place].bytes;
+    }
+  }
+  if (waiting + live != places_) {
+    return "E1: each place is Live or waits, once";
+  }
+  return live == live_count() && bytes == live_bytes() ? nullptr : "E2: the counts are the places'";
+}
+
+/// Maps the region and the records at the first call; false if that fails.
+/// Pre: the mutex is held.
+bool GuardedBlocks::map_region() noexcept {
+  if (blocks_ != nullptr) {
+    return true;
+  }
+  const os::Interface& os = os::interface();
+  const std::uint32_t places = tunables.guarded_places;
+  const std::size_t region_bytes = places * (place_bytes() + guard_bytes()) + guard_bytes();
+  const std::size_t record_bytes = align_up(places * sizeof(GuardedBlock), os.os_page_bytes());
+  void* const region = os.map(region_bytes);
+  void* const records = region != nullptr ? os.map(record_bytes) : nullptr;
+  if (records == nullptr || !os.forbid_access(region, region_bytes)) {
+    if (region != nullptr) {
+      os.unmap(region, region_bytes);
+    }
+    if (records != nullptr) {
+      os.unmap(records, record_bytes);
+    }
+    return false;
+  }
+  os.name(region, region_bytes, "slabmalloc guarded blocks");
+  os.name(records, record_bytes, "slabmalloc guarded blocks' records");
+  blocks_ = static_cast<GuardedBlock*>(records);
+  places_ = places;
+  for (std::uint32_t place = 0; place < places; ++place) {
+    push(place);
+  }
+  start_.store(reinterpret_cast<std::uintptr_t>(region), Order::relaxed);
+  region_bytes_.store(region_bytes, Order::relaxed);
+  return true;
+}
+
+/// The place that holds `address`, or the guard behind it; the first one for the guard before it.
+std::uint32_t GuardedBlocks::place_of(std::uintptr_t address) const noexcept {
+  const std::size_t offset = address - start_.load(Order::relaxed);
+  return offset < guard_bytes() ? 0
+                                : static_cast<std::uint32_t>((offset - guard_bytes()) /
+                                                             (place_bytes() + guard_bytes()));
+}
+
+std::uintptr_t GuardedBlocks::start_of(std::uint32_t place) const noexcept {
+  return start_.load(Order::relaxed) + guard_bytes() + place * (place_bytes() + guard_bytes());
+}
+
+void GuardedBlocks::push(std::uint32_t place) noexcept {
+  blocks_[place].next = no_place;
+  (last_ != no_place ? blocks_[last_].next : first_) = place;
+  last_ = place;
+}
+
+void GuardedBlocks::push_front(std::uint32_t place) noexcept {
+  blocks_[place].next = first_;
+  first_ = place;
+  last_ = last_ != no_place ? last_ : place;
+}
+
+std::uint32_t GuardedBlocks::pop() noexcept {
+  const std::uint32_t place = first_;
+  if (place != no_place) {
+    first_ = blocks_[place].next;
+    last_ = first_ != no_place ? last_ : no_place;
+  }
+  return place;
+}
+
+/// Lays a block of `block.bytes` out in the place that starts at `start`: at its end or its start.
+void GuardedBlocks::lay_out(GuardedBlock& block, std::uintptr_t start, std::size_t alignment,
+                            bool at_end) noexcept {
+  const std::size_t os_page_bytes = os::interface().os_page_bytes();
+  const std::uintptr_t last = (start + place_bytes() - block.bytes) & ~(alignment - 1);
+  block.address = at_end ? last : start;
+  block.accessible = block.address & ~(os_page_bytes - 1);
+  block.accessible_bytes = align_up(block.address + block.bytes, os_page_bytes) - block.accessible;
+}
+
+/// A byte of the fill that was written, or null.
+const std::byte* GuardedBlocks::find_damage(const GuardedBlock& block) noexcept {
+  for (const Range& range : {fill_before(block), fill_behind(block)}) {
+    for (const std::byte* at = range.begin; at != range.end; ++at) {
+      if (*at != fill) {
+        return at;
+      }
+    }
+  }
+  return nullptr;
+}
+
+/// A use of `address`, which is not the first byte of a live block, or is damaged, beside `block`.
+Misuse GuardedBlocks::misuse_at(const GuardedBlock& block, const void* address) noexcept {
+  const std::size_t offset = reinterpret_cast<std::uintptr_t>(address) - block.address;
+  if (block.state == GuardedBlock::State::Unused || offset >= block.bytes) {
+    return {MisuseKind::ForeignPointer, address, 0, 0, nullptr, BlockState::NoBlock};
+  }
+  const bool is_live = block.state == GuardedBlock::State::Live;
+  return {offset != 0 ? MisuseKind::MisalignedFree : MisuseKind::DoubleFree,
+          address,
+          block.bytes,
+          0,
+          reinterpret_cast<const void*>(block.address),
+          is_live ? BlockState::InUse : BlockState::Freed};
+}
+
+}  // namespace slabmalloc
