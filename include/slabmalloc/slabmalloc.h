@@ -45,8 +45,8 @@ size_t slabmalloc_usable_size(const void* block);
 /* Gives unused memory back to the operating system; returns its size in bytes. */
 size_t slabmalloc_trim(void);
 
-/* Guards one allocation in `one_in`, and one for each `mean_bytes` of blocks up to 32 KiB, chosen at
- * random; 0 for none of either kind. A guarded block lies between inaccessible OS pages, and is
+/* Guards one allocation in `one_in`, and one for each `mean_bytes` of blocks up to 32 KiB, chosen
+ * at random; 0 for none of either kind. A guarded block lies between inaccessible OS pages, and is
  * inaccessible after its free. So an access beyond it or after its free stops the program, after a
  * report of the access, the allocation and the free. The call sets handlers of SIGSEGV and SIGBUS,
  * which pass other faults on to those before. A thread notices it after at most about 1000 further

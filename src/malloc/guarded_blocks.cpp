@@ -126,8 +126,7 @@ std::size_t GuardedBlocks::usable_bytes(const void* address, Call call) noexcept
   const std::size_t bytes = bytes_at(address);
   if (bytes == 0) [[unlikely]] {
     noted_call = {address, call};
-    report_misuse(
-        misuse_at(blocks_[place_of(reinterpret_cast<std::uintptr_t>(address))], address));
+    report_misuse(misuse_at(blocks_[place_of(reinterpret_cast<std::uintptr_t>(address))], address));
   }
   return bytes;
 }

@@ -40,9 +40,9 @@ struct GuardedBlock {
   std::uintptr_t address = 0;
   std::size_t bytes = 0;  ///< Those asked for.
   State state = State::Unused;
-  std::uint32_t next = 0;             ///< In the queue of places.
-  std::uintptr_t accessible = 0;      ///< The OS pages that the block touches,
-  std::size_t accessible_bytes = 0;   ///< and their bytes.
+  std::uint32_t next = 0;            ///< In the queue of places.
+  std::uintptr_t accessible = 0;     ///< The OS pages that the block touches,
+  std::size_t accessible_bytes = 0;  ///< and their bytes.
   std::uint32_t allocating_thread = 0;
   std::uint32_t freeing_thread = 0;
   CallStack allocation;

@@ -6,17 +6,34 @@
 #include <cstdint>
 
 #include "os/os.hpp"
+#include "slabmalloc/base/atomics.hpp"
 
 namespace slabmalloc {
+
+namespace detail {
+
+/// The threads that have random numbers so far.
+[[gnu::visibility("hidden")]] inline constinit HardwareAtomics::Cell<std::uint64_t> random_threads;
+
+/// The first state of a thread's generator, which is not 0. Threads differ by their number, since a
+/// new thread may have all addresses of one that has ended. The mixer is that of SplitMix64:
+/// Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
+[[gnu::cold, gnu::noinline]] inline std::uint64_t seed_of_thread() noexcept {
+  const std::uint64_t number = random_threads.fetch_add(1, Order::relaxed) + 1;
+  std::uint64_t mixed = os::interface().random_bits() + number * 0x9E37'79B9'7F4A'7C15u;
+  mixed = (mixed ^ mixed >> 30) * 0xBF58'476D'1CE4'E5B9u;
+  mixed = (mixed ^ mixed >> 27) * 0x94D0'49BB'1331'11EBu;
+  return (mixed ^ mixed >> 31) | 1;
+}
+
+}  // namespace detail
 
 /// Random bits. Marsaglia, "Xorshift RNGs", Journal of Statistical Software 8 (14), 2003, with the
 /// shifts 13, 7 and 17.
 inline std::uint64_t thread_random_bits() noexcept {
   static constinit thread_local std::uint64_t state = 0;
   if (state == 0) [[unlikely]] {
-    // Threads differ by the address.
-    const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(&state));
-    state = (os::interface().random_bits() ^ address * 0x9E37'79B9'7F4A'7C15u) | 1;
+    state = detail::seed_of_thread();
   }
   state ^= state << 13;
   state ^= state >> 7;

@@ -31,6 +31,7 @@
   WRAP(pthread_setname_np)                                   \
   WRAP(pthread_setspecific)                                  \
   WRAP(pthread_sigmask)                                      \
+  WRAP(raise)                                                \
   WRAP(secure_getenv)                                        \
   WRAP(sigaction)                                            \
   WRAP(sigfillset)                                           \

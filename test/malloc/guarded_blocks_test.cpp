@@ -82,7 +82,8 @@ TEST_F(GuardedBlocksTest, follow_a_model_of_random_calls) {
   FaultCatcher catcher;
   for (int step = 0; step < 5000; ++step) {
     if (random.below(2) == 0) {
-      const std::size_t bytes = 1 + (random.below(4) == 0 ? random.below(32768) : random.below(300));
+      const std::size_t bytes =
+          1 + (random.below(4) == 0 ? random.below(32768) : random.below(300));
       const std::size_t alignment = std::size_t{16} << random.below(9);
       std::byte* const block = allocate(bytes, alignment);
       ASSERT_EQ(block == nullptr, live.size() == 8) << "all places hold live blocks";
@@ -90,7 +91,8 @@ TEST_F(GuardedBlocksTest, follow_a_model_of_random_calls) {
         continue;
       }
       EXPECT_EQ(reinterpret_cast<std::uintptr_t>(block) % alignment, 0u);
-      EXPECT_TRUE(std::all_of(block, block + bytes, [](std::byte one) { return one == std::byte{}; }));
+      EXPECT_TRUE(
+          std::all_of(block, block + bytes, [](std::byte one) { return one == std::byte{}; }));
       for (const Live& other : live) {
         EXPECT_TRUE(block + bytes <= other.block || other.block + other.bytes <= block);
       }

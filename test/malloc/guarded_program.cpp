@@ -108,9 +108,10 @@ int work() {
     bool is_well = true;
     for (std::size_t step = 0; step < 300; ++step) {
       const std::size_t bytes = step * 37 % 40000 + 1;
-      auto* block = static_cast<char*>(step % 3 == 0   ? std::calloc(1, bytes)
-                                       : step % 3 == 1 ? std::malloc(bytes)
-                                                       : std::aligned_alloc(64, (bytes + 63) & ~std::size_t{63}));
+      auto* block = static_cast<char*>(
+          step % 3 == 0   ? std::calloc(1, bytes)
+          : step % 3 == 1 ? std::malloc(bytes)
+                          : std::aligned_alloc(64, (bytes + 63) & ~std::size_t{63}));
       for (std::size_t at = 0; step % 3 == 0 && at < bytes; ++at) {
         is_well = is_well && block[at] == 0;
       }

@@ -37,7 +37,8 @@ const Mistake mistakes[] = {
     {"runs_beyond_the_end", SIGSEGV,
      "overflow: " WRITE " at 0x[0-9a-f]+, [0-9]+ bytes beyond the end of a 100-byte block", false},
     {"runs_before_the_start", SIGSEGV,
-     "underflow: " READ " at 0x[0-9a-f]+, [0-9]+ bytes before the start of a 100-byte block", false},
+     "underflow: " READ " at 0x[0-9a-f]+, [0-9]+ bytes before the start of a 100-byte block",
+     false},
     {"writes_one_byte_behind", SIGABRT,
      "write beyond the end of a 100-byte block at 0x[0-9a-f]+: free\\(\\) found it", false},
     {"frees_twice", SIGABRT,
@@ -83,8 +84,8 @@ TEST_P(Guarded, stops_the_program_with_a_report_of_access_allocation_and_free) {
     const Outcome outcome = run_guarded(GetParam().name, form);
     EXPECT_TRUE(outcome.died_of(GetParam().signal)) << outcome;
     const std::string line = outcome.errors.substr(0, outcome.errors.find('\n'));
-    EXPECT_TRUE(std::regex_match(line, std::regex(std::string("slabmalloc: ") +
-                                                  GetParam().first_line)))
+    EXPECT_TRUE(
+        std::regex_match(line, std::regex(std::string("slabmalloc: ") + GetParam().first_line)))
         << outcome;
     // The program exports its functions, so that their names are in the report.
     EXPECT_TRUE(contains(calls_below(outcome.errors, "back trace of the "), "make_the_mistake"))
