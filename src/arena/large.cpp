@@ -29,7 +29,9 @@ Extent Arena::allocate_large(std::size_t bytes, std::size_t alignment, LargeCach
       extent = allocate_large_run(bytes, alignment);
     }
     if (!extent) {
-      note_if_refused(bytes);
+      // A mapping counts less than a run does. Its size is 0 where no address space has that much.
+      const std::size_t size = DirectMap::size_for(bytes);
+      note_if_refused(size != 0 ? size : bytes);
     }
   }
   return extent;

@@ -167,6 +167,12 @@ TEST_F(ArenaLimitTest, the_hard_limit_refuses_mappings_that_do_not_fit) {
   EXPECT_EQ(now().limit_refusals, 3u);
 }
 
+TEST_F(ArenaLimitTest, counts_a_refusal_of_what_fits_only_before_its_size_is_rounded) {
+  tunables.hard_limit_bytes = threshold + 100;
+  EXPECT_EQ(allocate_large(threshold + 1), nullptr);
+  EXPECT_EQ(now().limit_refusals, 1u);
+}
+
 TEST_F(ArenaLimitTest, a_mapping_counts_against_the_hard_limit_before_it_is_made) {
   tunables.hard_limit_bytes = 3 * threshold;
   void* const object = allocate_large(threshold);
