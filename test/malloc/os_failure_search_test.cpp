@@ -4,6 +4,10 @@
 // refused, once and from k on, for every k. A point is one workload with one refusal, in a process
 // of its own. A model knows every block, so each point finds overlaps, false zeros, and damage.
 //
+// A workload's seed also chooses its surroundings: one thread or two that take turns, options, and
+// bounds on usable memory, on address space, and on the number of mappings. A request may be
+// refused only by a call of the system that fails in it, or by a bound.
+//
 //   SLABMALLOC_TEST_POINTS=100000 SLABMALLOC_TEST_SEED=7 os_failure_search_test
 #include <errno.h>
 #include <gtest/gtest.h>
@@ -12,14 +16,18 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <iterator>
 #include <map>
+#include <memory>
+#include <semaphore>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "malloc/heap.hpp"
+#include "malloc/front.hpp"
 #include "malloc/nothing_lost.hpp"
+#include "malloc/options.hpp"
 #include "os/faulty_os.hpp"
 #include "support/child.hpp"
 #include "support/pattern.hpp"
@@ -29,38 +37,111 @@ namespace slabmalloc {
 namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
-constexpr std::size_t default_points = 400;
+constexpr std::size_t default_points = 200;
+/// Of each workload, if the number of points is the default: so there are many workloads.
+constexpr long default_points_of_workload = 10;
 constexpr int steps = 150;
 constexpr int strange_errno = 12345;
+
+/// A thread that does what it is told, and sleeps in between.
+class Worker {
+ public:
+  Worker()
+      : thread_([this] {
+          for (wanted_.acquire(); work_; wanted_.acquire()) {
+            work_();
+            done_.release();
+          }
+        }) {}
+  ~Worker() {
+    work_ = nullptr;
+    wanted_.release();
+    thread_.join();
+  }
+  void run(std::function<void()> work) {
+    work_ = std::move(work);
+    wanted_.release();
+    done_.acquire();
+  }
+
+ private:
+  std::function<void()> work_;
+  std::binary_semaphore wanted_{0};
+  std::binary_semaphore done_{0};
+  std::thread thread_;
+};
+
+/// Chooses options as a program's user may.
+void choose_options(test::Random& random) {
+  const auto maybe = [&random](auto& option, auto... values) {
+    const std::common_type_t<decltype(values)...> choices[] = {values...};
+    if (random.one_in(4)) {
+      option = static_cast<std::remove_reference_t<decltype(option)>>(
+          choices[random.below(sizeof...(values))]);
+    }
+  };
+  maybe(tunables.decay_milliseconds, 0u, 10u);
+  maybe(tunables.scavenge_milliseconds, 1u);
+  maybe(tunables.direct_threshold_bytes, 64 * kibibyte, mebibyte);
+  maybe(tunables.huge_threshold_bytes, std::size_t{0}, mebibyte);
+  maybe(tunables.soft_limit_bytes, mebibyte, 20 * mebibyte);
+  maybe(tunables.hard_limit_bytes, 2 * mebibyte, 8 * mebibyte, 40 * mebibyte);
+  maybe(options.scavenging, false);
+  if (MallocConfig::hardened) {
+    maybe(tunables.guards, false);
+    maybe(tunables.random_order, false);
+    maybe(options.clearing, false);
+    maybe(options.reuse_check, false);
+    maybe(options.canaries, false);
+    maybe(options.zero_size_traps, false);
+  }
+}
+
+/// Chooses bounds as a system may have.
+void choose_bounds(test::FaultyOs& os, test::Random& random) {
+  switch (random.below(8)) {
+    case 0:
+      return os.limit_commit(random.between(1, 64) * mebibyte);
+    case 1:
+      return os.limit_address_space(random.between(1, 64) * mebibyte);
+    case 2:
+      return os.limit_mappings(random.between(4, 60));
+    case 3:
+      return os.set_os_page_bytes(random.one_in(2) ? 16 * kibibyte : 64 * kibibyte);
+    default:
+      return;
+  }
+}
 
 /// The blocks that should be live, by address.
 class Model {
  public:
-  Model(test::FaultyOs& os, std::uint64_t seed) : os_(os), random_(seed) {}
-
-  void run() {
-    for (int step = 0; step < steps && !testing::Test::HasFailure(); ++step) {
-      act();
-    }
-    if (random_.one_in(2)) {
-      // An ended thread leaves its blocks, and a zone.
-      std::thread([this] {
-        for (int step = 0; step < steps / 5 && !testing::Test::HasFailure(); ++step) {
-          act();
-        }
-      }).join();
-    }
+  Model(test::FaultyOs& os, std::uint64_t seed) : os_(os), random_(seed) {
+    choose_options(random_);
+    choose_bounds(os_, random_);
+    worker_ = random_.one_in(2) ? std::make_unique<Worker>() : nullptr;
   }
 
-  /// Every call must succeed, and nothing may be lost.
-  void run_healed_and_free_all() {
-    may_refuse_ = false;
-    for (int step = 0; step < steps / 5 && !testing::Test::HasFailure(); ++step) {
-      act();
+  void run() {
+    run_some(steps);
+    if (worker_ == nullptr && random_.one_in(2)) {
+      // An ended thread leaves its blocks, and a zone.
+      std::thread([this] { run_some(steps / 5); }).join();
     }
+    EXPECT_TRUE(process_arena.validate());
+  }
+
+  /// Every call must succeed, since there is no bound any more, and nothing may be lost.
+  void run_healed_and_free_all() {
+    os_.limit_commit(os::unlimited);
+    os_.limit_address_space(os::unlimited);
+    os_.limit_mappings(os::unlimited);
+    tunables.hard_limit_bytes = Tunables::no_limit;
+    run_some(steps / 5);
     while (!blocks_.empty() && !testing::Test::HasFailure()) {
       free_block(blocks_.begin());
     }
+    worker_.reset();
     test::expect_nothing_lost();
   }
 
@@ -69,19 +150,44 @@ class Model {
   /// Marks at both ends show damage, and are quick.
   static constexpr std::size_t most_marked = 256;
 
+  /// Acts a number of times, on either thread if there are two.
+  void run_some(int count) {
+    for (int step = 0; step < count && !testing::Test::HasFailure();) {
+      const int turn = std::min(count - step, static_cast<int>(random_.between(1, 40)));
+      const auto act_some = [this, turn] {
+        for (int number = 0; number < turn && !testing::Test::HasFailure(); ++number) {
+          act();
+        }
+      };
+      if (worker_ != nullptr && random_.one_in(2)) {
+        worker_->run(act_some);
+      } else {
+        act_some();
+      }
+      step += turn;
+      if (worker_ != nullptr && random_.one_in(20)) {
+        worker_ = std::make_unique<Worker>();
+      }
+    }
+  }
+
   void act() {
+    failures_before_ = os_.failures() + os_.refusals();
     errno = strange_errno;
     switch (random_.below(10)) {
       case 0:
       case 1:
       case 2:
-        return add(heap::allocate(bytes_ = some_bytes()), false);
+        bytes_ = some_bytes();
+        return add(
+            MallocConfig::hardened ? front::allocate_aligned(bytes_, 16) : heap::allocate(bytes_),
+            false);
       case 3:
-        return add(heap::allocate_zeroed(bytes_ = some_bytes()), true);
+        return add(front::allocate_zeroed(bytes_ = some_bytes()), true);
       case 4: {
         const std::size_t alignment = std::size_t{1} << random_.below(random_.one_in(4) ? 24 : 13);
         bytes_ = some_bytes();
-        auto* const block = static_cast<std::byte*>(heap::allocate_aligned(bytes_, alignment));
+        auto* const block = static_cast<std::byte*>(front::allocate_aligned(bytes_, alignment));
         EXPECT_EQ(reinterpret_cast<std::uintptr_t>(block) % alignment, 0u);
         return add(block, false);
       }
@@ -122,7 +228,7 @@ class Model {
     EXPECT_EQ(errno, strange_errno);
     auto* const block = static_cast<std::byte*>(address);
     if (block == nullptr) {
-      EXPECT_TRUE(may_refuse_ && os_.failures() != 0) << "refused " << bytes_ << " bytes";
+      EXPECT_TRUE(is_excused()) << "refused " << bytes_ << " bytes";
       return;
     }
     const auto next = blocks_.lower_bound(block);
@@ -141,7 +247,7 @@ class Model {
   void free_block(Blocks::iterator block) {
     check(block->first, block->second);
     errno = strange_errno;
-    heap::deallocate(block->first);
+    front::deallocate<Call::Free>(block->first);
     EXPECT_EQ(errno, strange_errno);
     blocks_.erase(block);
   }
@@ -151,16 +257,23 @@ class Model {
     check(block, had);
     bytes_ = std::max<std::size_t>(some_bytes(), 1);
     errno = strange_errno;
-    auto* const moved = static_cast<std::byte*>(heap::reallocate(block, bytes_));
+    auto* const moved = static_cast<std::byte*>(front::reallocate(block, bytes_));
     if (moved == nullptr) {
       EXPECT_GT(bytes_, had) << "making a block smaller always succeeds";
-      EXPECT_TRUE(may_refuse_ && os_.failures() != 0);
+      EXPECT_TRUE(is_excused()) << "refused " << bytes_ << " bytes";
       return check(block, had);
     }
     const std::size_t kept = std::min({had, bytes_, most_marked});
     EXPECT_TRUE(test::holds_pattern(moved, kept, reinterpret_cast<std::uintptr_t>(block)));
     blocks_.erase(picked);
     add(moved, false);
+  }
+
+  /// True if the system or a bound refused something in this act.
+  bool is_excused() {
+    const std::size_t refusals = process_arena.statistics().limit_refusals;
+    return std::exchange(limit_refusals_, refusals) != refusals ||
+           os_.failures() + os_.refusals() != failures_before_;
   }
 
   static std::size_t marked(std::size_t bytes) { return std::min(bytes, most_marked); }
@@ -184,8 +297,10 @@ class Model {
   test::FaultyOs& os_;
   test::Random random_;
   Blocks blocks_;
+  std::unique_ptr<Worker> worker_;
   std::size_t bytes_ = 0;  ///< Of the latest request.
-  bool may_refuse_ = true;
+  std::size_t failures_before_ = 0;
+  std::size_t limit_refusals_ = 0;
 };
 
 /// Runs a workload with the calls from `first` to `last` refused, in a child. Returns the memory
@@ -232,7 +347,9 @@ TEST(OsFailureSearch, nothing_is_lost_whichever_call_is_refused) {
     const long calls = run_point(seed, 0, false);
     ASSERT_GE(calls, 0) << "workload " << seed << " without a refusal";
     ++workloads;
-    for (long k = 1; k <= calls && points < most; ++k) {
+    const long stride = wanted != nullptr ? 1 : 1 + 2 * calls / default_points_of_workload;
+    const long first = 1 + static_cast<long>(random.below(static_cast<std::size_t>(stride)));
+    for (long k = first; k <= calls && points < most; k += stride) {
       for (const bool and_all_after : {false, true}) {
         ASSERT_GE(run_point(seed, static_cast<std::size_t>(k), and_all_after), 0)
             << "workload " << seed << ", call " << k << " of " << calls

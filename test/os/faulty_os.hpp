@@ -9,6 +9,7 @@
 //   os.heal();
 //   os.limit_commit(64 << 20);    // strict overcommit: no more than this is ever usable
 //   os.limit_address_space(1 << 30);
+//   os.limit_mappings(100);       // as the kernel counts them; before the first one
 //   os.set_os_page_bytes(65536);
 //   os.advance_clock(300);        // the clock stands still otherwise
 //   os.before_each_purge([] {});  // other threads act here
@@ -38,6 +39,7 @@ namespace slabmalloc::test {
 /// The calls that a test can make fail.
 enum class OsCall : std::size_t {
   FindSpace,
+  IsEmpty,
   MapAt,
   Map,
   Unmap,
@@ -45,6 +47,7 @@ enum class OsCall : std::size_t {
   ForbidAccess,
   PermitAccess,
   Remap,
+  Fence,
   Count
 };
 
@@ -106,12 +109,47 @@ class Ranges {
   std::size_t bytes_ = 0;
 };
 
+/// Mappings as the kernel counts them: neighbours with the same access are one.
+class Mappings {
+ public:
+  enum class Access : std::uint8_t { None, Usable, Forbidden };
+
+  void set(std::uintptr_t start, std::size_t bytes, Access access) {
+    const std::uintptr_t end = start + bytes;
+    const Access behind = access_at(end);
+    from_.erase(from_.lower_bound(start), from_.upper_bound(end));
+    begin(start, access);
+    begin(end, behind);
+  }
+  std::size_t count() const {
+    std::size_t mappings = 0;
+    for (const auto& [start, access] : from_) {
+      mappings += access != Access::None ? 1 : 0;
+    }
+    return mappings;
+  }
+
+ private:
+  Access access_at(std::uintptr_t address) const {
+    const auto after = from_.upper_bound(address);
+    return after != from_.begin() ? std::prev(after)->second : Access::None;
+  }
+  void begin(std::uintptr_t start, Access access) {
+    if (access_at(start) != access) {
+      from_[start] = access;
+    }
+  }
+
+  std::map<std::uintptr_t, Access> from_;  ///< The access from an address up to the next one.
+};
+
 /// See the top of the file. Only one may exist. Thread: any thread may call the operating system.
 class FaultyOs {
  public:
   FaultyOs() : table_(os::linux_interface) {
     active_ = this;
     table_.find_space = &on_find_space;
+    table_.is_empty = &on_is_empty;
     table_.map_at = &on_map_at;
     table_.map = &on_map;
     table_.unmap = &on_unmap;
@@ -119,6 +157,7 @@ class FaultyOs {
     table_.forbid_access = &on_forbid_access;
     table_.permit_access = &on_permit_access;
     table_.remap = &on_remap;
+    table_.fence_all_threads = &on_fence;
     table_.os_page_bytes = [] { return active_->os_page_bytes_; };
     table_.address_space_limit = [] { return active_->address_space_limit_; };
     table_.now_milliseconds = [] {
@@ -150,6 +189,7 @@ class FaultyOs {
   void limit_commit(std::size_t bytes) { commit_limit_ = bytes; }
   void limit_address_space(std::size_t bytes) { address_space_limit_ = bytes; }
   void limit_space(std::size_t bytes) { space_limit_ = bytes; }
+  void limit_mappings(std::size_t count) { mapping_limit_ = count; }
   void set_os_page_bytes(std::size_t bytes) { os_page_bytes_ = bytes; }
   std::size_t os_page_bytes() const { return os_page_bytes_; }
   void advance_clock(std::uint64_t milliseconds) {
@@ -165,6 +205,8 @@ class FaultyOs {
   std::size_t calls() const { return calls_; }
   std::size_t failures() const { return failures_; }
   std::size_t purges() const { return purges_; }
+  /// The number of calls that a limit refused.
+  std::size_t refusals() const { return refusals_; }
   /// Bytes that are readable and writable now.
   std::size_t usable_bytes() const { return usable_.bytes(); }
 
@@ -187,9 +229,26 @@ class FaultyOs {
     return failing;
   }
   /// True if the limits allow `bytes` more of address space.
-  bool allowed(std::size_t bytes) const {
-    return usable_.bytes() + bytes <= commit_limit_ &&
-           usable_.bytes() + bytes <= address_space_limit_;
+  bool allowed(std::size_t bytes) {
+    const bool fits =
+        usable_.bytes() + bytes <= commit_limit_ && usable_.bytes() + bytes <= address_space_limit_;
+    refusals_ += fits ? 0 : 1;
+    return fits;
+  }
+  /// Notes the access of a range, unless there are too many mappings then. The kernel allows what
+  /// adds none.
+  bool note_access(std::uintptr_t start, std::size_t bytes, Mappings::Access access) {
+    if (mapping_limit_ == os::unlimited) {
+      return true;
+    }
+    Mappings after = mappings_;
+    after.set(start, bytes, access);
+    if (after.count() > mapping_limit_ && after.count() > mappings_.count()) {
+      ++refusals_;
+      return false;
+    }
+    mappings_ = std::move(after);
+    return true;
   }
 
   static std::uintptr_t number(void* address) { return reinterpret_cast<std::uintptr_t>(address); }
@@ -204,12 +263,29 @@ class FaultyOs {
     return align_up(space, active_->os_page_bytes_);
   }
 
+  static bool on_is_empty(void* address, std::size_t bytes) {
+    const std::lock_guard lock(active_->mutex_);
+    return !active_->fails(OsCall::IsEmpty, address, bytes) &&
+           os::linux_interface.is_empty(address, bytes);
+  }
+
+  static bool on_fence() {
+    const std::lock_guard lock(active_->mutex_);
+    return !active_->fails(OsCall::Fence, nullptr, active_->os_page_bytes_) &&
+           os::linux_interface.fence_all_threads();
+  }
+
   static os::MapOutcome on_map_at(void* address, std::size_t bytes) {
     const std::lock_guard lock(active_->mutex_);
     if (active_->fails(OsCall::MapAt, address, bytes) || !active_->allowed(bytes)) {
       return os::MapOutcome::Exhausted;
     }
     const os::MapOutcome outcome = map_exactly(address, bytes);
+    if (outcome == os::MapOutcome::Mapped &&
+        !active_->note_access(number(address), bytes, Mappings::Access::Usable)) {
+      munmap(address, bytes);
+      return os::MapOutcome::Exhausted;
+    }
     if (outcome == os::MapOutcome::Mapped) {
       active_->usable_.add(number(address), bytes);
     }
@@ -222,6 +298,11 @@ class FaultyOs {
       return nullptr;
     }
     void* const address = active_->aligned(os::linux_interface.map, bytes);
+    if (address != nullptr &&
+        !active_->note_access(number(address), bytes, Mappings::Access::Usable)) {
+      munmap(address, bytes);
+      return nullptr;
+    }
     if (address != nullptr) {
       active_->usable_.add(number(address), bytes);
     }
@@ -230,7 +311,8 @@ class FaultyOs {
 
   static bool on_unmap(void* address, std::size_t bytes) {
     const std::lock_guard lock(active_->mutex_);
-    if (active_->fails(OsCall::Unmap, address, bytes)) {
+    if (active_->fails(OsCall::Unmap, address, bytes) ||
+        !active_->note_access(number(address), bytes, Mappings::Access::None)) {
       return false;
     }
     active_->usable_.remove(number(address), bytes);
@@ -251,16 +333,19 @@ class FaultyOs {
   }
 
   static bool on_forbid_access(void* address, std::size_t bytes) {
-    return change_access(OsCall::ForbidAccess, os::linux_interface.forbid_access, address, bytes);
+    return change_access(OsCall::ForbidAccess, Mappings::Access::Forbidden,
+                         os::linux_interface.forbid_access, address, bytes);
   }
   static bool on_permit_access(void* address, std::size_t bytes) {
-    return change_access(OsCall::PermitAccess, os::linux_interface.permit_access, address, bytes);
+    return change_access(OsCall::PermitAccess, Mappings::Access::Usable,
+                         os::linux_interface.permit_access, address, bytes);
   }
-  static bool change_access(OsCall call, bool (*change)(void*, std::size_t), void* address,
-                            std::size_t bytes) {
+  static bool change_access(OsCall call, Mappings::Access access,
+                            bool (*change)(void*, std::size_t), void* address, std::size_t bytes) {
     const std::lock_guard lock(active_->mutex_);
     EXPECT_TRUE(active_->usable_.overlaps(number(address), bytes));
-    return !active_->fails(call, address, bytes) && change(address, bytes);
+    return !active_->fails(call, address, bytes) &&
+           active_->note_access(number(address), bytes, access) && change(address, bytes);
   }
 
   static void* on_remap(void* address, std::size_t old_bytes, std::size_t new_bytes,
@@ -271,6 +356,12 @@ class FaultyOs {
     if (active_->fails(OsCall::Remap, address, new_bytes) || !active_->allowed(more)) {
       return nullptr;
     }
+    // To move or grow one, the kernel wants room for a few mappings.
+    if (more != 0 && active_->mapping_limit_ != os::unlimited &&
+        active_->mappings_.count() + 3 > active_->mapping_limit_) {
+      ++active_->refusals_;
+      return nullptr;
+    }
     // If the pretended OS page is larger, the kernel would move to a misaligned place.
     const bool real_pages = active_->os_page_bytes_ == os::linux_interface.os_page_bytes();
     void* const moved =
@@ -278,6 +369,8 @@ class FaultyOs {
     if (moved != nullptr) {
       active_->usable_.remove(number(address), old_bytes);
       active_->usable_.add(number(moved), new_bytes);
+      active_->note_access(number(address), old_bytes, Mappings::Access::None);
+      active_->note_access(number(moved), new_bytes, Mappings::Access::Usable);
     }
     return moved;
   }
@@ -321,6 +414,8 @@ class FaultyOs {
   std::size_t os_page_bytes_ = os::linux_interface.os_page_bytes();
   std::size_t address_space_limit_ = os::unlimited;
   std::size_t commit_limit_ = os::unlimited;
+  std::size_t mapping_limit_ = os::unlimited;
+  Mappings mappings_;
   /// Small enough for a sanitizer's layout of the address space.
   std::size_t space_limit_ = std::size_t{80} << 30;
   std::uint64_t clock_ = 1000;
@@ -328,6 +423,7 @@ class FaultyOs {
   std::size_t calls_ = 0;
   std::size_t failures_ = 0;
   std::size_t purges_ = 0;
+  std::size_t refusals_ = 0;
   std::size_t first_failing_ = ~std::size_t{0};
   std::size_t last_failing_ = 0;
   bool refused_[static_cast<std::size_t>(OsCall::Count)] = {};
