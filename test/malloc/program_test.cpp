@@ -160,6 +160,29 @@ TEST(EarlyStart, a_wrapper_may_look_the_malloc_up_while_it_allocates) {
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
 }
 
+// ---- the first call -----------------------------------------------------------------------------
+
+class FirstCall : public testing::TestWithParam<Form> {};
+
+INSTANTIATE_TEST_SUITE_P(Forms, FirstCall,
+                         testing::Values(Form::preload, Form::hardened, Form::fixed,
+                                         Form::override),
+                         [](const auto& form) {
+                           return form.param == Form::hardened ? std::string("hardened")
+                                                               : std::string(name_of(form.param));
+                         });
+
+TEST_P(FirstCall, of_a_process_and_of_a_thread_may_be_any) {
+  const std::string path = program("first_call_program", GetParam());
+  std::istringstream names(run({path, "list"}, GetParam()).output);
+  int calls = 0;
+  for (std::string name; std::getline(names, name); ++calls) {
+    const Outcome outcome = run({path, name}, GetParam());
+    EXPECT_TRUE(outcome.exited_with(0)) << name << ": " << outcome;
+  }
+  EXPECT_GT(calls, 30);
+}
+
 // ---- libraries and surroundings -----------------------------------------------------------------
 
 TEST_P(Life, a_program_may_lock_itself_up_and_allocate_on) {
