@@ -378,11 +378,13 @@ class FaultyOs {
   /// Like linux_interface.map_at, but without the C library. For the thread sanitizer's mmap, an
   /// address that it holds itself is only a hint, so it maps at 0.
   static os::MapOutcome map_exactly(void* address, std::size_t bytes) {
+    const int saved_errno = errno;
     const long got =
         syscall(SYS_mmap, address, bytes, PROT_READ | PROT_WRITE,
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, static_cast<off_t>(0));
     if (got == -1) {
-      return errno == ENOMEM ? os::MapOutcome::Exhausted : os::MapOutcome::Occupied;
+      return std::exchange(errno, saved_errno) == ENOMEM ? os::MapOutcome::Exhausted
+                                                         : os::MapOutcome::Occupied;
     }
     return os::MapOutcome::Mapped;
   }
