@@ -102,7 +102,10 @@ constinit HardwareAtomics::Cell<bool> forks_are_followed{false};
 [[gnu::cold]] void register_fork_handlers() noexcept {
   if (!forks_are_followed.exchange(true, Order::relaxed)) {
     os::ask_system();
-    pthread_atfork(&prepare_fork, &parent_after_fork, &child_after_fork);
+    // It may lack memory. Then a later call tries again.
+    if (pthread_atfork(&prepare_fork, &parent_after_fork, &child_after_fork) != 0) {
+      forks_are_followed.store(false, Order::relaxed);
+    }
   }
 }
 

@@ -398,6 +398,38 @@ void does_everything_once() {
   expect(calls_of("memcpy") > 0 && calls_of("__errno_location") > 0, "the wrapper was called");
 }
 
+/// The wrapper refuses the first calls of some functions.
+void forks_amid_allocations() {
+  auto* const accepted =
+      reinterpret_cast<int (*)(const char*)>(dlsym(RTLD_DEFAULT, "accepted_calls_of"));
+  expect(accepted != nullptr, "the wrapper is preloaded");
+  std::atomic<bool> done{false};
+  std::thread other([&done] {
+    while (!done) {
+      free(malloc(size_t{200} << 10));
+      free(malloc(size_t{40} << 20));
+      std::thread(allocate_and_free).join();
+    }
+  });
+  for (int count = 0; count < 30; ++count) {
+    free(malloc(size_t{200} << 10));
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(20);
+      free(malloc(size_t{200} << 10));
+      allocate_and_free();
+      _exit(0);
+    }
+    int status = 1;
+    waitpid(child, &status, 0);
+    expect(status == 0 || accepted("__register_atfork") == 0, "the child ends well");
+  }
+  done = true;
+  other.join();
+  expect(accepted("__register_atfork") > 0, "the handlers of fork are registered in the end");
+  expect(accepted("pthread_key_create") > 0, "the thread's key is made in the end");
+}
+
 // ---- misuse seen by the program -----------------------------------------------------------------
 
 void allocates_and_forks_in_its_handler_of_sigabrt() {
@@ -566,6 +598,7 @@ constexpr Program programs[] = {
     {"frees_blocks_of_a_deeply_bound_plugin", frees_blocks_of_a_deeply_bound_plugin},
     {"opens_a_library_by_the_runpath_of_another", opens_a_library_by_the_runpath_of_another},
     {"does_everything_once", does_everything_once},
+    {"forks_amid_allocations", forks_amid_allocations},
     {"leaves_a_block_in_use", leaves_a_block_in_use},
     {"closes_stderr_at_its_end", closes_stderr_at_its_end},
     {"closes_all_files_at_its_end", closes_all_files_at_its_end},

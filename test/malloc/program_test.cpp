@@ -2,6 +2,7 @@
 //
 // Tests of whole programs on the malloc: unusual times of their lives, limits, options, and
 // programs of others.
+#include <dlfcn.h>
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <linux/filter.h>
@@ -17,15 +18,19 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <regex>
+#include <semaphore>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "run_program.hpp"
+#include "support/child.hpp"
 
 namespace slabmalloc::test {
 namespace {
@@ -241,6 +246,53 @@ TEST(Plugins, are_found_by_the_runpath_of_the_library_that_opens_them) {
   EXPECT_TRUE(outcome.exited_with(0)) << outcome;
 }
 
+/// Uses the malloc in `library` on the C library's one, closes it, and then ends a thread that has
+/// used it, forks, and returns.
+void open_and_close(const char* library) {
+  for (int round = 0; round < 3; ++round) {
+    void* const handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+    ASSERT_NE(handle, nullptr) << dlerror();
+    const auto allocate = reinterpret_cast<void* (*)(std::size_t)>(dlsym(handle, "malloc"));
+    const auto deallocate = reinterpret_cast<void (*)(void*)>(dlsym(handle, "free"));
+    ASSERT_TRUE(allocate != nullptr && allocate != &malloc && deallocate != nullptr);
+    const auto use = [&] {
+      for (std::size_t bytes = 1; bytes < 64 * mebibyte; bytes *= 3) {
+        void* blocks[100];
+        for (void*& block : blocks) {
+          block = allocate(bytes < mebibyte ? bytes : bytes / 100);
+          EXPECT_NE(block, nullptr);
+        }
+        std::for_each(std::begin(blocks), std::end(blocks), deallocate);
+      }
+    };
+    use();
+    std::binary_semaphore has_used{0};
+    std::binary_semaphore may_end{0};
+    std::thread thread([&] {
+      use();
+      has_used.release();
+      may_end.acquire();
+    });
+    has_used.acquire();
+    EXPECT_EQ(dlclose(handle), 0);
+    may_end.release();
+    thread.join();
+    EXPECT_EQ(status_of_child([] { return 0; }), 0);
+  }
+}
+
+TEST(Libraries, of_the_malloc_may_be_closed_before_the_threads_that_have_used_them_end) {
+  for (const char* const library : {SLABMALLOC_TEST_LIBRARY, SLABMALLOC_TEST_HARDENED}) {
+    EXPECT_EXIT(
+        {
+          open_and_close(library);
+          exit(testing::Test::HasFailure() ? 1 : 0);
+        },
+        testing::ExitedWithCode(0), "")
+        << library;
+  }
+}
+
 std::string allocating_library() {
   return SLABMALLOC_TEST_FOLDER "/libmalloc_allocating_library.so";
 }
@@ -277,6 +329,13 @@ TEST(Wrappers, may_allocate_in_every_function_that_the_malloc_calls) {
     const Outcome outcome = run_life("does_everything_once", Form::preload, surroundings);
     EXPECT_TRUE(outcome.exited_with(0)) << outcome;
   }
+}
+
+TEST(Wrappers, may_refuse_what_the_c_library_can_refuse) {
+  Surroundings surroundings = with_options("background_thread,scavenge_ms:5");
+  surroundings.preloaded_before = SLABMALLOC_TEST_FOLDER "/libmalloc_refusing_library.so";
+  const Outcome outcome = run_life("forks_amid_allocations", Form::preload, surroundings);
+  EXPECT_TRUE(outcome.exited_with(0)) << outcome;
 }
 
 // libfaketime's clock_gettime allocates.
