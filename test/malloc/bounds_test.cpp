@@ -53,8 +53,7 @@ class Bounds : public testing::TestWithParam<Form> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Forms, Bounds,
-                         testing::Values(Form::preload, Form::hardened),
+INSTANTIATE_TEST_SUITE_P(Forms, Bounds, testing::Values(Form::preload, Form::hardened),
                          [](const auto& form) {
                            return form.param == Form::hardened ? std::string("hardened")
                                                                : std::string(name_of(form.param));

@@ -102,7 +102,9 @@ static void call_free_of_another(void) {
 static void call_cfree(void) { cfree(NULL); }
 static void call_free_sized(void) { free_sized(NULL, 10); }
 static void call_free_aligned_sized(void) { free_aligned_sized(NULL, 16, 10); }
-static void call_malloc_usable_size(void) { expect(malloc_usable_size(NULL) == 0, "null has none"); }
+static void call_malloc_usable_size(void) {
+  expect(malloc_usable_size(NULL) == 0, "null has none");
+}
 static void call_malloc_trim(void) { malloc_trim(0); }
 static void call_mallopt(void) { mallopt(0, 0); }
 static void call_mallinfo2(void) { (void)mallinfo2(); }

@@ -342,6 +342,37 @@ TEST_F(HardenedHeap, does_not_issue_slots_in_order) {
   }
 }
 
+TEST_F(HardenedHeap, claims_each_slot_of_a_word_first_as_often_as_any_other) {
+  constexpr std::size_t slot_bytes = 48;
+  std::map<std::uintptr_t, std::vector<std::size_t>>
+      words;  // The slots in the order of their issue.
+  std::vector<char*> blocks;
+  for (int count = 0; count < 40'000; ++count) {
+    blocks.push_back(allocate(slot_bytes - 8));
+    const auto address = reinterpret_cast<std::uintptr_t>(blocks.back());
+    const std::size_t slot = address % chunk_bytes / slot_bytes;
+    words[address / chunk_bytes * chunk_bytes + slot / 64].push_back(slot % 64);
+  }
+  std::size_t full = 0;
+  std::size_t first[64] = {};
+  for (const auto& [word, slots] : words) {
+    if (slots.size() == 64) {
+      // A claim's slots are issued in order, so the first claim ends where they go down.
+      const auto end = std::is_sorted_until(slots.begin(), slots.end());
+      std::for_each(slots.begin(), end, [&first](std::size_t slot) { ++first[slot]; });
+      ++full;
+    }
+  }
+  EXPECT_GT(full, 400u);
+  for (std::size_t slot = 0; slot < 64; ++slot) {
+    EXPECT_GT(first[slot], full / 3) << slot;
+    EXPECT_LT(first[slot], full * 2 / 3) << slot;
+  }
+  for (char* const block : blocks) {
+    deallocate(block);
+  }
+}
+
 TEST_F(HardenedHeap, blocks_keep_their_contents_when_they_are_resized) {
   test::Random random;
   std::map<char*, std::size_t> blocks;

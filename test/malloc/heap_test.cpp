@@ -380,6 +380,46 @@ TEST_F(HeapWithoutGuards, mapped_blocks_grow_without_copying) {
   expect_sound();
 }
 
+/// Memory behind the window, as it is now, that can be neither read nor written.
+class Obstacle {
+ public:
+  Obstacle() {
+    const auto* const data = process_arena.address_of(&process_arena.record(0));
+    start_ = const_cast<std::byte*>(data) + process_arena.committed_chunks() * chunk_bytes;
+    EXPECT_EQ(
+        mmap(start_, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+        start_);
+  }
+  ~Obstacle() { munmap(start_, bytes); }
+  Obstacle(const Obstacle&) = delete;
+  Obstacle& operator=(const Obstacle&) = delete;
+  const std::byte* start() const { return start_; }
+
+ private:
+  static constexpr std::size_t bytes = 2 * mebibyte;
+  std::byte* start_ = nullptr;
+};
+
+TEST_F(HeapWithoutGuards, reallocation_reads_no_more_than_the_old_block_has) {
+  for (const std::size_t bytes : {chunk_bytes, 8 * kibibyte}) {
+    std::vector<void*> blocks{heap::allocate(bytes)};
+    const Obstacle obstacle;
+    const std::byte* end = nullptr;
+    while (end != obstacle.start()) {
+      ASSERT_LT(blocks.size(), 20000u) << "no block ends before the obstacle";
+      blocks.push_back(heap::allocate(bytes));
+      end = static_cast<std::byte*>(blocks.back()) + bytes;
+    }
+    fill_pattern(blocks.back(), bytes, 1);
+    blocks.back() = heap::reallocate(blocks.back(), mebibyte);
+    ASSERT_NE(blocks.back(), nullptr);
+    EXPECT_TRUE(holds_pattern(blocks.back(), bytes, 1));
+    for (void* const block : blocks) {
+      heap::deallocate(block);
+    }
+  }
+}
+
 TEST(Heap, freed_memory_is_used_again) {
   for (const std::size_t bytes :
        {std::size_t{64}, std::size_t{4096}, std::size_t{100000}, mebibyte, 40 * mebibyte}) {

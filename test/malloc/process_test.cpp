@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -280,6 +281,16 @@ void alarm_soon() {
   setitimer(ITIMER_REAL, &once, nullptr);
 }
 
+/// Ends a child, or becomes another program, as the number of the child decides.
+[[noreturn]] void end_child(int number) {
+  char name[] = "/bin/true";
+  char* arguments[] = {name, nullptr};
+  if (number % 10 == 0) {
+    execve(name, arguments, environ);
+  }
+  _exit(number % 10 == 0 ? 1 : 0);
+}
+
 /// Forks in a handler of SIGALRM, which interrupts the malloc, as often as it can meanwhile.
 template <class Work>
 void fork_in_handlers(int forks, const Work& work) {
@@ -293,7 +304,7 @@ void fork_in_handlers(int forks, const Work& work) {
     const int kept = errno;
     const pid_t child = fork();
     if (child == 0) {
-      _exit(0);
+      end_child(children);
     }
     int status = 0;
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
@@ -315,7 +326,7 @@ void fork_in_handlers(int forks, const Work& work) {
   EXPECT_EQ(failures, 0);
 }
 
-TEST(Fork, a_signal_handler_may_fork_while_its_thread_is_inside_of_the_malloc) {
+TEST(Fork, a_signal_handler_may_fork_and_exec_while_its_thread_is_inside_of_the_malloc) {
   fork_in_handlers(500, [] {
     for (const std::size_t bytes : {std::size_t{100}, std::size_t{300'000}, 40 * mebibyte}) {
       free(malloc(bytes));
@@ -325,7 +336,7 @@ TEST(Fork, a_signal_handler_may_fork_while_its_thread_is_inside_of_the_malloc) {
   allocate_and_free_everything();
 }
 
-TEST(Fork, a_signal_handler_may_fork_while_other_threads_wait_for_its_thread) {
+TEST(Fork, a_signal_handler_may_fork_and_exec_while_other_threads_wait_for_its_thread) {
   // The other threads inherit the mask, so that the handler runs in this one.
   sigset_t alarms;
   sigemptyset(&alarms);
@@ -441,6 +452,35 @@ TEST_P(MemoryGoesBack, after_a_while_by_itself) {
     free(malloc(mebibyte));
   }
   EXPECT_LT(resident_bytes(), before_ + 16 * mebibyte);
+}
+
+/// Page faults of this process until now.
+long page_faults() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_minflt;
+}
+
+TEST(MemoryStays, while_a_heap_is_filled_and_emptied_again_and_again) {
+  constexpr std::size_t heap_bytes = 32 * mebibyte;
+  constexpr int rounds = 10;
+  for (const std::size_t bytes : {std::size_t{200}, std::size_t{5000}, std::size_t{30000}}) {
+    std::vector<void*> blocks(heap_bytes / bytes);
+    const auto fill_and_empty = [&] {
+      for (void*& block : blocks) {
+        block = malloc(bytes);
+        memset(block, 1, bytes);
+      }
+      std::for_each(blocks.begin(), blocks.end(), free);
+    };
+    fill_and_empty();
+    const long before = page_faults();
+    for (int round = 0; round < rounds; ++round) {
+      fill_and_empty();
+    }
+    // One round needs 8192 where OS pages have 4 KiB. Some are for the time that passes.
+    EXPECT_LT(page_faults() - before, rounds * 8192 / 3) << bytes;
+  }
 }
 
 // ---- the kernel's limit on mappings -------------------------------------------------------------
