@@ -91,7 +91,7 @@ static void call_aligned_alloc(void) { free(used(aligned_alloc(64, 640), 640, 64
 static void call_aligned_alloc_much(void) {
   free(used(aligned_alloc((size_t)1 << 30, 10), 10, (size_t)1 << 30));
 }
-static void call_memalign(void) { free(used(memalign(48, 100), 100, 16)); }
+static void call_memalign(void) { free(used(memalign(64, 100), 100, 64)); }
 static void call_valloc(void) { free(used(valloc(100), 100, 4096)); }
 static void call_pvalloc(void) { free(used(pvalloc(100), 4096, 4096)); }
 static void call_free(void) { free(NULL); }
