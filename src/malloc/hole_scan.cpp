@@ -14,30 +14,6 @@ std::uint32_t now() noexcept {
   return static_cast<std::uint32_t>(os::interface().now_milliseconds());
 }
 
-/// The free slots of each word of a page.
-struct FreeSlots {
-  Word words[Chunk::maximum_words];
-};
-
-/// Finds the free slots of a page, without those of the latest claim.
-/// Order: the acquire of the tag is paired with the release in ClassPages::push_partial(), that of
-/// the remote words with the release in RemoteFree::deliver(): the last client's writes come first.
-void find_free_slots(FreeSlots& free, Chunk& head, const ChunkInfo& info,
-                     ThreadZone& owner) noexcept {
-  ArenaTable::Header& page = head.header;
-  const auto claim = owner.zone.class_at(info.class_index).latest_claim();
-  const bool is_full = (page.tag.load(Order::acquire) & PageState::mask) == PageState::full;
-  const std::uint32_t words = info.words();
-  for (std::uint32_t word = 0; word < words; ++word) {
-    const Word local = page.local(word).load(Order::relaxed);
-    const Word remote = page.remote(word, words).load(Order::acquire);
-    free.words[word] = is_full ? remote & ~local : remote | local;
-  }
-  if (claim.page == &page) {
-    free.words[claim.word] &= ~claim.slots;
-  }
-}
-
 /// Gives the units of `due` of the chunk back to the system; returns those that went back. Counts
 /// the system calls in `calls`; the split of a huge page counts as many.
 UnitSet drop(const Chunk& chunk, UnitSet due, std::uint32_t& calls) noexcept {
@@ -64,12 +40,13 @@ UnitSet drop(const Chunk& chunk, UnitSet due, std::uint32_t& calls) noexcept {
 /// free now. Counts the system calls in `calls`.
 void scan_page(Chunk& head, ThreadZone& owner, std::uint32_t& calls) noexcept {
   const ChunkInfo info = head.snapshot();
-  FreeSlots free;
-  find_free_slots(free, head, info, owner);
+  Word free[Chunk::maximum_words];
+  find_free_slots(free, head.header, info.words(),
+                  owner.zone.class_at(info.class_index).latest_claim());
   const std::size_t bytes = ArenaZone::frame_bytes_of_class(info.class_index);
   for (std::uint32_t number = 0; number < bytes / chunk_bytes; ++number) {
     Chunk& chunk = *(&head + number);
-    const UnitSet seen = whole_os_pages(units_of_free_slots(info, number, free.words));
+    const UnitSet seen = whole_os_pages(units_of_free_slots(info, number, free));
     Holes holes = chunk.holes();
     const auto due = static_cast<UnitSet>(seen & holes.seen & ~holes.dropped);
     const UnitSet dropped = due != 0 ? drop(chunk, due, calls) : UnitSet{0};

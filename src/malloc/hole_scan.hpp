@@ -72,6 +72,24 @@ inline UnitSet os_pages_around(UnitSet units) noexcept {
              : static_cast<UnitSet>(~whole_os_pages(static_cast<UnitSet>(~units)));
 }
 
+/// Finds the free slots of each of `words` words of a page, without those of `claim`, the latest
+/// claim of the page's class.
+/// Pre: the calling thread holds the lock of the owner's queue.
+/// Order: the acquire of the tag is paired with the release in ClassPages::push_partial(), that of
+/// the remote words with the release in RemoteFree::deliver(): the last client's writes come first.
+template <class Header, class Claim>
+void find_free_slots(Word* free, Header& page, std::uint32_t words, const Claim& claim) noexcept {
+  const bool is_full = (page.tag.load(Order::acquire) & PageState::mask) == PageState::full;
+  for (std::uint32_t word = 0; word < words; ++word) {
+    const Word local = page.local(word).load(Order::relaxed);
+    const Word remote = page.remote(word, words).load(Order::acquire);
+    free[word] = is_full ? remote & ~local : remote | local;
+  }
+  if (claim.page == &page) {
+    free[claim.word] &= ~claim.slots;
+  }
+}
+
 /// The units of chunk `chunk` of a page that hold no slot but free ones. The page has `slots`, laid
 /// out as `info` says; word w of `free` has the bits of its free slots. Units beyond the last slot
 /// are free.
