@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: MIT
+//
+// Scenarios of the kernel services' shared parts. Threads are CPUs and their handlers.
+#include <new>
+
+#include "explorer/scenarios.hpp"
+#include "explorer/tiny_pages.hpp"
+#include "slabmalloc/kernel/deferred_runs.hpp"
+#include "slabmalloc/kernel/frame_cache.hpp"
+#include "slabmalloc/kernel/object_reserve.hpp"
+#include "slabmalloc/kernel/spin_lock.hpp"
+
+namespace slabmalloc::explorer {
+
+namespace {
+
+struct Hooks {
+  static constexpr std::uint32_t maximum_cpus = most_threads;
+  using InterruptState = int;
+  static std::uint32_t cpu() noexcept { return 0; }
+  static InterruptState save_interrupts() noexcept { return 0; }
+  static void restore_interrupts(InterruptState) noexcept {}
+  static void panic(const char* line) noexcept {
+    expect(false, line);
+    __builtin_trap();
+  }
+  static void log(const char*) noexcept {}
+  static void relax() noexcept { wait_for_change(); }
+};
+
+// ---- SpinLock -----------------------------------------------------------------------------------
+
+struct Guarded {
+  SpinLock<Hooks, ExploredAtomics> lock;
+  unsigned count = 0;
+};
+
+class SpinLocks : public StateScenario<Guarded> {
+ public:
+  SpinLocks() : StateScenario("three CPUs take a spin lock", 3) {}
+
+  void set_up() override { make_state(); }
+  void run(unsigned) override {
+    const SpinLock<Hooks, ExploredAtomics>::Guard guard(state().lock);
+    ++state().count;
+  }
+  void check() override { expect(state().count == 3, "two CPUs held a lock together"); }
+};
+
+// ---- DeferredRuns -------------------------------------------------------------------------------
+
+struct RunList {
+  Passed passed;
+  static constexpr unsigned count = 3;
+  static constexpr std::size_t run_bytes = 64;
+
+  DeferredRuns<Hooks, ExploredAtomics> runs;
+  alignas(64) std::byte memory[count][run_bytes];
+
+  static Layout layout() noexcept { return Layout::from_size_align(run_bytes, 16).value_or({}); }
+
+  /// The last write of a run's client, then its free.
+  bool push(unsigned number) noexcept {
+    memory[number][run_bytes - 1] = std::byte{1};
+    return runs.push(memory[number], layout());
+  }
+  /// Pops a run, which the caller owns from then on; false if there is none.
+  bool pop() noexcept {
+    const auto run = runs.pop();
+    if (run.address == nullptr) {
+      return false;
+    }
+    auto* const bytes = static_cast<std::byte*>(run.address);
+    expect(run.layout == layout(), "a run goes back with another size");
+    expect(bytes[run_bytes - 1] == std::byte{1}, "a run was popped twice");
+    bytes[run_bytes - 1] = std::byte{2};
+    count_event();
+    return true;
+  }
+  void expect_popped(unsigned expected) noexcept {
+    expect(runs.validate() == nullptr, "K4");
+    while (pop()) {
+    }
+    expect(events() == expected, "a run was lost");
+    expect(runs.bytes() == 0, "bytes of waiting runs");
+  }
+};
+
+class Runs : public StateScenario<RunList> {
+ public:
+  Runs() : StateScenario("handlers push runs that CPUs pop", 4) {}
+
+  void set_up() override {
+    RunList& list = make_state();
+    for (auto& run : list.memory) {
+      DeferredRuns<Hooks, ExploredAtomics>::begin(run);
+    }
+    list.push(2);
+  }
+  void run(unsigned thread) override {
+    RunList& list = state();
+    if (thread < 2) {
+      expect(list.push(thread), "a sound free was refused");
+    } else {
+      list.pop();
+    }
+  }
+  void check() override { state().expect_popped(3); }
+};
+
+/// A push that happens before a pop is found by it.
+class RunBefore : public StateScenario<RunList> {
+ public:
+  RunBefore() : StateScenario("a CPU pops a run of which it was told", 2) {}
+
+  void set_up() override {
+    RunList& list = make_state();
+    DeferredRuns<Hooks, ExploredAtomics>::begin(list.memory[0]);
+  }
+  void run(unsigned thread) override {
+    RunList& list = state();
+    if (thread == 0) {
+      list.push(0);
+      list.passed.pass(0, &list);
+    } else {
+      list.passed.receive(0);
+      expect(!list.runs.is_empty() && list.pop(), "a push that happened before was not found");
+    }
+  }
+  void check() override { state().expect_popped(1); }
+};
+
+/// A run is popped and pushed again while another caller pops (ABA).
+class RunsAgain : public StateScenario<RunList> {
+ public:
+  RunsAgain() : StateScenario("a run is popped and pushed again while another CPU pops", 2) {}
+
+  void set_up() override {
+    RunList& list = make_state();
+    for (auto& run : list.memory) {
+      DeferredRuns<Hooks, ExploredAtomics>::begin(run);
+    }
+    list.push(0);
+    list.push(1);
+  }
+  void run(unsigned thread) override {
+    RunList& list = state();
+    if (thread == 0) {
+      list.pop();
+      return;
+    }
+    const auto first = list.runs.pop();
+    kept_ = list.runs.pop().address != nullptr ? 1 : 0;
+    if (first.address != nullptr) {
+      list.runs.push(first.address, RunList::layout());
+    }
+  }
+  void check() override {
+    RunList& list = state();
+    unsigned left = 0;
+    while (list.runs.pop().address != nullptr) {
+      ++left;
+    }
+    expect(left + events() + kept_ == 2, "a run was lost, or popped twice");
+    expect(list.runs.bytes() == 0, "bytes of waiting runs");
+  }
+
+ private:
+  unsigned kept_ = 0;  ///< Runs that thread 1 kept.
+};
+
+/// The same run is freed twice.
+class DoubleRun : public StateScenario<RunList> {
+ public:
+  DoubleRun() : StateScenario("two CPUs free the same run", 2) {}
+
+  void set_up() override {
+    RunList& list = make_state();
+    DeferredRuns<Hooks, ExploredAtomics>::begin(list.memory[0]);
+    list.memory[0][RunList::run_bytes - 1] = std::byte{1};
+  }
+  void run(unsigned thread) override {
+    was_taken_[thread] = state().runs.push(state().memory[0], RunList::layout());
+  }
+  void check() override {
+    expect(was_taken_[0] != was_taken_[1], "one of two frees of a run is refused");
+    state().expect_popped(1);
+  }
+
+ private:
+  bool was_taken_[2] = {};
+};
+
+// ---- ObjectReserve ------------------------------------------------------------------------------
+
+struct Reserve {
+  Passed passed;
+  static constexpr unsigned count = 5;
+
+  ObjectReserve<ExploredAtomics, 2, 2> reserve;
+  Object objects[count] = {};
+  unsigned next = 0;  ///< Of the CPU that adjusts.
+
+  void* get() noexcept {
+    if (next == count) {
+      return nullptr;
+    }
+    Object* const object = &objects[next++];
+    *object = dead;
+    return object;
+  }
+  void give(void* object) noexcept {
+    expect(*static_cast<Object*>(object) == dead, "an object is in the reserve and in use");
+    *static_cast<Object*>(object) = live;
+  }
+  bool take() noexcept {
+    void* const object = reserve.take(0);
+    if (object != nullptr) {
+      begin_use(object);
+    }
+    return object != nullptr;
+  }
+  void adjust() noexcept {
+    reserve.adjust_one([this](std::uint32_t) { return get(); },
+                       [this](std::uint32_t, void* object) { give(object); });
+  }
+};
+
+class Reserves : public StateScenario<Reserve> {
+ public:
+  Reserves(const char* name, unsigned wanted_later)
+      : StateScenario(name, 3), later_(wanted_later) {}
+
+  void set_up() override {
+    Reserve& state = make_state();
+    state.reserve.want(0, 2);
+    state.adjust();
+  }
+  void run(unsigned thread) override {
+    Reserve& one = state();
+    if (thread == 0) {
+      one.adjust();
+      one.adjust();
+    } else {
+      if (thread == 2 && later_ != 2) {
+        one.reserve.want(0, later_);
+      }
+      one.take();
+    }
+  }
+  void check() override {
+    Reserve& one = state();
+    while (one.reserve.has_work()) {
+      one.adjust();
+    }
+    expect(one.reserve.size(0) == later_, "the reserve lacks an object, and nobody noted it");
+  }
+
+ private:
+  unsigned later_;
+};
+
+/// Each side finds what the other side did before.
+class ReserveBefore : public StateScenario<Reserve> {
+ public:
+  ReserveBefore() : StateScenario("a CPU replaces an object of whose use it was told", 2) {}
+
+  void set_up() override {
+    make_state().reserve.want(0, 1);
+    state().reserve.want(1, 1);
+  }
+  void run(unsigned thread) override {
+    Reserve& one = state();
+    if (thread == 0) {
+      one.adjust();
+      one.adjust();
+      expect(one.reserve.size(1) == 1, "the note of another class was lost");
+      one.passed.pass(0, &one);
+      one.passed.receive(1);
+      expect(one.reserve.has_work(), "a note that happened before was not found");
+      one.adjust();
+      expect(one.reserve.size(0) == 1, "an object that was taken before was not replaced");
+      expect(!one.reserve.has_work(), "a note stays without a reason");
+    } else {
+      one.passed.receive(0);
+      expect(one.take(), "an object that was put before was not found");
+      one.passed.pass(1, &one);
+    }
+  }
+};
+
+// ---- FrameCache ---------------------------------------------------------------------------------
+
+using Frames = FrameCache<Hooks, PageKind<TinyPage, 16>>;
+
+struct FrameSet {
+  static constexpr unsigned count = 3;
+
+  TinyPage pages[count];
+  Frames caches[2];
+  ExploredAtomics::Cell<std::uint32_t> least{1};
+
+  /// The user of a frame, from taking it until putting it back.
+  static void use(void* frame) noexcept {
+    auto* const contents = static_cast<Object*>(frame);
+    expect(*contents != live, "a frame has two users");
+    *contents = live;
+  }
+  static void end(void* frame) noexcept { *static_cast<Object*>(frame) = dead; }
+};
+
+class CachedFrames : public StateScenario<FrameSet> {
+ public:
+  CachedFrames() : StateScenario("CPUs put frames into caches and take them", 3) {}
+
+  void set_up() override {
+    FrameSet& set = make_state();
+    for (unsigned number = 0; number < 2; ++number) {
+      void* const frame = &set.pages[number];
+      set.caches[number].push(&frame, 1);
+    }
+  }
+  void run(unsigned thread) override {
+    FrameSet& set = state();
+    void* frame = nullptr;
+    if (thread == 0) {
+      frame = &set.pages[2];
+      FrameSet::end(frame);
+      set.caches[0].push(&frame, 1);
+      return;
+    }
+    if (thread == 1) {
+      frame = set.caches[0].pop();
+    } else if (set.caches[1].move_or_take(set.caches[0], set.least, frame) && frame == nullptr) {
+      frame = set.caches[1].take();
+    }
+    if (frame != nullptr) {
+      FrameSet::use(frame);
+      FrameSet::end(frame);
+      set.caches[thread - 1].push_below(3, frame);
+    }
+  }
+  void check() override {
+    FrameSet& set = state();
+    unsigned found = 0;
+    for (Frames& cache : set.caches) {
+      expect(cache.validate() == nullptr, "K3");
+      while (void* const frame = cache.pop()) {
+        FrameSet::use(frame);
+        ++found;
+      }
+    }
+    expect(found == FrameSet::count, "a frame was lost");
+  }
+};
+
+}  // namespace
+
+void add_kernel_scenarios(Scenarios& all) {
+  const auto add = [&all]<class S>(S* scenario) { all.emplace_back(scenario); };
+  add(new SpinLocks);
+  add(new DoubleRun);
+  add(new RunBefore);
+  add(new RunsAgain);
+  add(new Runs);
+  add(new Reserves("handlers take objects that a CPU replaces", 2));
+  add(new Reserves("a handler takes an object of a reserve that shrinks", 1));
+  add(new ReserveBefore);
+  add(new CachedFrames);
+}
+
+}  // namespace slabmalloc::explorer
