@@ -53,7 +53,8 @@ out). The models in `test/model/` remain the specification ([CONCURRENCY](CONCUR
 check the protocol for more steps; the explorer checks that the code implements it.
 
 `ctest -L explorer` runs it within bounds, `scripts/soak explorer` for longer. The target
-`docs-explorer` writes this page, and a test compares it.
+`docs-explorer` writes this page, and a test compares it. `test/explorer/break_plain_steps` leaves
+out steps on plain memory, such as the write of a page's link.
 
 ## Scenarios
 
