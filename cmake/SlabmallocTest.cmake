@@ -16,6 +16,15 @@
 # builds the GoogleTest program <name>. Each of its cases becomes a ctest named
 # <name>.<suite>.<case>. If libslabmalloc is not built, tests that link it are left out. A test has
 # the label `once` if the build's configuration cannot change its result.
+#
+#   slabmalloc_add_fuzz_target(<name>
+#     RUNS <number>              of the ctest fuzz.<name>: what takes at most ten seconds
+#     SOURCES <file>...
+#     LIBRARIES <target>...      slabmalloc::core, slabmalloc::fuzzed_heap, ...
+#     [INCLUDES <folder>...])
+#
+# builds a libFuzzer target, if the build has any (SLABMALLOC_FUZZ). Its ctest makes the same inputs
+# each time, from seed 1 and no corpus. `scripts/soak fuzz` makes others, for longer.
 
 find_package(GTest REQUIRED)
 find_package(Threads REQUIRED)
@@ -67,4 +76,27 @@ function(slabmalloc_add_test name)
   file(WRITE ${properties_file}
     "set_tests_properties(\${${name}_TESTS} PROPERTIES ${properties})\n")
   set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${properties_file})
+endfunction()
+
+function(slabmalloc_add_fuzz_target name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "RUNS" "SOURCES;LIBRARIES;INCLUDES")
+  if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES OR NOT arg_RUNS)
+    message(FATAL_ERROR
+      "slabmalloc_add_fuzz_target(${name}): SOURCES or RUNS are missing, or an argument is "
+      "unknown: ${arg_UNPARSED_ARGUMENTS}")
+  endif()
+  if(NOT SLABMALLOC_FUZZ)
+    return()
+  endif()
+  cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME folder)
+  add_executable(${name} ${arg_SOURCES})
+  target_compile_features(${name} PRIVATE cxx_std_20)
+  target_compile_options(${name} PRIVATE -O1 -fsanitize=fuzzer)
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/test ${arg_INCLUDES})
+  target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} GTest::gtest Threads::Threads)
+  add_test(NAME fuzz.${name}
+           COMMAND ${name} -seed=1 -runs=${arg_RUNS} -max_len=1024 -len_control=0 -timeout=60
+                   -artifact_prefix=${CMAKE_CURRENT_BINARY_DIR}/${name}-)
+  set_tests_properties(fuzz.${name} PROPERTIES LABELS "${folder};fuzz" TIMEOUT 180)
 endfunction()

@@ -16,7 +16,7 @@
 
 namespace slabmalloc::scenario {
 
-inline Host hosted_host() {
+inline Host hosted_host(std::uint64_t seed = test::Random().seed()) {
   Host host{};
   host.allocate_frame = [](void*, std::size_t bytes) noexcept -> void* {
     return ::operator new(bytes, std::align_val_t{bytes}, std::nothrow);
@@ -35,7 +35,7 @@ inline Host hosted_host() {
   };
   host.memory_bytes = SIZE_MAX;
   host.largest_frame_bytes = SIZE_MAX / 2;
-  host.seed = test::Random().seed();
+  host.seed = seed;
   host.rounds = 10;
   return host;
 }

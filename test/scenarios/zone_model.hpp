@@ -30,6 +30,16 @@ class ZoneModel {
   std::size_t live_run_bytes() const noexcept { return live_run_bytes_; }
   std::size_t exhaustions() const noexcept { return exhaustions_; }
 
+  /// Where the `choice`-th block is, and what it was asked for.
+  struct Place {
+    std::byte* address;
+    Layout layout;
+    std::size_t zone;
+  };
+  Place place(std::size_t choice) const noexcept {
+    return {live_[choice].address, live_[choice].layout, live_[choice].zone};
+  }
+
   /// False if the zone is out of memory.
   bool allocate(std::size_t zone, Layout layout, bool zeroed) noexcept {
     const Result<void*> block =
