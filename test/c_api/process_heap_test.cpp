@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "slabmalloc/base/misuse.hpp"
 #include "slabmalloc/slabmalloc.h"
 
 namespace {
@@ -120,6 +121,30 @@ TEST_F(CProcessHeap, statistics_follow_allocations_and_frees) {
   slabmalloc_process_statistics(&after);
   EXPECT_EQ(after.frees - before.frees, 1000u);
   EXPECT_EQ(after.used_bytes, before.used_bytes);
+}
+
+TEST_F(CProcessHeap, each_kind_of_misuse_has_a_number_of_its_own) {
+  static std::vector<slabmalloc_misuse_kind> told;
+  told.clear();
+  slabmalloc_set_misuse_handler(
+      [](slabmalloc_misuse_kind kind, const void*) { told.push_back(kind); });
+  using slabmalloc::MisuseKind;
+  for (const MisuseKind kind :
+       {MisuseKind::DoubleFree, MisuseKind::MisalignedFree, MisuseKind::ForeignPointer,
+        MisuseKind::SizeMismatch, MisuseKind::InvalidPage, MisuseKind::Overflow,
+        MisuseKind::WriteAfterFree, MisuseKind::MismatchedFree}) {
+    slabmalloc::report_misuse({kind, &told, 0, 0});
+  }
+  EXPECT_EQ(told, (std::vector{SLABMALLOC_DOUBLE_FREE, SLABMALLOC_MISALIGNED_FREE,
+                               SLABMALLOC_FOREIGN_POINTER, SLABMALLOC_SIZE_MISMATCH,
+                               SLABMALLOC_INVALID_PAGE, SLABMALLOC_OVERFLOW,
+                               SLABMALLOC_WRITE_AFTER_FREE, SLABMALLOC_MISMATCHED_FREE}));
+}
+
+TEST_F(CProcessHeap, trim_gives_freed_memory_back) {
+  slabmalloc_trim();
+  slabmalloc_deallocate(slabmalloc_allocate_zeroed(1 << 20, 16), 1 << 20, 16);
+  EXPECT_GE(slabmalloc_trim(), std::size_t{1} << 20);
 }
 
 TEST_F(CProcessHeap, version_is_three_numbers) {

@@ -327,5 +327,14 @@ TEST(LinuxOs, threads_and_processes_have_numbers_of_their_own) {
   EXPECT_NE(other, system_interface.thread_id());
 }
 
+TEST(LinuxOs, mappings_that_may_be_huge_are_zero_and_end_as_others) {
+  for (const std::size_t bytes : {os_page_bytes(), 2 * Tunables::huge_page_bytes}) {
+    void* const memory = huge_page_interface.map(bytes);
+    ASSERT_NE(memory, nullptr);
+    EXPECT_TRUE(test::holds_zeroes(memory, bytes));
+    EXPECT_TRUE(huge_page_interface.unmap(memory, bytes));
+  }
+}
+
 }  // namespace
 }  // namespace slabmalloc::os
