@@ -10,6 +10,9 @@
 //   }
 //
 // A target must leave nothing behind: then the bytes alone repeat a failure.
+//
+// libFuzzer grows inputs byte by byte. So that programs are long from the start, one change in
+// eight makes a whole new input instead.
 #pragma once
 
 #include <fuzzer/FuzzedDataProvider.h>
@@ -19,6 +22,8 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+
+#include "scenarios/random.hpp"
 
 namespace slabmalloc::test {
 
@@ -45,6 +50,21 @@ class FuzzInput {
   FuzzedDataProvider bytes_;
 };
 
+/// Changes `size` bytes at `data`, which has room for `most`; returns how many there are then.
+inline std::size_t change_input(std::uint8_t* data, std::size_t size, std::size_t most,
+                                unsigned seed,
+                                std::size_t (*change)(std::uint8_t*, std::size_t, std::size_t)) {
+  scenario::Random random(seed);
+  if (!random.one_in(8)) {
+    return change(data, size, most);
+  }
+  size = random.between(most / 4, most);
+  for (std::size_t index = 0; index < size; ++index) {
+    data[index] = static_cast<std::uint8_t>(random.below(256));
+  }
+  return size;
+}
+
 /// Ends the program at the first failed check, after GoogleTest has printed it.
 class AbortAtFailure : public testing::EmptyTestEventListener {
  public:
@@ -62,18 +82,28 @@ class AbortAtFailure : public testing::EmptyTestEventListener {
 
 }  // namespace slabmalloc::test
 
+extern "C" {
+std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t most);
+std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t most,
+                                    unsigned seed);
+int LLVMFuzzerInitialize(int* count, char*** arguments);
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+}
+
 /// Defines a target, whose body follows, as a function of a FuzzInput&.
-#define SLABMALLOC_FUZZ_TARGET(parameter)                                              \
-  static void run_fuzz_target(parameter);                                              \
-  extern "C" int LLVMFuzzerInitialize(int*, char*** arguments);                        \
-  extern "C" int LLVMFuzzerInitialize(int*, char*** arguments) {                       \
-    slabmalloc::test::AbortAtFailure::install((*arguments)[0]);                        \
-    return 0;                                                                          \
-  }                                                                                    \
-  extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t*, std::size_t);             \
-  extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t bytes) { \
-    slabmalloc::test::FuzzInput input(data, bytes);                                    \
-    run_fuzz_target(input);                                                            \
-    return 0;                                                                          \
-  }                                                                                    \
+#define SLABMALLOC_FUZZ_TARGET(parameter)                                                     \
+  static void run_fuzz_target(parameter);                                                     \
+  std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t most, \
+                                      unsigned seed) {                                        \
+    return slabmalloc::test::change_input(data, size, most, seed, &LLVMFuzzerMutate);         \
+  }                                                                                           \
+  int LLVMFuzzerInitialize(int*, char*** arguments) {                                         \
+    slabmalloc::test::AbortAtFailure::install((*arguments)[0]);                               \
+    return 0;                                                                                 \
+  }                                                                                           \
+  int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {                    \
+    slabmalloc::test::FuzzInput input(data, size);                                            \
+    run_fuzz_target(input);                                                                   \
+    return 0;                                                                                 \
+  }                                                                                           \
   static void run_fuzz_target(parameter)
