@@ -126,6 +126,21 @@ Expected expect(const std::string& text) {
 
 std::string written;
 
+/// A number at a bound of what `option` allows, or beside it; another word if it takes none.
+std::string value_at_bound(const Option& option, test::FuzzInput& input) {
+  const std::size_t bound = input.below(2);
+  const std::size_t beside = input.below(3);
+  return option.kind.visit(Overloaded{
+      [&](const Number& one) {
+        return std::to_string(std::size_t{bound != 0 ? one.most : one.least} + beside - 1);
+      },
+      [&](const Size& one) {
+        return std::to_string((bound != 0 ? one.most : one.least) + beside - 1);
+      },
+      [](const auto&) { return std::string("totals"); },
+  });
+}
+
 /// A text of names, values and separators, and of other bytes but zeroes.
 std::string some_text(test::FuzzInput& input) {
   static const Strings pieces{",",
@@ -149,15 +164,20 @@ std::string some_text(test::FuzzInput& input) {
                               "json"};
   std::string text;
   while (!input.is_empty()) {
-    switch (input.below(4)) {
-      case 0:
+    switch (input.below(5)) {
+      case 0: {
+        const Option& option = option_table[input.below(option_count)];
+        text += std::string(",") + option.name + ":" + value_at_bound(option, input) + ",";
+        break;
+      }
+      case 1:
         text += option_table[input.below(option_count)].name;
         text += input.one_in(2) ? "" : ":";
         break;
-      case 1:
+      case 2:
         text += static_cast<char>(input.between(1, 255));
         break;
-      case 2:
+      case 3:
         text += std::string(input.below(1100), 'p');
         break;
       default:
