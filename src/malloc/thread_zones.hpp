@@ -40,8 +40,8 @@
 // Locks, in this order: shared zone's mutex, scavengers' mutex, registry mutex, the arena's
 // purger's, the arena's, the direct map's, the guarded blocks'. A thread that takes a parked zone
 // off the list, under the registry mutex, may use it alone. A fork holds all of them, so that the
-// child finds them consistent. The child abandons the zones of threads that it does not have: frees to them stay
-// safe, but their free slots are lost.
+// child finds them consistent. The child abandons the zones of threads that it does not have: frees
+// to them stay safe, but their free slots are lost.
 #pragma once
 
 #include <cstddef>
