@@ -98,7 +98,7 @@ class MisuseReport {
         break;
       case MisuseKind::Underflow:
         text_.append("write before the start of a %sblock at %p: %s found it\n", size_,
-                     misuse_.block, caller());
+                     misuse_.address, caller());
         break;
       case MisuseKind::WriteAfterFree:
         text_.append("write into a freed %sblock at %p: %p was written, %zu bytes into it\n", size_,

@@ -54,6 +54,7 @@ struct Fibre {
   Step step;
   bool is_at_step = false;
   bool is_over = false;
+  bool has_written = false;    ///< A plain write since its last step is a step already.
   unsigned last_location = 0;  ///< The latest one that it looked at, and the store it found.
   unsigned last_store = 0;
   std::size_t last_load_site = 0;  ///< Of the latest load, at last_location.
@@ -195,6 +196,7 @@ void dispatch() noexcept {
 /// Returns when the calling thread may take `step`.
 void come_to(const Step& step) noexcept {
   fibres[self].step = step;
+  fibres[self].has_written = step.kind == Step::Kind::PlainWrite;
   dispatch();
 }
 
@@ -575,6 +577,9 @@ void plain_access(const void* start, std::size_t bytes, bool is_write) noexcept 
   }
   if (!is_explored(start)) {
     return;
+  }
+  if (is_write && scenario->steps_at_plain_writes() && !fibres[self].has_written) {
+    come_to({Step::Kind::PlainWrite, 0, Step::no_store});
   }
   const unsigned first = offset_of(start);
   for (unsigned offset = first; offset < first + bytes && offset < region_bytes; ++offset) {

@@ -116,6 +116,9 @@ class Scenario {
   virtual void set_up() = 0;
   /// What thread `thread` does.
   virtual void run(unsigned thread) = 0;
+  /// True if plain writes are steps too: fence_all() may come before one and after the operation
+  /// before it.
+  virtual bool steps_at_plain_writes() const noexcept { return false; }
   /// Looks at the state at the end of all threads.
   virtual void check() {}
 

@@ -186,6 +186,9 @@ class BufferedFrees : public SystemScenario<Buffered> {
     }
   }
 
+  bool steps_at_plain_writes() const noexcept override {
+    return shape_.scavengers == 1 && !shape_.has_owner;
+  }
   void set_up() override {
     Buffered& heap = make_state();
     heap.fill();
@@ -282,7 +285,7 @@ class BufferedDoubleFree : public SystemScenario<Buffered> {
   }
 };
 
-/// An object is freed, freed again into a buffer, and its slot issued before that is delivered.
+/// An object is freed, freed again into a buffer, and that is delivered before its slot is issued.
 class BufferedDoubleFreeInTurn : public SystemScenario<Buffered> {
  public:
   /// The second free is added to a word that is buffered already if `is_merged`.
@@ -305,7 +308,7 @@ class BufferedDoubleFreeInTurn : public SystemScenario<Buffered> {
         heap.passed.pass(0, object);
       }
       heap.passed.receive(1);
-      expect(heap.issue() == object, "the free slot is issued");
+      expect(heap.issue() != nullptr, "a free slot is issued");
       return;
     }
     if (is_owner_first_) {
@@ -314,6 +317,7 @@ class BufferedDoubleFreeInTurn : public SystemScenario<Buffered> {
       heap.free_remotely(object);
     }
     heap.buffer_free(object, Buffered::limit_of(8));
+    heap.buffer.flush_all();
     heap.passed.pass(1, object);
   }
   void check() override {

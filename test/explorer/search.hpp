@@ -25,7 +25,12 @@ constexpr ThreadSet set_of(unsigned thread) noexcept {
 
 /// A step that a thread is about to take.
 struct Step {
-  enum class Kind : std::uint8_t { Read, Write, Fence };
+  enum class Kind : std::uint8_t {
+    Read,
+    Write,
+    Fence,
+    PlainWrite,  ///< The first since another step. Only fences tell whether it comes before them.
+  };
 
   static constexpr unsigned no_store = ~0u;
 
@@ -34,8 +39,11 @@ struct Step {
   unsigned waits_for = no_store;  ///< It comes after that store of the location.
 
   bool conflicts_with(const Step& other) const noexcept {
-    return kind == Kind::Fence || other.kind == Kind::Fence ||
-           (location == other.location && (kind == Kind::Write || other.kind == Kind::Write));
+    if (kind == Kind::Fence || other.kind == Kind::Fence) {
+      return true;
+    }
+    return kind != Kind::PlainWrite && other.kind != Kind::PlainWrite &&
+           location == other.location && (kind == Kind::Write || other.kind == Kind::Write);
   }
 };
 
@@ -180,6 +188,8 @@ class Search {
       for (const std::uint16_t event : last_of_thread_) {
         add(event);
       }
+    } else if (step.kind == Step::Kind::PlainWrite) {
+      add(last_fence_);
     } else {
       add(last_fence_);
       add(last_write_[step.location]);
@@ -213,7 +223,7 @@ class Search {
       last_fence_ = static_cast<std::uint16_t>(event);
     } else if (step.kind == Step::Kind::Read) {
       last_read_[step.location][thread] = static_cast<std::uint16_t>(event);
-    } else {
+    } else if (step.kind == Step::Kind::Write) {
       last_write_[step.location] = static_cast<std::uint16_t>(event);
       for (std::uint16_t& read : last_read_[step.location]) {
         read = 0;
