@@ -136,7 +136,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, SamplesOfAClass, testing::Values(16, 64, 500, 40
 
 TEST_P(SamplesOfAClass, are_due_after_exactly_as_many_allocations_as_were_set) {
   test::Random random;
-  for (int round = 0; round < 400; ++round) {
+  for (int round = 0; round < 150; ++round) {
     size_class().leave_current();  // Else what is claimed would come first.
     const std::size_t gap = random.below(200);
     size_class().set_next_sample(gap);
