@@ -19,8 +19,6 @@ constexpr std::uint32_t class_count = heap::SizeClasses::count;
 
 /// The counts at the start of counting.
 constinit ProcessStatistics start{};
-constinit std::size_t guarded_at_start = 0;
-constinit std::size_t refused_at_start = 0;
 
 /// Adds up a page: its slots, and those in neither bitmap.
 void add_page(ClassStatistics& one, const Chunk& record, const ChunkInfo& info) noexcept {
@@ -67,6 +65,8 @@ void add_zones(ProcessStatistics& sum) noexcept {
 ProcessStatistics count_parts() noexcept {
   ProcessStatistics sum{};
   sum.arena = process_arena.statistics();
+  sum.guarded = guarded_blocks.allocations();
+  sum.guards_refused = guarded_blocks.refusals();
   add_pages(sum);
   add_zones(sum);
   for (std::uint32_t index = 0; index < class_count; ++index) {
@@ -184,11 +184,10 @@ void append_class_table(Report& text, const ProcessStatistics& sum) noexcept {
 ProcessStatistics process_statistics() noexcept {
   ProcessStatistics sum = count_parts();
   sum.threads = thread_zones.threads();
-  const std::size_t guarded = guarded_blocks.allocations() - guarded_at_start;
+  sum.guarded -= start.guarded;
+  sum.guards_refused -= start.guards_refused;
   const std::size_t guarded_now = guarded_blocks.live_count();
-  sum.guarded = guarded;
-  sum.guards_refused = guarded_blocks.refusals() - refused_at_start;
-  sum.allocations = guarded > guarded_now ? guarded : guarded_now;
+  sum.allocations = sum.guarded > guarded_now ? sum.guarded : guarded_now;
   sum.frees = sum.allocations - guarded_now;
   sum.live_objects = guarded_now;
   sum.live_bytes = guarded_blocks.live_bytes();
@@ -209,11 +208,7 @@ ProcessStatistics process_statistics() noexcept {
   return sum;
 }
 
-void start_counting_anew() noexcept {
-  start = count_parts();
-  guarded_at_start = guarded_blocks.allocations();
-  refused_at_start = guarded_blocks.refusals();
-}
+void start_counting_anew() noexcept { start = count_parts(); }
 
 void print_statistics(int descriptor, std::uint32_t parts) noexcept {
   const ProcessStatistics sum = process_statistics();

@@ -64,10 +64,11 @@ class Sampling {
 
   /// Makes one allocation in `one_in` a sample, and one for each `mean_bytes` of blocks; 0 for none
   /// of either kind.
+  /// Order: release, with the acquire in period().
   void set(std::size_t one_in, std::size_t mean_bytes) noexcept {
     one_in_.store(one_in, Order::relaxed);
     mean_bytes_.store(mean_bytes, Order::relaxed);
-    period_.fetch_add(1, Order::relaxed);
+    period_.fetch_add(1, Order::release);
   }
 
   std::size_t one_in() const noexcept { return one_in_.load(Order::relaxed); }
@@ -75,7 +76,8 @@ class Sampling {
   bool is_on() const noexcept { return one_in() != 0 || mean_bytes() != 0; }
 
   /// Changes with the rates.
-  std::uint32_t period() const noexcept { return period_.load(Order::relaxed); }
+  /// Order: acquire, with the release in set(): who finds a new period finds its rates.
+  std::uint32_t period() const noexcept { return period_.load(Order::acquire); }
 
   /// The allocations of blocks of `bytes` before the next sample among them; `never` if there is
   /// none. `bits` is as in exponential().
@@ -98,8 +100,8 @@ class Sampling {
   }
 
  private:
-  // Relaxed: a thread that finds the rates of two settings mixed finds another period too, at the
-  // latest with its next look at it.
+  // A thread may find the rates of two settings mixed. Then it finds another period, at the latest
+  // with its next look.
   HardwareAtomics::Cell<std::size_t> one_in_{};
   HardwareAtomics::Cell<std::size_t> mean_bytes_{};
   HardwareAtomics::Cell<std::uint32_t> period_{};
