@@ -182,6 +182,36 @@ TEST_P(SamplesOfAClass, are_due_after_exactly_as_many_allocations_as_were_set) {
   }
 }
 
+// A slot that was handed off would be issued in the sample's place.
+TEST_P(SamplesOfAClass, no_slot_is_handed_off_while_one_is_due) {
+  const std::size_t slots = size_class().geometry().slots;
+  if (slots == 1) {
+    GTEST_SKIP() << "pages of one slot hand none off";
+  }
+  // Two pages are full, and the current one is not in its first sweep.
+  for (std::size_t block = 0; block <= 2 * slots; ++block) {
+    ASSERT_NO_FATAL_FAILURE(allocate());
+  }
+  size_class().leave_current();
+  // Is `block` issued at once after its free? Then it was handed off.
+  const auto is_handed_off = [this](void* block) {
+    heap::deallocate(block);
+    void* const issued = ArenaZone::allocate_claimed(size_class());
+    live_.front() = issued != nullptr ? issued : heap::allocate(GetParam());
+    return issued == block;
+  };
+  std::size_t tries = 0;
+  while (!is_handed_off(live_.front())) {
+    ASSERT_LT(++tries, 3 * slots) << "no free found the current page full";
+    ASSERT_NO_FATAL_FAILURE(allocate());
+  }
+  size_class().set_next_sample(1);
+  ASSERT_TRUE(is_handed_off(live_.front()));
+  ASSERT_TRUE(size_class().is_sample_due());
+  EXPECT_FALSE(is_handed_off(live_.front()));
+  EXPECT_EQ(size_class().validate(), nullptr);
+}
+
 /// Guards one allocation in some, for a scope.
 class GuardingScope {
  public:
