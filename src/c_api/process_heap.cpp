@@ -115,7 +115,7 @@ void slabmalloc_guard(size_t one_in, size_t mean_bytes) {
   slabmalloc::set_guarded_sampling(one_in, mean_bytes);
 }
 
-size_t slabmalloc_trim(void) { return heap::trim(); }
+size_t slabmalloc_trim(void) { return front::trim(); }
 
 void slabmalloc_process_statistics(slabmalloc_statistics* result) {
   const slabmalloc::ProcessStatistics sum = slabmalloc::process_statistics();

@@ -5,14 +5,18 @@
 //   slot    | the client's bytes | fill | …          | trailer |
 //           ^ block              ^ block + bytes     ^ block + capacity - 8
 //
-//   trailer = facts | code(facts, secret(block)) << 19
-//   facts   = bytes asked for | kind << 16 | filled << 18
-//   fill    = one byte, another for each block, never 0; in 32 bytes, or as many as there are
+//   trailer = facts | code(block, facts) without its lowest 19 bits
+//   code    = both halves of (block ^ key) * (facts ^ another key), of 128 bits, combined by ^
+//   facts   = bytes asked for | kind << 16 | filled << 18; of a resting block 3 << 16
+//   fill    = one word for each block, no byte of which is 0; in 32 bytes, or as many as there are
 //
-// A write beyond the bytes asked for changes the fill or the trailer. The secret is another in each
-// process and for each address, so a trailer is not to be guessed, nor copied from another block.
-// The code of 45 bits tells whether any bit of the trailer was changed.
-// A trailer of 0 says nothing: the slot is free, or is being allocated by another thread.
+// A write beyond the bytes asked for changes the fill or the trailer. The keys are others in each
+// process, and those of the trailer and of the fill are not related. So a trailer is not to be
+// guessed, nor copied from another block, nor computed from what a read beyond a block finds in its
+// fill. The code of 45 bits tells whether any bit of the trailer was changed. It is that of wyhash
+// (Wang Yi, 2019), with one step, and no cryptography.
+// A trailer of 0 says nothing: the slot is free, or is being allocated by another thread. A block
+// rests if it was freed and its slot is not free yet (quarantine.hpp).
 #pragma once
 
 #include <cstddef>
@@ -23,6 +27,13 @@ namespace slabmalloc {
 /// The functions that allocate a block, and must free it.
 enum class BlockKind : std::uint8_t { Malloc, New, NewArray };
 
+/// The secrets of a process's trailers.
+struct TrailerKeys {
+  std::uint64_t block = 0;
+  std::uint64_t facts = 0;
+  std::uint64_t fill = 0;
+};
+
 class BlockTrailer {
  public:
   /// The bytes of a trailer; a slot needs so many more than the client asked for.
@@ -31,17 +42,15 @@ class BlockTrailer {
   struct Facts {
     bool is_sound = false;  ///< False: the trailer was overwritten, or is clear. Then the rest says
                             ///< nothing.
-    bool is_clear = false;
     std::size_t bytes = 0;  ///< Asked for.
     BlockKind kind = BlockKind::Malloc;
     bool is_filled = false;
+    bool is_resting = false;  ///< Then only that.
   };
 
-  /// The trailer of a slot of `capacity` bytes at `block`, in a process with the secret `key`.
-  BlockTrailer(void* block, std::size_t capacity, std::uint64_t key) noexcept
-      : block_(static_cast<unsigned char*>(block)),
-        end_(block_ + capacity - bytes),
-        secret_(mix(reinterpret_cast<std::uintptr_t>(block) ^ key)) {}
+  /// The trailer of a slot of `capacity` bytes at `block`.
+  BlockTrailer(void* block, std::size_t capacity, const TrailerKeys& keys) noexcept
+      : block_(static_cast<unsigned char*>(block)), end_(block_ + capacity - bytes), keys_(keys) {}
 
   /// Writes the trailer of `asked` bytes, and if `fills` the bytes before it.
   /// Pre: asked <= capacity - BlockTrailer::bytes, and capacity is below 64 KiB.
@@ -56,19 +65,28 @@ class BlockTrailer {
                  std::uint64_t{fills} << filled_shift));
   }
 
+  /// Makes the trailer say that the block rests.
+  void write_resting() const noexcept { store(sealed(resting)); }
+  bool is_resting() const noexcept { return load() == sealed(resting); }
+
   /// Makes the trailer say nothing.
   void clear() const noexcept { store(0); }
 
   Facts read() const noexcept {
     const std::uint64_t word = load();
     Facts facts;
-    facts.is_clear = word == 0;
     facts.bytes = static_cast<std::uint16_t>(word);
     facts.kind = static_cast<BlockKind>(word >> kind_shift & 3);
     facts.is_filled = (word >> filled_shift & 1) != 0;
-    facts.is_sound = word == sealed(word & ((std::uint64_t{1} << code_shift) - 1)) &&
-                     facts.bytes <= static_cast<std::size_t>(end_ - block_);
+    facts.is_resting = (word >> kind_shift & 3) == resting >> kind_shift;
+    facts.is_sound = is_sealed(word) && facts.bytes <= static_cast<std::size_t>(end_ - block_);
     return facts;
+  }
+
+  /// True if the trailer is sound or says nothing.
+  bool is_sound_or_clear() const noexcept {
+    const std::uint64_t word = load();
+    return word == 0 || is_sealed(word);
   }
 
   /// True if the fill behind `asked` bytes is as it was written.
@@ -83,15 +101,22 @@ class BlockTrailer {
  private:
   static constexpr unsigned kind_shift = 16;
   static constexpr unsigned filled_shift = 18;
+  static constexpr std::uint64_t resting = std::uint64_t{3} << kind_shift;
   static constexpr unsigned code_shift = 19;
   /// A linear overflow writes the first bytes behind a block. More would cost large slots time.
   static constexpr std::size_t most_filled = 32;
 
-  /// `facts` with their code: the upper bits of a product depend on all bits of its factors.
+  /// `facts` with their code.
   std::uint64_t sealed(std::uint64_t facts) const noexcept {
-    const std::uint64_t product = (secret_ ^ facts * 0x9E3779B97F4A7C15u) * 0xD6E8FEB86659FD93u;
-    return facts | product >> code_shift << code_shift;
+    __extension__ using Product = unsigned __int128;
+    const Product product = static_cast<Product>(address() ^ keys_.block) * (facts ^ keys_.facts);
+    const auto code = static_cast<std::uint64_t>(product >> 64 ^ product);
+    return facts | code >> code_shift << code_shift;
   }
+  bool is_sealed(std::uint64_t word) const noexcept {
+    return word == sealed(word & ((std::uint64_t{1} << code_shift) - 1));
+  }
+  std::uint64_t address() const noexcept { return reinterpret_cast<std::uintptr_t>(block_); }
 
   /// Calls f(offset, mask) for each word of the fill; the mask has the bits of the bytes that were
   /// not asked for.
@@ -114,8 +139,10 @@ class BlockTrailer {
     __builtin_memcpy(&word, block_ + offset, sizeof word);
     return word;
   }
-  /// One byte eight times. Not 0, since the last byte of a string often goes too far.
-  std::uint64_t fill() const noexcept { return (secret_ >> 56 | 1) * 0x0101010101010101u; }
+  /// No byte is 0, since the last byte of a string often goes too far.
+  std::uint64_t fill() const noexcept {
+    return (address() * 0x9E3779B97F4A7C15u ^ keys_.fill) | 0x0101010101010101u;
+  }
 
   // Relaxed: another thread that frees a neighbour looks at the trailer, and takes either value.
   std::uint64_t load() const noexcept {
@@ -125,18 +152,11 @@ class BlockTrailer {
     __atomic_store_n(reinterpret_cast<AliasedWord*>(end_), value, __ATOMIC_RELAXED);
   }
 
-  /// The finalizer of MurmurHash3 (Appleby): each bit of the result depends on each of `value`.
-  static std::uint64_t mix(std::uint64_t value) noexcept {
-    value = (value ^ value >> 33) * 0xFF51AFD7ED558CCDu;
-    value = (value ^ value >> 33) * 0xC4CEB9FE1A85EC53u;
-    return value ^ value >> 33;
-  }
-
   using AliasedWord = std::uint64_t __attribute__((may_alias));
 
   unsigned char* block_;
   unsigned char* end_;  ///< Where the trailer is.
-  std::uint64_t secret_;
+  TrailerKeys keys_;
 };
 
 }  // namespace slabmalloc

@@ -73,4 +73,12 @@ template <Call call>
   }
 }
 
+/// As heap::trim().
+inline std::size_t trim() noexcept {
+  if constexpr (MallocConfig::hardened) {
+    hardened::release_quarantined();
+  }
+  return heap::trim();
+}
+
 }  // namespace slabmalloc::front

@@ -8,6 +8,8 @@
 #include "malloc/heap.hpp"
 #include "malloc/options.hpp"
 #include "malloc/place.hpp"
+#include "malloc/random.hpp"
+#include "malloc/thread_zones.hpp"
 #include "malloc/zero_size_blocks.hpp"
 #include "os/os.hpp"
 
@@ -17,28 +19,50 @@ namespace {
 
 constinit ZeroSizeBlocks zero_size_blocks;
 
-/// The secret of the process's trailers; 0 before the first block.
-constinit HardwareAtomics::Cell<std::uint64_t> known_key{0};
+/// The secrets of the process's trailers.
+class ProcessKeys {
+ public:
+  constexpr ProcessKeys() noexcept = default;
 
-[[gnu::cold, gnu::noinline]] std::uint64_t make_key() noexcept {
-  // Relaxed: each thread computes the same value.
-  const std::uint64_t key = os::interface().random_bits() | 1;
-  known_key.store(key, Order::relaxed);
-  return key;
-}
+  /// Order: acquire, with the release in make(): who finds that they are made finds them.
+  [[gnu::always_inline]] TrailerKeys get() noexcept {
+    if (!are_made_.load(Order::acquire)) [[unlikely]] {
+      make();
+    }
+    return {block_.load(Order::relaxed), facts_.load(Order::relaxed), fill_.load(Order::relaxed)};
+  }
 
-[[gnu::always_inline]] inline std::uint64_t key() noexcept {
-  const std::uint64_t value = known_key.load(Order::relaxed);
-  return value != 0 ? value : make_key();
-}
+ private:
+  /// Threads that do this at the same time store the same values.
+  /// Order: release, with the acquire in get().
+  [[gnu::cold, gnu::noinline]] void make() noexcept {
+    const std::uint64_t seed = os::interface().random_bits();
+    block_.store(mix(seed + 1), Order::relaxed);
+    facts_.store(mix(seed + 2), Order::relaxed);
+    fill_.store(mix(seed + 3), Order::relaxed);
+    are_made_.store(true, Order::release);
+  }
+
+  /// The finalizer of MurmurHash3 (Appleby): each bit of the result depends on each of `value`.
+  static std::uint64_t mix(std::uint64_t value) noexcept {
+    value = (value ^ value >> 33) * 0xFF51AFD7ED558CCDu;
+    value = (value ^ value >> 33) * 0xC4CEB9FE1A85EC53u;
+    return value ^ value >> 33;
+  }
+
+  HardwareAtomics::Cell<std::uint64_t> block_{};
+  HardwareAtomics::Cell<std::uint64_t> facts_{};
+  HardwareAtomics::Cell<std::uint64_t> fill_{};
+  HardwareAtomics::Cell<bool> are_made_{false};
+};
+constinit ProcessKeys process_keys;
 
 [[gnu::always_inline]] inline BlockTrailer trailer_of(void* block, std::size_t capacity) noexcept {
-  return BlockTrailer(block, capacity, key());
+  return BlockTrailer(block, capacity, process_keys.get());
 }
 
 /// The class of a slot for `bytes` and a trailer; no_class if the block is large.
-[[gnu::always_inline]] inline std::uint32_t class_for(std::size_t bytes,
-                                                      std::size_t alignment) noexcept {
+std::uint32_t class_for(std::size_t bytes, std::size_t alignment) noexcept {
   return bytes <= heap::max_class_bytes
              ? heap::SizeClasses::index_for(bytes + BlockTrailer::bytes, alignment)
              : heap::SizeClasses::no_class;
@@ -69,40 +93,53 @@ constexpr const char* allocator_of(BlockKind kind) noexcept {
   return "malloc() or its like";
 }
 
-/// The first byte that is not 0, of those at `byte`, where there is one.
-[[gnu::cold, gnu::noinline]] const std::byte* find_written(const std::byte* byte) noexcept {
-  while (*byte == std::byte{0}) {
-    ++byte;
-  }
-  return byte;
-}
+/// Two words, in a register of their own on most processors.
+using Pair [[gnu::vector_size(16), gnu::may_alias]] = std::uint64_t;
 
-/// The first byte of `bytes` at `block` that is not 0; null if there is none.
-/// Pre: both are multiples of 16.
-[[gnu::always_inline]] inline const std::byte* first_written(const void* block,
-                                                             std::size_t bytes) noexcept {
-  // Two words, in a register of their own on most processors.
-  using Pair [[gnu::vector_size(16), gnu::may_alias]] = std::uint64_t;
+[[gnu::always_inline]] inline bool is_zero(Pair pair) noexcept { return (pair[0] | pair[1]) == 0; }
+
+/// Larger memory is left to the C library's functions, which use the widest registers.
+constexpr std::size_t most_inline_bytes = 256;
+
+/// True if `bytes` at `block` are 0.
+/// Pre: both are multiples of 16, and `bytes` is not 0.
+[[gnu::always_inline]] inline bool is_zero(const void* block, std::size_t bytes) noexcept {
   const auto* const pairs = static_cast<const Pair*>(block);
-  const std::size_t count = bytes / sizeof(Pair);
-  std::size_t number = 0;
-  for (; number + 4 <= count; number += 4) {
-    const Pair any = pairs[number] | pairs[number + 1] | pairs[number + 2] | pairs[number + 3];
-    if ((any[0] | any[1]) != 0) [[unlikely]] {
-      break;
-    }
+  if (bytes > most_inline_bytes) {
+    // Each byte is like the one 16 bytes before it.
+    return is_zero(pairs[0]) && __builtin_memcmp(pairs, pairs + 1, bytes - sizeof(Pair)) == 0;
   }
-  for (; number < count; ++number) {
-    if ((pairs[number][0] | pairs[number][1]) != 0) [[unlikely]] {
-      return find_written(reinterpret_cast<const std::byte*>(pairs + number));
-    }
+  Pair any = pairs[0];
+  for (std::size_t number = 1; number < bytes / sizeof(Pair); ++number) {
+    any |= pairs[number];
   }
-  return nullptr;
+  return is_zero(any);
 }
 
-/// Reports a write into the free slot at `block`, and makes it zero.
+/// Makes `bytes` at `block` zero.
+/// Pre: `block` is at a multiple of 16, and `bytes` is 8 more than one.
+[[gnu::always_inline]] inline void make_zero(void* block, std::size_t bytes) noexcept {
+  if (bytes > most_inline_bytes) {
+    __builtin_memset(block, 0, bytes);
+    return;
+  }
+  auto* pair = static_cast<Pair*>(block);
+  for (std::size_t count = bytes / sizeof(Pair); count != 0; --count) {
+    *pair++ = Pair{};
+    asm("" : "+r"(pair));  // Else the compiler makes a call of memset() of the loop.
+  }
+  __builtin_memset(pair, 0, sizeof(std::uint64_t));
+}
+
+/// Reports a write into the slot at `block`, which no client has, somewhere from `near` on. Makes
+/// its `capacity` bytes zero.
 [[gnu::cold, gnu::noinline]] void report_write_after_free(void* block, std::size_t capacity,
-                                                          const std::byte* written) noexcept {
+                                                          const std::byte* near) noexcept {
+  const std::byte* const end = static_cast<std::byte*>(block) + capacity;
+  const std::byte* written = near;
+  while (written + 1 != end && *written == std::byte{0}) {
+    ++written;
+  }
   Misuse misuse{MisuseKind::WriteAfterFree, written, capacity, 0, block};
   misuse.state = BlockState::Free;
   report_misuse(misuse);
@@ -120,110 +157,181 @@ constexpr const char* allocator_of(BlockKind kind) noexcept {
   report_misuse(misuse);
 }
 
-/// Looks at the trailer of the live block at `block`, which `call` got.
-/// Fails: unsound facts, after a report.
-[[gnu::always_inline]] inline BlockTrailer::Facts read_trailer(const heap::Place& place,
-                                                               void* block, Call call) noexcept {
-  const std::size_t capacity = place.slot_bytes();
-  const BlockTrailer trailer = trailer_of(block, capacity);
-  BlockTrailer::Facts facts = trailer.read();
-  if (!facts.is_sound) [[unlikely]] {
-    report_overflow(block, block, capacity, 0, call);
-  } else if (facts.is_filled && !trailer.has_fill(facts.bytes)) [[unlikely]] {
-    report_overflow(block, block, capacity, facts.bytes, call);
-    facts.is_sound = false;
+/// Reports that `call` may not free the block at `block`, since it rests, or because of its kind or
+/// of `bytes`.
+[[gnu::cold, gnu::noinline]] void report_mismatch(const void* block, std::size_t capacity,
+                                                  BlockTrailer::Facts facts, Call call,
+                                                  std::size_t bytes) noexcept {
+  noted_call = {block, call};
+  Misuse misuse{MisuseKind::SizeMismatch, block, facts.bytes, 0, block, BlockState::InUse};
+  misuse.given_size = bytes;
+  if (facts.is_resting) {
+    misuse = {MisuseKind::DoubleFree, block, capacity, 0, block, BlockState::Freed};
+  } else if (options.kind_check && facts.kind != kind_for(call)) {
+    misuse = {MisuseKind::MismatchedFree, block, capacity, 0, block, BlockState::InUse};
+    misuse.allocated_by = allocator_of(facts.kind);
   }
-  return facts;
+  report_misuse(misuse);
 }
 
-/// The slots beside a live block that `call` got, and what a free finds written there.
-class Neighbours {
+/// A slot that is not free, and all that a free of its block looks at.
+class UsedSlot {
  public:
-  Neighbours(const heap::Place& place, void* block, Call call) noexcept
-      : place_(place),
-        block_(static_cast<std::byte*>(block)),
-        call_(call),
-        capacity_(place.slot_bytes()),
-        may_read_free_(options.reuse_check && place.page->is_owned_by(thread_heap.zone->tag())) {}
+  /// Slot `number` of `slots` in `page`, of `capacity` bytes, at `block`.
+  [[gnu::always_inline]] UsedSlot(ArenaTable::Header* page, std::uint32_t number,
+                                  std::uint32_t slots, std::size_t capacity, void* block) noexcept
+      : keys_(process_keys.get()),
+        page_(page),
+        number_(number),
+        slots_(slots),
+        capacity_(capacity),
+        block_(static_cast<std::byte*>(block)) {}
+  [[gnu::always_inline]] UsedSlot(const heap::Place& place, void* block) noexcept
+      : UsedSlot(place.page, place.slot, place.info.slots, place.slot_bytes(), block) {}
 
-  /// Reports each write.
-  [[gnu::always_inline]] void check() const noexcept {
-    const std::size_t near = capacity_ < checked_bytes ? capacity_ : checked_bytes;
-    auto* below = block_;
-    auto* above = block_;
-    std::uint32_t lower = place_.slot;
-    std::uint32_t upper = place_.slot;
-    for (std::size_t reached = 0; reached < checked_bytes; reached += capacity_) {
-      below -= capacity_;
-      if (lower != 0) {
-        check_slot(--lower, below, below + capacity_ - near, near);
-      }
-      above += capacity_;
-      if (upper + 1 < place_.info.slots) {
-        check_slot(++upper, above, above, near);
-      }
+  std::size_t capacity() const noexcept { return capacity_; }
+  BlockTrailer trailer() const noexcept { return {block_, capacity_, keys_}; }
+
+  /// Its trailer, for `call`. The block may be resting.
+  /// Fails: unsound facts, after a report.
+  [[gnu::always_inline]] BlockTrailer::Facts read(Call call) const noexcept {
+    BlockTrailer::Facts facts = trailer().read();
+    if (!facts.is_sound) [[unlikely]] {
+      report_overflow(block_, block_, capacity_, 0, call);
+    } else if (facts.is_filled && !trailer().has_fill(facts.bytes)) [[unlikely]] {
+      report_overflow(block_, block_, capacity_, facts.bytes, call);
+      facts.is_sound = false;
     }
+    return facts;
+  }
+
+  /// True if `call` may free it as one of `bytes`; else false, after a report.
+  [[gnu::always_inline]] bool may_be_freed(Call call, std::size_t bytes) const noexcept {
+    const BlockTrailer::Facts facts = read(call);
+    if (!facts.is_sound) [[unlikely]] {
+      return false;
+    }
+    if ((facts.kind != kind_for(call) && (options.kind_check || facts.is_resting)) ||
+        (options.size_check && bytes != no_size && bytes != facts.bytes)) [[unlikely]] {
+      report_mismatch(block_, capacity_, facts, call, bytes);
+      return false;
+    }
+    return true;
+  }
+
+  /// Reports each write into the slots beside it, for `call`. It reads free slots if the page
+  /// `is_own`: else their owner may be issuing them.
+  [[gnu::always_inline]] void check_neighbours(Call call, bool is_own) const noexcept {
+    const bool may_read_free = is_own && options.reuse_check;
+    check_at(1, call, may_read_free);
+    if (capacity_ < checked_bytes) [[unlikely]] {
+      check_at(2, call, may_read_free);
+    }
+  }
+
+  /// Makes its block zero and lets it rest.
+  [[gnu::always_inline]] void clear() const noexcept {
+    if (options.clearing) [[likely]] {
+      make_zero(block_, capacity_ - BlockTrailer::bytes);
+    }
+    trailer().write_resting();
   }
 
  private:
-  /// On each side.
+  /// Beside a block on each side: of one slot, or of two of the smallest ones.
   static constexpr std::size_t checked_bytes = 32;
+  static_assert(heap::SizeClasses::size_of(0) * 2 == checked_bytes);
 
-  /// Looks at slot `slot`, at `start`: at the trailer of a live one, at the `bytes` from `near` on
-  /// of a free one. Other threads may allocate and free slots meanwhile, except those that are free
-  /// for the owner, if that is this thread.
-  [[gnu::always_inline]] void check_slot(std::uint32_t slot, std::byte* start,
-                                         const std::byte* near, std::size_t bytes) const noexcept {
-    // Relaxed: only the owner writes it. Another thread's look at the trailer decides for itself.
-    const Word local = place_.page->local(slot / word_bits).load(Order::relaxed);
-    if (is_set(local, slot % word_bits)) {
-      const std::byte* const written = may_read_free_ ? first_written(near, bytes) : nullptr;
-      if (written != nullptr) [[unlikely]] {
-        report_write_after_free(start, capacity_, written);
-      }
-      return;
+  /// Looks at the two slots `distance` from this one.
+  [[gnu::always_inline]] void check_at(std::uint32_t distance, Call call,
+                                       bool may_read_free) const noexcept {
+    const std::size_t bytes = capacity_ < checked_bytes ? capacity_ : checked_bytes;
+    if (number_ >= distance) [[likely]] {
+      std::byte* const start = block_ - distance * capacity_;
+      check(number_ - distance, start, start + capacity_ - bytes, bytes, call, may_read_free);
     }
-    const BlockTrailer::Facts facts = trailer_of(start, capacity_).read();
-    if (!facts.is_sound && !facts.is_clear && !place_.page->is_free(slot, place_.info.words()))
-        [[unlikely]] {
-      report_overflow(block_, start, capacity_, 0, call_);
+    if (number_ + distance < slots_) [[likely]] {
+      std::byte* const start = block_ + distance * capacity_;
+      check(number_ + distance, start, start, bytes, call, may_read_free);
     }
   }
 
-  const heap::Place& place_;
-  std::byte* const block_;
-  const Call call_;
-  const std::size_t capacity_;
-  const bool may_read_free_;
+  /// Looks at slot `slot`, at `start`: at the trailer of a live one; if it `may_read_free`, at the
+  /// `bytes` from `near` on of a free one. Other threads may allocate and free slots meanwhile,
+  /// except those that are free for the owner, if that is this thread.
+  [[gnu::always_inline]] void check(std::uint32_t slot, std::byte* start, const std::byte* near,
+                                    std::size_t bytes, Call call,
+                                    bool may_read_free) const noexcept {
+    // Relaxed: only the owner writes it. Another thread's look at the trailer decides for itself.
+    const Word local = page_->local(slot / word_bits).load(Order::relaxed);
+    if (is_set(local, slot % word_bits)) {
+      if (may_read_free && !is_zero(near, bytes)) [[unlikely]] {
+        report_write_after_free(start, capacity_, near);
+      }
+    } else if (!BlockTrailer(start, capacity_, keys_).is_sound_or_clear() &&
+               !page_->is_free(slot, (slots_ + word_bits - 1) / word_bits)) [[unlikely]] {
+      report_overflow(block_, start, capacity_, 0, call);
+    }
+  }
+
+  TrailerKeys keys_;
+  ArenaTable::Header* page_;
+  std::uint32_t number_;
+  std::uint32_t slots_;
+  std::size_t capacity_;
+  std::byte* block_;
 };
 
-/// True if `call` may free the live block at `block`.
-[[gnu::always_inline]] inline bool may_free(const heap::Place& place, void* block, Call call,
-                                            std::size_t bytes) noexcept {
-  const BlockTrailer::Facts facts = read_trailer(place, block, call);
-  if (!facts.is_sound) {
-    return false;
+/// Frees the slot of `block`, which rests.
+/// Fails: WriteAfterFree to the hook, if its trailer was overwritten.
+[[gnu::always_inline]] inline void free_slot(void* block) noexcept {
+  const auto make_free = [block](std::size_t capacity) noexcept {
+    const BlockTrailer trailer = trailer_of(block, capacity);
+    if (!trailer.is_resting()) [[unlikely]] {
+      auto* const end = static_cast<std::byte*>(block) + capacity;
+      report_write_after_free(block, capacity, end - BlockTrailer::bytes);
+    }
+    trailer.clear();
+  };
+  Chunk* const chunk = thread_heap.window.chunk_of(block);
+  if (chunk == nullptr || chunk->header.tag.load(Order::relaxed) != thread_heap.zone->tag())
+      [[unlikely]] {
+    const heap::Place place = heap::place_of(block);
+    make_free(place.slot_bytes());
+    heap::deallocate_apart(place, block, Call::Free);
+    return;
   }
-  Misuse misuse{MisuseKind::SizeMismatch, block, place.slot_bytes(), place.slot, block,
-                BlockState::InUse};
-  if (options.kind_check && facts.kind != kind_for(call)) [[unlikely]] {
-    misuse.kind = MisuseKind::MismatchedFree;
-    misuse.allocated_by = allocator_of(facts.kind);
-  } else if (options.size_check && bytes != no_size && bytes != facts.bytes) [[unlikely]] {
-    misuse.object_size = facts.bytes;
-    misuse.given_size = bytes;
-  } else {
-    return true;
+  make_free(chunk->info.extent);
+  const FreeOutcome outcome = chunk->header.free_slot<MallocConfig::hardened>(
+      chunk->info.words(), chunk->info.slot_around(heap::offset_in_chunk(block)));
+  if (outcome == FreeOutcome::WordEmptied) [[unlikely]] {
+    heap::finish_deallocate(block);
+  } else if (outcome == FreeOutcome::Rejected) [[unlikely]] {
+    heap::deallocate_any(block, Call::Free);  // Another thread freed it at the same moment.
   }
-  noted_call = {block, call};
-  report_misuse(misuse);
-  return false;
 }
 
-/// Makes the slot at `block` zero, its trailer first, which other threads may look at.
-void clear(void* block, std::size_t capacity) noexcept {
-  trailer_of(block, capacity).clear();
-  __builtin_memset(block, 0, capacity - BlockTrailer::bytes);
+/// Frees the live block at `block` for `call` as one of `bytes`: it rests. Its page `is_own` if the
+/// calling thread owns it.
+/// Fails: misuse to the hook; then the block is as it was.
+[[gnu::always_inline]] inline void free_used(const UsedSlot& slot, void* block, bool is_own,
+                                             Call call, std::size_t bytes) noexcept {
+  if (!slot.may_be_freed(call, bytes)) [[unlikely]] {
+    return;
+  }
+  // Without clearing, a slot that another thread has just got may hold anything.
+  if (options.canaries && options.clearing) [[likely]] {
+    slot.check_neighbours(call, is_own);
+  }
+  slot.clear();
+  if (options.quarantine && thread_heap.zone != &empty_zone) [[likely]] {
+    Quarantine& quarantine = ThreadZone::of(*thread_heap.zone).quarantine;
+    block = quarantine.exchange(block, slot.capacity(), thread_random_bits());
+    if (block == nullptr) [[unlikely]] {
+      return;
+    }
+  }
+  free_slot(block);
 }
 
 /// Reports that `call` got an address among the blocks of no bytes where none is live.
@@ -238,7 +346,22 @@ void clear(void* block, std::size_t capacity) noexcept {
 
 }  // namespace
 
-void* allocate(std::size_t bytes, std::size_t alignment, BlockKind kind) noexcept {
+namespace {
+
+/// Makes a block of `bytes` of the slot at `block`, of `capacity` bytes, which was issued just now.
+[[gnu::always_inline]] inline void* prepare(void* block, std::size_t capacity, std::size_t bytes,
+                                            BlockKind kind) noexcept {
+  if (!options.clearing) [[unlikely]] {
+    __builtin_memset(block, 0, bytes);
+  } else if (options.reuse_check && !is_zero(block, capacity)) [[unlikely]] {
+    report_write_after_free(block, capacity, static_cast<const std::byte*>(block));
+  }
+  trailer_of(block, capacity).write(bytes, kind, options.canaries);
+  return block;
+}
+
+/// A slot's block, or a large one, for allocate_any().
+void* try_allocate(std::size_t bytes, std::size_t alignment, BlockKind kind) noexcept {
   if (bytes == 0 && alignment <= ZeroSizeBlocks::distance && options.zero_size_traps) {
     if (void* const block = zero_size_blocks.allocate()) {
       return block;
@@ -251,53 +374,83 @@ void* allocate(std::size_t bytes, std::size_t alignment, BlockKind kind) noexcep
   void* const block = alignment <= heap::minimum_alignment
                           ? heap::allocate(bytes + BlockTrailer::bytes)
                           : heap::allocate_aligned(bytes + BlockTrailer::bytes, alignment);
-  if (block == nullptr) {
-    return nullptr;
-  }
-  const std::size_t capacity = heap::SizeClasses::size_of(index);
-  if (!options.clearing) {
-    __builtin_memset(block, 0, bytes);
-  } else if (options.reuse_check) {
-    if (const std::byte* const written = first_written(block, capacity)) [[unlikely]] {
-      report_write_after_free(block, capacity, written);
-    }
-  }
-  trailer_of(block, capacity).write(bytes, kind, options.canaries);
-  return block;
+  return block != nullptr ? prepare(block, heap::SizeClasses::size_of(index), bytes, kind)
+                          : nullptr;
 }
 
-void deallocate(void* block, Call call, std::size_t bytes, std::size_t alignment) noexcept {
-  if (block == nullptr) {
-    return;
-  }
+/// As allocate(), for any size and alignment.
+[[gnu::noinline]] void* allocate_any(std::size_t bytes, std::size_t alignment,
+                                     BlockKind kind) noexcept {
+  void* const block = try_allocate(bytes, alignment, kind);
+  return block == nullptr && release_quarantined() ? try_allocate(bytes, alignment, kind) : block;
+}
+
+/// As deallocate(), for an address that is not that of a live slot; null too.
+void deallocate_elsewhere(void* block, Call call, std::size_t bytes,
+                          std::size_t alignment) noexcept {
   if (zero_size_blocks.contains(block)) {
     if (!zero_size_blocks.deallocate(block)) [[unlikely]] {
       report_no_zero_size_block(block, call);
     }
-    return;
-  }
-  const heap::Place place = heap::place_of(block);
-  if (place.page == nullptr && bytes != no_size) {
+  } else if (bytes != no_size && heap::place_of(block).page == nullptr) {
     heap::deallocate_any_sized(block, bytes_with_trailer(bytes), alignment, call,
                                bytes_with_trailer(bytes) - bytes);
+  } else {
+    heap::deallocate_any(block, call);
+  }
+}
+
+/// As deallocate(), for any address.
+[[gnu::noinline]] void deallocate_any(void* block, Call call, std::size_t bytes,
+                                      std::size_t alignment) noexcept {
+  const heap::Place place = heap::place_of(block);
+  if (place.page == nullptr || !place.is_live()) {
+    deallocate_elsewhere(block, call, bytes, alignment);
+  } else {
+    free_used({place, block}, block, place.page->is_owned_by(thread_heap.zone->tag()), call, bytes);
+  }
+}
+
+}  // namespace
+
+void* allocate(std::size_t bytes, std::size_t alignment, BlockKind kind) noexcept {
+  constexpr std::size_t most_bytes = ThreadHeap::direct_bytes - BlockTrailer::bytes;
+  if (bytes - 1 < most_bytes && alignment <= heap::minimum_alignment) [[likely]] {
+    const std::size_t with_trailer = bytes + BlockTrailer::bytes;
+    ArenaClass& size_class = *thread_heap.class_for(with_trailer);
+    if (void* const block = ArenaZone::allocate_claimed(size_class)) [[likely]] {
+      return prepare(block, size_class.geometry().object_size, bytes, kind);
+    }
+  }
+  return allocate_any(bytes, alignment, kind);
+}
+
+void deallocate(void* block, Call call, std::size_t bytes, std::size_t alignment) noexcept {
+  Chunk* const chunk = thread_heap.window.chunk_of(block);
+  if (chunk == nullptr || chunk->header.tag.load(Order::relaxed) != thread_heap.zone->tag())
+      [[unlikely]] {
+    deallocate_any(block, call, bytes, alignment);
     return;
   }
-  if (place.page != nullptr && place.is_live()) {
-    if (!may_free(place, block, call, bytes)) [[unlikely]] {
-      return;
-    }
-    // Without clearing, a slot that another thread has just got may hold anything.
-    if (options.canaries && options.clearing) {
-      Neighbours(place, block, call).check();
-    }
-    if (options.clearing) {
-      clear(block, place.slot_bytes());
-    }
-    // Only a free at the same moment can make this one misuse. Its report may name another call.
-    heap::deallocate<Call::Free>(block);
+  ArenaTable::Header& page = chunk->header;
+  const ChunkInfo& info = chunk->info;
+  const std::uint32_t slot = info.slot_at(heap::offset_in_chunk(block));
+  if (slot == ChunkInfo::no_slot || page.is_free(slot, info.words())) [[unlikely]] {
+    heap::deallocate_any(block, call);
     return;
   }
-  heap::deallocate_any(block, call);
+  free_used({&page, slot, info.slots, info.extent, block}, block, true, call, bytes);
+}
+
+bool release_quarantined() noexcept {
+  bool are_some = false;
+  if (thread_heap.zone != &empty_zone) {
+    ThreadZone::of(*thread_heap.zone).quarantine.release([&](void* block) noexcept {
+      free_slot(block);
+      are_some = true;
+    });
+  }
+  return are_some;
 }
 
 namespace {
@@ -315,10 +468,11 @@ void* move(void* block, std::size_t had_bytes, std::size_t bytes, std::size_t al
 /// As reallocate(), for a block in a slot.
 void* reallocate_slot(const heap::Place& place, void* block, std::size_t bytes,
                       std::size_t alignment) noexcept {
-  if (!may_free(place, block, named_or(Call::Realloc), no_size)) {
+  const UsedSlot slot(place, block);
+  if (!slot.may_be_freed(named_or(Call::Realloc), no_size)) {
     return nullptr;
   }
-  const BlockTrailer trailer = trailer_of(block, place.slot_bytes());
+  const BlockTrailer trailer = slot.trailer();
   const BlockTrailer::Facts facts = trailer.read();
   if (class_for(bytes, alignment) != place.info.class_index) {
     void* const moved = move(block, facts.bytes, bytes, alignment);
@@ -376,8 +530,11 @@ std::size_t usable_bytes(const void* block) noexcept {
   if (place.page == nullptr || !place.is_live()) {
     return heap::usable_bytes(block);
   }
-  const BlockTrailer::Facts facts =
-      read_trailer(place, const_cast<void*>(block), named_or(Call::UsableSize));
+  const UsedSlot slot(place, const_cast<void*>(block));
+  const BlockTrailer::Facts facts = slot.read(named_or(Call::UsableSize));
+  if (facts.is_resting) [[unlikely]] {
+    report_mismatch(block, place.slot_bytes(), facts, named_or(Call::UsableSize), no_size);
+  }
   return facts.is_sound ? facts.bytes : 0;
 }
 

@@ -6,7 +6,7 @@
 //   no bytes      an address without memory (zero_size_blocks.hpp)
 //   up to 32 KiB  a slot with a trailer (block_trailer.hpp), which each free checks, and those of
 //                 the slots beside it; a free clears the slot, and an allocation looks whether it
-//                 is clear still
+//                 is clear still; between the two it rests in quarantine (quarantine.hpp)
 //   above         a mapping of its own between inaccessible OS pages, without a trailer; its
 //                 addresses are not used again for a while (direct_map.hpp)
 //
@@ -41,5 +41,8 @@ void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept
 /// The bytes that a block was allocated with; of a large block, the bytes of its OS pages.
 /// Fails: 0 after a report of misuse, and for a freed block of no bytes.
 std::size_t usable_bytes(const void* block) noexcept;
+
+/// Frees the slots of the blocks that rest in the calling thread's quarantine; false if none does.
+bool release_quarantined() noexcept;
 
 }  // namespace slabmalloc::hardened

@@ -472,28 +472,28 @@ bool is_wrong_size(const Place& place, const void* address, std::size_t usable, 
   deallocate_any(block, call);
 }
 
+[[gnu::noinline]] void deallocate_apart(Place place, void* block, Call call) noexcept {
+  if (place.slot == ChunkInfo::no_slot || thread_heap.zone == &empty_zone) [[unlikely]] {
+    deallocate_any(block, call);
+    return;
+  }
+  noted_call = {block, call};
+  ArenaZone& zone = *thread_heap.zone;
+  if (place.page->tag.load(Order::relaxed) == (zone.tag() | PageState::full)) {
+    zone.deallocate_in_full_page(place.page, place.info.class_index, place.slot, block);
+  } else {
+    zone.deallocate_slot(place.page, place.info.class_index, place.slot, block);
+  }
+  note_slow_call(SlowCall::Free);
+}
+
 namespace {
 
-/// Frees a block that does not merge with frees of its neighbours. `page` is as in
-/// deallocate_slow().
-[[gnu::noinline]] void deallocate_apart(void* block, ArenaTable::Header* page, Call call) noexcept {
-  if (thread_heap.zone != &empty_zone) {
-    const ChunkInfo info = Chunk::of(page)->snapshot();
-    const std::uint32_t slot = info.slot_at(offset_in_chunk(block));
-    if (slot != ChunkInfo::no_slot) [[likely]] {
-      noted_call = {block, call};
-      ArenaZone& zone = *thread_heap.zone;
-      const std::uintptr_t tag = page->tag.load(Order::relaxed);
-      if (tag == (zone.tag() | PageState::full)) {
-        zone.deallocate_in_full_page(page, info.class_index, slot, block);
-      } else {
-        zone.deallocate_slot(page, info.class_index, slot, block);
-      }
-      note_slow_call(SlowCall::Free);
-      return;
-    }
-  }
-  deallocate_any(block, call);
+/// Frees a block that was not merged. `page` is as in deallocate_slow().
+[[gnu::noinline]] void deallocate_unmerged(void* block, ArenaTable::Header* page,
+                                           Call call) noexcept {
+  const ChunkInfo info = Chunk::of(page)->snapshot();
+  deallocate_apart({page, info, info.slot_at(offset_in_chunk(block))}, block, call);
 }
 
 }  // namespace
@@ -502,7 +502,7 @@ template <Call call>
 [[gnu::noinline]] void deallocate_slow(void* block, ArenaTable::Header* page) noexcept {
   const std::uint32_t slot = Chunk::of(page)->snapshot().slot_at(offset_in_chunk(block));
   if (slot == ChunkInfo::no_slot || !thread_heap.zone->merge_remote(page, slot)) {
-    deallocate_apart(block, page, call);
+    deallocate_unmerged(block, page, call);
   }
 }
 template void deallocate_slow<Call::Free>(void*, ArenaTable::Header*) noexcept;

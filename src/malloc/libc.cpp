@@ -153,7 +153,7 @@ void free_aligned_sized(void* block, size_t alignment, size_t bytes) noexcept {
   }
 }
 
-int malloc_trim(size_t) noexcept { return heap::trim() != 0 ? 1 : 0; }
+int malloc_trim(size_t) noexcept { return front::trim() != 0 ? 1 : 0; }
 
 /// Fails: always, with 0. The parameters describe parts of another malloc: docs/OPTIONS.md has
 /// those of this one.

@@ -251,6 +251,10 @@ inline constexpr Option option_table[] = {
      "In the hardened library: give blocks of no bytes memory, as if they had one.",
      "Without this option their addresses can be neither read nor written. They take 1 GiB of "
      "address space, and a bit each."},
+    {"no_quarantine", Flag{&Options::quarantine, false},
+     "In the hardened library: let the next allocation use the memory of a freed block.",
+     "Without this option each thread keeps up to 64 freed blocks of at most 1 KiB, and 8 larger "
+     "ones, for a random number of frees. Statistics count them as in use."},
     {"no_random_order", Flag{&Options::random_order, false},
      "In the hardened library: issue the slots of a page lowest first.",
      "Without this option each claim takes a random half of the slots that are free in a word of "

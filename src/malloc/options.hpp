@@ -30,6 +30,7 @@ struct Options {
   bool clearing = true;         ///< A free clears the block.
   bool reuse_check = true;      ///< An allocation looks whether its slot is clear still.
   bool zero_size_traps = true;  ///< Blocks of no bytes have addresses without memory.
+  bool quarantine = true;       ///< Freed blocks rest before their memory is used again.
   bool random_order = true;     ///< Slots are issued in an order that is hard to guess.
   bool guards = true;           ///< Inaccessible memory lies beside pages and large blocks.
 

@@ -16,11 +16,15 @@ struct Place {
   ChunkInfo info;                           ///< The info in the page's record.
   std::uint32_t slot = ChunkInfo::no_slot;  ///< no_slot: no slot starts at the address.
 
-  std::size_t slot_bytes() const noexcept { return SizeClasses::size_of(info.class_index); }
+  std::size_t slot_bytes() const noexcept { return info.extent; }
   bool is_live() const noexcept {
     return slot != ChunkInfo::no_slot && !page->is_free(slot, info.words());
   }
 };
+
+/// Frees `block`, at `place`, which no free is merged with: that of a full page, or of another
+/// thread's. Where no slot starts there, it does what deallocate_any() does.
+void deallocate_apart(Place place, void* block, Call call) noexcept;
 
 /// The record of an address outside of the thread's view of the window, after an update of that
 /// view; null if the window does not hold it.

@@ -10,6 +10,7 @@
 
 #include "malloc/fork.hpp"
 #include "malloc/guarded_sampling.hpp"
+#include "malloc/hardened_heap.hpp"
 #include "malloc/heap.hpp"
 #include "malloc/options.hpp"
 
@@ -201,6 +202,9 @@ ThreadZone* ThreadZones::shared() noexcept {
 
 /// Runs at the end of a thread, possibly before other destructors of thread-local data.
 void ThreadZones::thread_ends(void* zone) noexcept {
+  if constexpr (MallocConfig::hardened) {
+    hardened::release_quarantined();
+  }
   thread_heap.serve_from(empty_zone);
   zone_was_parked = true;
   thread_zones.park(*static_cast<ThreadZone*>(zone));

@@ -46,10 +46,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "malloc/arena_zone.hpp"
 #include "malloc/guarded_blocks.hpp"
 #include "malloc/hole_scan.hpp"
+#include "malloc/quarantine.hpp"
 #include "os/mutex.hpp"
 #include "tunables.hpp"
 
@@ -77,6 +79,9 @@ struct ThreadZone {
   std::uint32_t sampling_period = 0;      ///< The one in which its samples were drawn.
   /// Of each class: the allocations that the shared zone served, up to Tunables::shared_blocks().
   std::uint8_t shared_blocks[MallocConfig::SizeClasses::count] = {};
+  /// Of the hardened library.
+  struct None {};
+  [[no_unique_address]] std::conditional_t<MallocConfig::hardened, Quarantine, None> quarantine{};
 };
 
 /// A block of class `index` of `zone`, and whether it is known to be zero.

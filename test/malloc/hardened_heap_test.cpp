@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <fstream>
@@ -15,10 +16,14 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "malloc/blocks.hpp"
 #include "malloc/heap.hpp"
 #include "malloc/options.hpp"
+#include "malloc/place.hpp"
+#include "malloc/quarantine.hpp"
 #include "slabmalloc/slabmalloc.h"
 #include "support/child.hpp"
 #include "support/misuse_recorder.hpp"
@@ -44,8 +49,15 @@ constexpr std::size_t all_sizes[] = {1,    7,    8,    9,     20,    100,    500
                                      4096, 5000, 9000, 32760, 32761, 100000, 262144};
 constexpr std::size_t largest_in_slot = heap::max_class_bytes - BlockTrailer::bytes;
 
+/// Without the quarantine, so that a freed slot may be the next one.
 class HardenedHeap : public testing::Test {
  protected:
+  HardenedHeap() { use_defaults(); }
+
+  static void use_defaults() {
+    options = Options{};
+    options.quarantine = false;
+  }
   static char* allocate(std::size_t bytes, BlockKind kind = BlockKind::Malloc) {
     auto* const block = static_cast<char*>(hardened::allocate(bytes, 16, kind));
     EXPECT_NE(block, nullptr);
@@ -101,46 +113,52 @@ TEST_F(HardenedHeap, finds_each_byte_written_behind_those_asked_for_and_at_the_s
   }
 }
 
+/// Where a write into a slot beside a block goes.
+struct Beside {
+  std::ptrdiff_t slot_bytes;
+  std::ptrdiff_t distance;  ///< In slots.
+  std::ptrdiff_t offset;    ///< In the slot: in its trailer if it holds a block.
+};
+
 TEST_F(HardenedHeap, finds_writes_into_the_slots_beside_a_block) {
-  constexpr std::ptrdiff_t slot_bytes = 32;
-  constexpr std::size_t bytes = 24;
-  std::vector<char*> blocks;
-  for (int count = 0; count < 4000; ++count) {
-    blocks.push_back(allocate(bytes));
-  }
-  std::sort(blocks.begin(), blocks.end());
-  int found = 0;
-  for (std::size_t number = 1; number + 1 < blocks.size(); number += 4) {
-    char* const middle = blocks[number];
-    char* const lower = blocks[number - 1];
-    char* const upper = blocks[number + 1];
-    if (middle - lower != slot_bytes || upper - middle != slot_bytes) {
-      continue;
+  for (const Beside& at :
+       {Beside{16, -1, 15}, Beside{16, -2, 8}, Beside{16, 1, 8}, Beside{16, 2, 15},
+        Beside{32, -1, 31}, Beside{32, -1, 24}, Beside{32, 1, 24}, Beside{32, 1, 31},
+        Beside{4096, -1, 4095}, Beside{4096, 1, 4088}}) {
+    SCOPED_TRACE(testing::Message() << at.slot_bytes << ' ' << at.distance << ' ' << at.offset);
+    std::vector<char*> blocks;
+    for (int count = 0; count < 500; ++count) {
+      blocks.push_back(allocate(static_cast<std::size_t>(at.slot_bytes) - BlockTrailer::bytes));
     }
-    const bool are_free = found % 2 == 0;
-    const std::ptrdiff_t offsets[] = {-1, -8, slot_bytes + 24, slot_bytes + 31};
-    const std::ptrdiff_t offset = offsets[found / 2 % 4];
-    ++found;
-    if (are_free) {
-      deallocate(lower);
-      deallocate(upper);
+    std::sort(blocks.begin(), blocks.end());
+    int found = 0;
+    for (std::size_t number = 2; number + 2 < blocks.size(); number += 5) {
+      char* const middle = blocks[number];
+      char*& beside =
+          blocks[static_cast<std::size_t>(static_cast<std::ptrdiff_t>(number) + at.distance)];
+      if (beside - middle != at.distance * at.slot_bytes) {
+        continue;
+      }
+      const bool is_free = ++found % 2 == 0;
+      if (is_free) {
+        deallocate(beside);
+      }
+      // A free looks at the nearest 32 bytes of a free slot.
+      char* const byte = is_free && at.distance > 0 ? beside : beside + at.offset;
+      *byte = static_cast<char>(*byte ^ 1);
+      deallocate(middle);
+      const std::vector<Misuse> told = misuse_.take();
+      ASSERT_EQ(told.size(), 1u);
+      EXPECT_EQ(told[0].kind, is_free ? MisuseKind::WriteAfterFree : MisuseKind::Overflow);
+      EXPECT_EQ(told[0].block, beside);
+      if (!is_free) {
+        *byte = static_cast<char>(*byte ^ 1);
+        deallocate(beside);
+      }
+      beside = blocks[number] = nullptr;
     }
-    middle[offset] = static_cast<char>(middle[offset] ^ 1);
-    deallocate(middle);
-    const std::vector<Misuse> told = misuse_.take();
-    ASSERT_EQ(told.size(), 1u) << offset;
-    EXPECT_EQ(told[0].kind, are_free ? MisuseKind::WriteAfterFree : MisuseKind::Overflow);
-    EXPECT_EQ(told[0].block, offset < 0 ? lower : upper);
-    if (!are_free) {
-      middle[offset] = static_cast<char>(middle[offset] ^ 1);
-      deallocate(lower);
-      deallocate(upper);
-    }
-    blocks[number - 1] = blocks[number] = blocks[number + 1] = nullptr;
-  }
-  EXPECT_GE(found, 100);
-  for (char* const block : blocks) {
-    deallocate(block);
+    EXPECT_GE(found, 20);
+    std::for_each(blocks.begin(), blocks.end(), &deallocate);
   }
 }
 
@@ -149,18 +167,20 @@ TEST_F(HardenedHeap, finds_writes_after_a_free_when_the_slot_is_used_again) {
     char* const freed = allocate(bytes);
     deallocate(freed);
     ASSERT_TRUE(test::holds_zeroes(freed, bytes));
-    freed[bytes / 2] = 'x';
-    std::vector<char*> blocks;
-    do {
-      blocks.push_back(allocate(bytes));
-      ASSERT_TRUE(test::holds_zeroes(blocks.back(), bytes));
-    } while (blocks.back() != freed);
-    const std::vector<Misuse> told = misuse_.take();
-    ASSERT_EQ(told.size(), 1u) << bytes;
-    EXPECT_EQ(told[0].kind, MisuseKind::WriteAfterFree);
-    EXPECT_EQ(told[0].address, freed + bytes / 2);
-    for (char* const block : blocks) {
-      deallocate(block);
+    // One byte, or the same ones in each part of the slot.
+    for (const bool whole : {false, true}) {
+      const std::size_t first = whole ? 0 : bytes / 2;
+      std::memset(freed + first, 'x', whole ? heap::place_of(freed).slot_bytes() : 1);
+      std::vector<char*> blocks;
+      do {
+        blocks.push_back(allocate(bytes));
+        ASSERT_TRUE(test::holds_zeroes(blocks.back(), bytes));
+      } while (blocks.back() != freed);
+      const std::vector<Misuse> told = misuse_.take();
+      ASSERT_EQ(told.size(), 1u) << bytes;
+      EXPECT_EQ(told[0].kind, MisuseKind::WriteAfterFree);
+      EXPECT_EQ(told[0].address, freed + first);
+      std::for_each(blocks.begin(), blocks.end(), &deallocate);
     }
   }
 }
@@ -448,10 +468,10 @@ TEST_F(HardenedHeap, leaves_out_what_the_options_say) {
   char* block = allocate(20);
   block[20] = 'x';
   deallocate(block);
-  options = Options{};
+  use_defaults();
   options.kind_check = false;
   hardened::deallocate(allocate(20, BlockKind::New), Call::Free);
-  options = Options{};
+  use_defaults();
   options.reuse_check = false;
   block = allocate(20);
   deallocate(block);
@@ -466,8 +486,128 @@ TEST_F(HardenedHeap, leaves_out_what_the_options_say) {
   block[0] = 'x';
   deallocate(block);
   EXPECT_EQ(block[0], 'x');
-  options = Options{};
+  use_defaults();
   block[0] = 0;
+}
+
+/// With the quarantine, which is empty at the start and at the end.
+class HardenedQuarantine : public HardenedHeap {
+ protected:
+  HardenedQuarantine() {
+    get_own_zone();
+    hardened::release_quarantined();
+    options.quarantine = true;
+  }
+  ~HardenedQuarantine() override { hardened::release_quarantined(); }
+
+  /// A block of `bytes` that rests.
+  static char* resting(std::size_t bytes) {
+    char* const block = allocate(bytes);
+    deallocate(block);
+    return block;
+  }
+  /// True if the slot of `block` is free.
+  static bool is_free(const void* block) { return !heap::place_of(block).is_live(); }
+};
+
+constexpr std::size_t quarantined_sizes[] = {8, 100, 1000, 9000, largest_in_slot};
+
+TEST_F(HardenedQuarantine, frees_a_slot_after_a_random_number_of_frees) {
+  for (const auto& [bytes, places] :
+       {std::pair{100u, Quarantine::small_places}, std::pair{4000u, Quarantine::large_places}}) {
+    constexpr int trials = 2000;
+    double sum = 0;
+    for (int trial = 0; trial < trials; ++trial) {
+      const char* const block = resting(bytes);
+      int frees = 0;
+      for (; !is_free(block); ++frees) {
+        ASSERT_NE(resting(bytes), block) << "it was issued while it rested";
+      }
+      sum += frees;
+    }
+    // Geometric: mean and deviation are about the number of places.
+    const auto mean = static_cast<double>(places);
+    EXPECT_NEAR(sum / trials, mean, 5 * mean / std::sqrt(trials)) << bytes;
+  }
+}
+
+TEST_F(HardenedQuarantine, a_resting_block_is_a_freed_one_for_every_call) {
+  for (const bool kind_check : {true, false}) {
+    options.kind_check = kind_check;
+    for (const std::size_t bytes : quarantined_sizes) {
+      char* const block = resting(bytes);
+      for (const Call call : {Call::Free, Call::Delete, Call::DeleteArray}) {
+        hardened::deallocate(block, call);
+        const std::vector<Misuse> told = misuse_.take();
+        ASSERT_EQ(told.size(), 1u) << bytes;
+        EXPECT_EQ(told[0].kind, MisuseKind::DoubleFree);
+        EXPECT_EQ(told[0].state, BlockState::Freed);
+        EXPECT_EQ(told[0].block, block);
+      }
+      EXPECT_EQ(hardened::usable_bytes(block), 0u);
+      EXPECT_EQ(hardened::reallocate(block, 10, 16), nullptr);
+      EXPECT_EQ(misuse_.take_kinds(),
+                (std::vector{MisuseKind::DoubleFree, MisuseKind::DoubleFree}));
+      ASSERT_FALSE(is_free(block));
+      std::thread([block] { deallocate(block); }).join();
+      EXPECT_EQ(misuse_.take_kinds(), std::vector{MisuseKind::DoubleFree});
+    }
+  }
+}
+
+TEST_F(HardenedQuarantine, finds_writes_into_a_resting_block) {
+  for (const std::size_t bytes : quarantined_sizes) {
+    char* block = resting(bytes);
+    ASSERT_TRUE(test::holds_zeroes(block, bytes));
+    const std::size_t capacity = heap::place_of(block).slot_bytes();
+    block[capacity - 3] = static_cast<char>(block[capacity - 3] ^ 1);
+    hardened::release_quarantined();
+    std::vector<Misuse> told = misuse_.take();
+    ASSERT_EQ(told.size(), 1u) << "in the trailer, " << bytes;
+    EXPECT_EQ(told[0].kind, MisuseKind::WriteAfterFree);
+    EXPECT_EQ(told[0].block, block);
+    ASSERT_TRUE(is_free(block));
+
+    block = resting(bytes);
+    block[bytes / 2] = 'x';
+    hardened::release_quarantined();
+    EXPECT_TRUE(misuse_.take().empty());
+    options.quarantine = false;
+    std::vector<char*> blocks;
+    do {
+      blocks.push_back(allocate(bytes));
+    } while (blocks.back() != block);
+    told = misuse_.take();
+    ASSERT_EQ(told.size(), 1u) << bytes;
+    EXPECT_EQ(told[0].address, block + bytes / 2);
+    std::for_each(blocks.begin(), blocks.end(), &deallocate);
+    options.quarantine = true;
+  }
+}
+
+TEST_F(HardenedQuarantine, lets_go_on_trim_at_the_end_of_a_thread_and_when_memory_is_exhausted) {
+  const void* block = resting(100);
+  slabmalloc_trim();
+  EXPECT_TRUE(is_free(block));
+
+  std::thread([&block] {
+    get_own_zone();
+    block = resting(100);
+  }).join();
+  EXPECT_TRUE(is_free(block));
+
+  // All memory is in use, but that of one block, which rests.
+  std::vector<char*> blocks;
+  tunables.hard_limit_bytes = in_use_bytes() + (std::size_t{8} << 20);
+  while (char* const one = static_cast<char*>(hardened::allocate(9000, 16, BlockKind::Malloc))) {
+    blocks.push_back(one);
+  }
+  char* const last = blocks.back();
+  deallocate(last);
+  ASSERT_FALSE(is_free(last));
+  EXPECT_EQ(hardened::allocate(9000, 16, BlockKind::Malloc), last);
+  std::for_each(blocks.begin(), blocks.end(), &deallocate);
+  tunables = Tunables{};
 }
 
 }  // namespace

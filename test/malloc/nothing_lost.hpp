@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "malloc/heap.hpp"
+#include "malloc/front.hpp"
 #include "malloc/report.hpp"
 
 namespace slabmalloc::test {
@@ -13,7 +13,7 @@ namespace slabmalloc::test {
 /// Trims the process heap and expects that it holds no object.
 /// Pre: the program has freed all blocks; no other thread uses the heap.
 inline void expect_nothing_lost() {
-  heap::trim();
+  front::trim();
   EXPECT_EQ(process_statistics().live_objects, 0u);
   EXPECT_TRUE(process_arena.validate());
   if (thread_heap.zone != &empty_zone) {
