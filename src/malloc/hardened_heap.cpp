@@ -282,8 +282,12 @@ class UsedSlot {
   std::byte* block_;
 };
 
+/// When a block was looked at for writes after its free.
+enum class Looks : std::uint8_t { WhenIssued, Now };
+
 /// Frees the slot of `block`, which rests.
-/// Fails: WriteAfterFree to the hook, if its trailer was overwritten.
+/// Fails: WriteAfterFree to the hook, if its trailer was overwritten, or if it is looked at now.
+template <Looks looks>
 [[gnu::always_inline]] inline void free_slot(void* block) noexcept {
   const auto make_free = [block](std::size_t capacity) noexcept {
     const BlockTrailer trailer = trailer_of(block, capacity);
@@ -292,6 +296,10 @@ class UsedSlot {
       report_write_after_free(block, capacity, end - BlockTrailer::bytes);
     }
     trailer.clear();
+    if (looks == Looks::Now && options.clearing && options.reuse_check && !is_zero(block, capacity))
+        [[unlikely]] {
+      report_write_after_free(block, capacity, static_cast<const std::byte*>(block));
+    }
   };
   Chunk* const chunk = thread_heap.window.chunk_of(block);
   if (chunk == nullptr || chunk->header.tag.load(Order::relaxed) != thread_heap.zone->tag())
@@ -331,7 +339,7 @@ class UsedSlot {
       return;
     }
   }
-  free_slot(block);
+  free_slot<Looks::WhenIssued>(block);
 }
 
 /// Reports that `call` got an address among the blocks of no bytes where none is live.
@@ -446,7 +454,7 @@ bool release_quarantined() noexcept {
   bool are_some = false;
   if (thread_heap.zone != &empty_zone) {
     ThreadZone::of(*thread_heap.zone).quarantine.release([&](void* block) noexcept {
-      free_slot(block);
+      free_slot<Looks::Now>(block);
       are_some = true;
     });
   }

@@ -43,6 +43,7 @@ void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept
 std::size_t usable_bytes(const void* block) noexcept;
 
 /// Frees the slots of the blocks that rest in the calling thread's quarantine; false if none does.
+/// Fails: WriteAfterFree to the hook, for each that was written to.
 bool release_quarantined() noexcept;
 
 }  // namespace slabmalloc::hardened

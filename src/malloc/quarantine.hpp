@@ -29,8 +29,8 @@ class Quarantine {
   /// block that rested there, or null.
   [[gnu::always_inline]] void* exchange(void* block, std::size_t bytes,
                                         std::uint64_t random) noexcept {
-    void*& place = bytes <= small_bytes ? small_[random % small_places]
-                                        : large_[random % large_places];
+    void*& place =
+        bytes <= small_bytes ? small_[random % small_places] : large_[random % large_places];
     void* const rested = place;
     place = block;
     return rested;

@@ -9,6 +9,8 @@
 
 #include "malloc/background.hpp"
 #include "malloc/guarded_blocks.hpp"
+#include "malloc/hardened_heap.hpp"
+#include "malloc/heap.hpp"
 #include "malloc/options.hpp"
 #include "malloc/report.hpp"
 #include "malloc/text.hpp"
@@ -72,6 +74,9 @@ constinit KeptStderr kept_stderr;
 
 /// Runs after the program's destructors, as far as the loader's order permits.
 [[gnu::destructor(101)]] void finish() noexcept {
+  if constexpr (MallocConfig::hardened) {
+    hardened::release_quarantined();
+  }
   if (options.stats != 0) {
     print_statistics(kept_stderr.descriptor(), options.stats);
   }

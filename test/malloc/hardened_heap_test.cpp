@@ -571,6 +571,18 @@ TEST_F(HardenedQuarantine, finds_writes_into_a_resting_block) {
     block = resting(bytes);
     block[bytes / 2] = 'x';
     hardened::release_quarantined();
+    told = misuse_.take();
+    ASSERT_EQ(told.size(), 1u) << "before it, " << bytes;
+    EXPECT_EQ(told[0].kind, MisuseKind::WriteAfterFree);
+    EXPECT_EQ(told[0].address, block + bytes / 2);
+    ASSERT_TRUE(is_free(block));
+
+    // A block that left because of other frees is looked at when its slot is issued.
+    block = resting(bytes);
+    block[bytes / 2] = 'x';
+    while (!is_free(block)) {
+      resting(bytes);
+    }
     EXPECT_TRUE(misuse_.take().empty());
     options.quarantine = false;
     std::vector<char*> blocks;

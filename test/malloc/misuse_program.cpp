@@ -296,6 +296,14 @@ void writes_into_a_freed_block() {
   });
 }
 
+void writes_into_a_freed_block_and_ends() {
+  char* const address = block();
+  std::printf("%p\n", static_cast<void*>(address));
+  std::free(address);
+  address[1] = 'x';
+  std::exit(0);
+}
+
 void reads_a_block_of_no_bytes() {
   unused = std::malloc(0);
   be_wrong(unused, [](void* one) { (void)*static_cast<volatile char*>(one); });
@@ -352,6 +360,7 @@ constexpr Program programs[] = {
     {"writes_one_byte_behind_a_block", writes_one_byte_behind_a_block},
     {"writes_one_byte_before_a_block", writes_one_byte_before_a_block},
     {"writes_into_a_freed_block", writes_into_a_freed_block},
+    {"writes_into_a_freed_block_and_ends", writes_into_a_freed_block_and_ends},
     {"reads_a_block_of_no_bytes", reads_a_block_of_no_bytes},
     {"frees_a_block_with_twice_its_size", frees_a_block_with_twice_its_size},
     {"frees_an_aligned_block_with_twice_its_size", frees_an_aligned_block_with_twice_its_size},

@@ -242,13 +242,14 @@ INSTANTIATE_TEST_SUITE_P(
                     Wrong{"writes_one_byte_behind_a_block", "write beyond the end of a "}),
     [](const auto& wrong) { return std::string(wrong.param.name); });
 
-TEST(HardenedReport, tells_of_a_write_into_a_block_that_its_thread_uses_again) {
-  for (const char* bytes : {"20", "64", "4096"}) {
-    const Outcome outcome =
-        run_wrong("writes_into_a_freed_block", bytes, "same", {}, Form::hardened);
-    EXPECT_TRUE(outcome.died_of(SIGABRT)) << outcome;
-    EXPECT_EQ(outcome.errors.find("slabmalloc: write into a freed "), 0u) << outcome;
-    EXPECT_TRUE(contains(first_line(outcome.errors), ", 1 bytes into it")) << outcome;
+TEST(HardenedReport, tells_of_a_write_into_a_block_that_its_thread_uses_again_or_not) {
+  for (const char* name : {"writes_into_a_freed_block", "writes_into_a_freed_block_and_ends"}) {
+    for (const char* bytes : {"20", "64", "4096"}) {
+      const Outcome outcome = run_wrong(name, bytes, "same", {}, Form::hardened);
+      EXPECT_TRUE(outcome.died_of(SIGABRT)) << outcome;
+      EXPECT_EQ(outcome.errors.find("slabmalloc: write into a freed "), 0u) << outcome;
+      EXPECT_TRUE(contains(first_line(outcome.errors), ", 1 bytes into it")) << outcome;
+    }
   }
 }
 
