@@ -268,6 +268,10 @@ struct Tunables {
   /// The mutex's holder may wait for that section's end.
   static constexpr int naps_before_fork = 2000;
   static constexpr std::uint32_t fork_nap_microseconds = 50;
+  /// How long a thread that faults waits for another's report of a fault: five seconds. That report
+  /// may need a lock of the loader that the thread holds.
+  static constexpr int naps_before_fault = 5000;
+  static constexpr std::uint32_t fault_nap_microseconds = 1000;
   /// The bytes of a huge page, where OS pages have 4 KiB.
   static constexpr std::size_t huge_page_bytes = 2 * mebibyte;
   static constexpr std::size_t os_page_bytes_of_huge_pages = 4 * kibibyte;

@@ -18,7 +18,8 @@ struct CallStack {
   static void prepare() noexcept;
 
   /// Records the calls that led here. It records none before prepare(), and where the C library has
-  /// no backtrace(). It allocates nothing and takes no lock of the heap.
+  /// no backtrace(). It takes no lock of the heap. It allocates nothing, unless unwind tables were
+  /// registered at run time.
   void capture() noexcept;
 };
 

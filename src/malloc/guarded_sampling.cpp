@@ -11,20 +11,46 @@
 #include "malloc/options.hpp"
 #include "malloc/report.hpp"
 #include "malloc/thread_zones.hpp"
+#include "os/os.hpp"
+#include "slabmalloc/base/atomics.hpp"
+#include "tunables.hpp"
 
 namespace slabmalloc {
 
 namespace {
 
-/// The thread takes a sample: what that allocates is none.
+/// The thread takes a sample: what that allocates is none, and what it frees needs no call stack.
 constinit thread_local bool is_sampling = false;
 
-/// The program's handlers of faults, before this one.
-struct sigaction before[2];
-constexpr int fault_signals[2] = {SIGSEGV, SIGBUS};
+/// Sets is_sampling, for a scope.
+class SamplingScope {
+ public:
+  SamplingScope() noexcept { is_sampling = true; }
+  ~SamplingScope() { is_sampling = was_sampling_; }
+  SamplingScope(const SamplingScope&) = delete;
+  SamplingScope& operator=(const SamplingScope&) = delete;
 
-struct sigaction& before_of(int number) noexcept {
-  return before[number == fault_signals[0] ? 0 : 1];
+  /// True if another such scope is around this one.
+  bool is_nested() const noexcept { return was_sampling_; }
+
+ private:
+  const bool was_sampling_ = is_sampling;
+};
+
+/// What the program had for a signal, before this handler.
+struct ActionBefore {
+  struct sigaction action;
+  /// A handler of SA_RESETHAND was called. Relaxed: the exchange alone decides who calls it.
+  HardwareAtomics::Cell<bool> is_used_up{false};
+};
+constinit ActionBefore before[2]{};
+constexpr int fault_signals[2] = {SIGSEGV, SIGBUS};
+constexpr int calls_once = static_cast<int>(SA_RESETHAND);  // An unsigned constant.
+
+ActionBefore& before_of(int number) noexcept { return before[number == fault_signals[0] ? 0 : 1]; }
+
+bool is_handler(const struct sigaction& action) noexcept {
+  return action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
 }
 
 /// What the access did, where the processor tells.
@@ -39,44 +65,94 @@ FaultingAccess access_of([[maybe_unused]] const void* context) noexcept {
 #endif
 }
 
-/// Leaves a fault to the handler before.
+/// Leaves a signal to the action before.
+/// Pre: the system called on_fault() with the mask and the flags of that action, except
+/// SA_RESETHAND.
 void pass_on(int number, siginfo_t* info, void* context) noexcept {
-  const struct sigaction& action = before_of(number);
-  if ((action.sa_flags & SA_SIGINFO) != 0) {
-    action.sa_sigaction(number, info, context);
-  } else if (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN) {
-    action.sa_handler(number);
-  } else {
+  ActionBefore& saved = before_of(number);
+  struct sigaction action = saved.action;
+  if (is_handler(action) && (action.sa_flags & calls_once) != 0 &&
+      saved.is_used_up.exchange(true, Order::relaxed)) {
+    action.sa_flags = 0;
+    action.sa_handler = SIG_DFL;
+  }
+  const bool is_sent = info->si_code <= 0;  // By another process, or by the program itself.
+  if (is_handler(action)) {
+    if ((action.sa_flags & SA_SIGINFO) != 0) {
+      action.sa_sigaction(number, info, context);
+    } else {
+      action.sa_handler(number);
+    }
+  } else if (!is_sent || action.sa_handler == SIG_DFL) {
     // The access faults again, and now the system does what it does by default.
     sigaction(number, &action, nullptr);
-    if (info->si_code <= 0) {
-      raise(number);  // Another process, or the program itself, had sent the signal.
+    if (is_sent) {
+      raise(number);
     }
+  }
+}
+
+/// Reports the process's first fault of an access to a guarded block. Another thread that faults
+/// meanwhile waits for the end of the report, since what follows may end the process.
+void report_once(const siginfo_t* info, const void* context) noexcept {
+  // Relaxed: they publish nothing that another thread reads.
+  static constinit HardwareAtomics::Cell<bool> is_begun{false};
+  static constinit HardwareAtomics::Cell<bool> is_written{false};
+  static constinit thread_local bool is_reporter = false;
+  if (!is_begun.exchange(true, Order::relaxed)) {
+    is_reporter = true;
+    report_fault(info->si_addr, access_of(context));
+    is_written.store(true, Order::relaxed);
+    return;
+  }
+  if (is_reporter) {
+    is_written.store(true, Order::relaxed);  // The report itself faulted, and goes no further.
+  }
+  for (int nap = 0; !is_written.load(Order::relaxed) && nap < Tunables::naps_before_fault; ++nap) {
+    os::interface().sleep(Tunables::fault_nap_microseconds);
   }
 }
 
 void on_fault(int number, siginfo_t* info, void* context) noexcept {
   const int saved_errno = errno;
-  static constinit HardwareAtomics::Cell<bool> is_reported{false};
-  const bool is_access = info->si_code > 0 && guarded_blocks.contains(info->si_addr);
-  if (is_access && !is_reported.exchange(true, Order::relaxed)) {
-    report_fault(info->si_addr, access_of(context));
+  if (info->si_code > 0 && guarded_blocks.contains(info->si_addr)) {
+    report_once(info, context);
   }
   errno = saved_errno;
   pass_on(number, info, context);
 }
 
-/// Sets the handlers of faults, once.
+/// Sets the handler of signal `number`, with the mask and the flags of the action before. So the
+/// same signals are blocked in it, and the same system calls go on after it.
+/// Fails: false if the system refuses.
+bool watch(int number) noexcept {
+  struct sigaction action = {};
+  if (sigaction(number, nullptr, &action) != 0) {
+    return false;
+  }
+  if (action.sa_sigaction == &on_fault) {
+    return true;
+  }
+  // A fault may come as soon as the handler is set.
+  before_of(number).action = action;
+  // A signal that was ignored interrupted no system call.
+  const int restart = action.sa_handler == SIG_IGN ? SA_RESTART : 0;
+  action.sa_flags = (action.sa_flags & ~calls_once) | SA_SIGINFO | SA_ONSTACK | restart;
+  action.sa_sigaction = &on_fault;
+  return sigaction(number, &action, nullptr) == 0;
+}
+
+/// Sets the handlers of faults, unless that was done.
 void watch_faults() noexcept {
+  // Relaxed: the exchange alone decides who sets them.
   static constinit HardwareAtomics::Cell<bool> is_watching{false};
   if (is_watching.exchange(true, Order::relaxed)) {
     return;
   }
-  struct sigaction action = {};
-  action.sa_sigaction = &on_fault;
-  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   for (const int number : fault_signals) {
-    sigaction(number, &action, &before_of(number));
+    if (!watch(number)) {
+      is_watching.store(false, Order::relaxed);  // A later call tries again.
+    }
   }
 }
 
@@ -104,17 +180,21 @@ namespace heap {
   if (is_sampling) {
     return nullptr;
   }
-  is_sampling = true;
+  const SamplingScope scope;
   CallStack stack;
   stack.capture();
-  void* const block = guarded_blocks.allocate(bytes != 0 ? bytes : 1, alignment, stack);
-  is_sampling = false;
-  return block;
+  return guarded_blocks.allocate(bytes != 0 ? bytes : 1, alignment, stack);
 }
 
 [[gnu::cold, gnu::noinline]] void free_guarded(const void* block, Call call) noexcept {
   CallStack stack;
-  stack.capture();
+  {
+    // The unwinder may hold a lock while it allocates and frees: a call stack needs it again.
+    const SamplingScope scope;
+    if (!scope.is_nested()) {
+      stack.capture();
+    }
+  }
   guarded_blocks.deallocate(block, call, stack);
 }
 

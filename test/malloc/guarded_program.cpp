@@ -5,12 +5,18 @@
 //   guarded_program NAME
 //
 // It exits with 3 if nobody stopped it.
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -20,6 +26,7 @@
 
 extern "C" {
 [[gnu::weak]] void slabmalloc_guard(std::size_t one_in, std::size_t mean_bytes);
+[[gnu::weak]] void __register_frame(void* unwind_table);
 
 // Names that a back trace shows.
 [[gnu::noinline, gnu::visibility("default")]] char* make_a_block() {
@@ -101,6 +108,224 @@ void make_the_mistake_called(const std::string& name) {
   }
 }
 
+// ---- handlers of faults -------------------------------------------------------------------------
+
+/// What the next call of sigaction() that sets a handler of faults does besides.
+enum class Sigaction { Plain, Refuses, MeetsAFault };
+Sigaction next_sigaction = Sigaction::Plain;
+
+/// Sets a handler of faults.
+template <class Handler>
+void set_handler(Handler handler, int flags = 0, int blocked = 0) {
+  struct sigaction action = {};
+  action.sa_flags = flags;
+  if constexpr (requires { action.sa_sigaction = handler; }) {
+    action.sa_sigaction = handler;
+    action.sa_flags |= SA_SIGINFO;
+  } else {
+    action.sa_handler = handler;
+  }
+  if (blocked != 0) {
+    sigaddset(&action.sa_mask, blocked);
+  }
+  sigaction(SIGSEGV, &action, nullptr);
+}
+
+constexpr int once = static_cast<int>(SA_RESETHAND);  // An unsigned constant.
+
+void write_handled(int) { (void)!write(1, "handled\n", 8); }
+void send_a_fault() { kill(getpid(), SIGSEGV); }
+
+/// In a handler: 42, or the number of the signal that is blocked and should not be, or conversely.
+int wrongly_blocked(const std::vector<int>& blocked, const std::vector<int>& others) {
+  sigset_t now;
+  pthread_sigmask(SIG_BLOCK, nullptr, &now);
+  for (const int number : blocked) {
+    if (sigismember(&now, number) == 0) {
+      return number;
+    }
+  }
+  for (const int number : others) {
+    if (sigismember(&now, number) != 0) {
+      return number;
+    }
+  }
+  return 42;
+}
+
+/// Reads a byte from a pipe while another thread sends a fault, and exits with 42 if it gets it,
+/// with 43 if the signal interrupts it.
+[[noreturn]] void read_a_pipe_meanwhile() {
+  slabmalloc_guard(1, 0);
+  int ends[2];
+  (void)!pipe(ends);
+  const pthread_t reader = pthread_self();
+  std::thread([reader, end = ends[1]] {
+    usleep(50'000);
+    pthread_kill(reader, SIGSEGV);
+    usleep(50'000);
+    (void)!write(end, "x", 1);
+  }).detach();
+  char byte = 0;
+  _exit(read(ends[0], &byte, 1) == 1 ? 42 : 43);
+}
+
+jmp_buf before_the_fault;
+
+/// Two threads of a child fault, and its stderr is full until both have. Copies that, and ends as
+/// the child did.
+[[noreturn]] void fault_on_two_threads() {
+  int ends[2];
+  (void)!pipe2(ends, O_NONBLOCK);
+  for (const char fill[512] = {}; write(ends[1], fill, sizeof(fill)) > 0;) {
+  }
+  fcntl(ends[0], F_SETFL, 0);
+  fcntl(ends[1], F_SETFL, 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(ends[1], 2);
+    const auto fault = [] {
+      char* const block = make_a_block();
+      drop_the_block(block);
+      touch(block);
+    };
+    std::thread(fault).detach();
+    usleep(100'000);
+    fault();
+  }
+  close(ends[1]);
+  usleep(300'000);
+  for (char byte = 0; read(ends[0], &byte, 1) == 1;) {
+    if (byte != 0) {
+      (void)!write(2, &byte, 1);
+    }
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  raise(WIFSIGNALED(status) ? WTERMSIG(status) : SIGKILL);
+  _exit(5);
+}
+
+/// The program's unwind table, for dl_iterate_phdr().
+int find_unwind_table(dl_phdr_info* object, std::size_t, void* found) {
+  for (int number = 0; number < object->dlpi_phnum; ++number) {
+    const auto& part = object->dlpi_phdr[number];
+    if (part.p_type == PT_GNU_EH_FRAME) {
+      // Four bytes that tell the encodings; then the distance of the table from here.
+      auto* const pointer = reinterpret_cast<char*>(object->dlpi_addr + part.p_vaddr) + 4;
+      std::int32_t distance = 0;
+      std::memcpy(&distance, pointer, sizeof(distance));
+      *static_cast<void**>(found) = pointer + distance;
+    }
+  }
+  return 1;  // The first object is the program.
+}
+
+/// Programs with handlers of faults, and one with unwind tables.
+struct Handling {
+  const char* name;
+  void (*run)();
+};
+
+const Handling handlings[] = {
+    {"resets_its_handler",
+     [] {
+       set_handler(&write_handled, once);
+       slabmalloc_guard(1, 0);
+       touch(nowhere);
+     }},
+    {"resets_its_handler_of_sent_signals",
+     [] {
+       set_handler(&write_handled, once);
+       slabmalloc_guard(1, 0);
+       send_a_fault();
+       send_a_fault();
+     }},
+    {"blocks_signals_in_its_handler",
+     [] {
+       set_handler([](int) { _exit(wrongly_blocked({SIGSEGV, SIGUSR1}, {SIGUSR2})); }, 0, SIGUSR1);
+       slabmalloc_guard(1, 0);
+       touch(nowhere);
+     }},
+    {"lets_faults_interrupt_its_handler",
+     [] {
+       set_handler([](int, siginfo_t*, void*) { _exit(wrongly_blocked({SIGUSR1}, {SIGSEGV})); },
+                   SA_NODEFER, SIGUSR1);
+       slabmalloc_guard(1, 0);
+       touch(nowhere);
+     }},
+    {"jumps_out_of_its_handler",
+     [] {
+       set_handler([](int) { longjmp(before_the_fault, 1); }, SA_NODEFER);
+       slabmalloc_guard(1, 0);
+       static volatile int faults = 0;
+       setjmp(before_the_fault);
+       faults = faults + 1;
+       if (faults == 4) {
+         _exit(42);
+       }
+       touch(nowhere);
+     }},
+    {"ignores_sent_faults",
+     [] {
+       set_handler(SIG_IGN);
+       slabmalloc_guard(1, 0);
+       send_a_fault();
+       send_a_fault();
+       write_handled(0);
+       char* const block = make_a_block();
+       drop_the_block(block);
+       touch(block);
+     }},
+    {"is_interrupted_by_faults",
+     [] {
+       set_handler([](int) {});
+       read_a_pipe_meanwhile();
+     }},
+    {"goes_on_after_faults",
+     [] {
+       set_handler([](int) {}, SA_RESTART);
+       read_a_pipe_meanwhile();
+     }},
+    {"goes_on_after_ignored_faults",
+     [] {
+       set_handler(SIG_IGN);
+       read_a_pipe_meanwhile();
+     }},
+    {"gets_a_fault_while_guarding_begins",
+     [] {
+       set_handler(&write_handled);
+       next_sigaction = Sigaction::MeetsAFault;
+       slabmalloc_guard(1, 0);
+       _exit(42);
+     }},
+    {"guards_again_after_a_refusal",
+     [] {
+       next_sigaction = Sigaction::Refuses;
+       slabmalloc_guard(1, 0);
+       slabmalloc_guard(1, 0);
+       char* const block = make_a_block();
+       drop_the_block(block);
+       touch(block);
+     }},
+    {"faults_on_two_threads", &fault_on_two_threads},
+    {"frees_with_unwind_tables_of_its_own",
+     [] {
+       slabmalloc_guard(1, 0);
+       char* const block = make_a_block();
+       void* table = nullptr;
+       dl_iterate_phdr(&find_unwind_table, &table);
+       if (__register_frame != nullptr && table != nullptr) {
+         __register_frame(table);
+       }
+       // The unwinder allocates when it first meets the table, under its lock.
+       drop_the_block(block);
+       _exit(42);
+     }},
+};
+
+// ---- work ---------------------------------------------------------------------------------------
+
 /// Uses the malloc in many ways, on several threads and in children. Exits with 0 if all is well.
 int work() {
   const auto use = [] {
@@ -159,6 +384,30 @@ int work() {
 
 }  // namespace
 
+/// The C library's, or it does what `next_sigaction` says.
+extern "C" [[gnu::visibility("default")]] int sigaction(int number, const struct sigaction* action,
+                                                        struct sigaction* before) noexcept {
+  using Function = int (*)(int, const struct sigaction*, struct sigaction*);
+  static const auto next = reinterpret_cast<Function>(dlsym(RTLD_NEXT, "sigaction"));
+  if (number != SIGSEGV || action == nullptr || next_sigaction == Sigaction::Plain) {
+    return next(number, action, before);
+  }
+  const Sigaction what = next_sigaction;
+  next_sigaction = Sigaction::Plain;
+  if (what == Sigaction::Refuses) {
+    errno = EINVAL;
+    return -1;
+  }
+  struct sigaction found;
+  next(number, nullptr, &found);
+  const int result = next(number, action, nullptr);
+  send_a_fault();
+  if (before != nullptr) {
+    *before = found;
+  }
+  return result;
+}
+
 int main(int count, char** arguments) {
   if (count != 2 || slabmalloc_guard == nullptr) {
     return 4;
@@ -167,6 +416,11 @@ int main(int count, char** arguments) {
   const std::string handled = "_with_a_handler";
   if (name == "works_with_threads_and_forks") {
     return work();
+  }
+  for (const Handling& one : handlings) {
+    if (name == one.name) {
+      one.run();
+    }
   }
   if (name.size() > handled.size() && name.ends_with(handled)) {
     struct sigaction action = {};

@@ -118,6 +118,72 @@ TEST(GuardedPrograms, keep_their_own_handlers_of_faults) {
   EXPECT_EQ(other.errors, "");
 }
 
+/// A program with handlers of its own, and how it should end.
+struct Handling {
+  const char* name;
+  int exit_status;  ///< 0: SIGSEGV ends it.
+  const char* output;
+};
+
+void PrintTo(const Handling& handling, std::ostream* stream) { *stream << handling.name; }
+
+const Handling handlings[] = {
+    {"resets_its_handler", 0, "handled\n"},
+    {"resets_its_handler_of_sent_signals", 0, "handled\n"},
+    {"blocks_signals_in_its_handler", 42, ""},
+    {"lets_faults_interrupt_its_handler", 42, ""},
+    {"jumps_out_of_its_handler", 42, ""},
+    {"is_interrupted_by_faults", 43, ""},
+    {"goes_on_after_faults", 42, ""},
+    {"goes_on_after_ignored_faults", 42, ""},
+    {"gets_a_fault_while_guarding_begins", 42, "handled\n"},
+};
+
+class GuardedHandling : public testing::TestWithParam<Handling> {};
+
+INSTANTIATE_TEST_SUITE_P(Programs, GuardedHandling, testing::ValuesIn(handlings),
+                         [](const auto& handling) { return std::string(handling.param.name); });
+
+TEST_P(GuardedHandling, is_that_of_the_program) {
+  const Outcome outcome =
+      run({program("guarded_program", Form::preload), GetParam().name}, Form::preload);
+  EXPECT_TRUE(GetParam().exit_status == 0 ? outcome.died_of(SIGSEGV)
+                                          : outcome.exited_with(GetParam().exit_status))
+      << outcome;
+  EXPECT_EQ(outcome.output, GetParam().output);
+  EXPECT_EQ(outcome.errors, "");
+}
+
+TEST(GuardedPrograms, that_ignore_sent_faults_are_still_guarded) {
+  const Outcome outcome =
+      run({program("guarded_program", Form::preload), "ignores_sent_faults"}, Form::preload);
+  EXPECT_TRUE(outcome.died_of(SIGSEGV)) << outcome;
+  EXPECT_EQ(outcome.output, "handled\n");
+  EXPECT_TRUE(contains(outcome.errors, "use after free")) << outcome;
+}
+
+TEST(GuardedPrograms, are_guarded_by_a_second_call_if_the_first_got_no_handlers) {
+  const Outcome outcome = run(
+      {program("guarded_program", Form::preload), "guards_again_after_a_refusal"}, Form::preload);
+  EXPECT_TRUE(outcome.died_of(SIGSEGV)) << outcome;
+  EXPECT_TRUE(contains(outcome.errors, "use after free")) << outcome;
+}
+
+TEST(GuardedPrograms, end_after_the_report_though_a_second_thread_faults_meanwhile) {
+  const Outcome outcome = run_guarded("faults_on_two_threads", Form::preload);
+  EXPECT_TRUE(outcome.died_of(SIGSEGV)) << outcome;
+  EXPECT_TRUE(contains(outcome.errors, "use after free")) << outcome;
+  EXPECT_TRUE(contains(calls_below(outcome.errors, "freed by thread "), "drop_the_block"))
+      << outcome;
+}
+
+TEST(GuardedPrograms, may_have_unwind_tables_of_their_own) {
+  const Outcome outcome =
+      run({program("guarded_program", Form::preload), "frees_with_unwind_tables_of_its_own"},
+          Form::preload);
+  EXPECT_TRUE(outcome.exited_with(42)) << outcome;
+}
+
 TEST(GuardedPrograms, die_of_other_faults_and_of_signals_that_are_sent_as_ever) {
   for (const char* const name : {"faults_elsewhere", "sends_itself_a_fault"}) {
     const Outcome outcome = run_guarded(name, Form::preload);
