@@ -54,21 +54,26 @@ constexpr double mean_gap_of_one_in(std::size_t one_in) noexcept {
   return one_in <= 1 ? 0 : n - 1.0 / 2 - 1 / (12 * n) - 1 / (24 * n * n);
 }
 
-/// The rates of the process, and what follows from them. Thread: any.
-class Sampling {
+/// Rates, and what follows from them. Thread: any.
+template <class Atomics>
+class BasicSampling {
  public:
   /// A gap without end.
   static constexpr std::size_t never = ~std::size_t{0};
 
-  constexpr Sampling() noexcept = default;
+  constexpr BasicSampling() noexcept = default;
 
   /// Makes one allocation in `one_in` a sample, and one for each `mean_bytes` of blocks; 0 for none
   /// of either kind.
-  /// Order: release, with the acquire in period().
+  /// Order: release, with the acquire in period(). If another call comes between, this one stores
+  /// its rates again. So the call that ends last has its own on record, both of them.
   void set(std::size_t one_in, std::size_t mean_bytes) noexcept {
-    one_in_.store(one_in, Order::relaxed);
-    mean_bytes_.store(mean_bytes, Order::relaxed);
-    period_.fetch_add(1, Order::release);
+    for (bool is_set = false; !is_set;) {
+      std::uint32_t found = period();
+      one_in_.store(one_in, Order::relaxed);
+      mean_bytes_.store(mean_bytes, Order::relaxed);
+      is_set = period_.compare_exchange(found, found + 1, Order::release);
+    }
   }
 
   std::size_t one_in() const noexcept { return one_in_.load(Order::relaxed); }
@@ -102,10 +107,12 @@ class Sampling {
  private:
   // A thread may find the rates of two settings mixed. Then it finds another period, at the latest
   // with its next look.
-  HardwareAtomics::Cell<std::size_t> one_in_{};
-  HardwareAtomics::Cell<std::size_t> mean_bytes_{};
-  HardwareAtomics::Cell<std::uint32_t> period_{};
+  typename Atomics::template Cell<std::size_t> one_in_{};
+  typename Atomics::template Cell<std::size_t> mean_bytes_{};
+  typename Atomics::template Cell<std::uint32_t> period_{};
 };
+
+using Sampling = BasicSampling<HardwareAtomics>;
 
 /// The samples of the process.
 [[gnu::visibility("hidden")]] inline constinit Sampling sampling;

@@ -19,6 +19,7 @@
 #include "malloc/guarded_sampling.hpp"
 #include "malloc/heap.hpp"
 #include "malloc/thread_zones.hpp"
+#include "support/interrupting_atomics.hpp"
 #include "support/random.hpp"
 
 namespace slabmalloc {
@@ -95,6 +96,18 @@ TEST(Sampling, never_and_always_are_exact) {
   EXPECT_NE(sampled.period(), period);
   sampled.set(0, ~std::size_t{0});
   EXPECT_EQ(sampled.draw_gap(0, bits), Sampling::never) << "a rate of 0";
+}
+
+TEST(Sampling, the_rates_of_two_calls_at_once_do_not_stay_mixed) {
+  bool is_interrupted = true;
+  for (std::size_t access = 1; is_interrupted; ++access) {
+    BasicSampling<test::InterruptingAtomics<HardwareAtomics>> sampled;
+    test::Interruption::arm(access, [&] { sampled.set(2, 2); });
+    sampled.set(1, 1);
+    is_interrupted = test::Interruption::disarm();
+    EXPECT_EQ(sampled.one_in(), sampled.mean_bytes()) << access;
+    ASSERT_LT(access, 20u);
+  }
 }
 
 /// Allocates and frees at random in one class of the thread's zone, and counts what it issues.
