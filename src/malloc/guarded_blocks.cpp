@@ -24,6 +24,23 @@ std::size_t place_bytes() noexcept {
   return align_up(GuardedBlocks::most_bytes, os::interface().os_page_bytes());
 }
 
+/// A block's first byte, and the OS pages that the block touches.
+struct Layout {
+  std::uintptr_t address;
+  std::uintptr_t pages;
+  std::size_t pages_bytes;
+};
+
+/// Lays a block of `bytes` out in the place that starts at `start`: at its end or its start.
+Layout lay_out(std::uintptr_t start, std::size_t bytes, std::size_t alignment,
+               bool at_end) noexcept {
+  const std::size_t os_page_bytes = os::interface().os_page_bytes();
+  const std::uintptr_t last = (start + place_bytes() - bytes) & ~(alignment - 1);
+  const std::uintptr_t address = at_end ? last : start;
+  const std::uintptr_t pages = address & ~(os_page_bytes - 1);
+  return {address, pages, align_up(address + bytes, os_page_bytes) - pages};
+}
+
 /// A range of bytes.
 struct Range {
   std::byte* begin;
@@ -58,20 +75,23 @@ void* GuardedBlocks::allocate(std::size_t bytes, std::size_t alignment,
     return nullptr;
   }
   GuardedBlock& block = blocks_[place];
-  GuardedBlock made = block;
-  made.bytes = bytes;
-  lay_out(made, start_of(place), alignment, (thread_random_bits() & 1) != 0);
-  if (!os::interface().permit_access(reinterpret_cast<void*>(made.accessible),
-                                     made.accessible_bytes)) {
+  const bool at_end = (thread_random_bits() & 1) != 0;
+  const Layout layout = lay_out(start_of(place), bytes, alignment, at_end);
+  // Pages of the block before may be accessible still: they would lie beside this one.
+  if (!forbid(block) ||
+      !os::interface().permit_access(reinterpret_cast<void*>(layout.pages), layout.pages_bytes)) {
     push_front(place);
     note_refusal();
     return nullptr;
   }
-  made.state = GuardedBlock::State::Live;
-  made.allocating_thread = os::interface().thread_id();
-  made.allocation = stack;
-  made.free.count = 0;
-  block = made;
+  block.address = layout.address;
+  block.bytes = bytes;
+  block.state = GuardedBlock::State::Live;
+  block.accessible = layout.pages;
+  block.accessible_bytes = layout.pages_bytes;
+  block.allocating_thread = os::interface().thread_id();
+  block.allocation = stack;
+  block.free.count = 0;
   for (const Range& range : {fill_before(block), fill_behind(block)}) {
     __builtin_memset(range.begin, static_cast<int>(fill),
                      static_cast<std::size_t>(range.end - range.begin));
@@ -88,8 +108,7 @@ void GuardedBlocks::deallocate(const void* address, Call call, const CallStack& 
     const os::Lock lock(mutex_);
     const std::uint32_t place = place_of(reinterpret_cast<std::uintptr_t>(address));
     GuardedBlock& block = blocks_[place];
-    if (block.state != GuardedBlock::State::Live ||
-        block.address != reinterpret_cast<std::uintptr_t>(address)) {
+    if (find_live(address) == nullptr) {
       misuse = misuse_at(block, address);
     } else if (const std::byte* const damage = find_damage(block); damage != nullptr) {
       misuse = misuse_at(block, address);
@@ -101,10 +120,9 @@ void GuardedBlocks::deallocate(const void* address, Call call, const CallStack& 
       block.free = stack;
       live_count_.fetch_sub(1, Order::relaxed);
       live_bytes_.fetch_sub(block.bytes, Order::relaxed);
-      void* const memory = reinterpret_cast<void*>(block.accessible);
-      if (!os::interface().forbid_access(memory, block.accessible_bytes)) {
-        // At the limit on mappings. The place goes on without its guard until it is used again.
-        os::interface().purge(memory, block.accessible_bytes);
+      if (!forbid(block)) {
+        // At the limit on mappings. The pages are accessible until the place is used again.
+        os::interface().purge(reinterpret_cast<void*>(block.accessible), block.accessible_bytes);
       }
       push(place);
       return;
@@ -116,19 +134,22 @@ void GuardedBlocks::deallocate(const void* address, Call call, const CallStack& 
 
 std::size_t GuardedBlocks::bytes_at(const void* address) noexcept {
   const os::Lock lock(mutex_);
-  const GuardedBlock& block = blocks_[place_of(reinterpret_cast<std::uintptr_t>(address))];
-  const bool is_found = block.state == GuardedBlock::State::Live &&
-                        block.address == reinterpret_cast<std::uintptr_t>(address);
-  return is_found ? block.bytes : 0;
+  const GuardedBlock* const block = find_live(address);
+  return block != nullptr ? block->bytes : 0;
 }
 
 std::size_t GuardedBlocks::usable_bytes(const void* address, Call call) noexcept {
-  const std::size_t bytes = bytes_at(address);
-  if (bytes == 0) [[unlikely]] {
-    noted_call = {address, call};
-    report_misuse(misuse_at(blocks_[place_of(reinterpret_cast<std::uintptr_t>(address))], address));
+  Misuse misuse{MisuseKind::ForeignPointer, address, 0, 0};
+  {
+    const os::Lock lock(mutex_);
+    if (const GuardedBlock* const block = find_live(address)) {
+      return block->bytes;
+    }
+    misuse = misuse_at(blocks_[place_of(reinterpret_cast<std::uintptr_t>(address))], address);
   }
-  return bytes;
+  noted_call = {address, call};
+  report_misuse(misuse);
+  return 0;
 }
 
 GuardedFault GuardedBlocks::find_fault(const void* address) const noexcept {
@@ -209,7 +230,7 @@ bool GuardedBlocks::map_region() noexcept {
     push(place);
   }
   start_.store(reinterpret_cast<std::uintptr_t>(region), Order::relaxed);
-  region_bytes_.store(region_bytes, Order::relaxed);
+  region_bytes_.store(region_bytes, Order::release);
   return true;
 }
 
@@ -246,14 +267,24 @@ std::uint32_t GuardedBlocks::pop() noexcept {
   return place;
 }
 
-/// Lays a block of `block.bytes` out in the place that starts at `start`: at its end or its start.
-void GuardedBlocks::lay_out(GuardedBlock& block, std::uintptr_t start, std::size_t alignment,
-                            bool at_end) noexcept {
-  const std::size_t os_page_bytes = os::interface().os_page_bytes();
-  const std::uintptr_t last = (start + place_bytes() - block.bytes) & ~(alignment - 1);
-  block.address = at_end ? last : start;
-  block.accessible = block.address & ~(os_page_bytes - 1);
-  block.accessible_bytes = align_up(block.address + block.bytes, os_page_bytes) - block.accessible;
+/// The live block that starts at `address`, or null. Pre: the mutex is held.
+const GuardedBlock* GuardedBlocks::find_live(const void* address) const noexcept {
+  const GuardedBlock& block = blocks_[place_of(reinterpret_cast<std::uintptr_t>(address))];
+  const bool is_found = block.state == GuardedBlock::State::Live &&
+                        block.address == reinterpret_cast<std::uintptr_t>(address);
+  return is_found ? &block : nullptr;
+}
+
+/// Makes the pages of `block` inaccessible, unless they are.
+/// Fails: false if the system refuses. They are then as before.
+bool GuardedBlocks::forbid(GuardedBlock& block) noexcept {
+  if (block.accessible_bytes != 0 &&
+      !os::interface().forbid_access(reinterpret_cast<void*>(block.accessible),
+                                     block.accessible_bytes)) {
+    return false;
+  }
+  block.accessible_bytes = 0;
+  return true;
 }
 
 /// A byte of the fill that was written, or null.
@@ -272,7 +303,14 @@ const std::byte* GuardedBlocks::find_damage(const GuardedBlock& block) noexcept 
 Misuse GuardedBlocks::misuse_at(const GuardedBlock& block, const void* address) noexcept {
   const std::size_t offset = reinterpret_cast<std::uintptr_t>(address) - block.address;
   if (block.state == GuardedBlock::State::Unused || offset >= block.bytes) {
-    return {MisuseKind::ForeignPointer, address, 0, 0, nullptr, BlockState::NoBlock};
+    // An earlier block of the place may have started there.
+    const bool is_unused = block.state == GuardedBlock::State::Unused;
+    return {MisuseKind::ForeignPointer,
+            address,
+            0,
+            0,
+            nullptr,
+            is_unused ? BlockState::NoBlock : BlockState::Unknown};
   }
   const bool is_live = block.state == GuardedBlock::State::Live;
   return {offset != 0 ? MisuseKind::MisalignedFree : MisuseKind::DoubleFree,

@@ -42,7 +42,7 @@ struct GuardedBlock {
   State state = State::Unused;
   std::uint32_t next = 0;            ///< In the queue of places.
   std::uintptr_t accessible = 0;     ///< The OS pages that the block touches,
-  std::size_t accessible_bytes = 0;  ///< and their bytes.
+  std::size_t accessible_bytes = 0;  ///< and their bytes; 0 once they are inaccessible.
   std::uint32_t allocating_thread = 0;
   std::uint32_t freeing_thread = 0;
   CallStack allocation;
@@ -71,14 +71,15 @@ class GuardedBlocks {
   /// A block of `bytes` zeros at a multiple of `alignment`, a power of two.
   /// Pre: `bytes` is not 0.
   /// Fails: null if it is too large or too strictly aligned, if all places hold live blocks, or if
-  /// the system refuses.
+  /// the system refuses to change the access of the place's pages.
   void* allocate(std::size_t bytes, std::size_t alignment, const CallStack& stack) noexcept;
 
   /// True if `address` lies in the region. Cost: constant, without the mutex.
-  /// Order: relaxed. Who has a block learned of it from a thread that saw the region.
+  /// Order: acquire, with the release in map_region(). `address` may be any: if the bytes came
+  /// before the start, each low address would be in the region.
   [[gnu::always_inline]] bool contains(const void* address) const noexcept {
-    return reinterpret_cast<std::uintptr_t>(address) - start_.load(Order::relaxed) <
-           region_bytes_.load(Order::relaxed);
+    const std::size_t bytes = region_bytes_.load(Order::acquire);
+    return reinterpret_cast<std::uintptr_t>(address) - start_.load(Order::relaxed) < bytes;
   }
 
   /// Frees the block at `address`, for `call`.
@@ -126,8 +127,8 @@ class GuardedBlocks {
   void push_front(std::uint32_t place) noexcept;
   std::uint32_t pop() noexcept;
   void note_refusal() noexcept { refusals_.fetch_add(1, Order::relaxed); }
-  static void lay_out(GuardedBlock& block, std::uintptr_t start, std::size_t alignment,
-                      bool at_end) noexcept;
+  const GuardedBlock* find_live(const void* address) const noexcept;
+  static bool forbid(GuardedBlock& block) noexcept;
   static const std::byte* find_damage(const GuardedBlock& block) noexcept;
   static Misuse misuse_at(const GuardedBlock& block, const void* address) noexcept;
 

@@ -254,13 +254,16 @@ class MisuseReport {
         if (misuse_.kind == MisuseKind::MisalignedFree) {
           return "no live block is here; one may have been, before this memory was reused";
         }
-        return misuse_.kind == MisuseKind::ForeignPointer
-                   ? "no live block starts here; a large one may have, which was freed long ago"
-                   : nullptr;
+        if (misuse_.kind != MisuseKind::ForeignPointer) {
+          return nullptr;
+        }
+        return is_guarded()
+                   ? "no live block starts here; one may have, before its place was used again"
+                   : "no live block starts here; a large one may have, which was freed long ago";
       case BlockState::NoBlock:
         return "no block of this malloc has ever started here";
       case BlockState::InUse:
-        if (misuse_.kind != MisuseKind::MisalignedFree || is_guarded()) {
+        if (misuse_.kind != MisuseKind::MisalignedFree) {
           return "in use";
         }
         return "in use; another block may have started at the address, before this memory was "

@@ -6,11 +6,13 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "os/faulty_os.hpp"
@@ -30,6 +32,9 @@ class GuardedBlocksTest : public testing::Test {
     EXPECT_EQ(blocks_->validate(), nullptr);
     tunables.guarded_places = places_before_;
   }
+
+  /// With its guard.
+  static constexpr std::size_t place_bytes = 36 * 1024;
 
   std::byte* allocate(std::size_t bytes, std::size_t alignment = 16) {
     return static_cast<std::byte*>(blocks_->allocate(bytes, alignment, stack_));
@@ -159,8 +164,9 @@ TEST_F(GuardedBlocksTest, report_each_wrong_free_and_stay_as_they_are) {
   };
   expect(block + 8, MisuseKind::MisalignedFree, block, BlockState::InUse);
   expect(block + 99, MisuseKind::MisalignedFree, block, BlockState::InUse);
-  expect(block + 100, MisuseKind::ForeignPointer, nullptr, BlockState::NoBlock);
-  expect(block - 1, MisuseKind::ForeignPointer, nullptr, BlockState::NoBlock);
+  expect(block + 100, MisuseKind::ForeignPointer, nullptr, BlockState::Unknown);
+  expect(block - 1, MisuseKind::ForeignPointer, nullptr, BlockState::Unknown);
+  expect(other + 2 * place_bytes, MisuseKind::ForeignPointer, nullptr, BlockState::NoBlock);
   EXPECT_EQ(blocks_->live_count(), 2u);
   free(block);
   expect(block, MisuseKind::DoubleFree, block, BlockState::Freed);
@@ -256,6 +262,68 @@ TEST_F(GuardedBlocksTest, lose_nothing_when_the_system_refuses) {
   for (std::byte* const block : all) {
     free(block);
   }
+}
+
+class GuardedBlocksOfOnePlace : public GuardedBlocksTest {
+ protected:
+  GuardedBlocksOfOnePlace() : GuardedBlocksTest(1) {}
+};
+
+TEST_F(GuardedBlocksOfOnePlace, know_that_an_earlier_block_may_have_started_anywhere) {
+  std::byte* const first = allocate(100);
+  free(first);
+  std::byte* second = allocate(100);
+  while (second == first) {
+    free(second);
+    second = allocate(100);
+  }
+  free(first);
+  const std::vector<Misuse> reports = misuse_.take();
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_EQ(reports[0].kind, MisuseKind::ForeignPointer);
+  EXPECT_EQ(reports[0].state, BlockState::Unknown);
+  free(second);
+}
+
+TEST_F(GuardedBlocksOfOnePlace, lie_alone_though_the_pages_of_the_one_before_stayed_accessible) {
+  FaultCatcher catcher;
+  for (int round = 0; round < 20; ++round) {
+    std::byte* const large = allocate(GuardedBlocks::most_bytes);
+    ASSERT_NE(large, nullptr);
+    os_.fail_every(test::OsCall::ForbidAccess);
+    free(large);
+    EXPECT_TRUE(catcher.is_accessible(large)) << "the system refused";
+    EXPECT_EQ(allocate(100), nullptr) << "it refuses still";
+    EXPECT_EQ(blocks_->validate(), nullptr);
+    os_.heal();
+    std::byte* const small = allocate(100);
+    ASSERT_NE(small, nullptr);
+    for (std::size_t page = 0; page < GuardedBlocks::most_bytes; page += os_.os_page_bytes()) {
+      const bool is_small_ones = small >= large + page && small < large + page + 4096;
+      EXPECT_EQ(catcher.is_accessible(large + page), is_small_ones) << page;
+    }
+    free(small);
+  }
+}
+
+TEST_F(GuardedBlocksTest, tell_misuse_while_other_threads_use_their_places) {
+  std::byte* const block = allocate(100);
+  std::atomic<bool> is_done{false};
+  std::thread other([&] {
+    for (int round = 0; round < 2000; ++round) {
+      if (std::byte* const own = allocate(200)) {
+        free(own);
+      }
+    }
+    is_done = true;
+  });
+  while (!is_done) {
+    EXPECT_EQ(blocks_->usable_bytes(block + 1, Call::UsableSize), 0u);
+    EXPECT_EQ(blocks_->usable_bytes(block + place_bytes + 1, Call::UsableSize), 0u);
+  }
+  other.join();
+  misuse_.take();
+  free(block);
 }
 
 TEST_F(GuardedBlocksTest, work_with_larger_os_pages) {
