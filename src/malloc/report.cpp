@@ -20,6 +20,11 @@ constexpr std::uint32_t class_count = heap::SizeClasses::count;
 /// The counts at the start of counting.
 constinit ProcessStatistics start{};
 
+/// `count`, or `least` if that is more: an operation in progress may be counted in part.
+constexpr std::size_t at_least(std::size_t count, std::size_t least) noexcept {
+  return count > least ? count : least;
+}
+
 /// Adds up a page: its slots, and those in neither bitmap.
 void add_page(ClassStatistics& one, const Chunk& record, const ChunkInfo& info) noexcept {
   auto& header = const_cast<Chunk&>(record).header;
@@ -65,15 +70,16 @@ void add_zones(ProcessStatistics& sum) noexcept {
 ProcessStatistics count_parts() noexcept {
   ProcessStatistics sum{};
   sum.arena = process_arena.statistics();
-  sum.guarded = guarded_blocks.allocations();
+  const std::size_t guarded_now = guarded_blocks.live_count();
+  sum.guarded = at_least(guarded_blocks.allocations(), guarded_now);
+  sum.guarded_frees = sum.guarded - guarded_now;
   sum.guards_refused = guarded_blocks.refusals();
   add_pages(sum);
   add_zones(sum);
   for (std::uint32_t index = 0; index < class_count; ++index) {
     ClassStatistics& one = sum.classes[index];
     one.object_size = heap::SizeClasses::size_of(index);
-    // An operation in progress may be counted in part.
-    one.allocations = one.allocations > one.used ? one.allocations : one.used;
+    one.allocations = at_least(one.allocations, one.used);
     one.frees = one.allocations - one.used;
   }
   return sum;
@@ -184,13 +190,13 @@ void append_class_table(Report& text, const ProcessStatistics& sum) noexcept {
 ProcessStatistics process_statistics() noexcept {
   ProcessStatistics sum = count_parts();
   sum.threads = thread_zones.threads();
-  sum.guarded -= start.guarded;
-  sum.guards_refused -= start.guards_refused;
-  const std::size_t guarded_now = guarded_blocks.live_count();
-  sum.allocations = sum.guarded > guarded_now ? sum.guarded : guarded_now;
-  sum.frees = sum.allocations - guarded_now;
-  sum.live_objects = guarded_now;
+  sum.live_objects = sum.guarded - sum.guarded_frees;
   sum.live_bytes = guarded_blocks.live_bytes();
+  sum.guarded -= start.guarded;
+  sum.guarded_frees = at_least(sum.guarded_frees, start.guarded_frees) - start.guarded_frees;
+  sum.guards_refused -= start.guards_refused;
+  sum.allocations = sum.guarded;
+  sum.frees = sum.guarded_frees;
   for (std::uint32_t index = 0; index < class_count; ++index) {
     ClassStatistics& one = sum.classes[index];
     subtract_start(one, start.classes[index]);

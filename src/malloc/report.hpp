@@ -43,6 +43,7 @@ static_assert(has_entry_for_each_counter<ProcessTotals>());
 
 /// The numbers of the whole process.
 struct ProcessStatistics : ProcessTotals {
+  std::size_t guarded_frees = 0;  ///< Those of guarded blocks, which `frees` includes.
   ClassStatistics classes[heap::SizeClasses::count];
   ArenaStatistics arena;
 };

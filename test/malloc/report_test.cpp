@@ -16,6 +16,8 @@
 #include <thread>
 #include <vector>
 
+#include "malloc/guarded_sampling.hpp"
+
 namespace slabmalloc {
 namespace {
 
@@ -233,6 +235,34 @@ TEST(Report, counting_anew_forgets_calls_but_not_live_blocks) {
   EXPECT_EQ(now.allocations, 1u);
   EXPECT_EQ(now.frees, 1u);
   heap::deallocate(large);
+}
+
+TEST(Report, counting_anew_counts_later_frees_of_guarded_blocks) {
+  set_guarded_sampling(1, 0);
+  Blocks claimed_before;
+  while (guarded_blocks.allocations() == 0) {
+    claimed_before.add(100);
+  }
+  Blocks blocks;
+  for (int count = 0; count < 5; ++count) {
+    blocks.add(100);
+  }
+  heap::deallocate(blocks.take());
+  start_counting_anew();
+  const std::size_t live = process_statistics().live_objects;
+  heap::deallocate(blocks.take());
+  ProcessStatistics now = process_statistics();
+  EXPECT_EQ(now.guarded, 0u);
+  EXPECT_EQ(now.allocations, 0u);
+  EXPECT_EQ(now.frees, 1u);
+  EXPECT_EQ(now.live_objects, live - 1);
+  blocks.add(100);
+  set_guarded_sampling(0, 0);
+  now = process_statistics();
+  EXPECT_EQ(now.guarded, 1u);
+  EXPECT_EQ(now.allocations, 1u);
+  EXPECT_EQ(now.frees, 1u);
+  EXPECT_EQ(now.live_objects, live);
 }
 
 TEST(Report, xml_is_well_formed) {
