@@ -218,7 +218,7 @@ inline constexpr Option option_table[] = {
     {"guard_bytes", Size{&Tunables::guard_bytes, 0, Tunables::most_limit_bytes},
      "Guard one allocation for each so many bytes of blocks, as `guard_one_in` does; 0 for none.",
      "So larger blocks are guarded more often. With both options the two kinds add up."},
-    {"guard_places", Number{&Tunables::guarded_places, 1, 65'536, "places"},
+    {"guard_places", Number{&Tunables::guarded_places, 1, 16'384, "places"},
      "Have at most so many guarded blocks at a time.",
      "A freed block's place waits until all others were used. So more places find more uses after "
      "free. Each takes 36 KiB of address space, 700 bytes for its record, and two of the process's "
