@@ -7,57 +7,19 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <ostream>
-#include <semaphore>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "malloc/blocks.hpp"
 #include "malloc/heap.hpp"
 #include "support/misuse_recorder.hpp"
+#include "support/other_thread.hpp"
 
 namespace slabmalloc {
 namespace {
-
-/// A thread that makes calls when it is told to, and sleeps in between. It ends with the object.
-class OtherThread {
- public:
-  explicit OtherThread(bool has_zone) : thread_([this] { work(); }) {
-    if (has_zone) {
-      run(get_own_zone);
-    }
-  }
-  OtherThread(const OtherThread&) = delete;
-  OtherThread& operator=(const OtherThread&) = delete;
-  ~OtherThread() {
-    task_ = nullptr;
-    start_.release();
-    thread_.join();
-  }
-
-  void run(std::function<void()> task) {
-    task_ = std::move(task);
-    start_.release();
-    done_.acquire();
-  }
-
- private:
-  void work() {
-    for (start_.acquire(); task_; start_.acquire()) {
-      task_();
-      done_.release();
-    }
-  }
-
-  std::function<void()> task_;
-  std::binary_semaphore start_{0};
-  std::binary_semaphore done_{0};
-  std::thread thread_;
-};
 
 /// The threads that free the block. The first free comes first.
 enum class Frees : std::uint8_t { OwnerThenOther, OtherThenOwner, OtherThenAnother };
@@ -179,9 +141,12 @@ class DoubleFreeByTwoThreads : public testing::TestWithParam<std::size_t> {
   Outcome run(const Case& one) {
     Outcome outcome;
     std::size_t victim = set_up(one, outcome);
-    std::unique_ptr<OtherThread> others[2];
+    std::unique_ptr<test::OtherThread> others[2];
     for (std::size_t number = 0; number < (one.has_second_thread() ? 2 : 1); ++number) {
-      others[number] = std::make_unique<OtherThread>(one.have_zones[number]);
+      others[number] = std::make_unique<test::OtherThread>();
+      if (one.have_zones[number]) {
+        others[number]->run(get_own_zone);
+      }
       const std::size_t neighbour = one.buffer_neighbour ? find_neighbour(victim) : none;
       if (one.have_zones[number] && neighbour != none) {
         victim -= neighbour < victim ? 1 : 0;

@@ -13,55 +13,25 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <semaphore>
-#include <thread>
 #include <vector>
 
 #include "malloc/front.hpp"
+#include "malloc/guarded_blocks.hpp"
 #include "malloc/options.hpp"
+#include "malloc/random.hpp"
 #include "malloc/report.hpp"
+#include "malloc/sampling.hpp"
 #include "malloc/thread_zones.hpp"
 #include "os/faulty_os.hpp"
 #include "support/fuzz.hpp"
 #include "support/misuse_recorder.hpp"
+#include "support/other_thread.hpp"
 #include "support/pattern.hpp"
 
 namespace slabmalloc {
 namespace {
 
 using test::FuzzInput;
-
-/// A thread that works when it is told to, while the caller waits.
-class Worker {
- public:
-  Worker() : thread_([this] { serve(); }) {}
-  ~Worker() {
-    run(nullptr);
-    thread_.join();
-  }
-  void run(std::function<void()> work) {
-    work_ = std::move(work);
-    wanted_.release();
-    done_.acquire();
-  }
-
- private:
-  void serve() {
-    for (bool goes_on = true; goes_on;) {
-      wanted_.acquire();
-      goes_on = work_ != nullptr;
-      if (goes_on) {
-        work_();
-      }
-      done_.release();
-    }
-  }
-
-  std::function<void()> work_;
-  std::binary_semaphore wanted_{0};
-  std::binary_semaphore done_{0};
-  std::thread thread_;
-};
 
 /// Makes the heap as it is when a process starts, at the end of a run. Pre: all threads have ended.
 class NewHeap {
@@ -73,6 +43,9 @@ class NewHeap {
     std::construct_at(&process_arena);
     std::construct_at(&thread_zones);
     std::construct_at(&scavenger_mutex);
+    std::construct_at(&guarded_blocks);
+    std::construct_at(&sampling);
+    std::construct_at(&detail::random_threads);
     options = Options{};
     tunables = Tunables{};
   }
@@ -101,15 +74,20 @@ class HeapProgram {
       tunables.hard_limit_bytes = Tunables::least_limit_bytes * input_.between(1, 8);
       has_limit_ = true;
     }
-    options.guards = !input_.one_in(4);
-    options.clearing = !input_.one_in(4);
-    options.random_order = !input_.one_in(4);
+    if constexpr (MallocConfig::hardened) {
+      tunables.guards = !input_.one_in(4);
+      options.clearing = !input_.one_in(4);
+      tunables.random_order = !input_.one_in(4);
+    } else if (input_.one_in(3)) {
+      tunables.guarded_places = static_cast<std::uint32_t>(input_.between(1, 32));
+      sampling.set(input_.between(1, 20), input_.one_in(2) ? 4 * kibibyte : 0);
+    }
     os_.heal();
   }
 
   void run() {
     while (!input_.is_empty()) {
-      Worker& worker = *workers_[input_.below(2)];
+      test::OtherThread& worker = *workers_[input_.below(2)];
       const std::size_t steps = input_.between(1, 24);
       worker.run([&] {
         for (std::size_t step = 0; step < steps && !input_.is_empty(); ++step) {
@@ -120,7 +98,7 @@ class HeapProgram {
       if (input_.one_in(16)) {
         const std::size_t number = input_.below(2);
         workers_[number] = nullptr;  // Parks its zone, which the next thread may get.
-        workers_[number] = std::make_unique<Worker>();
+        workers_[number] = std::make_unique<test::OtherThread>();
       }
     }
     os_.heal();
@@ -396,6 +374,7 @@ class HeapProgram {
   void check_all() {
     std::for_each(blocks_.begin(), blocks_.end(), &check);
     EXPECT_TRUE(process_arena.validate());
+    EXPECT_EQ(guarded_blocks.validate(), nullptr);
     if (thread_heap.zone != &empty_zone) {
       EXPECT_EQ(thread_heap.zone->validate(), nullptr);
     }
@@ -423,7 +402,8 @@ class HeapProgram {
   test::FaultyOs os_;
   test::MisuseRecorder misuse_;
   Blocks blocks_;
-  std::unique_ptr<Worker> workers_[2] = {std::make_unique<Worker>(), std::make_unique<Worker>()};
+  std::unique_ptr<test::OtherThread> workers_[2] = {std::make_unique<test::OtherThread>(),
+                                                    std::make_unique<test::OtherThread>()};
   std::uint64_t last_key_ = 0;
   bool is_refused_ = false;
   bool has_limit_ = false;

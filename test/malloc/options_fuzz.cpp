@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "malloc/option_text.hpp"
-#include "os/os.hpp"
+#include "malloc/read_options.hpp"
 #include "support/fuzz.hpp"
 #include "tunables.hpp"
 
@@ -124,8 +124,6 @@ Expected expect(const std::string& text) {
   return expected;
 }
 
-std::string written;
-
 /// A number at a bound of what `option` allows, or beside it; another word if it takes none.
 std::string value_at_bound(const Option& option, test::FuzzInput& input) {
   const std::size_t bound = input.below(2);
@@ -192,20 +190,9 @@ std::string some_text(test::FuzzInput& input) {
 
 SLABMALLOC_FUZZ_TARGET(slabmalloc::test::FuzzInput& input) {
   using namespace slabmalloc;
-  static os::Interface table = os::linux_interface;
-  table.write = [](int descriptor, const char* bytes, std::size_t count) {
-    EXPECT_EQ(descriptor, 2);
-    written.append(bytes, count);
-    return count;
-  };
   const std::string text = some_text(input);
   const Expected expected = expect(text);
-  options = Options{};
-  tunables = Tunables{};
-  written.clear();
-  const os::Interface& before = os::replace_interface(table);
-  read_options(text.c_str());
-  os::replace_interface(before);
+  const std::string written = test::read_from_defaults(text);
   for (const Option& option : option_table) {
     EXPECT_STREQ(value_in(option, options, tunables).data(),
                  value_in(option, expected.values, expected.figures).data())

@@ -12,31 +12,14 @@
 #include <vector>
 
 #include "malloc/option_text.hpp"
-#include "os/os.hpp"
+#include "malloc/read_options.hpp"
 #include "tunables.hpp"
 
 namespace slabmalloc {
 namespace {
 
 const std::string prefix = "slabmalloc: SLABMALLOC_OPTIONS: ";
-std::string written;
-
-/// Reads `text`, starting from the defaults; returns the output to stderr.
-std::string read(const std::string& text) {
-  static os::Interface table = os::linux_interface;
-  table.write = [](int descriptor, const char* bytes, std::size_t count) {
-    EXPECT_EQ(descriptor, 2);
-    written.append(bytes, count);
-    return count;
-  };
-  options = Options{};
-  tunables = Tunables{};
-  written.clear();
-  const os::Interface& before = os::replace_interface(table);
-  read_options(text.c_str());
-  os::replace_interface(before);
-  return written;
-}
+constexpr auto read = &test::read_from_defaults;
 
 const Option& option_named(const std::string& name) {
   const auto* const found =

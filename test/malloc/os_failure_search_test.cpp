@@ -20,16 +20,18 @@
 #include <iterator>
 #include <map>
 #include <memory>
-#include <semaphore>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "malloc/front.hpp"
+#include "malloc/guarded_blocks.hpp"
 #include "malloc/nothing_lost.hpp"
 #include "malloc/options.hpp"
+#include "malloc/sampling.hpp"
 #include "os/faulty_os.hpp"
 #include "support/child.hpp"
+#include "support/other_thread.hpp"
 #include "support/pattern.hpp"
 #include "support/random.hpp"
 
@@ -42,34 +44,6 @@ constexpr std::size_t default_points = 200;
 constexpr long default_points_of_workload = 10;
 constexpr int steps = 150;
 constexpr int strange_errno = 12345;
-
-/// A thread that does what it is told, and sleeps in between.
-class Worker {
- public:
-  Worker()
-      : thread_([this] {
-          for (wanted_.acquire(); work_; wanted_.acquire()) {
-            work_();
-            done_.release();
-          }
-        }) {}
-  ~Worker() {
-    work_ = nullptr;
-    wanted_.release();
-    thread_.join();
-  }
-  void run(std::function<void()> work) {
-    work_ = std::move(work);
-    wanted_.release();
-    done_.acquire();
-  }
-
- private:
-  std::function<void()> work_;
-  std::binary_semaphore wanted_{0};
-  std::binary_semaphore done_{0};
-  std::thread thread_;
-};
 
 /// Chooses options as a program's user may.
 void choose_options(test::Random& random) {
@@ -94,6 +68,9 @@ void choose_options(test::Random& random) {
     maybe(options.reuse_check, false);
     maybe(options.canaries, false);
     maybe(options.zero_size_traps, false);
+  } else if (random.one_in(3)) {
+    maybe(tunables.guarded_places, 1u, 10u);
+    sampling.set(random.between(1, 20), random.one_in(2) ? 4 * kibibyte : 0);
   }
 }
 
@@ -119,7 +96,7 @@ class Model {
   Model(test::FaultyOs& os, std::uint64_t seed) : os_(os), random_(seed) {
     choose_options(random_);
     choose_bounds(os_, random_);
-    worker_ = random_.one_in(2) ? std::make_unique<Worker>() : nullptr;
+    worker_ = random_.one_in(2) ? std::make_unique<test::OtherThread>() : nullptr;
   }
 
   void run() {
@@ -129,6 +106,7 @@ class Model {
       std::thread([this] { run_some(steps / 5); }).join();
     }
     EXPECT_TRUE(process_arena.validate());
+    EXPECT_EQ(guarded_blocks.validate(), nullptr);
   }
 
   /// Every call must succeed, since there is no bound any more, and nothing may be lost.
@@ -166,7 +144,7 @@ class Model {
       }
       step += turn;
       if (worker_ != nullptr && random_.one_in(20)) {
-        worker_ = std::make_unique<Worker>();
+        worker_ = std::make_unique<test::OtherThread>();
       }
     }
   }
@@ -297,7 +275,7 @@ class Model {
   test::FaultyOs& os_;
   test::Random random_;
   Blocks blocks_;
-  std::unique_ptr<Worker> worker_;
+  std::unique_ptr<test::OtherThread> worker_;
   std::size_t bytes_ = 0;  ///< Of the latest request.
   std::size_t failures_before_ = 0;
   std::size_t limit_refusals_ = 0;
