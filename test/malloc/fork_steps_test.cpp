@@ -33,6 +33,7 @@
 #include <vector>
 
 #include "malloc/blocks.hpp"
+#include "malloc/guarded_sampling.hpp"
 #include "malloc/heap.hpp"
 #include "os/os.hpp"
 #include "support/child.hpp"
@@ -196,6 +197,12 @@ void work() {
   blocks[104] = heap::allocate_zeroed(200'000);
   end_call();
   allocate(105, 34 * mebibyte);
+  // Guarded blocks: one stays live.
+  blocks[106] = heap::guard(100, 16);
+  end_call();
+  blocks[107] = heap::guard(3000, 16);
+  end_call();
+  deallocate(106);
 }
 
 // ---- the child ----------------------------------------------------------------------------------
@@ -217,6 +224,11 @@ int allocate_and_free() {
       heap::deallocate(block);
     }
   }
+  void* const guarded = heap::guard(100, 16);
+  if (guarded == nullptr) {
+    return 1;
+  }
+  heap::deallocate(guarded);
   return 0;
 }
 
@@ -373,8 +385,8 @@ TEST_F(ForkAtEachStep, waits_for_each_mutex_that_another_thread_holds) {
       heap::deallocate(of_another[number]);
     }
   });
-  // Those of the shared zone, scavengers, registry, purger, arena, and direct map.
-  EXPECT_EQ(findings->mutex_count(), 6u);
+  // Those of the shared zone, scavengers, registry, purger, arena, direct map, and guarded blocks.
+  EXPECT_EQ(findings->mutex_count(), 7u);
 }
 
 }  // namespace
