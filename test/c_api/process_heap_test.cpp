@@ -132,12 +132,12 @@ TEST_F(CProcessHeap, each_kind_of_misuse_has_a_number_of_its_own) {
   for (const MisuseKind kind :
        {MisuseKind::DoubleFree, MisuseKind::MisalignedFree, MisuseKind::ForeignPointer,
         MisuseKind::SizeMismatch, MisuseKind::InvalidPage, MisuseKind::Overflow,
-        MisuseKind::WriteAfterFree, MisuseKind::MismatchedFree}) {
+        MisuseKind::Underflow, MisuseKind::WriteAfterFree, MisuseKind::MismatchedFree}) {
     slabmalloc::report_misuse({kind, &told, 0, 0});
   }
   EXPECT_EQ(told, (std::vector{SLABMALLOC_DOUBLE_FREE, SLABMALLOC_MISALIGNED_FREE,
                                SLABMALLOC_FOREIGN_POINTER, SLABMALLOC_SIZE_MISMATCH,
-                               SLABMALLOC_INVALID_PAGE, SLABMALLOC_OVERFLOW,
+                               SLABMALLOC_INVALID_PAGE, SLABMALLOC_OVERFLOW, SLABMALLOC_UNDERFLOW,
                                SLABMALLOC_WRITE_AFTER_FREE, SLABMALLOC_MISMATCHED_FREE}));
 }
 
