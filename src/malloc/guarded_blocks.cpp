@@ -156,6 +156,7 @@ GuardedFault GuardedBlocks::find_fault(const void* address) const noexcept {
   const auto at = reinterpret_cast<std::uintptr_t>(address);
   const std::uint32_t place = place_of(at);
   GuardedFault nearest;
+  std::size_t least_bytes = 0;  // From the address to the nearest byte of `nearest`.
   for (std::uint32_t one = place != 0 ? place - 1 : 0; one < places_ && one <= place + 1; ++one) {
     const GuardedBlock& block = blocks_[one];
     if (block.state == GuardedBlock::State::Unused) {
@@ -170,8 +171,10 @@ GuardedFault GuardedBlocks::find_fault(const void* address) const noexcept {
     if (found.where == GuardedAccess::Inside) {
       return found;
     }
-    if (nearest.block == nullptr || found.distance < nearest.distance) {
+    const std::size_t bytes = found.distance + (found.where == GuardedAccess::Beyond ? 1 : 0);
+    if (nearest.block == nullptr || bytes < least_bytes) {
       nearest = found;
+      least_bytes = bytes;
     }
   }
   return nearest;

@@ -49,6 +49,8 @@ struct GuardedBlock {
   CallStack free;
 };
 
+static_assert(sizeof(GuardedBlock) <= 600, "the option guard_places states the size of a record");
+
 /// Where an address lies beside a block.
 enum class GuardedAccess : std::uint8_t { Before, Inside, Beyond };
 
@@ -56,7 +58,7 @@ enum class GuardedAccess : std::uint8_t { Before, Inside, Beyond };
 struct GuardedFault {
   const GuardedBlock* block = nullptr;  ///< Null: no block was ever there.
   GuardedAccess where = GuardedAccess::Inside;
-  std::size_t distance = 0;  ///< Bytes from its start if inside; else to its nearest byte.
+  std::size_t distance = 0;  ///< Bytes to or from its start; from its end if beyond.
 };
 
 /// Thread: any; one mutex inside. Handlers of faults may call contains() and find_fault().

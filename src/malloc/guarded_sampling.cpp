@@ -17,6 +17,10 @@
 
 namespace slabmalloc {
 
+static_assert(Sampling::never == CurrentPage<ArenaPage>::no_sample);
+static_assert(heap::max_class_bytes <= GuardedBlocks::most_bytes,
+              "a sample of any size class fits a place");
+
 namespace {
 
 /// The thread takes a sample: what that allocates is none, and what it frees needs no call stack.

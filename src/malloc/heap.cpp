@@ -523,7 +523,8 @@ template void deallocate_slow<Call::ZoneDestroy>(void*, ArenaTable::Header*) noe
 
 namespace {
 
-/// As reallocate(), for a guarded block. It moves, so that it keeps its size.
+/// As reallocate(), for a guarded block. A guarded block does not change its size in place: another
+/// size is another block.
 [[gnu::cold, gnu::noinline]] void* reallocate_guarded(void* block, std::size_t bytes,
                                                       std::size_t alignment) noexcept {
   const std::size_t had_bytes = guarded_blocks.usable_bytes(block, named_or(Call::Realloc));

@@ -296,10 +296,6 @@ class MisuseReport {
   Text<2048> text_;
 };
 
-}  // namespace
-
-namespace {
-
 /// Writes the calls that allocated and freed a guarded block.
 void write_history(const GuardedBlock& block) noexcept {
   Text<64> title;
@@ -320,6 +316,13 @@ void append_access(Text<1024>& text, const void* address, const GuardedFault& fa
     return;
   }
   const bool is_freed = fault.block->state == GuardedBlock::State::Freed;
+  if (!is_freed && fault.where == GuardedAccess::Inside) {
+    text.append(
+        "slabmalloc: %s at %p of memory that was inaccessible then; the block here now may be a "
+        "later one\n",
+        access, address);
+    return;
+  }
   const char* const mistake = is_freed                               ? "use after free"
                               : fault.where == GuardedAccess::Before ? "underflow"
                                                                      : "overflow";

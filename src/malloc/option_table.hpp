@@ -221,7 +221,7 @@ inline constexpr Option option_table[] = {
     {"guard_places", Number{&Tunables::guarded_places, 1, 16'384, "places"},
      "Have at most so many guarded blocks at a time.",
      "A freed block's place waits until all others were used. So more places find more uses after "
-     "free. Each takes 36 KiB of address space, 700 bytes for its record, and two of the process's "
+     "free. Each takes 36 KiB of address space, 600 bytes for its record, and two of the process's "
      "mappings while its block lives."},
     {"no_backtrace", Flag{&Options::back_trace, false},
      "Leave the back trace out of a report of misuse.",

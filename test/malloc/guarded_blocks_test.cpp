@@ -45,7 +45,7 @@ class GuardedBlocksTest : public testing::Test {
   const CallStack stack_{};
   test::FaultyOs os_;
   test::MisuseRecorder misuse_;
-  const std::unique_ptr<GuardedBlocks> blocks_ = std::make_unique<GuardedBlocks>();
+  std::unique_ptr<GuardedBlocks> blocks_ = std::make_unique<GuardedBlocks>();
 };
 
 /// Catches the faults of one access.
@@ -231,6 +231,25 @@ TEST_F(GuardedBlocksTest, a_fault_leads_to_the_nearest_block) {
   }
   const GuardedFault far = blocks_->find_fault(block + 5 * 36 * 1024);
   EXPECT_EQ(far.block, nullptr) << "places that no block ever had";
+}
+
+TEST_F(GuardedBlocksTest, a_fault_between_two_blocks_leads_to_the_nearer_one) {
+  constexpr std::size_t bytes = 4096;
+  std::byte* first = nullptr;
+  std::byte* second = nullptr;
+  // Until one ends at the guard at which the other starts.
+  while (first == nullptr || second != first + 2 * bytes) {
+    blocks_ = std::make_unique<GuardedBlocks>();
+    first = allocate(bytes);
+    second = allocate(bytes);
+  }
+  const auto block_at = [&](std::size_t offset) {
+    return reinterpret_cast<std::byte*>(blocks_->find_fault(first + bytes + offset).block->address);
+  };
+  EXPECT_EQ(block_at(0), first);
+  EXPECT_EQ(block_at(bytes / 2 - 1), first);
+  EXPECT_EQ(block_at(bytes / 2), second);
+  EXPECT_EQ(block_at(bytes - 1), second);
 }
 
 TEST_F(GuardedBlocksTest, lose_nothing_when_the_system_refuses) {

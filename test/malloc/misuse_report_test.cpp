@@ -11,6 +11,7 @@
 #include <string>
 
 #include "malloc/call.hpp"
+#include "malloc/guarded_blocks.hpp"
 #include "malloc/options.hpp"
 #include "malloc/report.hpp"
 #include "support/child.hpp"
@@ -18,18 +19,17 @@
 namespace slabmalloc {
 namespace {
 
-/// What report_misuse_and_abort() writes of `misuse`, which `call` made.
-std::string report_of(const Misuse& misuse, Call call, bool with_back_trace = false) {
+/// What `work` writes to stderr, in a process of its own that ends as status_of_child() has it.
+template <class Work>
+std::string errors_of(const Work& work, int expected_status) {
   int ends[2] = {};
   EXPECT_EQ(pipe(ends), 0);
   const int status = test::status_of_child([&] {
     dup2(ends[1], STDERR_FILENO);
-    options.back_trace = with_back_trace;
-    noted_call = {misuse.address, call};
-    report_misuse_and_abort(misuse);
+    work();
     return 0;
   });
-  EXPECT_EQ(status, -1) << "a report ends the process by a signal";
+  EXPECT_EQ(status, expected_status);
   close(ends[1]);
   std::string text;
   char some[512];
@@ -38,6 +38,18 @@ std::string report_of(const Misuse& misuse, Call call, bool with_back_trace = fa
   }
   close(ends[0]);
   return text;
+}
+
+/// What report_misuse_and_abort() writes of `misuse`, which `call` made.
+std::string report_of(const Misuse& misuse, Call call, bool with_back_trace = false) {
+  constexpr int by_a_signal = -1;
+  return errors_of(
+      [&] {
+        options.back_trace = with_back_trace;
+        noted_call = {misuse.address, call};
+        report_misuse_and_abort(misuse);
+      },
+      by_a_signal);
 }
 
 bool has(const std::string& text, const std::string& part) {
@@ -127,6 +139,23 @@ TEST(MisuseReport, ends_with_a_back_trace_if_options_allow_it) {
   const std::string text = report_of(misuse, Call::Free, true);
   EXPECT_TRUE(has(text, "back trace of the call")) << text;
   EXPECT_GT(text.size(), report_of(misuse, Call::Free).size());
+}
+
+// Another thread may free the block and get a new one before the report.
+TEST(FaultReport, of_a_live_block_says_that_it_may_be_a_later_one) {
+  const std::string text = errors_of(
+      [] {
+        options.back_trace = false;
+        auto* const guarded = static_cast<std::byte*>(guarded_blocks.allocate(100, 16, {}));
+        report_fault(guarded + 5, FaultingAccess::Read);
+      },
+      0);
+  EXPECT_EQ(text.rfind("slabmalloc: read at 0x", 0), 0u) << text;
+  EXPECT_TRUE(
+      has(text, " of memory that was inaccessible then; the block here now may be a later "))
+      << text;
+  EXPECT_TRUE(has(text, "  block     100 bytes at 0x")) << text;
+  EXPECT_FALSE(has(text, "overflow")) << text;
 }
 
 }  // namespace

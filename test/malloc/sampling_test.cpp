@@ -236,7 +236,7 @@ class GuardingScope {
   GuardingScope& operator=(const GuardingScope&) = delete;
 };
 
-/// The share of `trials` calls of `allocate` that were guarded. Frees each block at once, so that
+/// Of `trials` calls of `allocate`, how many were guarded. Frees each block at once, so that
 /// there are places.
 std::size_t guarded_of(int trials, const std::function<void*()>& allocate) {
   std::size_t guarded = 0;
