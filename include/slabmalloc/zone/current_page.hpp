@@ -379,13 +379,11 @@ class CurrentPage {
 
   /// Frees slot `slot`, at `object`, of the full page `page` by claiming it for the next
   /// allocation. False, with no effect, unless slots are handed off and none waits. False too if
-  /// the page has an announced free, which may be of this slot. Cost: constant, no call.
+  /// the page has an announced free, which may be of this slot, or if a sample is due. Cost:
+  /// constant, no call.
   [[gnu::always_inline]] bool hand_off(Header* page, std::uint32_t slot, void* object) noexcept {
     if (hand_off_page_ == nullptr || selected_.claimed() != 0 ||
-        page->announced.load(Order::relaxed) != 0) {
-      return false;
-    }
-    if (is_sample_due()) {
+        page->announced.load(Order::relaxed) != 0 || is_sample_due()) {
       return false;
     }
     hand_off_page_ = page;
@@ -544,8 +542,8 @@ class CurrentPage {
   typename Atomics::template Cell<Header*> page_{nullptr};
   std::byte* slots_ = nullptr;    ///< The first slot of the page.
   Counter<Atomics> allocations_;  ///< Slots ever claimed, except those given up.
-  /// The value of allocations_ at which a sample is due.
   struct NoSamples {};
+  /// The value of allocations_ at which a sample is due.
   [[no_unique_address]] std::conditional_t<SampledPage<Page>, std::size_t, NoSamples> sample_at_{};
 };
 

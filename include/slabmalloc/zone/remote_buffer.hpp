@@ -191,8 +191,8 @@ class RemoteBuffer {
     RemoteFree<Atomics> free;
 
     /// Adds a slot if there is room, it is not there already, and the key was not taken away. It
-    /// does not look at the slot's bits: their lines are in the caches of other CPUs, and a look at
-    /// each free costs a tenth of the time of the two.
+    /// does not look at the slot's bits. Their lines are in the caches of other CPUs: a look at
+    /// each free costs both threads a tenth of their processor time.
     [[gnu::always_inline]] bool merge(std::uintptr_t expected, std::uint32_t slot) noexcept {
       mark.set();
       if (key.load(Order::relaxed) == expected && room != 0) [[likely]] {
