@@ -53,6 +53,12 @@ ensure_packages() {
   return 1
 }
 
+# Makes present what the preset `release` needs, and the packages of the arguments.
+ensure_build_packages() {
+  ensure_packages cmake:cmake ninja-build:ninja g++:g++ libgtest-dev:/usr/include/gtest/gtest.h \
+    libbenchmark-dev:/usr/include/benchmark/benchmark.h "$@"
+}
+
 # Runs apt-get through the caller's as_root; shows its output only on failure.
 install_packages() {
   local log
