@@ -222,8 +222,7 @@ class KernelProgram {
       return;
     }
     const std::size_t offset = input_.between(1, bytes - 1);
-    const bool nmi_came = Interruption::disarm();
-    (void)nmi_came;
+    (void)Interruption::disarm();
     heap_.deallocate(address + offset, block.layout, some_context());
     EXPECT_EQ(misuse_.take_kinds(), std::vector{MisuseKind::MisalignedFree});
   }
