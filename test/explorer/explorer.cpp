@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
@@ -37,6 +38,7 @@ std::byte* const region_memory = [] {
   void* const memory_there = mmap(wanted, region_bytes, PROT_READ | PROT_WRITE,
                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   if (memory_there != wanted) {
+    std::fprintf(stderr, "The explorer needs the memory at %p, which is not to be had.\n", wanted);
     std::abort();
   }
   return static_cast<std::byte*>(memory_there);
@@ -102,7 +104,7 @@ struct Writer {
   std::uint8_t thread = 0;
   std::uint16_t site = 0;
 };
-Writer writers[Memory::most_locations][Memory::most_stores];
+Writer writers[most_locations][most_stores];
 
 /// The steps of the execution, for the trace of a failure.
 struct TraceEntry {
@@ -247,7 +249,7 @@ unsigned touch(const void* cell, std::size_t bytes, bool is_write) noexcept {
   fibres[self].last_private_cell = nullptr;
   KnownCell& known = cells[offset];
   if (known.execution != execution) {
-    if (memory.location_count() == Memory::most_locations) {
+    if (memory.location_count() == most_locations) {
       fail("more locations than there is room for");
     }
     known.execution = execution;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Explorer: runs the library's own code under every interleaving and every stale read that the C++
-// memory model allows, within bounds.
+// Explorer: runs the library's own code under the interleavings and stale reads that C++20 allows,
+// within bounds.
 //
 //   struct Frees : explorer::Scenario { … };
 //   const explorer::Outcome outcome = explorer::explore(scenario, {});
@@ -42,6 +42,8 @@
 namespace slabmalloc::explorer {
 
 inline constexpr unsigned most_threads = 4;
+inline constexpr unsigned most_locations = 96;  ///< Cells that threads share, in one execution.
+inline constexpr unsigned most_stores = 48;     ///< Of one location.
 /// The memory that is explored: a scenario puts everything there that its threads share.
 inline constexpr std::size_t region_bytes = std::size_t{16} << 10;
 

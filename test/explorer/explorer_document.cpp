@@ -47,10 +47,10 @@ const Reason* reason_for(const std::string& mutant) {
 
 constexpr const char* head = R"(# What the explorer finds
 
-The explorer runs the real code of what threads share, under every interleaving and every stale
-read that the C++ memory model allows (`test/explorer/explorer.hpp` says how, and what it leaves
-out). The models in `test/model/` remain the specification ([CONCURRENCY](CONCURRENCY.md)). They
-check the protocol for more steps; the explorer checks that the code implements it.
+The explorer runs the real code of what threads share, under the interleavings and stale reads that
+C++20 allows, within bounds (`test/explorer/explorer.hpp` says which, and what it leaves out). The
+models in `test/model/` remain the specification ([CONCURRENCY](CONCURRENCY.md)). They check the
+protocol for more steps; the explorer checks that the code implements it.
 
 `ctest -L explorer` runs it within bounds, `scripts/soak explorer` for longer. The target
 `docs-explorer` writes this page, and a test compares it. `test/explorer/break_plain_steps` leaves

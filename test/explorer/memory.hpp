@@ -27,8 +27,6 @@ inline constexpr bool releases(Order order) noexcept {
 
 class Memory {
  public:
-  static constexpr unsigned most_locations = 96;
-  static constexpr unsigned most_stores = 48;     ///< Of one location.
   static constexpr unsigned most_releases = 256;  ///< Release stores of one execution.
 
   /// The values at the start: of no location.
@@ -46,7 +44,8 @@ class Memory {
     }
   }
 
-  /// A new location, whose value at the start is `value`. False in `is_full` if there is no room.
+  /// The number of a new location, whose value at the start is `value`.
+  /// Pre: location_count() is less than most_locations.
   unsigned add(std::uint64_t value) noexcept {
     Location& location = locations_[location_count_];
     location.count = 1;

@@ -51,8 +51,6 @@ class Search {
  public:
   static constexpr unsigned most_decisions = 2000;
   static constexpr unsigned most_events = 1000;
-  static constexpr unsigned most_locations = 96;
-  static constexpr unsigned most_stores = 48;
 
   void restart(bool is_reduced) noexcept {
     length_ = fresh_from_ = 0;
