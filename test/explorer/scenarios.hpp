@@ -16,14 +16,20 @@ using Scenarios = std::vector<std::unique_ptr<Scenario>>;
 void add_core_scenarios(Scenarios& all);
 /// The kernel's spin lock, deferred runs, reserves and frame caches (kernel_scenarios.cpp).
 void add_kernel_scenarios(Scenarios& all);
-/// The malloc's mutex, buffered frees, scans and large-object caches (malloc_scenarios.cpp).
-void add_malloc_scenarios(Scenarios& all);
+// The malloc's parts, each in the file of its name: mutex_scenarios.cpp, and so on.
+void add_mutex_scenarios(Scenarios& all);
+void add_buffer_scenarios(Scenarios& all);
+void add_scan_scenarios(Scenarios& all);
+void add_large_cache_scenarios(Scenarios& all);
 
 inline Scenarios all_scenarios() {
   Scenarios all;
   add_core_scenarios(all);
   add_kernel_scenarios(all);
-  add_malloc_scenarios(all);
+  add_mutex_scenarios(all);
+  add_buffer_scenarios(all);
+  add_scan_scenarios(all);
+  add_large_cache_scenarios(all);
   return all;
 }
 
