@@ -23,24 +23,6 @@ static_assert(heap::max_class_bytes <= GuardedBlocks::most_bytes,
 
 namespace {
 
-/// The thread takes a sample: what that allocates is none, and what it frees needs no call stack.
-constinit thread_local bool is_sampling = false;
-
-/// Sets is_sampling, for a scope.
-class SamplingScope {
- public:
-  SamplingScope() noexcept { is_sampling = true; }
-  ~SamplingScope() { is_sampling = was_sampling_; }
-  SamplingScope(const SamplingScope&) = delete;
-  SamplingScope& operator=(const SamplingScope&) = delete;
-
-  /// True if another such scope is around this one.
-  bool is_nested() const noexcept { return was_sampling_; }
-
- private:
-  const bool was_sampling_ = is_sampling;
-};
-
 /// What the program had for a signal, before this handler.
 struct ActionBefore {
   struct sigaction action;
@@ -105,6 +87,7 @@ void report_once(const siginfo_t* info, const void* context) noexcept {
   static constinit thread_local bool is_reporter = false;
   if (!is_begun.exchange(true, Order::relaxed)) {
     is_reporter = true;
+    const heap::CallStackScope scope;
     report_fault(info->si_addr, access_of(context));
     is_written.store(true, Order::relaxed);
     return;
@@ -180,11 +163,13 @@ void set_guarded_sampling(std::size_t one_in, std::size_t mean_bytes) noexcept {
 
 namespace heap {
 
+constinit thread_local bool CallStackScope::is_in_one_ = false;
+
 [[gnu::cold, gnu::noinline]] void* guard(std::size_t bytes, std::size_t alignment) noexcept {
-  if (is_sampling) {
+  const CallStackScope scope;
+  if (scope.is_nested()) {
     return nullptr;
   }
-  const SamplingScope scope;
   CallStack stack;
   stack.capture();
   return guarded_blocks.allocate(bytes != 0 ? bytes : 1, alignment, stack);
@@ -193,8 +178,7 @@ namespace heap {
 [[gnu::cold, gnu::noinline]] void free_guarded(const void* block, Call call) noexcept {
   CallStack stack;
   {
-    // The unwinder may hold a lock while it allocates and frees: a call stack needs it again.
-    const SamplingScope scope;
+    const CallStackScope scope;
     if (!scope.is_nested()) {
       stack.capture();
     }

@@ -16,6 +16,25 @@
 
 namespace slabmalloc::heap {
 
+/// The calling thread takes call stacks, for a scope. Meanwhile its allocations are no samples, and
+/// its frees need no call stack: the unwinder may hold a lock while it allocates and frees, and
+/// another call stack would wait for that lock.
+class CallStackScope {
+ public:
+  CallStackScope() noexcept { is_in_one_ = true; }
+  ~CallStackScope() { is_in_one_ = was_in_one_; }
+  CallStackScope(const CallStackScope&) = delete;
+  CallStackScope& operator=(const CallStackScope&) = delete;
+
+  /// True if another such scope is around this one.
+  bool is_nested() const noexcept { return was_in_one_; }
+
+ private:
+  [[gnu::visibility("hidden")]] static constinit thread_local bool is_in_one_;
+
+  const bool was_in_one_ = is_in_one_;
+};
+
 /// A guarded block of `bytes` zeros at a multiple of `alignment`, a power of two.
 /// Pre: the calling thread holds no mutex of the heap.
 /// Fails: null if none is to be had: as GuardedBlocks::allocate(), and for what a sample allocates.

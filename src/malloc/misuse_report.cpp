@@ -20,6 +20,7 @@
 #include "malloc/back_trace.hpp"
 #include "malloc/call.hpp"
 #include "malloc/guarded_blocks.hpp"
+#include "malloc/guarded_sampling.hpp"
 #include "malloc/heap.hpp"
 #include "malloc/options.hpp"
 #include "malloc/report.hpp"
@@ -367,6 +368,7 @@ void report_misuse_and_abort(const Misuse& misuse) noexcept {
   const OtherZone for_back_trace_and_handler_of_sigabrt;
   if (options.back_trace && !is_reporting && !holds_mutex) {
     is_reporting = true;
+    const heap::CallStackScope scope;
     write_back_trace(STDERR_FILENO, misuse.found_at == FoundAt::Call
                                         ? "back trace of the call"
                                         : "back trace of the finding, not of the bad call");

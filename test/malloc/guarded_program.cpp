@@ -221,7 +221,16 @@ int find_unwind_table(dl_phdr_info* object, std::size_t, void* found) {
   return 1;  // The first object is the program.
 }
 
-/// Programs with handlers of faults, and one with unwind tables.
+/// The unwinder allocates when it first meets the table, under its lock.
+void register_unwind_table() {
+  void* table = nullptr;
+  dl_iterate_phdr(&find_unwind_table, &table);
+  if (__register_frame != nullptr && table != nullptr) {
+    __register_frame(table);
+  }
+}
+
+/// Programs with handlers of faults, or with unwind tables.
 struct Handling {
   const char* name;
   void (*run)();
@@ -313,14 +322,23 @@ const Handling handlings[] = {
      [] {
        slabmalloc_guard(1, 0);
        char* const block = make_a_block();
-       void* table = nullptr;
-       dl_iterate_phdr(&find_unwind_table, &table);
-       if (__register_frame != nullptr && table != nullptr) {
-         __register_frame(table);
-       }
-       // The unwinder allocates when it first meets the table, under its lock.
+       register_unwind_table();
        drop_the_block(block);
        _exit(42);
+     }},
+    {"frees_twice_with_unwind_tables_of_its_own",
+     [] {
+       char* const block = make_a_block();  // It is not guarded.
+       slabmalloc_guard(1, 0);
+       // The report uses the zone of a thread that has ended.
+       std::thread([] {
+         for (int count = 0; count < 1000; ++count) {
+           drop_the_block(make_a_block());
+         }
+       }).join();
+       register_unwind_table();
+       drop_the_block(block);
+       drop_the_block(block);
      }},
 };
 

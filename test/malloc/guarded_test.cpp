@@ -182,6 +182,12 @@ TEST(GuardedPrograms, may_have_unwind_tables_of_their_own) {
       run({program("guarded_program", Form::preload), "frees_with_unwind_tables_of_its_own"},
           Form::preload);
   EXPECT_TRUE(outcome.exited_with(42)) << outcome;
+  const Outcome wrong =
+      run({program("guarded_program", Form::preload), "frees_twice_with_unwind_tables_of_its_own"},
+          Form::preload);
+  EXPECT_TRUE(wrong.died_of(SIGABRT)) << wrong;
+  EXPECT_TRUE(contains(calls_below(wrong.errors, "back trace of the call"), "drop_the_block"))
+      << wrong;
 }
 
 TEST(GuardedPrograms, die_of_other_faults_and_of_signals_that_are_sent_as_ever) {
