@@ -66,7 +66,7 @@ class BasicSampling {
   /// Makes one allocation in `one_in` a sample, and one for each `mean_bytes` of blocks; 0 for none
   /// of either kind.
   /// Order: release, with the acquire in period(). If another call comes between, this one stores
-  /// its rates again. So the call that ends last has its own on record, both of them.
+  /// its rates again. So in the end both rates are those of one call.
   void set(std::size_t one_in, std::size_t mean_bytes) noexcept {
     for (bool is_set = false; !is_set;) {
       std::uint32_t found = period();
