@@ -77,6 +77,7 @@ class HeapProgram {
     if constexpr (MallocConfig::hardened) {
       tunables.guards = !input_.one_in(4);
       options.clearing = !input_.one_in(4);
+      options.quarantine = !input_.one_in(4);
       tunables.random_order = !input_.one_in(4);
     } else if (input_.one_in(3)) {
       tunables.guarded_places = static_cast<std::uint32_t>(input_.between(1, 32));
@@ -390,7 +391,7 @@ class HeapProgram {
       place = next;
     }
   }
-  static void trim() { heap::trim(); }
+  static void trim() { front::trim(); }
   void on_each(const std::function<void(std::size_t)>& work) {
     for (const std::size_t number : {0u, 1u}) {
       workers_[number]->run([&] { work(number); });

@@ -65,6 +65,7 @@ void choose_options(test::Random& random) {
     maybe(tunables.guards, false);
     maybe(tunables.random_order, false);
     maybe(options.clearing, false);
+    maybe(options.quarantine, false);
     maybe(options.reuse_check, false);
     maybe(options.canaries, false);
     maybe(options.zero_size_traps, false);
@@ -178,7 +179,7 @@ class Model {
       default:
         os_.advance_clock(random_.below(1500));
         if (random_.one_in(4)) {
-          heap::trim();
+          front::trim();
         }
         EXPECT_EQ(errno, strange_errno);
     }
