@@ -55,8 +55,10 @@ TEST(SharedZone, threads_that_allocate_little_share_pages) {
     one.join();
   }
   heap::trim();
+  // On a busy machine, each thread may have a zone. A chunk holds a whole number of them.
+  constexpr std::size_t zones_of_chunk = chunk_bytes / sizeof(ThreadZone);
   EXPECT_LE(process_arena.statistics().in_use_bytes,
-            before + threads * sizeof(ThreadZone) + 2 * chunk_bytes);
+            before + (threads / zones_of_chunk + 2) * chunk_bytes);
 }
 
 TEST(SharedZone, a_thread_that_allocates_in_earnest_gets_a_zone) {
