@@ -210,10 +210,10 @@ inline constexpr Option option_table[] = {
      "A guarded block lies between inaccessible OS pages, and is inaccessible after its free. So "
      "an access beyond it or after its free stops the program, after a report of the access, the "
      "allocation and the free. Blocks up to 32 KiB are guarded. For that the library sets handlers "
-     "of `SIGSEGV` and `SIGBUS`, which pass other faults on. One in 10,000 adds 3 % to the "
-     "instructions of `malloc` and `free`, mostly for the calls in the report, which "
-     "`no_backtrace` "
-     "leaves out. 1 guards each allocation while there are places. The hardened library guards "
+     "of `SIGSEGV` and `SIGBUS`, which pass other faults on. One in 10,000 adds 0.5 % to the "
+     "instructions of `malloc` and `free`, or 3 % if each call stack is a new one. `no_backtrace` "
+     "leaves the stacks out. 1 guards each allocation while there are places. The hardened library "
+     "guards "
      "none."},
     {"guard_bytes", Size{&Tunables::guard_bytes, 0, Tunables::most_limit_bytes},
      "Guard one allocation for each so many bytes of blocks, as `guard_one_in` does; 0 for none.",
