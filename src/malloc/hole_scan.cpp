@@ -83,8 +83,10 @@ void scan_step(std::uint32_t& next, HoleScan::Step step, const ScavengedQueue* o
     Chunk& record = process_arena.own_record(next++);
     const std::uintptr_t tag = record.header.tag.load(Order::relaxed);
     ScavengedQueue* const queue = ScavengedQueue::of(tag);
-    if (queue != nullptr && queue->zone() != nullptr &&
-        (owner != nullptr ? queue == owner : queue->scavenger_lock().has_scavenger())) {
+    // Only the owner and the holder of its lock know that a zone is complete.
+    if (queue != nullptr &&
+        (owner != nullptr ? queue == owner : queue->scavenger_lock().has_scavenger()) &&
+        queue->zone() != nullptr) {
       scan_page(record, *queue->zone(), calls);
     }
   }
