@@ -41,6 +41,10 @@ struct Tunables {
   std::size_t guarded_chunks = 32'768;
   /// A claim takes a random half of the free slots.
   bool random_order = hardened;
+  /// Addresses of a page of slots serve no other size class afterwards.
+  bool class_addresses = hardened;
+  /// The sets of free runs: that of runs without a size class, and one for each of 40 size classes.
+  static constexpr std::uint32_t run_classes = hardened ? 41 : 1;
   /// Freed large objects whose addresses stay inaccessible and unused: one more than this. They
   /// take no memory, but a mapping each.
   static constexpr std::size_t quarantined_mappings = 1024;

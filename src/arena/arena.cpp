@@ -22,15 +22,25 @@ std::uint32_t Arena::now() noexcept {
   return static_cast<std::uint32_t>(os::interface().now_milliseconds());
 }
 
-Extent Arena::allocate(std::size_t chunks, std::size_t alignment) noexcept {
-  Extent extent = allocate_run(chunks + guard_chunks, alignment);
+Extent Arena::allocate(std::size_t chunks, std::size_t alignment, RunClass run_class) noexcept {
+  Extent extent = allocate_run(chunks + guard_chunks, alignment, run_class);
   if (!extent) {
     note_if_refused((chunks + guard_chunks) * MemoryLimit::counted_chunk_bytes);
-  } else if (Tunables::hardened && !make_accessible(extent, chunks)) {
+  } else if (Tunables::hardened && !make_accessible_at_last(extent, chunks)) {
     change([&]() noexcept { release_run(number_of(extent.address), now()); });
     extent = {};
   }
   return extent;
+}
+
+/// As make_accessible(). If the system refuses, it first gets back what free runs have of memory
+/// and mappings: most of these runs may be of other classes.
+bool Arena::make_accessible_at_last(Extent& extent, std::size_t chunks) noexcept {
+  if (make_accessible(extent, chunks)) {
+    return true;
+  }
+  trim();
+  return make_accessible(extent, chunks);
 }
 
 /// True if memory near chunk `number` is inaccessible unless a run is there.
@@ -60,22 +70,23 @@ bool Arena::make_accessible(Extent& extent, std::size_t chunks) noexcept {
   return true;
 }
 
-Extent Arena::allocate_run(std::size_t chunks, std::size_t alignment) noexcept {
+Extent Arena::allocate_run(std::size_t chunks, std::size_t alignment, RunClass run_class) noexcept {
   Extent extent;
-  change([&]() noexcept { extent = take_run(chunks, alignment); });
-  return extent ? extent : allocate_at_last(chunks, alignment);
+  change([&]() noexcept { extent = take_run(chunks, alignment, run_class); });
+  return extent ? extent : allocate_at_last(chunks, alignment, run_class);
 }
 
 /// Retries a refused request. Runs that another thread was purging are free now, and cached objects
 /// are freed here.
-Extent Arena::allocate_at_last(std::size_t chunks, std::size_t alignment) noexcept {
+Extent Arena::allocate_at_last(std::size_t chunks, std::size_t alignment,
+                               RunClass run_class) noexcept {
   Extent extent;
   {
     const os::Lock no_purge(purger_mutex_);
     const os::Lock lock(mutex_);
     clear_large_caches(false);
     decay_.note_purged(direct_.trim());
-    extent = take_run(chunks, alignment);
+    extent = take_run(chunks, alignment, run_class);
     note_sizes();
   }
   // Threads that freed memory meanwhile left its purge to this thread.
@@ -121,18 +132,19 @@ bool Arena::holds_mutex() const noexcept {
   return purger_mutex_.is_held() || mutex_.is_held() || direct_.holds_mutex();
 }
 
-Extent Arena::take_run(std::size_t chunks, std::size_t alignment) noexcept {
+Extent Arena::take_run(std::size_t chunks, std::size_t alignment, RunClass run_class) noexcept {
   if (chunks == 0 || chunks > most_chunks || alignment > Tunables::run_alignment_bytes ||
       !admits_chunks(chunks)) {
     return {};
   }
   RunRequest request{
       static_cast<std::uint32_t>(chunks),
-      static_cast<std::uint32_t>(alignment > chunk_bytes ? alignment / chunk_bytes : 1), phase()};
+      static_cast<std::uint32_t>(alignment > chunk_bytes ? alignment / chunk_bytes : 1), phase(),
+      run_class};
   const Placement placement = find_or_grow(request);
   Extent extent;
   if (placement) {
-    extent.zeroed = runs_.take(placement, request.chunks) == RunState::Clean;
+    extent.zeroed = runs_.take(placement, request.chunks, run_class) == RunState::Clean;
     extent.address = window_.data() + std::size_t{placement.first} * chunk_bytes;
     in_use_.add(chunks * chunk_bytes);
   }
@@ -148,14 +160,25 @@ Placement Arena::find_or_grow(RunRequest& request) noexcept {
       return placement;
     }
     clear_large_caches(false);
-    if (const Placement placement = runs_.find(request, SearchEffort::Exhaustive)) {
+    if (const Placement placement = find_at_last(request)) {
       return placement;
     }
   }
   if (const Placement placement = grow_for(request)) {
     return placement;
   }
-  return runs_.find(request, SearchEffort::Exhaustive);
+  return find_at_last(request);
+}
+
+/// Searches every free run, and at last those of other classes: a program that goes on is worth
+/// more than addresses that keep their class.
+Placement Arena::find_at_last(const RunRequest& request) noexcept {
+  Placement placement = runs_.find(request, SearchEffort::Exhaustive);
+  if (Tunables::hardened && !placement) {
+    placement = runs_.find_of_any_class(request);
+    counts_.class_changes.add(placement ? 1 : 0);
+  }
+  return placement;
 }
 
 /// Grows the window until the free runs at its end serve `request`.
@@ -163,7 +186,7 @@ Placement Arena::grow_for(RunRequest& request) noexcept {
   for (;;) {
     // The phase is known once the window is open.
     request.phase = phase();
-    const std::uint32_t trailing = runs_.trailing_free_run();
+    const std::uint32_t trailing = runs_.trailing_free_run(request.run_class);
     const std::uint32_t start = trailing != no_chunk ? trailing : runs_.end();
     const std::uint64_t first = request.first_from(start);
     const std::uint64_t wanted_end = first + request.chunks;

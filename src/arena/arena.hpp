@@ -20,6 +20,9 @@
 // Allocation prefers dirty runs, then dirty runs with their clean neighbours, then clean runs. The
 // window grows last. Where address space is limited, allocation first searches every free run.
 //
+// In the hardened library a free run serves only the size class that had it first (run_map.hpp).
+// Where address space is limited, or the window cannot grow, it serves any class.
+//
 // A thread classifies an address without a lock:
 //
 //     chunk_of(address) == nullptr    not in the window: a mapping of its own, or foreign
@@ -41,6 +44,7 @@
 //   M4  large count = the number of these heads + that of the direct map
 //   M5  no chunk is being purged
 //   M6  the memory in use, as limits count it, is within the hard limit
+//   M7  a page of slots lies in a run of its size class, or of none
 #pragma once
 
 #include <cstddef>
@@ -154,9 +158,11 @@ class Arena {
 
   /// Allocates `chunks` adjacent chunks at a multiple of `alignment` bytes, a power of two. The
   /// chunks' tags, seals and infos are clear (chunk.hpp); the rest of their records is undefined.
+  /// They were of `run_class` or of no class before, unless the window is bounded or cannot grow.
   /// Pre: alignment <= Tunables::run_alignment_bytes.
   /// Fails: null if memory is exhausted.
-  Extent allocate(std::size_t chunks, std::size_t alignment = chunk_bytes) noexcept;
+  Extent allocate(std::size_t chunks, std::size_t alignment = chunk_bytes,
+                  RunClass run_class = {}) noexcept;
 
   /// Frees a run from allocate() and clears its records.
   void deallocate(void* address, std::size_t chunks) noexcept;
@@ -256,9 +262,9 @@ class Arena {
   struct Purge {
     std::uint32_t run = no_chunk;
     std::uint32_t chunks = 0;
-    std::uint32_t wide_run = no_chunk;  ///< The run with clean chunks around it, whose records
-    std::uint32_t wide_chunks = 0;      ///< share OS pages with its own.
-    std::size_t mapping_bytes = 0;      ///< At most so many; 0 if chunks are purged.
+    RunMap::Row wide;               ///< The run with clean chunks around it, whose records share OS
+                                    ///< pages with its own.
+    std::size_t mapping_bytes = 0;  ///< At most so many; 0 if chunks are purged.
 
     bool is_chosen() const noexcept { return bytes() != 0; }
     std::size_t bytes() const noexcept { return chunks * chunk_bytes + mapping_bytes; }
@@ -274,8 +280,9 @@ class Arena {
   static std::uint32_t now() noexcept;
 
   // With the mutex held:
-  Extent take_run(std::size_t chunks, std::size_t alignment) noexcept;
+  Extent take_run(std::size_t chunks, std::size_t alignment, RunClass run_class) noexcept;
   Placement find_or_grow(RunRequest& request) noexcept;
+  Placement find_at_last(const RunRequest& request) noexcept;
   Placement grow_for(RunRequest& request) noexcept;
   void adopt(const Growth& growth) noexcept;
   void release_run(std::uint32_t first, std::uint32_t free_since) noexcept;
@@ -321,10 +328,11 @@ class Arena {
   void decay_some() noexcept {
     change([]() noexcept {});
   }
-  Extent allocate_run(std::size_t chunks, std::size_t alignment) noexcept;
+  Extent allocate_run(std::size_t chunks, std::size_t alignment, RunClass run_class = {}) noexcept;
   bool make_accessible(Extent& extent, std::size_t chunks) noexcept;
+  bool make_accessible_at_last(Extent& extent, std::size_t chunks) noexcept;
   static bool has_guards(std::uint32_t number) noexcept;
-  Extent allocate_at_last(std::size_t chunks, std::size_t alignment) noexcept;
+  Extent allocate_at_last(std::size_t chunks, std::size_t alignment, RunClass run_class) noexcept;
   void carry_out(Purge purge, PurgeBudget& budget) noexcept;
   std::size_t purge_chosen(const Purge& purge) noexcept;
   bool promise_direct(std::size_t bytes, std::size_t& promised) noexcept;

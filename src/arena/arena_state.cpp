@@ -76,12 +76,12 @@ bool Arena::validate() noexcept {
     return false;  // M6
   }
   std::size_t count = direct_.count();
-  // R1 to R6, D1 to D4, G1 and G2, M2 and M3, M4.
+  // R1 to R6, D1 to D4, G1 and G2, M2, M3 and M7, M4.
   return runs_.validate() && direct_.validate() && huge_pages_.validate() &&
          validate_records(count) && count == large_counts_.count.get();
 }
 
-/// Checks M2 and M3, and counts the large objects.
+/// Checks M2, M3 and M7, and counts the large objects.
 bool Arena::validate_records(std::size_t& count) noexcept {
   for (std::uint32_t first = 0; first < runs_.end(); first += runs_.run_chunks(first)) {
     const RunState state = runs_.state_of_run(first);
@@ -93,6 +93,10 @@ bool Arena::validate_records(std::size_t& count) noexcept {
                             record.header.seal.load(Order::relaxed) == 0;
       if (state != RunState::InUse && !is_clear) {
         return false;  // M2
+      }
+      const bool is_page = record.info.kind == ChunkKind::SlabHead;
+      if (is_page && !RunClass::of(record.info.class_index).may_use(runs_.class_of_run(first))) {
+        return false;  // M7
       }
       if (record.info.kind != ChunkKind::LargeHead && record.info.kind != ChunkKind::Cached) {
         continue;

@@ -147,8 +147,7 @@ Arena::Purge Arena::choose_oldest(std::size_t most_bytes) noexcept {
     purge.chunks = length < most_chunks ? length : static_cast<std::uint32_t>(most_chunks);
     runs_.begin_purge(purge.run, purge.chunks);
     const std::size_t around = (os::interface().os_page_bytes() - 1) / sizeof(Chunk) + 1;
-    purge.wide_run = runs_.widen_purge(purge.run, static_cast<std::uint32_t>(around));
-    purge.wide_chunks = runs_.run_chunks(purge.wide_run);
+    purge.wide = runs_.widen_purge(purge.run, static_cast<std::uint32_t>(around));
   }
   return purge;
 }
@@ -181,9 +180,9 @@ void Arena::purge_records(const Purge& purge) noexcept {
   const auto record_at = [this](std::uint32_t chunk) noexcept {
     return reinterpret_cast<std::uintptr_t>(records_.load(Order::relaxed) + chunk);
   };
-  const std::uintptr_t start = align_up(record_at(purge.wide_run), os_page_bytes);
+  const std::uintptr_t start = align_up(record_at(purge.wide.first), os_page_bytes);
   const std::uintptr_t end =
-      align_down(record_at(purge.wide_run + purge.wide_chunks), os_page_bytes);
+      align_down(record_at(purge.wide.first + purge.wide.chunks), os_page_bytes);
   if (start < end) {
     os::interface().purge(reinterpret_cast<void*>(start), end - start);
   }
@@ -211,7 +210,7 @@ bool Arena::purge_memory(std::byte* start, std::size_t bytes, bool forbids) noex
 void Arena::end_purge(const Purge& purge, std::size_t purged) noexcept {
   const std::uint32_t time = now();
   if (purge.run != no_chunk) {
-    runs_.narrow_purge(purge.wide_run, purge.run, purge.chunks);
+    runs_.narrow_purge(purge.wide, purge.run);
     runs_.end_purge(purge.run, purged != 0, time);
   }
   if (purged != 0) {

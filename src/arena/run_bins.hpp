@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// RunBins: the free runs of one state in bins by length, with a bit for each bin that is not empty.
+// RunBins: the free runs of one state and class in bins by length, with a bit for each bin that is
+// not empty.
 //
 //     bin      0   1   …  14 | 15     16     …  22     | 23     24     …
 //     chunks   1   2   …  15 | 16-17  18-19  …  30-31  | 32-35  36-39  …
@@ -25,11 +26,13 @@
 namespace slabmalloc {
 
 /// A request for `chunks` adjacent chunks; the first is at a multiple of `alignment` chunks from
-/// address 0. `phase` is the number of chunk 0 when chunks are counted from address 0.
+/// address 0. `phase` is the number of chunk 0 when chunks are counted from address 0. Runs of
+/// `run_class` or of no class serve it.
 struct RunRequest {
   std::uint32_t chunks = 1;
   std::uint32_t alignment = 1;
   std::uint64_t phase = 0;
+  [[no_unique_address]] RunClass run_class{};
 
   /// The first chunk at or after `chunk` where such a run may start.
   constexpr std::uint64_t first_from(std::uint32_t chunk) const noexcept {
@@ -48,7 +51,7 @@ struct Placement {
 /// The depth of a search: constant, or every run that may fit.
 enum class SearchEffort : std::uint8_t { Bounded, Exhaustive };
 
-/// The bins of one state.
+/// The bins of one state and class.
 class RunBins {
  public:
   constexpr RunBins() noexcept {
@@ -122,10 +125,10 @@ class RunBins {
     }
   }
 
-  /// True if every list holds only runs of its bin and of `state`, with correct links, and if the
-  /// bits tell which bins are empty. Sets `runs` to the number of runs in all lists.
-  bool validate(const RunTag* tags, RunState state, std::uint32_t& runs) const noexcept {
-    runs = 0;
+  /// True if every list holds only runs of its bin, of `state` and of class `number`, with correct
+  /// links, and if the bits tell which bins are empty. Adds the runs in all lists to `runs`.
+  bool validate(const RunTag* tags, RunState state, std::uint32_t number,
+                std::uint32_t& runs) const noexcept {
     for (std::uint32_t bin = 0; bin < bins; ++bin) {
       const bool bit = (occupied_[bin / 64] >> (bin % 64) & 1) != 0;
       if (bit != (heads_[bin] != no_chunk)) {
@@ -133,8 +136,8 @@ class RunBins {
       }
       std::uint32_t previous = no_chunk;
       for (std::uint32_t run = heads_[bin]; run != no_chunk; run = tags[run].bin_next) {
-        if (tags[run].state != state || bin_of(tags[run].chunks) != bin ||
-            tags[run].bin_previous != previous) {
+        if (tags[run].state != state || tags[run].run_class().number() != number ||
+            bin_of(tags[run].chunks) != bin || tags[run].bin_previous != previous) {
           return false;
         }
         previous = run;

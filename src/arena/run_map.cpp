@@ -9,35 +9,47 @@ void RunMap::append(std::uint32_t chunks, RunState state) noexcept {
   const std::uint32_t first = end_;
   end_ += chunks;
   if (state == RunState::Clean) {
-    add_clean(first, chunks);
+    add_clean(first, chunks, RunClass{});
   } else {
-    write_tags(first, chunks, state);
+    write_tags(first, chunks, state, RunClass{});
     count(state) += chunks;
   }
 }
 
+/// Finds chunks in the runs of one class, and in their neighbours that the request may use.
+inline Placement RunMap::find_in(const ClassBins& bins, const RunRequest& request,
+                                 SearchEffort effort) const noexcept {
+  if (const Placement placement = bins.dirty.find(tags_, request, effort)) {
+    return placement;
+  }
+  if (const Placement placement = find_around_dirty(bins.dirty, request)) {
+    return placement;
+  }
+  return bins.clean.find(tags_, request, effort);
+}
+
 Placement RunMap::find(const RunRequest& request, SearchEffort effort) const noexcept {
-  if (const Placement placement = dirty_.find(tags_, request, effort)) {
+  if (const Placement placement = find_in(bins_[request.run_class.number()], request, effort)) {
     return placement;
   }
-  if (const Placement placement = find_around_dirty(request)) {
-    return placement;
-  }
-  if (const Placement placement = clean_.find(tags_, request, effort)) {
-    return placement;
+  if (request.run_class != RunClass{}) {
+    if (const Placement placement = find_in(bins_[RunClass{}.number()], request, effort)) {
+      return placement;
+    }
   }
   return effort == SearchEffort::Exhaustive ? find_anywhere(request) : Placement{};
 }
 
-/// A placement over one of the longest dirty runs and its free neighbours, clean ones included. It
-/// is the placement that uses most of the dirty run.
+/// A placement over one of the longest runs in `dirty` and its free neighbours, clean ones
+/// included. It is the placement that uses most of the dirty run.
 /// Cost: constant.
-Placement RunMap::find_around_dirty(const RunRequest& request) const noexcept {
+Placement RunMap::find_around_dirty(const RunBins& dirty,
+                                    const RunRequest& request) const noexcept {
   Placement best;
   std::uint64_t most = 0;
-  dirty_.visit_longest(tags_, [&](std::uint32_t run) {
-    const std::uint32_t start = free_from(run, Tunables::search_reach);
-    const std::uint32_t end = free_until(run, Tunables::search_reach);
+  dirty.visit_longest(tags_, [&](std::uint32_t run) {
+    const std::uint32_t start = free_from(run, Tunables::search_reach, request.run_class);
+    const std::uint32_t end = free_until(run, Tunables::search_reach, request.run_class);
     const std::uint32_t run_end = run + tags_[run].chunks;
     // The end of the run, and before it the rest of the request.
     const std::uint32_t wanted =
@@ -55,15 +67,15 @@ Placement RunMap::find_around_dirty(const RunRequest& request) const noexcept {
   return best;
 }
 
-/// The lowest placement over free runs of either state.
+/// The lowest placement over free runs of either state that the request may use.
 /// Cost: O(runs).
 Placement RunMap::find_anywhere(const RunRequest& request) const noexcept {
   for (std::uint32_t run = 0; run < end_; run += tags_[run].chunks) {
-    if (!is_free(tags_[run].state)) {
+    if (!may_use(tags_[run], request.run_class)) {
       continue;
     }
     const std::uint64_t first = request.first_from(run);
-    const std::uint32_t end = free_until(run, end_);
+    const std::uint32_t end = free_until(run, end_, request.run_class);
     if (first + request.chunks <= end) {
       return placement_at(static_cast<std::uint32_t>(first), run);
     }
@@ -72,17 +84,18 @@ Placement RunMap::find_anywhere(const RunRequest& request) const noexcept {
   return {};
 }
 
-std::uint32_t RunMap::trailing_free_run() const noexcept {
-  if (end_ == 0 || !is_free(tags_[end_ - 1].state)) {
+std::uint32_t RunMap::trailing_free_run(RunClass run_class) const noexcept {
+  if (end_ == 0 || !may_use(tags_[end_ - 1], run_class)) {
     return no_chunk;
   }
-  return free_from(end_ - tags_[end_ - 1].chunks, end_);
+  return free_from(end_ - tags_[end_ - 1].chunks, end_, run_class);
 }
 
-RunState RunMap::take(const Placement& placement, std::uint32_t chunks) noexcept {
+RunState RunMap::take(const Placement& placement, std::uint32_t chunks,
+                      RunClass run_class) noexcept {
   const std::uint32_t end = placement.first + chunks;
   const RunState state = take_free(placement.run, placement.first, end);
-  write_tags(placement.first, chunks, RunState::InUse);
+  write_tags(placement.first, chunks, RunState::InUse, run_class);
   count(RunState::InUse) += chunks;
   return state;
 }
@@ -90,7 +103,7 @@ RunState RunMap::take(const Placement& placement, std::uint32_t chunks) noexcept
 void RunMap::release(std::uint32_t first, std::uint32_t stamp) noexcept {
   const std::uint32_t chunks = tags_[first].chunks;
   count(RunState::InUse) -= chunks;
-  add_dirty(first, chunks, stamp);
+  add_dirty(first, chunks, tags_[first].run_class(), stamp);
 }
 
 void RunMap::shrink(std::uint32_t first, std::uint32_t chunks, std::uint32_t stamp) noexcept {
@@ -98,74 +111,80 @@ void RunMap::shrink(std::uint32_t first, std::uint32_t chunks, std::uint32_t sta
   if (excess == 0) {
     return;
   }
-  write_tags(first, chunks, RunState::InUse);
+  const RunClass run_class = tags_[first].run_class();
+  write_tags(first, chunks, RunState::InUse, run_class);
   count(RunState::InUse) -= excess;
-  add_dirty(first + chunks, excess, stamp);
+  add_dirty(first + chunks, excess, run_class, stamp);
 }
 
 bool RunMap::extend(std::uint32_t first, std::uint32_t chunks) noexcept {
   const std::uint32_t old_end = first + tags_[first].chunks;
   const std::uint64_t wanted_end = std::uint64_t{first} + chunks;
+  const RunClass run_class = tags_[first].run_class();
   for (std::uint32_t run = old_end; run < wanted_end; run += tags_[run].chunks) {
-    if (run >= end_ || !is_free(tags_[run].state)) {
+    if (run >= end_ || !may_use(tags_[run], run_class)) {
       return false;
     }
   }
   const auto new_end = static_cast<std::uint32_t>(wanted_end);
   take_free(old_end, old_end, new_end);
   count(RunState::InUse) += new_end - old_end;
-  write_tags(first, chunks, RunState::InUse);
+  write_tags(first, chunks, RunState::InUse, run_class);
   return true;
 }
 
 std::uint32_t RunMap::run_holding(std::uint32_t chunk) const noexcept { return run_with(chunk, 0); }
 
 void RunMap::begin_purge(std::uint32_t first, std::uint32_t chunks) noexcept {
-  take_free(first, first, first + chunks);
-  write_tags(first, chunks, RunState::Purging);
-  count(RunState::Purging) += chunks;
+  take_for_purge(first, first, chunks);
 }
 
-std::uint32_t RunMap::widen_purge(std::uint32_t first, std::uint32_t reach) noexcept {
-  const std::uint32_t purged_end = first + tags_[first].chunks;
+RunMap::Row RunMap::widen_purge(std::uint32_t first, std::uint32_t reach) noexcept {
   std::uint32_t start = first;
-  if (first > 0 && tags_[first - 1].state == RunState::Clean) {
-    const std::uint32_t left = tags_[first - 1].chunks;
-    start = first - (left < reach ? left : reach);
-    take_free(first - left, start, first);
+  std::uint32_t end = first + tags_[first].chunks;
+  for (std::uint32_t rest = reach; rest > 0 && start > 0;) {
+    const RunTag& last = tags_[start - 1];
+    if (last.state != RunState::Clean) {
+      break;
+    }
+    const std::uint32_t part = last.chunks < rest ? last.chunks : rest;
+    take_for_purge(start - last.chunks, start - part, part);
+    start -= part;
+    rest -= part;
   }
-  std::uint32_t end = purged_end;
-  if (end < end_ && tags_[end].state == RunState::Clean) {
-    const std::uint32_t right = tags_[end].chunks;
-    end += right < reach ? right : reach;
-    take_free(purged_end, purged_end, end);
+  for (std::uint32_t rest = reach; rest > 0 && end < end_;) {
+    const RunTag& next = tags_[end];
+    if (next.state != RunState::Clean) {
+      break;
+    }
+    const std::uint32_t part = next.chunks < rest ? next.chunks : rest;
+    take_for_purge(end, end, part);
+    end += part;
+    rest -= part;
   }
-  count(RunState::Purging) += (end - start) - (purged_end - first);
-  write_tags(start, end - start, RunState::Purging);
-  return start;
+  return {start, end - start};
 }
 
-void RunMap::narrow_purge(std::uint32_t wide, std::uint32_t first, std::uint32_t chunks) noexcept {
-  const std::uint32_t wide_end = wide + tags_[wide].chunks;
-  const std::uint32_t end = first + chunks;
-  count(RunState::Purging) -= (wide_end - wide) - chunks;
-  write_tags(first, chunks, RunState::Purging);
-  if (wide < first) {
-    add_clean(wide, first - wide);
-  }
-  if (end < wide_end) {
-    add_clean(end, wide_end - end);
+void RunMap::narrow_purge(const Row& wide, std::uint32_t first) noexcept {
+  for (std::uint32_t run = wide.first; run < wide.first + wide.chunks;) {
+    const RunTag tag = tags_[run];
+    if (run != first) {
+      count(RunState::Purging) -= tag.chunks;
+      add_clean(run, tag.chunks, tag.run_class());
+    }
+    run += tag.chunks;
   }
 }
 
 void RunMap::end_purge(std::uint32_t first, bool is_purged, std::uint32_t stamp) noexcept {
   const std::uint32_t chunks = tags_[first].chunks;
+  const RunClass run_class = tags_[first].run_class();
   count(RunState::Purging) -= chunks;
   if (is_purged) {
-    add_clean(first, chunks);
+    add_clean(first, chunks, run_class);
     return;
   }
-  const std::uint32_t run = add_dirty(first, chunks, stamp);
+  const std::uint32_t run = add_dirty(first, chunks, run_class, stamp);
   unlink_age(run);
   tags_[run].stamp = stamp;
   link_before(run, no_chunk);
@@ -179,19 +198,22 @@ std::uint32_t RunMap::run_with(std::uint32_t chunk, std::uint32_t first) const n
   return first;
 }
 
-/// The first of at most `reach` adjacent free runs just before `run`; `run` if there is none.
-std::uint32_t RunMap::free_from(std::uint32_t run, std::uint32_t reach) const noexcept {
-  for (; reach > 0 && run > 0 && is_free(tags_[run - 1].state); --reach) {
+/// The first of at most `reach` adjacent free runs just before `run` that class `run_class` may
+/// use; `run` if there is none.
+std::uint32_t RunMap::free_from(std::uint32_t run, std::uint32_t reach,
+                                RunClass run_class) const noexcept {
+  for (; reach > 0 && run > 0 && may_use(tags_[run - 1], run_class); --reach) {
     run -= tags_[run - 1].chunks;
   }
   return run;
 }
 
-/// The end of at most `reach` adjacent free runs just after `run`; the run's own end if there is
-/// none.
-std::uint32_t RunMap::free_until(std::uint32_t run, std::uint32_t reach) const noexcept {
+/// The end of at most `reach` adjacent free runs just after `run` that class `run_class` may use;
+/// the run's own end if there is none.
+std::uint32_t RunMap::free_until(std::uint32_t run, std::uint32_t reach,
+                                 RunClass run_class) const noexcept {
   std::uint32_t end = run + tags_[run].chunks;
-  for (; reach > 0 && end < end_ && is_free(tags_[end].state); --reach) {
+  for (; reach > 0 && end < end_ && may_use(tags_[end], run_class); --reach) {
     end += tags_[end].chunks;
   }
   return end;
@@ -220,17 +242,29 @@ RunState RunMap::take_free(std::uint32_t run, std::uint32_t first, std::uint32_t
   return state;
 }
 
-void RunMap::write_tags(std::uint32_t first, std::uint32_t chunks, RunState state) noexcept {
+/// Takes `chunks` from `first` on out of the free run at `run`, for a purge. They keep its class.
+void RunMap::take_for_purge(std::uint32_t run, std::uint32_t first, std::uint32_t chunks) noexcept {
+  const RunClass run_class = tags_[run].run_class();
+  take_free(run, first, first + chunks);
+  write_tags(first, chunks, RunState::Purging, run_class);
+  count(RunState::Purging) += chunks;
+}
+
+void RunMap::write_tags(std::uint32_t first, std::uint32_t chunks, RunState state,
+                        RunClass run_class) noexcept {
   RunTag& last = tags_[first + chunks - 1];
   tags_[first].state = last.state = state;
   tags_[first].chunks = last.chunks = chunks;
+  tags_[first].set_run_class(run_class);
+  last.set_run_class(run_class);
 }
 
 /// Files a run that has no neighbour to merge with.
-void RunMap::add_free(std::uint32_t first, std::uint32_t chunks, RunState state) noexcept {
-  write_tags(first, chunks, state);
+void RunMap::add_free(std::uint32_t first, std::uint32_t chunks, RunState state,
+                      RunClass run_class) noexcept {
+  write_tags(first, chunks, state, run_class);
   count(state) += chunks;
-  bins(state).insert(tags_, first);
+  bins(state, run_class).insert(tags_, first);
 }
 
 void RunMap::remove_free(std::uint32_t first) noexcept {
@@ -238,24 +272,27 @@ void RunMap::remove_free(std::uint32_t first) noexcept {
   if (state == RunState::Dirty) {
     unlink_age(first);
   }
-  bins(state).remove(tags_, first);
+  bins(state, tags_[first].run_class()).remove(tags_, first);
   count(state) -= tags_[first].chunks;
 }
 
-/// Files a run that was freed at `stamp`, and merges it with its dirty neighbours. Returns the
-/// first chunk of the whole, which is as old as its oldest part. Otherwise small allocations from a
-/// run would keep it too young to be purged.
-std::uint32_t RunMap::add_dirty(std::uint32_t first, std::uint32_t chunks,
+/// Files a run that was freed at `stamp`, and merges it with its dirty neighbours of the same
+/// class. Returns the first chunk of the whole, which is as old as its oldest part. Otherwise small
+/// allocations from a run would keep it too young to be purged.
+std::uint32_t RunMap::add_dirty(std::uint32_t first, std::uint32_t chunks, RunClass run_class,
                                 std::uint32_t stamp) noexcept {
-  const bool left = first > 0 && tags_[first - 1].state == RunState::Dirty;
-  const bool right = first + chunks < end_ && tags_[first + chunks].state == RunState::Dirty;
+  const bool left = first > 0 && can_merge(first - 1, RunState::Dirty, run_class);
+  const bool right = first + chunks < end_ && can_merge(first + chunks, RunState::Dirty, run_class);
   const std::uint32_t left_run = left ? first - tags_[first - 1].chunks : no_chunk;
   const std::uint32_t right_run = right ? first + chunks : no_chunk;
   const bool left_is_older = left && (!right || is_older(left_run, right_run));
   const std::uint32_t older = left_is_older ? left_run : right_run;
   const std::uint32_t younger = left_is_older ? right_run : left_run;
 
-  RunTag origin{.state = RunState::Dirty, .age_next = no_chunk, .stamp = stamp};
+  RunTag origin{.state = RunState::Dirty,
+                .age_next = no_chunk,
+                .stamp = stamp,
+                .class_number = run_class.number()};
   if (younger != no_chunk) {
     chunks += tags_[younger].chunks;
     remove_free(younger);
@@ -274,25 +311,25 @@ bool RunMap::is_older(std::uint32_t run, std::uint32_t other) const noexcept {
   return static_cast<std::int32_t>(tags_[run].stamp - tags_[other].stamp) < 0;
 }
 
-void RunMap::add_clean(std::uint32_t first, std::uint32_t chunks) noexcept {
-  if (first > 0 && tags_[first - 1].state == RunState::Clean) {
+void RunMap::add_clean(std::uint32_t first, std::uint32_t chunks, RunClass run_class) noexcept {
+  if (first > 0 && can_merge(first - 1, RunState::Clean, run_class)) {
     const std::uint32_t left_chunks = tags_[first - 1].chunks;
     first -= left_chunks;
     chunks += left_chunks;
     remove_free(first);
   }
   const std::uint32_t right = first + chunks;
-  if (right < end_ && tags_[right].state == RunState::Clean) {
+  if (right < end_ && can_merge(right, RunState::Clean, run_class)) {
     chunks += tags_[right].chunks;
     remove_free(right);
   }
-  add_free(first, chunks, RunState::Clean);
+  add_free(first, chunks, RunState::Clean, run_class);
 }
 
-/// Files a free run with the state, the age and the place in the age list of the run with tag
-/// `origin`.
+/// Files a free run with the state, the class, the age and the place in the age list of the run
+/// with tag `origin`.
 void RunMap::put_back(std::uint32_t first, std::uint32_t chunks, const RunTag& origin) noexcept {
-  add_free(first, chunks, origin.state);
+  add_free(first, chunks, origin.state, origin.run_class());
   if (origin.state == RunState::Dirty) {
     tags_[first].stamp = origin.stamp;
     // A run from a cache has been unused for longer than runs that were freed meanwhile.
@@ -323,12 +360,13 @@ void RunMap::unlink_age(std::uint32_t run) noexcept {
 
 bool RunMap::validate() const noexcept { return validate_tiling() && validate_ages(); }
 
-/// Checks R1, R2, R3, R4 and R6.
+/// Checks R1, R2, R4 and R6, then R3.
 bool RunMap::validate_tiling() const noexcept {
   std::uint32_t counts[run_states] = {};
   std::uint32_t dirty_runs = 0;
   std::uint32_t clean_runs = 0;
   RunState previous = RunState::None;
+  RunClass previous_class;
   std::uint32_t first = 0;
   while (first < end_) {
     const RunTag& tag = tags_[first];
@@ -336,16 +374,18 @@ bool RunMap::validate_tiling() const noexcept {
       return false;  // R1
     }
     const RunTag& last = tags_[first + tag.chunks - 1];
-    if (last.state != tag.state || last.chunks != tag.chunks) {
+    if (last.state != tag.state || last.chunks != tag.chunks ||
+        last.run_class() != tag.run_class()) {
       return false;  // R2
     }
-    if (is_free(tag.state) && tag.state == previous) {
+    if (is_free(tag.state) && tag.state == previous && tag.run_class() == previous_class) {
       return false;  // R4
     }
     dirty_runs += tag.state == RunState::Dirty ? 1 : 0;
     clean_runs += tag.state == RunState::Clean ? 1 : 0;
     counts[static_cast<std::uint32_t>(tag.state)] += tag.chunks;
     previous = tag.state;
+    previous_class = tag.run_class();
     first += tag.chunks;
   }
   for (std::uint32_t state = 0; state < run_states; ++state) {
@@ -353,10 +393,20 @@ bool RunMap::validate_tiling() const noexcept {
       return false;  // R6
     }
   }
+  return validate_bins(dirty_runs, clean_runs);
+}
+
+/// Checks R3: the bins hold the free runs, which are so many.
+bool RunMap::validate_bins(std::uint32_t dirty_runs, std::uint32_t clean_runs) const noexcept {
   std::uint32_t dirty_binned = 0;
   std::uint32_t clean_binned = 0;
-  return dirty_.validate(tags_, RunState::Dirty, dirty_binned) && dirty_binned == dirty_runs &&
-         clean_.validate(tags_, RunState::Clean, clean_binned) && clean_binned == clean_runs;  // R3
+  for (std::uint32_t number = 0; number < Tunables::run_classes; ++number) {
+    if (!bins_[number].dirty.validate(tags_, RunState::Dirty, number, dirty_binned) ||
+        !bins_[number].clean.validate(tags_, RunState::Clean, number, clean_binned)) {
+      return false;
+    }
+  }
+  return dirty_binned == dirty_runs && clean_binned == clean_runs;
 }
 
 /// Checks R5.

@@ -51,6 +51,7 @@ struct ArenaCounters {
   Number holes_refaulted_bytes{};
   Number limit_purges{};
   Number limit_refusals{};
+  Number class_changes{};
 
   using Self = ArenaCounters;
   static constexpr CounterEntry<Self, Number> counters[] = {
@@ -76,6 +77,9 @@ struct ArenaCounters {
        "Calls that purged memory for which the soft or the hard limit had no room."},
       {&Self::limit_refusals, "limit_refusals", "requests", CounterKind::Total,
        "Requests for runs or mappings that the hard limit refused."},
+      {&Self::class_changes, "class_changes", "runs", CounterKind::Total,
+       "Runs of the hardened library that serve another size class than before, since the window "
+       "is bounded or could not grow."},
   };
 };
 

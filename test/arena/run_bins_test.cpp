@@ -23,7 +23,7 @@ struct Fixture {
   }
   bool holds(std::uint32_t runs) {
     std::uint32_t counted = 0;
-    return bins.validate(tags.data(), RunState::Clean, counted) && counted == runs;
+    return bins.validate(tags.data(), RunState::Clean, 0, counted) && counted == runs;
   }
   std::vector<RunTag> tags;
   RunBins bins;

@@ -302,45 +302,83 @@ TEST_F(RunMapTest, tells_which_run_holds_a_chunk) {
   EXPECT_EQ(map_.state_of_run(map_.run_holding(19)), RunState::Clean);
 }
 
-/// Applies the same operations to a plain array of chunk states.
+/// Applies the same operations to a plain array of chunk states and classes.
 class Model {
  public:
   void append(std::uint32_t chunks, RunState state) {
-    states_.insert(states_.end(), chunks, state);
+    chunks_.insert(chunks_.end(), chunks, {state, RunClass{}});
   }
   void set(std::uint32_t first, std::uint32_t chunks, RunState state) {
-    std::fill_n(states_.begin() + first, chunks, state);
+    for (std::uint32_t chunk = first; chunk < first + chunks; ++chunk) {
+      chunks_[chunk].state = state;
+    }
+  }
+  void take(std::uint32_t first, std::uint32_t chunks, RunClass run_class) {
+    std::fill_n(chunks_.begin() + first, chunks, OneChunk{RunState::InUse, run_class});
   }
   bool all(std::uint32_t first, std::uint32_t chunks, RunState state) const {
-    return first + chunks <= states_.size() &&
-           std::all_of(states_.begin() + first, states_.begin() + first + chunks,
-                       [&](RunState found) { return found == state; });
+    return for_all(first, chunks, [&](const OneChunk& chunk) { return chunk.state == state; });
   }
-  bool all_free(std::uint32_t first, std::uint32_t chunks) const {
-    return first + chunks <= states_.size() &&
-           std::all_of(states_.begin() + first, states_.begin() + first + chunks,
-                       [](RunState found) { return is_free(found); });
+  bool all_usable(std::uint32_t first, std::uint32_t chunks, RunClass run_class) const {
+    return for_all(first, chunks, [&](const OneChunk& chunk) { return usable(chunk, run_class); });
   }
+  RunClass class_of(std::uint32_t chunk) const { return chunks_[chunk].run_class; }
   std::uint32_t count(RunState state) const {
-    return static_cast<std::uint32_t>(std::count(states_.begin(), states_.end(), state));
+    return static_cast<std::uint32_t>(
+        std::count_if(chunks_.begin(), chunks_.end(),
+                      [&](const OneChunk& chunk) { return chunk.state == state; }));
   }
-  /// True if some row of free chunks fits the request.
+  /// True if some row of chunks that the request may use fits it.
   bool could_serve(const RunRequest& request) const {
     std::uint64_t run_start = 0;
-    for (std::size_t chunk = 0; chunk < states_.size(); ++chunk) {
-      if (chunk > 0 && is_free(states_[chunk]) != is_free(states_[chunk - 1])) {
+    for (std::size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+      const bool is_usable = usable(chunks_[chunk], request.run_class);
+      if (chunk > 0 && is_usable != usable(chunks_[chunk - 1], request.run_class)) {
         run_start = chunk;
       }
       const std::uint64_t first = request.first_from(static_cast<std::uint32_t>(run_start));
-      if (is_free(states_[chunk]) && chunk + 1 >= first + request.chunks) {
+      if (is_usable && chunk + 1 >= first + request.chunks) {
         return true;
       }
     }
     return false;
   }
+  /// The start of the row at the end that the class may use, or no_chunk.
+  std::uint32_t trailing(RunClass run_class) const {
+    auto start = static_cast<std::uint32_t>(chunks_.size());
+    while (start > 0 && usable(chunks_[start - 1], run_class)) {
+      --start;
+    }
+    return start != chunks_.size() ? start : no_chunk;
+  }
+  /// True if each run of `map` has the state and the class of all its chunks.
+  bool agrees_with(const RunMap& map) const {
+    for (std::uint32_t run = 0; run < map.end(); run += map.run_chunks(run)) {
+      const OneChunk chunk{map.state_of_run(run), map.class_of_run(run)};
+      if (!for_all(run, map.run_chunks(run), [&](const OneChunk& one) { return one == chunk; })) {
+        return false;
+      }
+    }
+    return map.end() == chunks_.size();
+  }
 
  private:
-  std::vector<RunState> states_;
+  struct OneChunk {
+    RunState state;
+    RunClass run_class;
+    bool operator==(const OneChunk&) const = default;
+  };
+
+  static bool usable(const OneChunk& chunk, RunClass run_class) {
+    return is_free(chunk.state) && run_class.may_use(chunk.run_class);
+  }
+  template <class Is>
+  bool for_all(std::uint32_t first, std::uint32_t chunks, const Is& is) const {
+    return first + chunks <= chunks_.size() &&
+           std::all_of(chunks_.begin() + first, chunks_.begin() + first + chunks, is);
+  }
+
+  std::vector<OneChunk> chunks_;
 };
 
 TEST_F(RunMapTest, random_operations_agree_with_a_plain_array) {
@@ -356,24 +394,30 @@ TEST_F(RunMapTest, random_operations_agree_with_a_plain_array) {
       auto run = live.lower_bound(random.below(map_.end() + 1));
       return run == live.end() ? live.begin() : run;
     };
+    const RunClass run_class = random.one_in(4) ? RunClass{} : RunClass::of(random.below(3));
     if (action < 1 && map_.end() < 4000) {
       const auto chunks = static_cast<std::uint32_t>(random.between(1, 64));
       const RunState state = random.one_in(8) ? RunState::Unusable : RunState::Clean;
       map_.append(chunks, state);
       model.append(chunks, state);
     } else if (action < 7) {
-      const RunRequest request{static_cast<std::uint32_t>(random.one_in(4) ? random.between(1, 200)
-                                                                           : random.between(1, 12)),
-                               std::uint32_t{1} << (random.one_in(4) ? random.below(5) : 0), phase};
-      const Placement placement = map_.find(request, SearchEffort::Exhaustive);
+      RunRequest request{static_cast<std::uint32_t>(random.one_in(4) ? random.between(1, 200)
+                                                                     : random.between(1, 12)),
+                         std::uint32_t{1} << (random.one_in(4) ? random.below(5) : 0), phase,
+                         run_class};
+      const bool is_of_any = random.one_in(8);
+      const Placement placement = is_of_any ? map_.find_of_any_class(request)
+                                            : map_.find(request, SearchEffort::Exhaustive);
+      request.run_class = is_of_any ? RunClass::any() : run_class;
       ASSERT_EQ(static_cast<bool>(placement), model.could_serve(request)) << "step " << step;
+      ASSERT_EQ(map_.trailing_free_run(run_class), model.trailing(run_class)) << "step " << step;
       if (placement) {
         ASSERT_EQ((placement.first + phase) % request.alignment, 0u);
-        const RunState state = map_.take(placement, request.chunks);
-        ASSERT_TRUE(model.all_free(placement.first, request.chunks));
+        const RunState state = map_.take(placement, request.chunks, run_class);
+        ASSERT_TRUE(model.all_usable(placement.first, request.chunks, request.run_class));
         ASSERT_EQ(state == RunState::Clean,
                   model.all(placement.first, request.chunks, RunState::Clean));
-        model.set(placement.first, request.chunks, RunState::InUse);
+        model.take(placement.first, request.chunks, run_class);
         live[placement.first] = request.chunks;
       }
     } else if (action < 11 && !live.empty()) {
@@ -390,10 +434,12 @@ TEST_F(RunMapTest, random_operations_agree_with_a_plain_array) {
     } else if (action == 12 && !live.empty()) {
       const auto run = any_live();
       const auto chunks = static_cast<std::uint32_t>(run->second + random.between(1, 10));
-      const bool possible = model.all_free(run->first + run->second, chunks - run->second);
+      const RunClass class_of_run = model.class_of(run->first);
+      const bool possible =
+          model.all_usable(run->first + run->second, chunks - run->second, class_of_run);
       ASSERT_EQ(map_.extend(run->first, chunks), possible);
       if (possible) {
-        model.set(run->first, chunks, RunState::InUse);
+        model.take(run->first, chunks, class_of_run);
         run->second = chunks;
       }
     } else if (map_.oldest_dirty_run() != no_chunk) {
@@ -404,19 +450,24 @@ TEST_F(RunMapTest, random_operations_agree_with_a_plain_array) {
       map_.begin_purge(run, chunks);
       ASSERT_TRUE(map_.validate()) << "step " << step;
       const auto reach = static_cast<std::uint32_t>(random.between(1, 8));
-      const std::uint32_t wide = map_.widen_purge(run, reach);
+      const RunMap::Row wide = map_.widen_purge(run, reach);
       ASSERT_TRUE(map_.validate()) << "step " << step;
-      const std::uint32_t left = run - wide;
-      const std::uint32_t right = map_.run_chunks(wide) - left - chunks;
-      ASSERT_TRUE(left <= reach && model.all(wide, left, RunState::Clean));
+      const std::uint32_t left = run - wide.first;
+      const std::uint32_t right = wide.chunks - left - chunks;
+      ASSERT_EQ(map_.chunks_in(RunState::Purging), wide.chunks);
+      ASSERT_TRUE(left <= reach && model.all(wide.first, left, RunState::Clean));
       ASSERT_TRUE(right <= reach && model.all(run + chunks, right, RunState::Clean));
-      map_.narrow_purge(wide, run, chunks);
+      ASSERT_TRUE(left == reach || wide.first == 0 ||
+                  !model.all(wide.first - 1, 1, RunState::Clean));
+      ASSERT_TRUE(right == reach || !model.all(run + chunks + right, 1, RunState::Clean));
+      map_.narrow_purge(wide, run);
       map_.end_purge(run, !refused, stamp);
       if (!refused) {
         model.set(run, chunks, RunState::Clean);
       }
     }
     ASSERT_TRUE(map_.validate()) << "step " << step;
+    ASSERT_TRUE(model.agrees_with(map_)) << "step " << step;
     for (const RunState state :
          {RunState::InUse, RunState::Unusable, RunState::Dirty, RunState::Clean}) {
       ASSERT_EQ(map_.chunks_in(state), model.count(state)) << "step " << step;
