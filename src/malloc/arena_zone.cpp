@@ -118,12 +118,12 @@ const char* ArenaTable::check_holes(Header* header, const SlotGeometry& geometry
   return nullptr;
 }
 
-Frame ArenaPager::allocate_frame(std::size_t bytes) noexcept {
+Frame ArenaPager::allocate(std::size_t bytes, RunClass run_class) noexcept {
   thread_zones.drain_some();
   const std::size_t chunks = bytes / chunk_bytes;
-  Extent extent = process_arena.allocate(chunks, bytes);
+  Extent extent = process_arena.allocate(chunks, bytes, run_class);
   if (!extent && thread_zones.drain_all()) {
-    extent = process_arena.allocate(chunks, bytes);
+    extent = process_arena.allocate(chunks, bytes, run_class);
   }
   return {extent.address, extent.zeroed};
 }

@@ -11,6 +11,7 @@
 // record holds header and bitmaps; further chunks lead to it.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 
@@ -145,11 +146,23 @@ static_assert(has_bit_beyond_last_slot<MallocConfig::SizeClasses>(), "ChunkInfo:
 /// Allocates pages from the arena. If the arena has none, it first drains the zones of ended
 /// threads.
 struct ArenaPager {
-  Frame allocate_frame(std::size_t bytes) noexcept;
+  Frame allocate_frame(std::size_t bytes) noexcept { return allocate(bytes, RunClass{}); }
+  /// As a ClassPager, in the hardened library alone: its addresses keep their size class.
+  template <std::same_as<std::uint32_t> Index>
+    requires Tunables::hardened
+  Frame allocate_class_frame(std::size_t bytes, Index class_index) noexcept {
+    return allocate(bytes, tunables.class_addresses ? RunClass::of(class_index) : RunClass{});
+  }
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
     process_arena.deallocate(frame, bytes / chunk_bytes);
   }
+
+ private:
+  static Frame allocate(std::size_t bytes, RunClass run_class) noexcept;
 };
+static_assert(ClassPager<ArenaPager> == Tunables::hardened);
+static_assert(!Tunables::hardened || MallocConfig::SizeClasses::count < Tunables::run_classes,
+              "each size class has bins of its own");
 
 /// The zone of a thread, and the type of all its classes.
 using ArenaZone = Zone<MallocConfig, ArenaPager>;

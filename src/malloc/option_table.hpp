@@ -259,6 +259,12 @@ inline constexpr Option option_table[] = {
      "In the hardened library: issue the slots of a page lowest first.",
      "Without this option each claim takes a random half of the slots that are free in a word of "
      "the bitmap. So it is hard to tell which block comes next, and when one is used again."},
+    {"no_class_addresses", Flag{&Options::class_addresses, false},
+     "In the hardened library: let memory of freed small blocks serve blocks of other sizes.",
+     "Without this option it serves only its size class again. So a stale pointer meets a block of "
+     "the same class, memory of zeros, or memory that cannot be accessed. That takes address space "
+     "for the most memory that each class ever had. Where the address space is bounded, or used "
+     "up, the memory serves any class all the same."},
     {"no_guards", Flag{&Options::guards, false},
      "In the hardened library: leave out the inaccessible memory beside pages of small blocks and "
      "beside large blocks.",

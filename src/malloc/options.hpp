@@ -32,6 +32,7 @@ struct Options {
   bool zero_size_traps = true;  ///< Blocks of no bytes have addresses without memory.
   bool quarantine = true;       ///< Freed blocks rest before their memory is used again.
   bool random_order = true;     ///< Slots are issued in an order that is hard to guess.
+  bool class_addresses = true;  ///< Addresses of small blocks keep their size class.
   bool guards = true;           ///< Inaccessible memory lies beside pages and large blocks.
 
   bool wants_statistics() const noexcept { return stats != 0 || stats_file[0] != '\0'; }

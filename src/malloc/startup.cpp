@@ -59,6 +59,7 @@ constinit KeptStderr kept_stderr;
   read_options(secure_getenv("SLABMALLOC_OPTIONS"));
   tunables.guards = tunables.guards && options.guards;
   tunables.random_order = tunables.random_order && options.random_order;
+  tunables.class_addresses = tunables.class_addresses && options.class_addresses;
   if (options.huge_pages) {
     tunables.huge_threshold_bytes = 0;
     os::replace_interface(os::huge_page_interface);

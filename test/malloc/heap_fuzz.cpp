@@ -79,6 +79,7 @@ class HeapProgram {
       options.clearing = !input_.one_in(4);
       options.quarantine = !input_.one_in(4);
       tunables.random_order = !input_.one_in(4);
+      tunables.class_addresses = !input_.one_in(4);
     } else if (input_.one_in(3)) {
       tunables.guarded_places = static_cast<std::uint32_t>(input_.between(1, 32));
       sampling.set(input_.between(1, 20), input_.one_in(2) ? 4 * kibibyte : 0);

@@ -64,6 +64,7 @@ void choose_options(test::Random& random) {
   if (MallocConfig::hardened) {
     maybe(tunables.guards, false);
     maybe(tunables.random_order, false);
+    maybe(tunables.class_addresses, false);
     maybe(options.clearing, false);
     maybe(options.quarantine, false);
     maybe(options.reuse_check, false);

@@ -12,7 +12,8 @@ UNCHECKED = "unchecked"
 HARDENED_LIBRARY = "libslabmalloc-hardened.so"
 # What the hardened library can leave out, each an option.
 HARDENED_OPTIONS = ("no_canaries", "no_clearing", "no_reuse_check", "no_kind_check",
-                    "no_zero_size_traps", "no_quarantine", "no_random_order", "no_guards")
+                    "no_zero_size_traps", "no_quarantine", "no_random_order",
+                    "no_class_addresses", "no_guards")
 # Other forms of this tree: their library, options and description. They run only if asked for.
 OWN_FORMS = {UNCHECKED: ("libslabmalloc_unchecked.so", "",
                            "this tree without the checks of each free"),

@@ -99,7 +99,7 @@ class PageSupply {
     if constexpr (is_paged) {
       const std::size_t bytes = size_class.frame_bytes();
       // The pager may allocate from this zone: nothing read before this call is used after it.
-      const Frame frame = pager_->allocate_frame(bytes);
+      const Frame frame = ask_pager<Group>(size_class, bytes);
       if (frame.address != nullptr) {
         if ((reinterpret_cast<std::uintptr_t>(frame.address) & (bytes - 1)) != 0) [[unlikely]] {
           report_misuse({MisuseKind::InvalidPage, frame.address, 0, 0});
@@ -244,6 +244,18 @@ class PageSupply {
   }
 
  private:
+  /// The pager's answer to a request for a frame for the class.
+  template <class Group, class Class>
+  Frame ask_pager([[maybe_unused]] const Class& size_class, std::size_t bytes) noexcept {
+    if constexpr (ClassPager<PagerT>) {
+      static_assert(!has_depot<Group> && Config::idle_pages_per_class == 0,
+                    "a class gets no empty page of another one past the pager");
+      return pager_->allocate_class_frame(bytes, size_class.index());
+    } else {
+      return pager_->allocate_frame(bytes);
+    }
+  }
+
   /// A depot holds frames of one size.
   template <class Group>
   static constexpr bool has_depot = Group::has_one_frame_size;

@@ -5,6 +5,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 
 #include "slabmalloc/base/layout.hpp"
 #include "slabmalloc/base/misuse.hpp"
@@ -31,6 +32,13 @@ template <class P>
 concept Pager = requires(P& pager, void* frame, std::size_t bytes) {
   { pager.allocate_frame(bytes) } noexcept -> std::convertible_to<Frame>;
   { pager.deallocate_frame(frame, bytes) } noexcept;
+};
+
+/// A pager that learns which size class of the zone a frame is for.
+///   allocate_class_frame(bytes, class_index)   as allocate_frame(bytes)
+template <class P>
+concept ClassPager = Pager<P> && requires(P& pager, std::size_t bytes, std::uint32_t class_index) {
+  { pager.allocate_class_frame(bytes, class_index) } noexcept -> std::convertible_to<Frame>;
 };
 
 /// A pager that also gives runs of frames, for requests above the largest size class.
