@@ -68,8 +68,7 @@ void cycle(test::Random random, Addresses& addresses, int rounds) {
       const std::size_t size = SizeClasses::size_of(index);
       const std::size_t bytes = random.below(3) * ArenaTable::frame_bytes(size);
       for (std::size_t count = bytes / size; count != 0; --count) {
-        blocks.push_back(
-            hardened::allocate(size - BlockTrailer::bytes, 16, BlockKind::Malloc));
+        blocks.push_back(hardened::allocate(size - BlockTrailer::bytes, 16, BlockKind::Malloc));
         ASSERT_NE(blocks.back(), nullptr);
         addresses.note(blocks.back(), index);
       }

@@ -236,5 +236,30 @@ TEST(ZoneConfig, says_how_many_words_a_slow_path_delivers) {
   EXPECT_EQ(words_flushed<FlushConfig>(), FlushConfig::flush_words);
 }
 
+/// Learns the size class of each frame.
+struct NotingPager : FrameSource {
+  Frame allocate_class_frame(std::size_t bytes, std::uint32_t class_index) noexcept {
+    classes.push_back(class_index);
+    return allocate_frame(bytes);
+  }
+  std::vector<std::uint32_t> classes;
+};
+
+TEST(ZoneConfig, a_class_pager_learns_which_class_each_frame_is_for) {
+  static_assert(ClassPager<NotingPager> && !ClassPager<FrameSource>);
+  NotingPager frames;
+  PagedZone<NotingPager, BareConfig> zone(frames);
+  std::vector<std::uint32_t> expected;
+  for (const std::size_t bytes : {8u, 64u, 64u, 16u}) {
+    const Layout layout = layout_of(bytes);
+    void* const object = zone.allocate(layout).value_or(nullptr);
+    ASSERT_NE(object, nullptr);
+    expected.push_back(BareConfig::SizeClasses::index_for(bytes));
+    zone.deallocate(object, layout);
+    zone.trim();
+  }
+  EXPECT_EQ(frames.classes, expected);
+}
+
 }  // namespace
 }  // namespace slabmalloc::test

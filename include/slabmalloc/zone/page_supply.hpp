@@ -248,8 +248,9 @@ class PageSupply {
   template <class Group, class Class>
   Frame ask_pager([[maybe_unused]] const Class& size_class, std::size_t bytes) noexcept {
     if constexpr (ClassPager<PagerT>) {
-      static_assert(!has_depot<Group> && Config::idle_pages_per_class == 0,
-                    "a class gets no empty page of another one past the pager");
+      static_assert(
+          (!has_depot<Group> || Config::depot_pages == 0) && Config::idle_pages_per_class == 0,
+          "a class gets no empty page of another one past the pager");
       return pager_->allocate_class_frame(bytes, size_class.index());
     } else {
       return pager_->allocate_frame(bytes);
