@@ -109,9 +109,11 @@ class BlockTrailer {
   /// `facts` with their code.
   std::uint64_t sealed(std::uint64_t facts) const noexcept {
     __extension__ using Product = unsigned __int128;
-    const Product product = static_cast<Product>(address() ^ keys_.block) * (facts ^ keys_.facts);
-    const auto code = static_cast<std::uint64_t>(product >> 64 ^ product);
-    return facts | code >> code_shift << code_shift;
+    const std::uint64_t one = address() ^ keys_.block;
+    const std::uint64_t other = facts ^ keys_.facts;
+    // Each half for itself: else GCC keeps them on the stack.
+    const auto upper = static_cast<std::uint64_t>(static_cast<Product>(one) * other >> 64);
+    return facts | (upper ^ one * other) >> code_shift << code_shift;
   }
   bool is_sealed(std::uint64_t word) const noexcept {
     return word == sealed(word & ((std::uint64_t{1} << code_shift) - 1));
