@@ -10,7 +10,7 @@
 #     [SANITIZERS <name>...]     those of address, undefined, thread that build and run the test;
 #                                default all; `none` for tests that run under none of them
 #     [ENVIRONMENT <VAR=value>...]
-#     [TIMEOUT <seconds>]        per test case, default 60, three times as much under a sanitizer
+#     [TIMEOUT <seconds>]        per test case, default 60; three times as much if unoptimised
 #     [SERIAL])                  runs alone: for tests that measure
 #
 # builds the GoogleTest program <name>. Each of its cases becomes a ctest named
@@ -51,6 +51,8 @@ function(slabmalloc_add_test name)
         return()
       endif()
     endforeach()
+  endif()
+  if(CMAKE_BUILD_TYPE STREQUAL "Debug")
     math(EXPR arg_TIMEOUT "${arg_TIMEOUT} * 3")
   endif()
   cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME folder)
