@@ -204,7 +204,7 @@ TEST_F(CpuZonesTest, a_call_that_must_not_wait_drains_remote_frees) {
 TEST_F(CpuZonesTest, a_call_that_must_not_wait_does_not_reclaim) {
   static int calls;
   calls = 0;
-  heap.set_reclaim([](void*) noexcept { return ++calls != 0; }, nullptr);
+  heap.set_reclaim([](void*, const ReclaimRequest&) noexcept { return ++calls == 0; }, nullptr);
   frames.set_exhausted(true);
   EXPECT_EQ(allocate(small, Context::MayNotWait), nullptr);
   EXPECT_EQ(allocate(layout_of(1 * mebibyte), Context::MayNotWait), nullptr);

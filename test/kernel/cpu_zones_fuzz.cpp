@@ -244,7 +244,7 @@ class KernelProgram {
     const bool is_bounded = !input_.one_in(3);
     heap_.set_limit(
         is_bounded ? heap_.frame_bytes() + input_.below(6) * 4 * kibibyte : ~std::size_t{0},
-        [](void* self) noexcept { (void)free_some_for(self); }, this);
+        [](void* self) noexcept { (void)free_some_for(self, {}); }, this);
   }
   void let_pager_fail() {
     switch (input_.below(4)) {
@@ -266,7 +266,7 @@ class KernelProgram {
   }
 
   /// A callback: frees three blocks, in a context that does not call back.
-  static bool free_some_for(void* self) noexcept {
+  static bool free_some_for(void* self, const ReclaimRequest&) noexcept {
     auto& mine = *static_cast<KernelProgram*>(self);
     const bool has_some = !mine.blocks_.empty();
     for (int count = 0; count < 3 && !mine.blocks_.empty(); ++count) {

@@ -59,7 +59,7 @@ TEST_F(CpuZonesTest, an_allocation_that_may_wait_reclaims_memory_elsewhere) {
   source = &frames;
   calls = 0;
   heap.set_reclaim(
-      [](void*) noexcept {
+      [](void*, const ReclaimRequest&) noexcept {
         ++calls;
         source->set_exhausted(false);
         return true;

@@ -116,7 +116,7 @@ TEST_F(CpuZonesTest, a_run_that_may_wait_uses_frames_that_a_reclaim_frees) {
   frames.set_limit(4 * mebibyte);
   held.objects = allocate_all();
   heap.set_reclaim(
-      [](void* argument) noexcept {
+      [](void* argument, const ReclaimRequest&) noexcept {
         auto& [from, objects] = *static_cast<Held*>(argument);
         for (void* object : objects) {
           from.deallocate(object, small);

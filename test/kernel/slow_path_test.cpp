@@ -3,8 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "kernel/hosted_kernel.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
@@ -63,7 +66,7 @@ TEST_F(SlowPathTest, searches_only_where_the_pager_has_nothing) {
 TEST_F(SlowPathTest, only_an_allocation_that_may_wait_reclaims_and_then_asks_the_pager_again) {
   pager.set_exhausted(true);
   slow_path.set_reclaim(
-      [](void* argument) noexcept {
+      [](void* argument, const ReclaimRequest&) noexcept {
         static_cast<FrameSource*>(argument)->set_exhausted(false);
         return true;
       },
@@ -73,6 +76,66 @@ TEST_F(SlowPathTest, only_an_allocation_that_may_wait_reclaims_and_then_asks_the
   }
   EXPECT_NE(allocate(Context::MayWait), nullptr);
   EXPECT_EQ(slow_path.failures(), 3u);
+}
+
+/// Records the requests, and says that it freed something for the first `rounds` of them.
+struct ReclaimRecord {
+  std::vector<ReclaimRequest> requests;
+  std::size_t rounds = ~std::size_t{0};
+
+  static bool reclaim(void* self, const ReclaimRequest& request) noexcept {
+    auto& record = *static_cast<ReclaimRecord*>(self);
+    record.requests.push_back(request);
+    return record.requests.size() <= record.rounds;
+  }
+};
+
+TEST_F(SlowPathTest, asks_for_twice_as_much_while_memory_is_freed_and_at_last_for_all) {
+  pager.set_exhausted(true);
+  ReclaimRecord record;
+  slow_path.set_reclaim(&ReclaimRecord::reclaim, &record);
+  EXPECT_EQ(allocate(Context::MayWait), nullptr);
+  ASSERT_EQ(record.requests.size(), 15u);
+  EXPECT_EQ(record.requests.back().bytes, ~std::size_t{0});
+  for (std::size_t round = 0; round < 14; ++round) {
+    EXPECT_EQ(record.requests[round].bytes, (256 * kibibyte) << round);
+    EXPECT_EQ(record.requests[round].block_bytes, base_bytes);
+  }
+  record = {{}, 3};
+  EXPECT_EQ(allocate(Context::MayWait), nullptr);
+  EXPECT_EQ(record.requests.size(), 4u) << "nothing was freed, so more requests free nothing";
+}
+
+TEST_F(SlowPathTest, a_run_asks_for_a_block_that_holds_it_aligned) {
+  pager.set_exhausted(true);
+  ReclaimRecord record{{}, 0};
+  slow_path.set_reclaim(&ReclaimRecord::reclaim, &record);
+  for (const auto& [size, alignment, block] :
+       std::vector<std::array<std::size_t, 3>>{{100'000, 8, 128 * kibibyte},
+                                               {128 * kibibyte, 8, 128 * kibibyte},
+                                               {128 * kibibyte + 1, 8, 256 * kibibyte},
+                                               {100'000, 2 * mebibyte, 2 * mebibyte},
+                                               {3072 * mebibyte, 8, 4096 * mebibyte}}) {
+    record.requests.clear();
+    const Layout layout = Layout::from_size_align(size, alignment).value();
+    EXPECT_FALSE(slow_path.allocate_run(layout, Context::MayWait));
+    ASSERT_EQ(record.requests.size(), 1u);
+    EXPECT_EQ(record.requests[0].block_bytes, block);
+    EXPECT_EQ(record.requests[0].bytes, std::max(block, 256 * kibibyte));
+  }
+  record = {};
+  EXPECT_FALSE(slow_path.allocate_run(Layout::from_size_align(3072 * mebibyte, 8).value(),
+                                      Context::MayWait));
+  ASSERT_EQ(record.requests.size(), 2u);
+  EXPECT_TRUE(record.requests[1].is_last());
+}
+
+TEST_F(SlowPathTest, memory_of_others_is_not_reclaimed_again_against_the_own_limit) {
+  memory.frames().account().set_limit(base_bytes - 1, nullptr, nullptr);
+  ReclaimRecord record;
+  slow_path.set_reclaim(&ReclaimRecord::reclaim, &record);
+  EXPECT_EQ(allocate(Context::MayWait), nullptr);
+  EXPECT_EQ(record.requests.size(), 1u);
 }
 
 TEST_F(SlowPathTest, reserved_frames_come_before_reserved_objects) {

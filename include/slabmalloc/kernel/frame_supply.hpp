@@ -94,6 +94,11 @@ class FrameAccount {
     }
   }
 
+  /// Whether the limit allows `more` bytes. Others may take the room.
+  bool has_room(std::size_t more) const noexcept {
+    const std::size_t now = bytes();
+    return now <= limit() && more <= limit() - now;
+  }
   std::size_t bytes() const noexcept { return bytes_.load(Order::relaxed); }
   std::size_t high_water() const noexcept { return high_water_.load(Order::relaxed); }
   std::size_t limit() const noexcept { return limit_.load(Order::relaxed); }

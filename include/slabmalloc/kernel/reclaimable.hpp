@@ -14,12 +14,16 @@
 #include <cstdint>
 
 #include "slabmalloc/kernel/cache_statistics.hpp"
+#include "slabmalloc/kernel/reclaim_request.hpp"
 
 namespace slabmalloc {
 
-/// Frees objects that its client can do without, of about `bytes_wanted`; returns the bytes of
-/// those it freed. Called with nothing held; it may allocate.
-using ShrinkCallback = std::size_t (*)(void* argument, std::size_t bytes_wanted) noexcept;
+/// Frees objects that its client can do without, of about `request.bytes`; returns the bytes of
+/// those it freed. If it can choose, it frees neighbours, so that blocks of `request.block_bytes`
+/// form. Called with nothing held; it may allocate.
+using ShrinkCallback = std::size_t (*)(void* argument, const ReclaimRequest& request) noexcept;
+/// The same for clients that cannot choose.
+using ByteShrinkCallback = std::size_t (*)(void* argument, std::size_t bytes_wanted) noexcept;
 
 class Reclaimable {
  public:
@@ -39,6 +43,10 @@ class Reclaimable {
     shrink_ = callback;
     shrink_argument_ = argument;
   }
+  constexpr void set_shrink(ByteShrinkCallback callback, void* argument) noexcept {
+    shrink_bytes_ = callback;
+    shrink_argument_ = argument;
+  }
 
   const char* name() const noexcept {
     return name_ != nullptr ? name_ : operations_->name_of(target_);
@@ -49,10 +57,11 @@ class Reclaimable {
   bool drain_this_cpu() noexcept { return operations_->drain_this_cpu(target_); }
   void drain_later() noexcept { operations_->drain_later(target_); }
   std::size_t give_back() noexcept { return operations_->give_back(target_); }
-  bool has_shrink() const noexcept { return shrink_ != nullptr; }
+  bool has_shrink() const noexcept { return shrink_ != nullptr || shrink_bytes_ != nullptr; }
   /// Pre: has_shrink().
-  std::size_t shrink(std::size_t bytes_wanted) noexcept {
-    return shrink_(shrink_argument_, bytes_wanted);
+  std::size_t shrink(const ReclaimRequest& request) noexcept {
+    return shrink_ != nullptr ? shrink_(shrink_argument_, request)
+                              : shrink_bytes_(shrink_argument_, request.bytes);
   }
 
   /// The statistics number `index`: a cache has one, a heap one for each size class; false if there
@@ -149,6 +158,7 @@ class Reclaimable {
   void* target_;
   const Operations* operations_;
   ShrinkCallback shrink_ = nullptr;
+  ByteShrinkCallback shrink_bytes_ = nullptr;
   void* shrink_argument_ = nullptr;
 
   // For the list, under its lock.

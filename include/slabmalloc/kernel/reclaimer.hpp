@@ -32,9 +32,6 @@ namespace slabmalloc {
 template <class Hooks, class Atomics = HardwareAtomics>
 class Reclaimer {
  public:
-  /// The bytes that reclaim_for() asks for.
-  static constexpr std::size_t usual_bytes = 256 * 1024;
-
   constexpr Reclaimer() noexcept = default;
   Reclaimer(const Reclaimer&) = delete;
   Reclaimer& operator=(const Reclaimer&) = delete;
@@ -95,13 +92,13 @@ class Reclaimer {
   /// call from inside a shrink callback, or while another CPU is in one, calls none.
   std::size_t reclaim(std::size_t bytes) noexcept {
     std::size_t shrunk = 0;
-    return reclaim(bytes, shrunk);
+    return reclaim({bytes}, shrunk);
   }
 
   /// A ReclaimCallback. Pre: `reclaimer` is the address of one of this type.
-  static bool reclaim_for(void* reclaimer) noexcept {
+  static bool reclaim_for(void* reclaimer, const ReclaimRequest& request) noexcept {
     std::size_t shrunk = 0;
-    const std::size_t bytes = static_cast<Reclaimer*>(reclaimer)->reclaim(usual_bytes, shrunk);
+    const std::size_t bytes = static_cast<Reclaimer*>(reclaimer)->reclaim(request, shrunk);
     return bytes + shrunk != 0;
   }
 
@@ -128,7 +125,8 @@ class Reclaimer {
  private:
   using Guard = typename SpinLock<Hooks, Atomics>::Guard;
 
-  std::size_t reclaim(std::size_t bytes, std::size_t& shrunk) noexcept {
+  std::size_t reclaim(const ReclaimRequest& request, std::size_t& shrunk) noexcept {
+    const std::size_t bytes = request.bytes;
     std::size_t given = 0;
     walk(true, [&](Reclaimable& entry) {
       given += entry.give_back();
@@ -139,7 +137,7 @@ class Reclaimer {
     }
     // No callback while another runs: that one may have allocated, which led here.
     if (given < bytes && is_shrinking_.exchange(1, Order::relaxed) == 0) {
-      shrink_all(bytes, given, shrunk);
+      shrink_all(request, given, shrunk);
       is_shrinking_.store(0, Order::relaxed);
       if (given < bytes && shrunk != 0) {
         drain_all(bytes, given);
@@ -154,13 +152,13 @@ class Reclaimer {
       return given < bytes;
     });
   }
-  void shrink_all(std::size_t bytes, std::size_t& given, std::size_t& shrunk) noexcept {
+  void shrink_all(const ReclaimRequest& request, std::size_t& given, std::size_t& shrunk) noexcept {
     walk(true, [&](Reclaimable& entry) {
       if (entry.has_shrink()) {
-        shrunk += entry.shrink(bytes - given);
+        shrunk += entry.shrink({request.bytes - given, request.block_bytes});
         given += drain_and_give_back(entry);
       }
-      return given < bytes;
+      return given < request.bytes;
     });
   }
   static std::size_t drain_and_give_back(Reclaimable& entry) noexcept {

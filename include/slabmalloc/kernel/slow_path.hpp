@@ -10,8 +10,9 @@
 // allocation that may call the pager also does a step of deferred work: a reserve, a drain, a
 // deferred run, or excess frames.
 //
-// A search goes through the heap's other memory. MayWait searches to the end, and then reclaims
-// memory. MayNotWait takes one step of the search, and each call the next.
+// A search goes through the heap's other memory. MayWait searches to the end. Then it reclaims
+// memory and searches again, until that suffices or nothing more is freed. MayNotWait takes one
+// step of the search, and each call the next.
 //
 // It owns the callback for reclaim, and the counts of searches and failures.
 #pragma once
@@ -22,13 +23,14 @@
 #include "slabmalloc/base/layout.hpp"
 #include "slabmalloc/base/result.hpp"
 #include "slabmalloc/kernel/cpu_memory.hpp"
+#include "slabmalloc/kernel/reclaim_request.hpp"
 #include "slabmalloc/zone/statistics.hpp"
 
 namespace slabmalloc {
 
 /// Called when the pager has nothing for an allocation that may wait; true if it freed memory
-/// somewhere.
-using ReclaimCallback = bool (*)(void* argument) noexcept;
+/// somewhere. While it says so and the allocation still fails, it is called again, for more.
+using ReclaimCallback = bool (*)(void* argument, const ReclaimRequest& request) noexcept;
 
 /// The slow path over the parts of all CPUs, and over their memory.
 /// Thread: any, in any context, where not said otherwise.
@@ -132,9 +134,25 @@ class SlowPath {
 
   /// Searches all memory that this CPU can search, then reclaims.
   void* search(std::uint32_t index) noexcept {
+    const std::size_t bytes = bytes_of_class(index);
+    void* object = search_heap(index, false);
+    if (object == nullptr) {
+      parts_.drain_later();
+      reclaim_until(ReclaimRequest::first(bytes, bytes), [&] {
+        object = search_heap(index, true);
+        // Memory of others does not help against the heap's own limit.
+        return object != nullptr || !memory_.frames().account().has_room(bytes);
+      });
+    }
+    return object;
+  }
+  void* search_heap(std::uint32_t index, bool has_reclaimed) noexcept {
     bool is_nested = false;
-    parts_.drain_this_cpu();
-    void* object = parts_.allocate(index, is_nested);
+    void* object = has_reclaimed ? memory_.allocate(index, Context::MayWait) : nullptr;
+    if (object == nullptr) {
+      parts_.drain_this_cpu();
+      object = parts_.allocate(index, is_nested);
+    }
     // Frames in frame caches are of other sizes by now. The pager can make frames of this size from
     // them, and at once from a larger one.
     if (object == nullptr && memory_.give_back_other(bytes_of_class(index))) {
@@ -143,15 +161,7 @@ class SlowPath {
     if (object == nullptr && memory_.give_back(0) != 0) {
       object = memory_.allocate(index, Context::MayWait);
     }
-    if (object != nullptr) {
-      return object;
-    }
-    parts_.drain_later();
-    if (!reclaims()) {
-      return nullptr;
-    }
-    object = memory_.allocate(index, Context::MayWait);
-    return object != nullptr ? object : parts_.allocate(index, is_nested);
+    return object;
   }
   /// A step of such a search, of constant length; the next call takes the next step.
   void* search_some(std::uint32_t index) noexcept {
@@ -172,17 +182,21 @@ class SlowPath {
   }
 
   Result<void*> search_for_run(Layout layout) noexcept {
-    Result<void*> run = AllocationError::OutOfMemory;
     parts_.drain_later();
-    parts_.drain_this_cpu();
-    if (memory_.give_back(0) != 0) {
-      run = memory_.runs().allocate(layout, Context::MayWait);
-    }
-    if (!run && reclaims()) {
-      memory_.give_back(0);
-      run = memory_.runs().allocate(layout, Context::MayWait);
+    Result<void*> run = search_heap_for_run(layout, false);
+    if (!run) {
+      reclaim_until(ReclaimRequest::first(layout.size(), layout.align()), [&] {
+        run = search_heap_for_run(layout, true);
+        return static_cast<bool>(run);
+      });
     }
     return run;
+  }
+  Result<void*> search_heap_for_run(Layout layout, bool has_reclaimed) noexcept {
+    parts_.drain_this_cpu();
+    const bool has_given = memory_.give_back(0) != 0;
+    return has_given || has_reclaimed ? memory_.runs().allocate(layout, Context::MayWait)
+                                      : AllocationError::OutOfMemory;
   }
   Result<void*> search_some_for_run(Layout layout) noexcept {
     {
@@ -200,7 +214,15 @@ class SlowPath {
     return run;
   }
 
-  bool reclaims() noexcept { return reclaim_ != nullptr && reclaim_(reclaim_argument_); }
+  /// Reclaims more and more memory, until `is_done()` after a call or nothing is freed.
+  /// Cost: at most 15 calls of the callback.
+  template <class IsDone>
+  void reclaim_until(ReclaimRequest request, IsDone&& is_done) noexcept {
+    while (reclaim_ != nullptr && reclaim_(reclaim_argument_, request) && !is_done() &&
+           !request.is_last()) {
+      request = request.next();
+    }
+  }
 
   // ---- deferred work ---------------------------------------------------------------------------
 
