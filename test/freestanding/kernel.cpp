@@ -28,6 +28,12 @@ struct KernelOfOneCpu : Kernel {
   static std::uint32_t cpu() noexcept { return 0; }
 };
 
+struct KernelWithThreads : Kernel {
+  static bool wait(WaitCondition condition) noexcept { return condition(); }
+  static void wake() noexcept { ++saved; }
+  static std::uintptr_t thread() noexcept { return saved + 1; }
+};
+
 template <class Frames>
 const char* exercise_frames(Frames& frames, const MemoryRegion* regions, std::size_t count) {
   if (!frames.add(regions, count)) {
@@ -75,6 +81,8 @@ const char* exercise_reclaim(Cache& cache, Zones& zones) {
   Reclaimable entry(cache);
   Reclaimable heap("heap", zones);
   entry.set_shrink([](void*, std::size_t bytes) noexcept { return bytes; }, nullptr);
+  heap.set_shrink([](void*, const ReclaimRequest& request) noexcept { return request.block_bytes; },
+                  nullptr);
   reclaimer.add(entry);
   reclaimer.add(heap);
   zones.set_reclaim(&reclaimer.reclaim_for, &reclaimer);
@@ -104,6 +112,8 @@ constinit CpuZones<KernelOfOneCpu, FrameAllocator<KernelOfOneCpu, 64 * kibibyte,
     zones_of_one_cpu(frames_of_one_cpu);
 constinit CpuZones<Kernel, FrameAllocator<Kernel>, SmallArenaKernelConfig<>> zones_of_small_arena(
     frames_of_many_cpus);
+constinit CpuZones<KernelWithThreads, FrameAllocator<Kernel>> zones_with_threads(
+    frames_of_many_cpus);
 
 }  // namespace
 
@@ -119,5 +129,7 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   broken = broken != nullptr ? broken : other;
   const char* const small = exercise_reclaim(cache_of_many_cpus, zones_of_small_arena);
   broken = broken != nullptr ? broken : small;
+  const char* const sleeping = exercise_reclaim(cache_of_many_cpus, zones_with_threads);
+  broken = broken != nullptr ? broken : sleeping;
   return broken != nullptr ? broken : exercise_reclaim(cache_of_one_cpu, zones_of_one_cpu);
 }

@@ -5,11 +5,16 @@
 
 #include <sched.h>
 
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,6 +58,32 @@ struct SingleKernel : OpenKernel {
 struct PatientKernel : OpenKernel {
   static void relax() noexcept { sched_yield(); }
 };
+
+/// A kernel whose threads sleep while they wait, until a deadline.
+struct SleepingKernel : PatientKernel {
+  static inline std::mutex mutex;
+  static inline std::condition_variable woken;
+  static inline std::chrono::milliseconds deadline{60'000};
+  static inline std::atomic<std::size_t> waits = 0;  ///< Waits that began to sleep.
+
+  static bool wait(WaitCondition condition) noexcept {
+    std::unique_lock lock(mutex);
+    if (condition()) {
+      return true;
+    }
+    ++waits;
+    return woken.wait_for(lock, deadline, condition);
+  }
+  static void wake() noexcept {
+    const std::lock_guard lock(mutex);
+    woken.notify_all();
+  }
+  static std::uintptr_t thread() noexcept {
+    static thread_local const char self = 0;
+    return reinterpret_cast<std::uintptr_t>(&self);
+  }
+};
+static_assert(WaitingHooks<SleepingKernel>);
 
 /// A kernel in which CPU 1 acts before each section of the tested CPU.
 struct BusyKernel : OpenKernel {

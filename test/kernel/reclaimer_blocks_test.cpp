@@ -65,9 +65,7 @@ class Machine {
  private:
   static constexpr std::align_val_t alignment{2 * mebibyte};
   struct Release {
-    void operator()(std::byte* memory) const noexcept {
-      ::operator delete(memory, alignment);
-    }
+    void operator()(std::byte* memory) const noexcept { ::operator delete(memory, alignment); }
   };
   std::unique_ptr<std::byte, Release> memory_;
 
@@ -83,8 +81,8 @@ class Machine {
 };
 
 TEST(ReclaimOfBlocks, goes_on_where_scattered_frames_are_free) {
-  for (const std::size_t bytes : {std::size_t{64}, std::size_t{8000}, std::size_t{300'000},
-                                  std::size_t{1} * mebibyte}) {
+  for (const std::size_t bytes :
+       {std::size_t{64}, std::size_t{8000}, std::size_t{300'000}, std::size_t{1} * mebibyte}) {
     Machine machine(32 * mebibyte);
     std::vector<void*> objects;
     for (int count = 0; count < 256; ++count) {

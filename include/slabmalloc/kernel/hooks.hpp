@@ -41,6 +41,13 @@ namespace slabmalloc {
 ///                      keep behind gs, tpidr or tp. A heap that has a slot of its own
 ///                      (CommonKernelConfig::local_slot) finds its part there, and needs no CPU
 ///                      number
+///   wait(condition), wake(), thread()
+///                      sleep in place of a spin (waiting.hpp), all three or none. wait() returns
+///                      true once condition() does, which it asks at first and after each wake().
+///                      It returns false when a time passed that the kernel chooses. wake() must
+///                      miss nobody who asked before it. So wait() asks, and goes to sleep, under a
+///                      lock that wake() takes. thread() is a number of the running thread, not 0.
+///                      A kernel without wait() may have it: by default it is that of the CPU
 template <class H>
 concept KernelHooks = requires(typename H::InterruptState state, const char* line) {
   { H::maximum_cpus } -> std::convertible_to<std::uint32_t>;
@@ -56,6 +63,22 @@ template <class H>
 concept LocalHooks = KernelHooks<H> && requires(void* value) {
   { H::template local<0u>() } noexcept -> std::same_as<void*>;
   { H::template set_local<0u>(value) } noexcept;
+};
+
+/// What a caller waits for. It takes no lock, and changes nothing.
+struct WaitCondition {
+  bool (*holds)(const void* argument) noexcept;
+  const void* argument;
+
+  bool operator()() const noexcept { return holds(argument); }
+};
+
+/// Hooks by which a caller sleeps.
+template <class H>
+concept WaitingHooks = KernelHooks<H> && requires(WaitCondition condition) {
+  { H::wait(condition) } noexcept -> std::same_as<bool>;
+  { H::wake() } noexcept;
+  { H::thread() } noexcept -> std::same_as<std::uintptr_t>;
 };
 
 /// The ways in which an allocation may get memory, and a free may give a run back. Each context but

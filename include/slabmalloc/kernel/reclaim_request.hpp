@@ -27,8 +27,8 @@ struct ReclaimRequest {
 
   /// The first request of an allocation that needs `bytes` at `alignment`, a power of two.
   static constexpr ReclaimRequest first(std::size_t bytes, std::size_t alignment) noexcept {
-    const std::size_t block = bytes <= alignment ? alignment : std::size_t{1}
-                                                                   << (highest_bit(bytes - 1) + 1);
+    const std::size_t block =
+        bytes <= alignment ? alignment : std::size_t{1} << (highest_bit(bytes - 1) + 1);
     return {block < least_bytes ? least_bytes : block, block};
   }
   /// The request after this one. Pre: not is_last().

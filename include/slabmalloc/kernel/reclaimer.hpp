@@ -14,9 +14,14 @@
 // its walker, which keeps the entry in the list. It calls heaps, pagers, constructors and
 // callbacks with nothing held, and they may call the reclaimer again.
 //
+// One thread at a time calls shrink callbacks, in a turn (turn.hpp). An allocation that may wait
+// waits for its own turn. The thread whose turn it is never waits for it, whatever its callback
+// calls.
+//
 // Invariants, with their lines in validate():
 //   L1  numbers ascend from the first entry on; next and previous lead to each other
 //   L2  the hand is null, with no entries, or an entry of the list
+// and those of the turn.
 #pragma once
 
 #include <cstddef>
@@ -24,6 +29,7 @@
 
 #include "slabmalloc/kernel/reclaimable.hpp"
 #include "slabmalloc/kernel/spin_lock.hpp"
+#include "slabmalloc/kernel/turn.hpp"
 
 namespace slabmalloc {
 
@@ -89,17 +95,18 @@ class Reclaimer {
   /// Gives memory back to the pagers until it gave `bytes`; returns how much it gave. It takes
   /// empty frames first, then remote frees of this CPU's objects, then the objects that shrink
   /// callbacks free. Each walk begins where the last one ended. It asks the other CPUs to drain. A
-  /// call from inside a shrink callback, or while another CPU is in one, calls none.
+  /// call from inside a shrink callback, or while another thread is in one, calls none.
   std::size_t reclaim(std::size_t bytes) noexcept {
     std::size_t shrunk = 0;
-    return reclaim({bytes}, shrunk);
+    return reclaim({bytes}, false, shrunk);
   }
 
-  /// A ReclaimCallback. Pre: `reclaimer` is the address of one of this type.
+  /// A ReclaimCallback. If there is too little without shrink callbacks, and another thread is in
+  /// one, it waits for its turn. Pre: `reclaimer` is the address of one of this type.
   static bool reclaim_for(void* reclaimer, const ReclaimRequest& request) noexcept {
     std::size_t shrunk = 0;
-    const std::size_t bytes = static_cast<Reclaimer*>(reclaimer)->reclaim(request, shrunk);
-    return bytes + shrunk != 0;
+    const std::size_t given = static_cast<Reclaimer*>(reclaimer)->reclaim(request, true, shrunk);
+    return given != 0 || shrunk != 0;
   }
 
   /// CpuZones::trim() of all; returns the bytes that went back to the pagers.
@@ -125,7 +132,7 @@ class Reclaimer {
  private:
   using Guard = typename SpinLock<Hooks, Atomics>::Guard;
 
-  std::size_t reclaim(const ReclaimRequest& request, std::size_t& shrunk) noexcept {
+  std::size_t reclaim(const ReclaimRequest& request, bool may_wait, std::size_t& shrunk) noexcept {
     const std::size_t bytes = request.bytes;
     std::size_t given = 0;
     walk(true, [&](Reclaimable& entry) {
@@ -135,10 +142,9 @@ class Reclaimer {
     if (given < bytes) {
       drain_all(bytes, given);
     }
-    // No callback while another runs: that one may have allocated, which led here.
-    if (given < bytes && is_shrinking_.exchange(1, Order::relaxed) == 0) {
+    if (given < bytes && turn_.begin(may_wait)) {
       shrink_all(request, given, shrunk);
-      is_shrinking_.store(0, Order::relaxed);
+      turn_.end();
       if (given < bytes && shrunk != 0) {
         drain_all(bytes, given);
       }
@@ -221,12 +227,14 @@ class Reclaimer {
   Reclaimable* first_ = nullptr;
   Reclaimable* hand_ = nullptr;
   std::size_t last_number_ = 0;
-  /// 1 while a caller runs shrink callbacks. A word: not every processor exchanges bytes.
-  typename Atomics::template Cell<std::uint32_t> is_shrinking_;
+  Turn<Hooks, Atomics> turn_;  ///< To call shrink callbacks.
 };
 
 template <class Hooks, class Atomics>
 const char* Reclaimer<Hooks, Atomics>::validate() noexcept {
+  if (const char* const broken = turn_.validate()) {
+    return broken;
+  }
   const Guard guard(lock_);
   bool has_hand = hand_ == first_;
   for (Reclaimable* entry = first_; entry != nullptr;) {

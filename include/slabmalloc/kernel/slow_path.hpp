@@ -218,8 +218,11 @@ class SlowPath {
   /// Cost: at most 15 calls of the callback.
   template <class IsDone>
   void reclaim_until(ReclaimRequest request, IsDone&& is_done) noexcept {
-    while (reclaim_ != nullptr && reclaim_(reclaim_argument_, request) && !is_done() &&
-           !request.is_last()) {
+    bool goes_on = reclaim_ != nullptr;
+    while (goes_on) {
+      const bool has_freed = reclaim_(reclaim_argument_, request);
+      // Where nothing is left to free, others may have freed it just before.
+      goes_on = !is_done() && has_freed && !request.is_last();
       request = request.next();
     }
   }
