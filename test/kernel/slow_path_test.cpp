@@ -130,6 +130,22 @@ TEST_F(SlowPathTest, a_run_asks_for_a_block_that_holds_it_aligned) {
   EXPECT_TRUE(record.requests[1].is_last());
 }
 
+TEST_F(SlowPathTest, finds_what_others_freed_where_the_callback_found_nothing_to_free) {
+  pager.set_exhausted(true);
+  slow_path.set_reclaim(
+      [](void* argument, const ReclaimRequest&) noexcept {
+        static_cast<FrameSource*>(argument)->set_exhausted(false);
+        return false;
+      },
+      &pager);
+  EXPECT_NE(allocate(Context::MayWait), nullptr);
+  pager.set_exhausted(true);
+  const Layout large = Layout::from_size_align(100'000, 8).value();
+  const Result<void*> run = slow_path.allocate_run(large, Context::MayWait);
+  ASSERT_TRUE(run);
+  memory.runs().deallocate(run.value(), large, Context::MayWait);
+}
+
 TEST_F(SlowPathTest, memory_of_others_is_not_reclaimed_again_against_the_own_limit) {
   memory.frames().account().set_limit(base_bytes - 1, nullptr, nullptr);
   ReclaimRecord record;

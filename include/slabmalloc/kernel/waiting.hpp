@@ -24,8 +24,7 @@ inline constexpr std::uint32_t spin_looks = std::uint32_t{1} << 30;
 template <KernelHooks Hooks>
 [[gnu::cold]] bool wait_until(WaitCondition condition,
                               std::uint32_t most_looks = spin_looks) noexcept {
-  constexpr bool has_some =
-      requires { Hooks::wait(condition); } || requires { Hooks::wake(); };
+  constexpr bool has_some = requires { Hooks::wait(condition); } || requires { Hooks::wake(); };
   static_assert(!has_some || WaitingHooks<Hooks>,
                 "the hooks wait(), wake() and thread() come together, and are noexcept");
   if constexpr (has_some) {
