@@ -62,6 +62,7 @@ and `stats_file:PATH` appends them to a file as one line of JSON. Names are the 
   print_section<FrameStatistics>("Frame allocator", "`FrameStatistics`.");
   print_section<CacheStatistics>(
       "A line of slabinfo",
-      "`CacheStatistics`: an object cache, or a size class of a kernel's heap. Its name comes\n"
-      "first; [PORTING](PORTING.md#how-to-read-the-report) tells how to read it.");
+      "`CacheStatistics`: an object cache, a kernel's heap, its runs, or one of its size classes. "
+      "Its\n"
+      "name comes first; [PORTING](PORTING.md#how-to-read-the-report) tells how to read it.");
 }

@@ -298,13 +298,13 @@ class KernelProgram {
     for (const auto& [address, block] : blocks_) {
       EXPECT_TRUE(test::holds_pattern(address, block.layout.size(), block.key));
     }
-    // Runs are the pager's, and so are no frames of the heap.
     std::size_t run_bytes = heap_.statistics().deferred_bytes;
     for (const auto& [address, block] : blocks_) {
       const bool is_run = Heap::Zone::class_for(block.layout) == Heap::SizeClasses::no_class;
       run_bytes += is_run ? std::max<std::size_t>(block.layout.size(), 1) : 0;
     }
-    EXPECT_EQ(frames_.live_bytes(), heap_.frame_bytes() + run_bytes);
+    EXPECT_EQ(heap_.run_bytes(), run_bytes);
+    EXPECT_EQ(frames_.live_bytes(), heap_.frame_bytes());
   }
 
   FuzzInput& input_;

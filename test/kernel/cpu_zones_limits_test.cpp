@@ -53,6 +53,37 @@ TEST_F(CpuZonesTest, the_limit_holds_and_its_callback_may_free_something) {
   free_all(objects);
 }
 
+TEST_F(CpuZonesTest, the_limit_holds_for_runs_and_frames_together) {
+  const Layout run_layout = layout_of(100'000);
+  heap.set_limit(64 * kibibyte);
+  for (const Context context : {Context::MayWait, Context::MayNotWait}) {
+    EXPECT_EQ(allocate(run_layout, context), nullptr) << "a run above the limit";
+  }
+  EXPECT_EQ(frames.calls(), 0u);
+  heap.set_limit(100'000 + 2 * base_bytes);
+  void* const run = allocate(run_layout);
+  ASSERT_NE(run, nullptr);
+  std::vector<void*> objects = allocate_all();
+  EXPECT_EQ(objects.size(), 2 * ObjectPage::geometry(small.size()).slots);
+  EXPECT_EQ(heap.frame_bytes(), frames.live_bytes());
+  EXPECT_EQ(heap.statistics().run_bytes, 100'000u);
+  EXPECT_EQ(heap.validate(), nullptr);
+  heap.deallocate(run, run_layout, Context::Interrupt);
+  EXPECT_EQ(heap.frame_bytes(), frames.live_bytes()) << "a run that waits is charged";
+  EXPECT_EQ(heap.validate(), nullptr);
+  // An allocation that finds no room gives the waiting run back.
+  objects.push_back(allocate());
+  EXPECT_NE(objects.back(), nullptr);
+  EXPECT_EQ(heap.frame_bytes(), frames.live_bytes());
+  EXPECT_EQ(heap.statistics().run_bytes, 0u);
+  free_all(objects);
+  // A run that finds no room gives empty frames back.
+  heap.set_limit(100'000);
+  void* const next = allocate(run_layout);
+  EXPECT_NE(next, nullptr);
+  heap.deallocate(next, run_layout);
+}
+
 TEST_F(CpuZonesTest, an_allocation_that_may_wait_reclaims_memory_elsewhere) {
   static FrameSource* source;
   static int calls;

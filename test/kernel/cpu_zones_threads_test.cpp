@@ -151,31 +151,18 @@ TEST(CpuZonesThreads, every_cpu_frees_every_cpus_objects_under_memory_pressure) 
   expect_nothing_lost(heap, exchange, frames);
 }
 
-/// A pager that counts the bytes of its frames, without those of runs.
-struct LimitedFrames : test::FrameSource {
-  static constexpr std::size_t most_bytes = 301 * 1024;  // No multiple of any frame.
-  Frame allocate_frame(std::size_t bytes) noexcept {
-    const Frame frame = FrameSource::allocate_frame(bytes);
-    const std::size_t now = frame_bytes.fetch_add(bytes) + bytes;
-    EXPECT_LE(now, most_bytes);
-    return frame;
-  }
-  void deallocate_frame(void* frame, std::size_t bytes) noexcept {
-    frame_bytes -= bytes;
-    FrameSource::deallocate_frame(frame, bytes);
-  }
-  std::atomic<std::size_t> frame_bytes = 0;
-};
-
-TEST(CpuZonesThreads, cpus_that_race_for_the_last_frames_stay_below_the_limit) {
-  LimitedFrames frames;
-  CpuZones<test::OpenKernel, LimitedFrames> heap(frames);
-  heap.set_limit(LimitedFrames::most_bytes);
+TEST(CpuZonesThreads, cpus_that_race_for_the_last_frames_and_runs_stay_below_the_limit) {
+  constexpr std::size_t limit = 301 * 1024;  // No multiple of any frame.
+  test::FrameSource frames;
+  CpuZones<test::OpenKernel, test::FrameSource> heap(frames);
+  heap.set_limit(limit);
   Exchange exchange(heap);
   std::atomic<std::size_t> failures = 0;
   exchange_on_all_cpus(heap, exchange, 10000, failures);
   EXPECT_GT(failures, 0u) << "the limit is meant to be reached";
-  EXPECT_LE(heap.statistics().frame_bytes_high_water, LimitedFrames::most_bytes);
+  EXPECT_LE(frames.live_bytes_high_water(), limit);
+  EXPECT_LE(heap.frame_bytes_high_water(), limit);
+  EXPECT_GT(heap.run_bytes_high_water(), 0u);
   expect_nothing_lost(heap, exchange, frames);
 }
 

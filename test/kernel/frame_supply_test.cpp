@@ -3,11 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <thread>
 #include <vector>
 
 #include "kernel/hosted_kernel.hpp"
@@ -18,81 +15,6 @@ namespace slabmalloc::test {
 namespace {
 
 constexpr std::size_t frame_bytes = 4096;
-using Account = FrameAccount<OpenKernel, HardwareAtomics>;
-
-TEST(FrameAccount, charges_as_many_as_the_limit_allows) {
-  Account account;
-  account.set_limit(10 * frame_bytes + 1, nullptr, nullptr);
-  EXPECT_EQ(account.charge(frame_bytes, 4), 4u);
-  EXPECT_EQ(account.charge(4 * frame_bytes, 4), 1u);
-  EXPECT_EQ(account.charge(4 * frame_bytes, 4), 0u) << "what does not fit is not counted";
-  EXPECT_EQ(account.charge(frame_bytes, 4), 2u);
-  EXPECT_EQ(account.bytes(), 10 * frame_bytes);
-  account.discharge(7 * frame_bytes);
-  account.set_limit(2 * frame_bytes, nullptr, nullptr);
-  EXPECT_EQ(account.charge_or_call(frame_bytes, 1), 0u) << "a limit below what there is";
-}
-
-TEST(FrameAccount, calls_the_callback_once_where_the_limit_allows_none) {
-  struct Client {
-    Account account;
-    int calls = 0;
-    bool frees = true;
-  } client;
-  client.account.set_limit(
-      4 * frame_bytes,
-      [](void* argument) noexcept {
-        auto& [account, calls, frees] = *static_cast<Client*>(argument);
-        ++calls;
-        account.discharge(frees ? frame_bytes : 0);
-      },
-      &client);
-  EXPECT_EQ(client.account.charge_or_call(frame_bytes, 4), 4u);
-  EXPECT_EQ(client.calls, 0);
-  EXPECT_EQ(client.account.charge(frame_bytes, 1), 0u);
-  EXPECT_EQ(client.calls, 0);
-  EXPECT_EQ(client.account.charge_or_call(frame_bytes, 2), 1u);
-  EXPECT_EQ(client.calls, 1);
-  client.frees = false;
-  EXPECT_EQ(client.account.charge_or_call(frame_bytes, 2), 0u);
-  EXPECT_EQ(client.calls, 2);
-}
-
-TEST(FrameAccount, validates_the_high_water) {
-  Account account;
-  ASSERT_EQ(account.charge(frame_bytes, 3), 3u);
-  EXPECT_STREQ(account.validate(), "K2: frame bytes <= the most that they ever were");
-  account.note_high_water();
-  account.discharge(2 * frame_bytes);
-  account.note_high_water();
-  EXPECT_EQ(account.validate(), nullptr);
-  EXPECT_EQ(account.high_water(), 3 * frame_bytes);
-}
-
-TEST(FrameAccount, holds_the_limit_whatever_threads_do_at_once) {
-  constexpr std::size_t limit = 8 * frame_bytes;
-  Account account;
-  account.set_limit(limit, nullptr, nullptr);
-  std::atomic<std::size_t> charged = 0;
-  std::array<std::thread, 4> threads;
-  for (std::thread& thread : threads) {
-    thread = std::thread([&] {
-      for (int round = 0; round < 20'000; ++round) {
-        const std::uint32_t got = account.charge(frame_bytes, 3);
-        EXPECT_LE(account.bytes(), limit);
-        account.note_high_water();
-        charged += got;
-        account.discharge(got * frame_bytes);
-      }
-    });
-  }
-  for (std::thread& thread : threads) {
-    thread.join();
-  }
-  EXPECT_EQ(account.bytes(), 0u);
-  EXPECT_LE(account.high_water(), limit);
-  EXPECT_GT(charged, 0u);
-}
 
 /// Hears of frames, and refuses some.
 struct LifeRecord {

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
+#include "kernel/frame_fixture.hpp"
 #include "kernel/hosted_kernel.hpp"
 #include "support/frames.hpp"
 #include "support/misuse_recorder.hpp"
@@ -30,6 +32,9 @@ class RunSupplyTest : public testing::Test {
  protected:
   void TearDown() override {
     EXPECT_EQ(runs.validate(), nullptr);
+    EXPECT_EQ(account.validate(), nullptr);
+    EXPECT_EQ(account.bytes(), 0u);
+    EXPECT_EQ(runs.bytes(), 0u);
     EXPECT_EQ(pager.live_bytes(), 0u);
   }
   void* allocate(Layout layout, Context context = Context::MayWait) {
@@ -38,7 +43,8 @@ class RunSupplyTest : public testing::Test {
 
   MisuseRecorder misuse;
   ContextPager pager;
-  RunSupply<OpenKernel, ContextPager, HardwareAtomics> runs{pager};
+  FrameAccount<OpenKernel, HardwareAtomics> account;
+  RunSupply<OpenKernel, ContextPager, HardwareAtomics> runs{pager, account};
 };
 
 TEST_F(RunSupplyTest, tells_the_pager_the_context_that_asks_for_it) {
@@ -59,6 +65,8 @@ TEST_F(RunSupplyTest, defers_a_free_where_the_pager_cannot_be_called) {
   runs.deallocate(second, tiny, Context::Emergency);
   EXPECT_TRUE(runs.has_deferred());
   EXPECT_EQ(runs.deferred_bytes(), pager.live_bytes());
+  EXPECT_EQ(account.bytes(), pager.live_bytes()) << "runs that wait are charged";
+  EXPECT_EQ(runs.bytes(), pager.live_bytes());
   EXPECT_EQ(runs.validate(), nullptr);
   std::size_t given = 0;
   while (runs.has_deferred()) {
@@ -79,12 +87,74 @@ TEST_F(RunSupplyTest, reports_the_second_free_of_a_run_that_waits) {
   EXPECT_EQ(runs.give_back(runs.take_deferred()), large.size());
 }
 
+TEST_F(RunSupplyTest, asks_no_pager_for_a_run_beyond_the_limit) {
+  struct Held {
+    decltype(runs)& supply;
+    void* address;
+  };
+  account.set_limit(2 * large.size() - 1, nullptr, nullptr);
+  void* const run = allocate(large);
+  ASSERT_NE(run, nullptr);
+  EXPECT_EQ(runs.allocate(large, Context::MayWait).error(), AllocationError::OutOfMemory);
+  EXPECT_EQ(pager.contexts.size(), 1u);
+  Held held{runs, run};
+  account.set_limit(
+      account.limit(),
+      [](void* argument) noexcept {
+        auto& [supply, address] = *static_cast<Held*>(argument);
+        supply.deallocate(std::exchange(address, nullptr), large, Context::MayWait);
+      },
+      &held);
+  void* const next = allocate(large);
+  EXPECT_NE(next, nullptr) << "the callback made room";
+  EXPECT_EQ(runs.bytes_high_water(), large.size());
+  runs.deallocate(next, large, Context::MayWait);
+}
+
+TEST_F(RunSupplyTest, ends_the_charge_of_a_run_that_the_pager_does_not_have) {
+  pager.set_exhausted(true);
+  EXPECT_EQ(allocate(large), nullptr);
+  EXPECT_EQ(account.validate(), nullptr);
+  EXPECT_EQ(account.high_water(), 0u);
+  pager.set_exhausted(false);
+}
+
+/// Charges whole frames, and only a free that the pager accepted ends a charge.
+TEST(RunSupplyOfFrames, charges_exactly_the_frames_that_the_pager_uses) {
+  MisuseRecorder misuse;
+  PhysicalMemory memory(mebibyte);
+  const MemoryRegion region = memory.region(0, mebibyte);
+  Frames frames;
+  ASSERT_TRUE(frames.add(&region, 1));
+  FrameAccount<PatientKernel, HardwareAtomics> account;
+  RunSupply<PatientKernel, Frames, HardwareAtomics> runs(frames, account);
+  const auto expect_exact = [&] {
+    EXPECT_EQ(account.bytes(), frames.statistics().used_bytes);
+    EXPECT_EQ(runs.bytes(), frames.statistics().used_bytes);
+    EXPECT_EQ(account.validate(), nullptr);
+  };
+  void* const run = runs.allocate(large, Context::MayWait).value_or(nullptr);
+  ASSERT_NE(run, nullptr);
+  expect_exact();
+  EXPECT_EQ(account.bytes(), 25 * 4 * kibibyte);
+  const Layout wrong = Layout::from_size_align(50'000, 8).value();
+  runs.deallocate(run, wrong, Context::MayWait);
+  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::SizeMismatch});
+  expect_exact();
+  runs.deallocate(run, large, Context::MayWait);
+  expect_exact();
+  runs.deallocate(run, large, Context::MayWait);
+  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
+  expect_exact();
+  EXPECT_EQ(account.bytes(), 0u);
+}
+
 TEST_F(RunSupplyTest, has_none_of_a_pager_without_runs) {
   struct FramesOnly {
     Frame allocate_frame(std::size_t) noexcept { return {}; }
     void deallocate_frame(void*, std::size_t) noexcept {}
   } frames;
-  RunSupply<OpenKernel, FramesOnly, HardwareAtomics> none(frames);
+  RunSupply<OpenKernel, FramesOnly, HardwareAtomics> none(frames, account);
   EXPECT_EQ(none.allocate(large, Context::MayWait).error(), AllocationError::InvalidLayout);
   int object = 0;
   none.deallocate(&object, large, Context::Interrupt);

@@ -78,6 +78,10 @@ TEST(Slabinfo, shows_every_cache_and_every_size_class_in_use) {
   HostedCpu::number = 0;
   inodes.zones().drain_this_cpu();
   void* const object = heap.allocate(Layout::of<std::uint64_t[8]>()).value();
+  const Layout run_layout = Layout::from_size_align(100'000, 8).value();
+  void* const run = heap.allocate(run_layout).value();
+  heap.deallocate(heap.allocate(run_layout).value(), run_layout);
+  heap.set_limit(400 * kibibyte);
 
   Lines lines;
   HostedCpu::lines = &lines;
@@ -91,11 +95,16 @@ TEST(Slabinfo, shows_every_cache_and_every_size_class_in_use) {
       "       8      17         5        13       0       0",
       "heap-64                   -       63     64       63     4       1"
       "       1       -         1         0       -       -",
+      "heap-runs                 -        -      -        -     4      25"
+      "      49       -         -         -       -       -",
+      "heap                      -        -      -        -     4      29"
+      "      53     100         -         -       0       0",
       "a_cache_of_a_long_name    0        0    600        6     4       0"
       "       0       -         0         0       0       0"};
   // clang-format on
   EXPECT_EQ(lines, expected);
 
+  heap.deallocate(run, run_layout);
   heap.deallocate(object, Layout::of<std::uint64_t[8]>());
   inodes.deallocate_many(objects + 13, 12);
   for (Reclaimable& entry : entries) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// CacheStatistics: the figures that an object cache, or a size class of a heap, knows at any time.
-// slabinfo.hpp prints them in the columns of this table.
+// CacheStatistics: the figures that an object cache, a heap, or a size class of a heap knows at any
+// time. slabinfo.hpp prints them in the columns of this table.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +14,14 @@ namespace slabmalloc {
 
 struct CacheStatistics;
 
+/// What a line of the report is about.
+enum class CacheKind : std::uint8_t {
+  Cache,
+  Class,  ///< A size class of a heap.
+  Runs,   ///< All runs of a heap, in pages of base frames.
+  Heap,   ///< All frames and runs of a heap, in pages of base frames.
+};
+
 /// A counter as a column of the report: its name is the title.
 struct CacheColumn : CounterEntry<CacheStatistics> {
   std::size_t width;
@@ -24,8 +32,8 @@ struct CacheColumn : CounterEntry<CacheStatistics> {
 /// A snapshot. It may lag behind the work of other CPUs.
 struct CacheStatistics {
   const char* name = nullptr;  ///< Of the cache or the heap.
-  bool is_class = false;       ///< One of the size classes of a heap.
-  bool knows_use = false;      ///< `objects_in_use` is known.
+  CacheKind kind = CacheKind::Cache;
+  bool knows_use = false;  ///< `objects_in_use` is known.
   std::size_t objects_in_use = 0;
   std::size_t objects = 0;
   std::size_t object_bytes = 0;
@@ -57,6 +65,23 @@ struct CacheStatistics {
     return result;
   }
 
+  /// The statistics of `bytes` in pages of `page_bytes`, whatever lies there.
+  static constexpr CacheStatistics of_pages(const char* name, CacheKind kind,
+                                            std::size_t page_bytes, std::size_t bytes,
+                                            std::size_t most_bytes) noexcept {
+    CacheStatistics result;
+    result.name = name;
+    result.kind = kind;
+    result.page_bytes = page_bytes;
+    result.pages = (bytes + page_bytes - 1) / page_bytes;
+    result.pages_high_water = (most_bytes + page_bytes - 1) / page_bytes;
+    return result;
+  }
+  /// Whether a client ever used it, if it is a part of a heap.
+  constexpr bool was_used() const noexcept {
+    return kind == CacheKind::Cache || kind == CacheKind::Heap || pages_high_water != 0;
+  }
+
   static constexpr bool always(const CacheStatistics&) noexcept { return true; }
   static constexpr bool if_used_is_known(const CacheStatistics& one) noexcept {
     return one.knows_use;
@@ -64,7 +89,12 @@ struct CacheStatistics {
   static constexpr bool if_limited(const CacheStatistics& one) noexcept {
     return one.limit_pages != 0;
   }
-  static constexpr bool of_a_cache(const CacheStatistics& one) noexcept { return !one.is_class; }
+  static constexpr bool of_objects(const CacheStatistics& one) noexcept {
+    return one.kind == CacheKind::Cache || one.kind == CacheKind::Class;
+  }
+  static constexpr bool of_a_whole(const CacheStatistics& one) noexcept {
+    return one.kind == CacheKind::Cache || one.kind == CacheKind::Heap;
+  }
 
   using Self = CacheStatistics;
   static constexpr CacheColumn counters[] = {
@@ -77,22 +107,22 @@ struct CacheStatistics {
         "Slots of all pages, free ones included."},
        9,
        1,
-       &Self::always},
+       &Self::of_objects},
       {{&Self::object_bytes, "bytes", "bytes", CounterKind::Constant,
         "From one object to the next."},
        7,
        1,
-       &Self::always},
+       &Self::of_objects},
       {{&Self::objects_per_page, "per page", "objects", CounterKind::Constant, "Slots of a page."},
        9,
        1,
-       &Self::always},
+       &Self::of_objects},
       {{&Self::page_bytes, "KiB", "KiB", CounterKind::Constant, "A page, meta-data included."},
        6,
        1024,
        &Self::always},
       {{&Self::pages, "pages", "pages", CounterKind::Current,
-        "Of a cache: all frames. Of a class: its pages in the CPUs' zones."},
+        "Of a cache or heap: all frames and runs. Of a class: its pages in the CPUs' zones."},
        8,
        1,
        &Self::always},
@@ -110,22 +140,22 @@ struct CacheStatistics {
         "Times that a CPU took a frame for its pages."},
        10,
        1,
-       &Self::always},
+       &Self::of_objects},
       {{&Self::remote_frees, "remote", "objects", CounterKind::Total,
         "Freed by other CPUs, or during a section, and drained."},
        10,
        1,
-       &Self::always},
+       &Self::of_objects},
       {{&Self::nested_calls, "nested", "calls", CounterKind::Total,
-        "Calls during a section of their CPU. Of a class: `-`."},
+        "Calls during a section of their CPU. Of a class or runs: `-`."},
        8,
        1,
-       &Self::of_a_cache},
+       &Self::of_a_whole},
       {{&Self::failures, "failed", "calls", CounterKind::Total,
-        "Allocations that ended as `OutOfMemory`. Of a class: `-`."},
+        "Allocations that ended as `OutOfMemory`. Of a class or runs: `-`."},
        8,
        1,
-       &Self::of_a_cache},
+       &Self::of_a_whole},
   };
 };
 // Beside the counters: the name, and the flags as wide as one.

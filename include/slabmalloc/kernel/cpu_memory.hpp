@@ -45,7 +45,7 @@ class CpuMemory {
 
   /// Pre: `parts` and `pager` outlive it.
   constexpr CpuMemory(Parts& parts, PagerT& pager, Life life) noexcept
-      : parts_(parts), frames_(pager, life), runs_(pager) {}
+      : parts_(parts), frames_(pager, life), runs_(pager, frames_.account()) {}
 
   Frames& frames() noexcept { return frames_; }
   const Frames& frames() const noexcept { return frames_; }
@@ -196,7 +196,8 @@ class CpuMemory {
     return runs_.give_back(run);
   }
 
-  /// Gives everything back, the zones' memory included, and ends all reservations.
+  /// Gives everything back but runs of clients, the zones' memory included, and ends all
+  /// reservations.
   /// Pre: nobody else uses it or its objects; nothing is reserved for handlers.
   void release_all() noexcept {
     const auto give = [this](void* frame, std::size_t bytes) noexcept {

@@ -21,7 +21,7 @@
 // them again from within.
 //
 // Invariant, beside those of its parts and memory, with its line in validate():
-//   K1  frame bytes = those of all CPUs' zones + frame caches + reserved frames
+//   K1  frame bytes = those of all CPUs' zones + frame caches + reserved frames + runs
 #pragma once
 
 #include <cstddef>
@@ -229,8 +229,8 @@ class CpuZones {
                                                           : AllocationError::OutOfMemory;
   }
 
-  /// Bounds the bytes of all frames. Before an allocation fails for that, `callback` may free
-  /// memory.
+  /// Bounds the bytes of all frames and runs. Before an allocation fails for that, `callback` may
+  /// free memory.
   /// Thread: any, with the callback as before; another one while nobody allocates.
   void set_limit(std::size_t bytes, LimitCallback callback = nullptr,
                  void* argument = nullptr) noexcept {
@@ -279,8 +279,8 @@ class CpuZones {
   /// Pre: nobody else uses it. Cost: O(pages).
   void drain_and_leave_current() noexcept { parts_.drain_all(); }
 
-  /// Gives everything back, live objects included, and starts anew. Pre: nobody else uses it or its
-  /// objects.
+  /// Gives everything back, live objects included, and starts anew. Runs stay their clients'. Pre:
+  /// nobody else uses it or its objects.
   void release_all() noexcept {
     parts_.drain_all();
     memory_.release_all();
@@ -288,7 +288,7 @@ class CpuZones {
 
   // ---- statistics and checks --------------------------------------------------------------------
 
-  /// Bytes of all frames it has from the pager. Thread: any.
+  /// Bytes of all frames and runs that it has from the pager. Thread: any.
   std::size_t frame_bytes() const noexcept { return account().bytes(); }
 
   /// Allocations that found nothing at the pager, and so searched for memory. Thread: any.
@@ -305,6 +305,7 @@ class CpuZones {
       result.nested_frees += part.frees.nested();
     }
     result.reserved_frame_bytes = memory_.reserve().bytes();
+    result.run_bytes = run_bytes();
     result.deferred_bytes = memory_.runs().deferred_bytes();
     result.frame_bytes = frame_bytes();
     result.frame_bytes_high_water = frame_bytes_high_water();
@@ -330,6 +331,9 @@ class CpuZones {
   std::size_t nested_calls() const noexcept { return parts_.nested_calls(); }
   std::size_t failures() const noexcept { return slow_path_.failures(); }
   std::size_t limit_bytes() const noexcept { return account().limit(); }
+  /// Bytes of runs, those that wait included, and the most they ever were. Thread: any.
+  std::size_t run_bytes() const noexcept { return memory_.runs().bytes(); }
+  std::size_t run_bytes_high_water() const noexcept { return memory_.runs().bytes_high_water(); }
 
   /// The zone of CPU `cpu`, for callers that look while that CPU does not use it.
   const Zone& zone_of(std::uint32_t cpu) const noexcept { return parts_[cpu].zone; }
@@ -343,10 +347,10 @@ class CpuZones {
     }
     const CpuZonesStatistics now = statistics();
     const std::size_t bytes = now.zones.page_bytes + now.zones.depot_bytes +
-                              now.cached_frame_bytes + now.reserved_frame_bytes;
+                              now.cached_frame_bytes + now.reserved_frame_bytes + now.run_bytes;
     return bytes == now.frame_bytes
                ? nullptr
-               : "K1: frame bytes = those of all zones + frame caches + reserved frames";
+               : "K1: frame bytes = those of all zones + frame caches + reserved frames + runs";
   }
 
  private:

@@ -15,6 +15,7 @@ struct CpuZonesStatistics {
   ZoneStatistics zones;
   std::size_t cached_frame_bytes = 0;
   std::size_t reserved_frame_bytes = 0;
+  std::size_t run_bytes = 0;
   std::size_t deferred_bytes = 0;
   std::size_t frame_bytes = 0;
   std::size_t frame_bytes_high_water = 0;
@@ -30,12 +31,14 @@ struct CpuZonesStatistics {
        "Empty frames in the CPUs' frame caches."},
       {&Self::reserved_frame_bytes, "reserved_frame_bytes", "bytes", CounterKind::Current,
        "Reserved frames."},
+      {&Self::run_bytes, "run_bytes", "bytes", CounterKind::Current,
+       "Runs of clients, and those that wait, in whole frames."},
       {&Self::deferred_bytes, "deferred_bytes", "bytes", CounterKind::Current,
        "Freed runs that wait for a caller of the pager."},
       {&Self::frame_bytes, "frame_bytes", "bytes", CounterKind::Current,
-       "All frames of the pager."},
+       "All frames and runs of the pager."},
       {&Self::frame_bytes_high_water, "frame_bytes_high_water", "bytes", CounterKind::Peak,
-       "The most frames that there ever were."},
+       "The most that `frame_bytes` ever was."},
       {&Self::nested_allocations, "nested_allocations", "calls", CounterKind::Total,
        "Allocations that came in the middle of a section."},
       {&Self::nested_frees, "nested_frees", "calls", CounterKind::Total,

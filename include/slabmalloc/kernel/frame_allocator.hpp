@@ -138,10 +138,10 @@ class FrameAllocator {
     return allocate(order, frames_of(bytes));
   }
 
-  /// Frees a run that allocate_run() gave for `bytes`, or nothing for a null pointer. It needs no
-  /// alignment. Cost: O(log frames) under the lock.
-  void deallocate_run(void* run, std::size_t bytes, std::size_t) noexcept {
-    deallocate(run, frames_of(bytes));
+  /// Frees a run that allocate_run() gave for `bytes`, or nothing for a null pointer; false for a
+  /// bad free. It needs no alignment. Cost: O(log frames) under the lock.
+  bool deallocate_run(void* run, std::size_t bytes, std::size_t) noexcept {
+    return deallocate(run, frames_of(bytes));
   }
 
   // ---- statistics and checks -------------------------------------------------------------------
@@ -241,9 +241,10 @@ class FrameAllocator {
     return address_of(best.span->allocate(order, frames, best.order));
   }
 
-  void deallocate(void* memory, std::size_t frames) noexcept {
+  /// False for a bad free, which it reports.
+  bool deallocate(void* memory, std::size_t frames) noexcept {
     if (memory == nullptr) {
-      return;
+      return true;
     }
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
     typename Span::Verdict verdict{false, MisuseKind::ForeignPointer, 0};
@@ -259,11 +260,12 @@ class FrameAllocator {
           span->deallocate(first, frames);
           used_frames_ -= frames;
           ++counts_.frees;
-          return;
+          return true;
         }
       }
     }
     report_misuse({verdict.kind, memory, verdict.frames << base_bits, 0});
+    return false;
   }
 
   /// Makes the spans of `map` with holes of up to `bridged` frames. Their meta-data lies in the

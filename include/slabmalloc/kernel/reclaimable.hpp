@@ -64,8 +64,8 @@ class Reclaimable {
                               : shrink_bytes_(shrink_argument_, request.bytes);
   }
 
-  /// The statistics number `index`: a cache has one, a heap one for each size class; false if there
-  /// are fewer. Thread: any.
+  /// The statistics number `index`: a cache has one, a heap one for each size class, one for its
+  /// runs, and one for all of it; false if there are fewer. Thread: any.
   bool statistics(std::uint32_t index, CacheStatistics& result) const noexcept {
     return operations_->statistics(*this, index, result);
   }
@@ -86,14 +86,31 @@ class Reclaimable {
   template <class Zones>
   static bool statistics_of_class(const Reclaimable& self, std::uint32_t index,
                                   CacheStatistics& result) noexcept {
-    if (index >= Zones::Zone::class_count) {
-      return false;
-    }
     const auto& zones = *static_cast<const Zones*>(self.target_);
+    if (index >= Zones::Zone::class_count) {
+      return statistics_of_pages(self.name_, zones, index - Zones::Zone::class_count, result);
+    }
     result = CacheStatistics::of(self.name_, zones.class_counts(index),
                                  Zones::Zone::slots_per_page(index), Zones::Config::counts_frees);
-    result.is_class = true;
+    result.kind = CacheKind::Class;
     return true;
+  }
+  template <class Zones>
+  static bool statistics_of_pages(const char* name, const Zones& zones, std::uint32_t index,
+                                  CacheStatistics& result) noexcept {
+    constexpr std::size_t page_bytes = Zones::Part::Caches::base_bytes;
+    if (index == 0) {
+      result = CacheStatistics::of_pages(name, CacheKind::Runs, page_bytes, zones.run_bytes(),
+                                         zones.run_bytes_high_water());
+      return true;
+    }
+    result = CacheStatistics::of_pages(name, CacheKind::Heap, page_bytes, zones.frame_bytes(),
+                                       zones.frame_bytes_high_water());
+    const std::size_t limit = zones.limit_bytes();
+    result.limit_pages = limit != ~std::size_t{0} ? limit / page_bytes : 0;
+    result.nested_calls = zones.nested_calls();
+    result.failures = zones.failures();
+    return index == 1;
   }
   template <class Cache>
   static bool statistics_of_cache(const Reclaimable& self, std::uint32_t index,

@@ -2,20 +2,25 @@
 //
 // RunSupply: requests of a CpuZones above the largest size class, which are runs of the pager.
 //
-//   allocate ───► pager ───► run
-//   deallocate ─┬─────────────────────────────────────────────────────► pager
+//   allocate ───► account: charge ───► pager ───► run
+//   deallocate ─┬───────────────────────────────────────────────────────► pager ───► depart
 //               └─ context forbids that ─► deferred ──take_deferred──► give_back
 //
 // It owns the runs freed in contexts that cannot call the pager. They wait for a caller that may
 // call it. A run has room for the link that it waits with (deferred_runs.hpp), even if its client
-// asked for less. Invariant: that of the deferred runs.
+// asked for less. A run is charged from before it comes until after it went back, as frames are. A
+// waiting run stays charged.
+//
+// Invariant: that of the deferred runs.
 #pragma once
 
 #include <cstddef>
 
+#include "slabmalloc/base/bits.hpp"
 #include "slabmalloc/base/misuse.hpp"
 #include "slabmalloc/base/result.hpp"
 #include "slabmalloc/kernel/deferred_runs.hpp"
+#include "slabmalloc/kernel/frame_account.hpp"
 #include "slabmalloc/zone/pager.hpp"
 
 namespace slabmalloc {
@@ -24,31 +29,39 @@ namespace slabmalloc {
 template <KernelHooks Hooks, Pager PagerT, class Atomics>
 class RunSupply {
  public:
+  using Account = FrameAccount<Hooks, Atomics>;
   using Deferred = DeferredRuns<Hooks, Atomics>;
   using Run = typename Deferred::Run;
 
   static constexpr bool exist = PagerRuns<PagerT>::exist;
 
-  /// Pre: `pager` outlives it.
-  constexpr explicit RunSupply(PagerT& pager) noexcept : pager_(pager) {}
+  /// Pre: `pager` and `account` outlive it.
+  constexpr RunSupply(PagerT& pager, Account& account) noexcept
+      : pager_(pager), account_(account) {}
 
-  /// Asks the pager for a run, and passes it the context if the pager takes one.
+  /// Asks the pager for a run, and passes it the context if the pager takes one. If the limit
+  /// forbids the run, the limit's callback may free memory.
   /// Thread: any that holds nothing. Context: one that may call the pager.
   /// Fails: OutOfMemory; InvalidLayout if the pager has no runs.
-  Result<void*> allocate(Layout layout, [[maybe_unused]] Context context) noexcept {
-    const Layout asked = Deferred::with_link(layout);
-    Result<void*> run = AllocationError::OutOfMemory;
-    if constexpr (requires { pager_.allocate_run(asked.size(), asked.align(), context); }) {
-      if (void* const address = pager_.allocate_run(asked.size(), asked.align(), context).address) {
-        run = address;
+  Result<void*> allocate(Layout layout, Context context) noexcept {
+    if constexpr (exist) {
+      const Layout asked = Deferred::with_link(layout);
+      const std::size_t bytes = frame_bytes_of(asked);
+      if (account_.charge_or_call(bytes, 1) == 0) {
+        return AllocationError::OutOfMemory;
       }
+      void* const run = ask_pager(asked, context);
+      if (run == nullptr) {
+        account_.discharge(bytes);
+        return AllocationError::OutOfMemory;
+      }
+      account_.arrive(bytes);
+      bytes_.add(bytes);
+      Deferred::begin(run);
+      return run;
     } else {
-      run = PagerRuns<PagerT>::allocate(&pager_, asked).address_or_error;
+      return AllocationError::InvalidLayout;
     }
-    if (run) {
-      Deferred::begin(run.value());
-    }
-    return run;
   }
 
   /// Frees a run, or defers that. Thread: any that holds nothing, in any context.
@@ -61,9 +74,14 @@ class RunSupply {
         (goes_to_pager ? deferred_.holds(run) : !deferred_.push(run, asked))) {
       report_misuse({MisuseKind::DoubleFree, run, 0, 0});
     } else if (goes_to_pager) {
-      PagerRuns<PagerT>::deallocate(&pager_, run, asked);
+      return_to_pager(run, asked);
     }
   }
+
+  /// Bytes of the runs of clients and of those that wait, as charged. Thread: any.
+  std::size_t bytes() const noexcept { return bytes_.get(); }
+  /// The most bytes() ever was. Thread: any.
+  std::size_t bytes_high_water() const noexcept { return bytes_.high_water(); }
 
   /// Thread: any; a hint.
   bool has_deferred() const noexcept { return !deferred_.is_empty(); }
@@ -75,7 +93,7 @@ class RunSupply {
   /// Thread: any that holds nothing. Context: one that may call the pager.
   std::size_t give_back(const Run& run) noexcept {
     if (run.address != nullptr) {
-      PagerRuns<PagerT>::deallocate(&pager_, run.address, run.layout);
+      return_to_pager(run.address, run.layout);
     }
     return run.layout.size();
   }
@@ -84,8 +102,35 @@ class RunSupply {
   const char* validate() const noexcept { return deferred_.validate(); }
 
  private:
+  /// The bytes that the pager takes for a run: whole frames if it says what they are.
+  static constexpr std::size_t frame_bytes_of(Layout asked) noexcept {
+    if constexpr (requires { PagerT::base_bytes; }) {
+      return align_up(asked.size(), PagerT::base_bytes);
+    } else {
+      return asked.size();
+    }
+  }
+
+  void* ask_pager(Layout asked, [[maybe_unused]] Context context) noexcept {
+    if constexpr (requires { pager_.allocate_run(asked.size(), asked.align(), context); }) {
+      return pager_.allocate_run(asked.size(), asked.align(), context).address;
+    } else {
+      return PagerRuns<PagerT>::allocate(&pager_, asked).address_or_error.value_or(nullptr);
+    }
+  }
+  /// A run that the pager refuses stays charged: it is still the client's, or was never one.
+  void return_to_pager(void* run, Layout asked) noexcept {
+    if (PagerRuns<PagerT>::deallocate(&pager_, run, asked)) {
+      const std::size_t bytes = frame_bytes_of(asked);
+      bytes_.subtract(bytes);
+      account_.depart(bytes);
+    }
+  }
+
   PagerT& pager_;
+  Account& account_;
   Deferred deferred_;
+  ByteCount<Hooks, Atomics> bytes_;
 };
 
 }  // namespace slabmalloc

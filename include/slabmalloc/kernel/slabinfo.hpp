@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// A report of all heaps and caches, in the manner of /proc/slabinfo. It has a line for each cache,
-// and for each size class of a heap that a client ever used.
+// A report of all heaps and caches, in the manner of /proc/slabinfo. It has a line for each cache.
+// For a heap it has one for each size class that a client ever used, one for runs, and one for all
+// frames and runs.
 //
 //   name                 in use   objects   bytes  per page     KiB   pages    most   limit …
 //   inode                   120       128     600         6       4      20      24       -
 //   heap-64                   -       126      64        63       4       2       2       -
+//   heap-runs                 -         -       -         -       4      25      25       -
+//   heap                      -         -       -         -       4      30      30     100
 //
 // The columns are those of cache_statistics.hpp, and docs/STATISTICS.md lists them.
 #pragma once
@@ -35,9 +38,11 @@ class SlabinfoLine {
   const char* of(const CacheStatistics& one) noexcept {
     line_.clear();
     line_.append(one.name);
-    if (one.is_class) {
+    if (one.kind == CacheKind::Class) {
       line_.append('-');
       line_.append(one.object_bytes);
+    } else if (one.kind == CacheKind::Runs) {
+      line_.append("-runs");
     }
     line_.end_column(name_width);
     for (const CacheColumn& column : CacheStatistics::counters) {
@@ -75,7 +80,7 @@ void write_slabinfo(const Reclaimable& entry, Sink&& sink) noexcept {
   SlabinfoLine line;
   CacheStatistics one;
   for (std::uint32_t index = 0; entry.statistics(index, one); ++index) {
-    if (!one.is_class || one.refills != 0) {
+    if (one.was_used()) {
       sink(line.of(one));
     }
   }

@@ -43,7 +43,9 @@ concept ClassPager = Pager<P> && requires(P& pager, std::size_t bytes, std::uint
 
 /// A pager that also gives runs of frames, for requests above the largest size class.
 ///   allocate_run(bytes, alignment)   `bytes` is at least 1; aligned to `alignment`, a power of two
-///   deallocate_run(run, bytes, alignment)   takes back what allocate_run gave for the same figures
+///   deallocate_run(run, bytes, alignment)   takes back what allocate_run gave for the same
+///                                    figures; it may return a bool, false if it refused a bad free
+///   base_bytes, optional             what it rounds `bytes` up to, a power of two
 template <class P>
 concept RunPager =
     Pager<P> && requires(P& pager, void* run, std::size_t bytes, std::size_t alignment) {
@@ -81,20 +83,32 @@ struct PagerRuns {
     }
   }
 
-  /// Ignores a null pointer. Fails: SizeMismatch to the misuse hook if the pager has no runs.
-  [[gnu::noinline]] static void deallocate([[maybe_unused]] PagerT* pager, void* object,
+  /// True if the pager took the run back. Ignores a null pointer.
+  /// Fails: SizeMismatch to the misuse hook if the pager has no runs.
+  [[gnu::noinline]] static bool deallocate([[maybe_unused]] PagerT* pager, void* object,
                                            [[maybe_unused]] Layout layout) noexcept {
     if (object == nullptr) {
-      return;
+      return false;
     }
     if constexpr (exist) {
-      pager->deallocate_run(object, bytes_of(layout), layout.align());
+      const std::size_t bytes = bytes_of(layout);
+      if constexpr (requires {
+                      {
+                        pager->deallocate_run(object, bytes, layout.align())
+                      } -> std::same_as<bool>;
+                    }) {
+        return pager->deallocate_run(object, bytes, layout.align());
+      } else {
+        pager->deallocate_run(object, bytes, layout.align());
+        return true;
+      }
     } else {
       report_misuse({.kind = MisuseKind::SizeMismatch,
                      .address = object,
                      .object_size = 0,
                      .slot = 0,
                      .given_size = layout.size()});
+      return false;
     }
   }
 

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+#include "slabmalloc/kernel/frame_account.hpp"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <thread>
+
+#include "kernel/hosted_kernel.hpp"
+
+namespace slabmalloc::test {
+namespace {
+
+constexpr std::size_t frame_bytes = 4096;
+using Account = FrameAccount<OpenKernel, HardwareAtomics>;
+
+TEST(FrameAccount, charges_as_many_as_the_limit_allows) {
+  Account account;
+  account.set_limit(10 * frame_bytes + 1, nullptr, nullptr);
+  EXPECT_EQ(account.charge(frame_bytes, 4), 4u);
+  EXPECT_EQ(account.charge(4 * frame_bytes, 4), 1u);
+  EXPECT_EQ(account.charge(4 * frame_bytes, 4), 0u) << "what does not fit is not counted";
+  EXPECT_EQ(account.charge(frame_bytes, 4), 2u);
+  account.arrive(9 * frame_bytes);
+  EXPECT_EQ(account.bytes(), 9 * frame_bytes) << "the last is charged, and did not come";
+  EXPECT_EQ(account.charge(frame_bytes, 1), 0u);
+  account.discharge(frame_bytes);
+  account.depart(6 * frame_bytes);
+  EXPECT_EQ(account.bytes(), 3 * frame_bytes);
+  EXPECT_EQ(account.validate(), nullptr);
+  account.set_limit(2 * frame_bytes, nullptr, nullptr);
+  EXPECT_EQ(account.charge_or_call(frame_bytes, 1), 0u) << "a limit below what there is";
+}
+
+TEST(FrameAccount, calls_the_callback_once_where_the_limit_allows_none) {
+  struct Client {
+    Account account;
+    int calls = 0;
+    bool frees = true;
+  } client;
+  client.account.set_limit(
+      4 * frame_bytes,
+      [](void* argument) noexcept {
+        auto& [account, calls, frees] = *static_cast<Client*>(argument);
+        ++calls;
+        account.discharge(frees ? frame_bytes : 0);
+      },
+      &client);
+  EXPECT_EQ(client.account.charge_or_call(frame_bytes, 4), 4u);
+  EXPECT_EQ(client.calls, 0);
+  EXPECT_EQ(client.account.charge(frame_bytes, 1), 0u);
+  EXPECT_EQ(client.calls, 0);
+  EXPECT_EQ(client.account.charge_or_call(frame_bytes, 2), 1u);
+  EXPECT_EQ(client.calls, 1);
+  client.frees = false;
+  EXPECT_EQ(client.account.charge_or_call(frame_bytes, 2), 0u);
+  EXPECT_EQ(client.calls, 2);
+}
+
+TEST(FrameAccount, validates_the_charge_and_the_high_water) {
+  Account account;
+  ASSERT_EQ(account.charge(frame_bytes, 4), 4u);
+  account.arrive(3 * frame_bytes);
+  EXPECT_STREQ(account.validate(), "K2: charged = frame bytes <= the most that they ever were");
+  account.discharge(frame_bytes);
+  account.depart(2 * frame_bytes);
+  EXPECT_EQ(account.validate(), nullptr);
+  EXPECT_EQ(account.high_water(), 3 * frame_bytes) << "what did not come was never there";
+}
+
+TEST(FrameAccount, holds_the_limit_whatever_threads_do_at_once) {
+  constexpr std::size_t limit = 8 * frame_bytes;
+  Account account;
+  account.set_limit(limit, nullptr, nullptr);
+  std::atomic<std::size_t> charged = 0;
+  std::atomic<std::size_t> held = 0;
+  std::array<std::thread, 4> threads;
+  for (std::thread& thread : threads) {
+    thread = std::thread([&] {
+      for (int round = 0; round < 20'000; ++round) {
+        // Every second frame does not come.
+        const std::uint32_t got = account.charge(frame_bytes, 3);
+        const std::uint32_t kept = got / 2;
+        charged += got;
+        account.arrive(kept * frame_bytes);
+        account.discharge((got - kept) * frame_bytes);
+        const std::size_t now = held += kept * frame_bytes;
+        EXPECT_LE(now, limit);
+        held -= kept * frame_bytes;
+        account.depart(kept * frame_bytes);
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  EXPECT_EQ(account.bytes(), 0u);
+  EXPECT_EQ(account.validate(), nullptr);
+  EXPECT_LE(account.high_water(), limit);
+  EXPECT_GT(charged, 0u);
+}
+
+}  // namespace
+}  // namespace slabmalloc::test
