@@ -37,6 +37,9 @@ TEST(BlockSet, holds_each_number_alone) {
     for (std::size_t number = 0; number < size; ++number) {
       set.insert(number);
       ASSERT_EQ(set.first(), number) << "of " << size;
+      for (std::size_t from = 0; from <= size; from += size > 70 ? 13 : 1) {
+        ASSERT_EQ(set.next(from), from <= number ? number : BlockSet::none) << from;
+      }
       ASSERT_EQ(set.count(), 1u);
       ASSERT_EQ(set.validate(), nullptr);
       set.erase(number);
@@ -65,6 +68,9 @@ TEST(BlockSet, agrees_with_a_set_of_numbers_under_random_calls) {
       ASSERT_EQ(set.count(), model.size());
       if (!model.empty()) {
         ASSERT_EQ(set.first(), *model.begin());
+        const std::size_t from = random.below(size);
+        const auto next = model.lower_bound(from);
+        ASSERT_EQ(set.next(from), next != model.end() ? *next : BlockSet::none) << from;
       }
     }
     EXPECT_EQ(set.validate(), nullptr) << "of " << size;

@@ -7,7 +7,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <thread>
+#include <utility>
 
 #include "kernel/hosted_kernel.hpp"
 
@@ -71,16 +73,46 @@ TEST(FrameAccount, validates_the_charge_and_the_high_water) {
   EXPECT_EQ(account.high_water(), 3 * frame_bytes) << "what did not come was never there";
 }
 
+/// Atomics with which something happens after the next load.
+struct EventfulAtomics {
+  static inline std::function<void()> event;
+  template <class T>
+  struct Cell : HardwareAtomics::Cell<T> {
+    using HardwareAtomics::Cell<T>::Cell;
+    T load(Order order) const noexcept {
+      const T value = HardwareAtomics::Cell<T>::load(order);
+      if (event) {
+        std::exchange(event, nullptr)();
+      }
+      return value;
+    }
+  };
+};
+
+TEST(FrameAccount, counts_a_charge_that_comes_in_the_middle_of_another) {
+  FrameAccount<OpenKernel, EventfulAtomics> account;
+  account.set_limit(3 * frame_bytes, nullptr, nullptr);
+  EventfulAtomics::event = [&account] { EXPECT_EQ(account.charge(frame_bytes, 2), 2u); };
+  EXPECT_EQ(account.charge(frame_bytes, 2), 1u) << "what the other one left";
+  EXPECT_EQ(account.charge(frame_bytes, 1), 0u);
+  account.discharge(3 * frame_bytes);
+  EXPECT_EQ(account.validate(), nullptr);
+}
+
 TEST(FrameAccount, holds_the_limit_whatever_threads_do_at_once) {
   constexpr std::size_t limit = 8 * frame_bytes;
   Account account;
   account.set_limit(limit, nullptr, nullptr);
+  std::atomic<std::size_t> ready = 0;
   std::atomic<std::size_t> charged = 0;
   std::atomic<std::size_t> held = 0;
   std::array<std::thread, 4> threads;
   for (std::thread& thread : threads) {
     thread = std::thread([&] {
-      for (int round = 0; round < 20'000; ++round) {
+      ready += 1;
+      while (ready != threads.size()) {
+      }
+      for (int round = 0; round < 100'000; ++round) {
         // Every second frame does not come.
         const std::uint32_t got = account.charge(frame_bytes, 3);
         const std::uint32_t kept = got / 2;

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
+#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "kernel/frame_fixture.hpp"
@@ -77,27 +80,53 @@ TEST_F(FrameAddTest, allocates_from_the_span_with_the_smaller_block_and_else_fro
   EXPECT_EQ(frames_.allocate_frame(16 * frame).address, memory_.at(high + 32 * frame));
 }
 
-TEST_F(FrameAddTest, more_regions_than_spans_are_bridged) {
-  std::vector<MemoryRegion> regions = {memory_.region(0, 64 * frame)};
-  for (std::size_t number = 1; number < 60; ++number) {
-    regions.push_back(memory_.region(number * 1024 * frame, 3 * frame));
+TEST_F(FrameAddTest, takes_any_number_of_regions_far_apart) {
+  // 17 regions and more, each with its own meta-data or all with that of the first.
+  for (const std::size_t frames_of_region : {3u, 40u}) {
+    std::vector<MemoryRegion> regions;
+    for (std::size_t number = 0; number < 500; ++number) {
+      regions.push_back(memory_.region(number * 4096 * frame, frames_of_region * frame));
+    }
+    std::reverse(regions.begin() + 7, regions.end());
+    for (const std::size_t at_once : {regions.size(), std::size_t{1}}) {
+      Frames frames;
+      for (std::size_t done = 0; done < regions.size(); done += at_once) {
+        ASSERT_TRUE(frames.add(regions.data() + done, at_once));
+      }
+      EXPECT_EQ(frames.validate(), nullptr);
+      const FrameStatistics statistics = frames.statistics();
+      EXPECT_EQ(statistics.managed_bytes, 500 * frames_of_region * frame);
+      EXPECT_LE(statistics.metadata_bytes, (at_once == 1 ? 500 : 50) * frame);
+      EXPECT_EQ(drain(frames).size() * frame, statistics.managed_bytes - statistics.metadata_bytes);
+    }
   }
-  std::reverse(regions.begin() + 7, regions.end());
-  ASSERT_GT(regions.size(), Frames::maximum_spans);
+}
+
+TEST_F(FrameAddTest, small_regions_share_frames_of_meta_data) {
+  std::vector<MemoryRegion> regions;
+  for (std::size_t number = 0; number < 300; ++number) {
+    regions.push_back(memory_.region(number * 2048 * frame, (number % 2 + 1) * frame));
+  }
   EXPECT_TRUE(frames_.add(regions.data(), regions.size()));
-  EXPECT_EQ(managed(), 64u + 59 * 3);
+  EXPECT_EQ(managed(), 450u);
+  EXPECT_LE(metadata(), 24u) << "no range has room for the meta-data of all";
   EXPECT_EQ(drain(frames_).size(), managed() - metadata());
-  EXPECT_LT(metadata(), 24u) << "60 Ki frames, most of them absent";
 }
 
 TEST_F(FrameAddTest, without_room_for_meta_data_changes_nothing) {
+  // Frames of 256 bytes, of which one cannot hold the meta-data of a span.
+  FrameAllocator<PatientKernel, 256> small;
   std::vector<MemoryRegion> regions;
   for (std::size_t number = 0; number < 200; ++number) {
-    regions.push_back(memory_.region(number * 2048 * frame, frame));
+    regions.push_back(memory_.region(number * 2048 * frame, 256));
   }
-  EXPECT_FALSE(frames_.add(regions.data(), regions.size())) << "no range of more than a frame";
-  EXPECT_EQ(managed(), 0u);
-  EXPECT_EQ(frames_.allocate_frame(frame).address, nullptr);
+  EXPECT_FALSE(small.add(regions.data(), regions.size()));
+  EXPECT_EQ(small.statistics().managed_bytes, 0u);
+  EXPECT_EQ(small.allocate_frame(256).address, nullptr);
+  regions.push_back(memory_.region(frame, 512 * 256));
+  EXPECT_TRUE(small.add(regions.data(), regions.size()));
+  EXPECT_EQ(small.statistics().managed_bytes, (200 + 512) * 256u);
+  EXPECT_EQ(small.validate(), nullptr);
 }
 
 TEST_F(FrameAddTest, skips_memory_that_it_already_has) {
@@ -135,13 +164,53 @@ TEST_F(FrameAddTest, a_hole_filled_later_merges_with_its_neighbours) {
   EXPECT_EQ(free_blocks(frames_), expected);
 }
 
-TEST_F(FrameAddTest, too_many_spans_change_nothing) {
-  for (std::size_t number = 0; number < Frames::maximum_spans; ++number) {
-    EXPECT_TRUE(add({memory_.region(number * 1024 * frame, 4 * frame)}));
+TEST_F(FrameAddTest, regions_that_adjoin_merge_in_whatever_order_they_come) {
+  constexpr std::size_t count = 40;
+  Random random;
+  std::vector<std::size_t> numbers(count);
+  std::iota(numbers.begin(), numbers.end(), std::size_t{0});
+  for (int round = 0; round < 10; ++round) {
+    Frames frames;
+    for (const std::size_t number : numbers) {
+      const MemoryRegion region = memory_.region(number * mebibyte, mebibyte);
+      ASSERT_TRUE(frames.add(&region, 1));
+    }
+    ASSERT_EQ(frames.validate(), nullptr);
+    EXPECT_EQ(frames.statistics().metadata_bytes, count * frame);
+    const std::vector<std::size_t> before = free_blocks(frames);
+    // Regions that adjoin no older one have their meta-data at their end. The rest is in a row.
+    std::size_t longest = 0;
+    std::size_t length = 0;
+    std::byte* end = nullptr;
+    frames.for_each_block([&](void* address, std::size_t bytes, FrameUse use) {
+      length = use != FrameUse::Free ? 0 : bytes + (address == end ? length : 0);
+      end = static_cast<std::byte*>(address) + bytes;
+      longest = std::max(longest, length);
+    });
+    void* const run = frames.allocate_run(longest, frame).address;
+    ASSERT_NE(run, nullptr) << longest;
+    std::memset(run, 0xEE, longest);
+    EXPECT_EQ(frames.validate(), nullptr);
+    EXPECT_EQ(frames.statistics().used_bytes, longest);
+    frames.deallocate_run(static_cast<std::byte*>(run) + mebibyte, longest, frame);
+    EXPECT_EQ(misuse_.take_kinds(), std::vector{MisuseKind::MisalignedFree});
+    frames.deallocate_run(run, longest - mebibyte, frame);
+    EXPECT_EQ(misuse_.take_kinds(), std::vector{MisuseKind::SizeMismatch});
+    EXPECT_TRUE(frames.deallocate_run(run, longest, frame));
+    EXPECT_EQ(free_blocks(frames), before);
+    EXPECT_EQ(frames.validate(), nullptr);
+    if (round == 0) {
+      EXPECT_EQ(longest, (count - 1) * mebibyte);
+      void* const large = frames.allocate_frame(16 * mebibyte).address;
+      ASSERT_NE(large, nullptr) << "no region has so much";
+      EXPECT_EQ(memory_.offset_of(large) % (2 * mebibyte), 0u);
+      frames.deallocate_frame(large, 16 * mebibyte);
+      EXPECT_EQ(free_blocks(frames), before);
+    }
+    for (std::size_t index = count; index > 1; --index) {
+      std::swap(numbers[index - 1], numbers[random.below(index)]);
+    }
   }
-  EXPECT_FALSE(add({memory_.region(100 * 1024 * frame, 4 * frame)}));
-  EXPECT_EQ(managed(), Frames::maximum_spans * 4);
-  EXPECT_TRUE(add({memory_.region(0, 4 * frame)})) << "nothing new, and no error";
 }
 
 /// For any map: the allocator issues exactly the frames whose bytes are all usable, except those

@@ -56,6 +56,7 @@ class ModelRun {
     }
     EXPECT_EQ(free_blocks(frames_), initial_);
     EXPECT_EQ(frames_.validate(), nullptr);
+    EXPECT_GT(crossing_, 0u) << "runs that no single block has";
   }
 
  private:
@@ -92,12 +93,20 @@ class ModelRun {
       run.address = static_cast<std::byte*>(frames_.allocate_run(run.bytes, run.alignment).address);
     }
     const auto place = model_.place(order);
-    ASSERT_EQ(run.address != nullptr, place.has_value()) << run.bytes << " B";
+    const std::uint32_t alignment =
+        run.alignment == 0 ? order : order_for(std::max<std::size_t>(run.alignment / BaseBytes, 1));
+    const bool has_row = model_.has_row(run.frames, alignment);
     if (run.address == nullptr) {
+      // A short run is not looked for beside every block.
+      ASSERT_TRUE(!has_row || run.frames < frame_count / 32) << run.bytes << " B";
       return;
     }
-    ASSERT_EQ(number_of(run.address), *place);
-    model_.set(*place, run.frames, false);
+    const std::uintptr_t first = number_of(run.address);
+    ASSERT_EQ(first, place.value_or(first));
+    ASSERT_EQ(first % (std::uintptr_t{1} << alignment), 0u);
+    ASSERT_TRUE(model_.is_free(first, run.frames));
+    crossing_ += place.has_value() ? 0u : 1u;
+    model_.set(first, run.frames, false);
     run.key = random_.next();
     fill_pattern(run.address, run.bytes, run.key);
     runs_.push_back(run);
@@ -135,6 +144,7 @@ class ModelRun {
   FrameAllocator<PatientKernel, BaseBytes> frames_;
   std::vector<Run> runs_;
   std::vector<std::size_t> initial_;
+  std::size_t crossing_ = 0;
 };
 
 TEST(FrameAllocatorModel, agrees_with_frames_of_4_kib) {

@@ -159,6 +159,27 @@ TEST_F(FrameAllocatorTest, rounds_runs_up_to_frames_alone) {
   }
 }
 
+TEST(FrameAllocatorRuns, are_as_long_as_the_free_memory_in_a_row) {
+  PhysicalMemory memory(96 * mebibyte, 128 * mebibyte);
+  const MemoryRegion region = memory.region(0, 96 * mebibyte);
+  Frames frames;
+  ASSERT_TRUE(frames.add(&region, 1));
+  const std::vector<std::size_t> before = free_blocks(frames);
+  void* const low = frames.allocate_frame(frame).address;
+  for (const std::size_t size : {94 * mebibyte, 95 * mebibyte + 3 * frame, 65 * mebibyte}) {
+    for (const std::size_t alignment : {frame, 16 * frame, mebibyte}) {
+      void* const run = frames.allocate_run(size, alignment).address;
+      ASSERT_NE(run, nullptr) << size << " at " << alignment;
+      EXPECT_EQ(memory.offset_of(run) % alignment, 0u);
+      EXPECT_EQ(frames.validate(), nullptr);
+      EXPECT_TRUE(frames.deallocate_run(run, size, alignment));
+    }
+  }
+  EXPECT_EQ(frames.allocate_run(96 * mebibyte, frame).address, nullptr);
+  frames.deallocate_frame(low, frame);
+  EXPECT_EQ(free_blocks(frames), before);
+}
+
 TEST_F(FrameAllocatorTest, uses_the_tail_of_a_run_for_others) {
   auto* run = static_cast<std::byte*>(frames_.allocate_run(65 * frame, 128 * frame).address);
   EXPECT_EQ(run, memory_.at(0));

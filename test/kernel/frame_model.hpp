@@ -60,6 +60,17 @@ class FrameModel {
     return std::nullopt;
   }
 
+  /// True if `frames` free frames lie in a row from a multiple of 2^alignment on.
+  bool has_row(std::size_t frames, std::uint32_t alignment) const {
+    const std::uintptr_t step = std::uintptr_t{1} << alignment;
+    for (std::uintptr_t first = align_up(range_.first, step); first < range_.end; first += step) {
+      if (is_free(first, frames)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
  private:
   FrameRange range_;
   std::vector<bool> free_;

@@ -115,6 +115,32 @@ TEST(FrameSpan, gives_back_the_tail_of_a_run) {
   EXPECT_EQ(span->free_blocks(4), 1u);
 }
 
+/// Every stretch of every free range, in the middle of blocks too.
+TEST(FrameSpan, takes_any_free_frames_in_a_row) {
+  const FrameRange range{5, 30};
+  for (std::uintptr_t first = range.first; first < range.end; ++first) {
+    for (std::uintptr_t end = first + 1; end <= range.end; ++end) {
+      for (const bool begins : {true, false}) {
+        SpanWithMemory span(range);
+        FrameModel model(range);
+        span->fill(range);
+        model.set(range.first, range.frames(), true);
+        span->take({first, end}, begins || first != range.first);
+        model.set(first, end - first, false);
+        expect_blocks(*span, model);
+        ASSERT_EQ(span->runs(), begins || first != range.first ? 1u : 0u);
+        ASSERT_EQ(span->continued_frames(), !begins && first == range.first ? end - first : 0u);
+        ASSERT_EQ(span->block_at(end - 1).first, first);
+        ASSERT_EQ(span->block_at(end - 1).frames, end - first);
+        ASSERT_EQ(span->judge(first, end - first).is_sound, begins || first != range.first);
+        span->deallocate(first, end - first);
+        model.set(first, end - first, true);
+        expect_blocks(*span, model);
+      }
+    }
+  }
+}
+
 /// All sequences of allocations and frees, to a depth.
 class EverySequence {
  public:

@@ -96,6 +96,33 @@ class BlockSet {
     return number;
   }
 
+  static constexpr std::size_t none = ~std::size_t{0};
+  /// The least number of the set that is at least `number`, or `none`.
+  std::size_t next(std::size_t number) const noexcept {
+    const Word* level = words_;
+    std::uint32_t shift = 0;
+    Word rest = 0;
+    // Up to a word with a later bit, then down along the lowest ones.
+    for (std::size_t last = last_; number <= last; level += last + 1) {
+      rest = level[number >> level_bits] & ~Word{0} << low(number);
+      if (rest != 0) {
+        break;
+      }
+      last >>= level_bits;
+      number = (number >> level_bits) + 1;
+      shift += level_bits;
+    }
+    if (rest == 0) {
+      return none;
+    }
+    number = (number & ~std::size_t{word_bits - 1}) + lowest_bit(rest);
+    for (; shift != 0; shift -= level_bits) {
+      level -= (last_ >> shift) + 1;
+      number = (number << level_bits) + lowest_bit(level[number]);
+    }
+    return number;
+  }
+
   /// The first of B1 and B2 that does not hold, or null. Cost: O(size).
   const char* validate() const noexcept {
     const Word* level = words_;

@@ -7,19 +7,21 @@
 //   if (!frames.add(regions, count)) …                          // once the memory map is known
 //   slabmalloc::PagedZone<decltype(frames)> zone(frames);
 //
-//   spans_   [ | | ]               where each frame is looked up (span_table.hpp)
-//             │ │ └──► FrameSpan   buddies and states of a stretch of memory (frame_span.hpp)
-//             ▼ ▼
+//   spans_                         where each frame is looked up (span_table.hpp)
+//             │ └──► FrameSpan     buddies and states of a stretch of memory (frame_span.hpp)
+//             ▼
 //   memory   |▒▒▒▒▒▒   ▒▒▒▒▒▒▒▒▒▒M|          |▒▒▒▒▒▒▒▒|
 //            └─ span, with a hole ┘          └─ span ─┘
 //
-//   M: the meta-data of all spans of one add(), at the end of its largest range
+//   M: the meta-data of all spans of one add(), at the end of its largest range; or of each span,
+//      at the end of its own, if no range has room for that of all
 //
 // Meta-data is 1.26 bytes per frame, 0.03 % of frames of 4 KiB, and a few hundred per span. Each
 // add() rounds it up to whole frames once. Holes between regions lie in spans where that costs
-// less.
+// less. If a new region adjoins memory that is there, its meta-data lies in older free frames. So
+// nothing separates the two, and blocks and runs cross from one to the other.
 //
-// Every call holds one lock for O(log frames): there are at most 32 orders. In each order a call
+// A call holds one lock for O(log frames + log spans): there are at most 32 orders. In each it
 // touches the levels of a set, 5 for 2^30 numbers. So a free that merges up to the top touches 81
 // words of the sets of 1 TiB of 4 KiB frames. For 1 MiB it touches 11. The allocator has no frame
 // caches per CPU: the zones above keep frames of their own. A frame in a cache would count as
@@ -64,7 +66,6 @@ class FrameAllocator {
 
  public:
   static constexpr std::size_t base_bytes = BaseBytes;
-  static constexpr std::size_t maximum_spans = Spans::maximum_spans;
 
   constexpr FrameAllocator() noexcept = default;
   FrameAllocator(const FrameAllocator&) = delete;
@@ -74,21 +75,20 @@ class FrameAllocator {
 
   /// Adds the whole frames of `regions`, which may be in any order, empty, adjoin or overlap; a
   /// frame of two adjoining regions is one. It leaves out frames that it already has. So a kernel
-  /// can later add the memory that a loader or an initial file system gave back. In a hole of a
-  /// span that memory merges with its neighbours. Elsewhere it makes spans of its own, which blocks
-  /// do not cross. Pre: the memory is mapped, writable, and nobody else's. Thread: one add() at a
-  /// time; other calls may go on. Fails: OutOfMemory, with nothing changed, if no range of frames
-  /// can hold the meta-data, or if there would be more than maximum_spans. Cost: O(frames +
-  /// regions^2); it holds the lock for O(1) frames at a time.
+  /// can later add the memory that a loader or an initial file system gave back. That memory joins
+  /// its neighbours, in one call or in several. Pre: the memory is mapped, writable, and nobody
+  /// else's. Thread: one add() at a time; other calls may go on. Fails: OutOfMemory, with nothing
+  /// changed, if no range of frames can hold the meta-data. Cost: O(frames + regions^2); it holds
+  /// the lock for O(log spans) and 4096 frames at a time, or for the frames of meta-data.
   Result<void> add(const MemoryRegion* regions, std::size_t count) noexcept {
     const Map map(regions, count);
-    const typename Spans::Plan plan = spans_.plan(map);
-    if (plan.spans != 0) {
-      const std::size_t frames = frames_of(plan.metadata_bytes);
-      if (plan.spans > spans_.room() || frames > plan.largest.frames() || frames == plan.frames) {
+    const MetadataPlan plan = plan_metadata(map);
+    if (plan.frames != 0) {
+      Metadata memory = place_metadata(plan);
+      if (memory.left == 0 && !plan.fits_apart) {
         return AllocationError::OutOfMemory;
       }
-      add_spans(map, plan.bridged, {plan.largest.end - frames, plan.largest.end});
+      add_spans(map, memory);
     }
     fill(map);
     return {};
@@ -97,7 +97,8 @@ class FrameAllocator {
   // ---- frames ----------------------------------------------------------------------------------
 
   /// A frame of `bytes`, aligned to its size. Rounds `bytes` up to a power of two and to BaseBytes.
-  /// Fails: a null address if there is none. Cost: O(log frames) under the lock.
+  /// Fails: a null address if there is none. Cost: O(log frames) under the lock. If regions adjoin
+  /// and no span has such a frame, O(spans * log frames).
   Frame allocate_frame(std::size_t bytes) noexcept {
     void* frame = nullptr;
     allocate_frames(bytes, &frame, 1);
@@ -112,7 +113,7 @@ class FrameAllocator {
     while (got != count) {
       const typename Lock::Guard guard(lock_);
       for (const std::size_t stop = count - got < batch ? count : got + batch; got != stop; ++got) {
-        frames[got] = allocate(order, std::size_t{1} << order);
+        frames[got] = allocate(order, order, std::size_t{1} << order);
         if (frames[got] == nullptr) {
           return got;
         }
@@ -130,12 +131,13 @@ class FrameAllocator {
   // ---- runs ------------------------------------------------------------------------------------
 
   /// Memory of `bytes`, rounded up to base frames, at `alignment`, a power of two. It cuts the run
-  /// from a free frame of the larger of both, and gives the tail back. Fails: a null address if
-  /// there is none. Cost: O(log frames) under the lock.
+  /// from a free frame of the larger of both, and gives the tail back. If there is no such frame,
+  /// it puts the run together from smaller ones. Fails: a null address if there is none. Cost:
+  /// O(log frames) under the lock; without such a frame as SpanTable::allocate_across().
   Frame allocate_run(std::size_t bytes, std::size_t alignment) noexcept {
     const std::uint32_t order = order_of(bytes < alignment ? alignment : bytes);
     const typename Lock::Guard guard(lock_);
-    return allocate(order, frames_of(bytes));
+    return allocate(order, order_of(alignment), frames_of(bytes));
   }
 
   /// Frees a run that allocate_run() gave for `bytes`, or nothing for a null pointer; false for a
@@ -149,13 +151,13 @@ class FrameAllocator {
   FrameStatistics statistics() const noexcept {
     const typename Lock::Guard guard(lock_);
     FrameStatistics result{counts_};
-    for (const Span* span : spans_) {
-      result.free_bytes += span->free_frames() << base_bits;
-      result.metadata_bytes += span->metadata_frames() << base_bits;
+    spans_.for_each([&](const Span& span) {
+      result.free_bytes += span.free_frames() << base_bits;
+      result.metadata_bytes += span.metadata_frames() << base_bits;
       for (std::uint32_t order = 0; order < Span::order_limit; ++order) {
-        result.free_blocks[order] += span->free_blocks(order);
+        result.free_blocks[order] += span.free_blocks(order);
       }
-    }
+    });
     result.used_bytes = used_frames_ << base_bits;
     result.managed_bytes = result.free_bytes + result.used_bytes + result.metadata_bytes;
     result.used_bytes_high_water = high_water_frames_ << base_bits;
@@ -163,8 +165,8 @@ class FrameAllocator {
   }
 
   /// Calls f(address, bytes, FrameUse) for each free block, frame, run, and stretch of meta-data,
-  /// in address order; it leaves out holes. Each is as it was at its turn. Cost: O(log frames)
-  /// under the lock for each.
+  /// in address order; it leaves out holes. A run over adjoining regions may come in parts. Each is
+  /// as it was at its turn. Cost: O(log frames) under the lock for each.
   template <class F>
   void for_each_block(F&& f) const noexcept {
     std::uintptr_t frame = 0;
@@ -192,17 +194,16 @@ class FrameAllocator {
   /// The first invariant that does not hold, or null. Cost: O(frames) under the lock.
   const char* validate() const noexcept {
     const typename Lock::Guard guard(lock_);
-    if (const char* const broken = spans_.validate()) {
-      return broken;
-    }
+    const char* broken = spans_.validate();
     std::size_t used = 0;
     std::size_t runs = 0;
-    for (const Span* span : spans_) {
-      if (const char* const broken = span->validate()) {
-        return broken;
-      }
-      used += span->used_frames();
-      runs += span->runs();
+    spans_.for_each([&](const Span& span) {
+      broken = broken != nullptr ? broken : span.validate();
+      used += span.used_frames();
+      runs += span.runs();
+    });
+    if (broken != nullptr) {
+      return broken;
     }
     return used == used_frames_ && runs == counts_.allocations - counts_.frees
                ? nullptr
@@ -227,18 +228,21 @@ class FrameAllocator {
     return reinterpret_cast<std::byte*>(frame << base_bits);
   }
 
-  /// The first of `frames` frames aligned to a block of `order`, or null. Thread: holder of the
-  /// lock.
-  void* allocate(std::uint32_t order, std::size_t frames) noexcept {
-    const typename Spans::Fit best = spans_.best_fit(order);
-    if (best.span == nullptr) {
+  /// The first of `frames` frames, from a block of `order` or else aligned to 2^alignment frames,
+  /// or null. Thread: holder of the lock.
+  void* allocate(std::uint32_t order, std::uint32_t alignment, std::size_t frames) noexcept {
+    std::uintptr_t first = spans_.allocate(order, frames);
+    if (first == 0) [[unlikely]] {
+      first = spans_.allocate_across(alignment, frames);
+    }
+    if (first == 0) {
       ++counts_.failures;
       return nullptr;
     }
     ++counts_.allocations;
     used_frames_ += frames;
     high_water_frames_ = used_frames_ > high_water_frames_ ? used_frames_ : high_water_frames_;
-    return address_of(best.span->allocate(order, frames, best.order));
+    return address_of(first);
   }
 
   /// False for a bad free, which it reports.
@@ -247,56 +251,114 @@ class FrameAllocator {
       return true;
     }
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
-    typename Span::Verdict verdict{false, MisuseKind::ForeignPointer, 0};
+    typename Span::Verdict verdict{};
     {
       const typename Lock::Guard guard(lock_);
       const std::uintptr_t first = address >> base_bits;
-      if (Span* span = spans_.find(first)) {
-        verdict = span->judge(first, frames);
-        if (address % BaseBytes != 0 && verdict.frames != 0) {
-          verdict = {false, MisuseKind::MisalignedFree, verdict.frames};
-        }
-        if (verdict.is_sound) [[likely]] {
-          span->deallocate(first, frames);
-          used_frames_ -= frames;
-          ++counts_.frees;
-          return true;
-        }
+      verdict = spans_.judge(first, frames);
+      if (address % BaseBytes != 0 && verdict.frames != 0) {
+        verdict = {false, MisuseKind::MisalignedFree, verdict.frames};
+      }
+      if (verdict.is_sound) [[likely]] {
+        spans_.deallocate(first, frames);
+        used_frames_ -= frames;
+        ++counts_.frees;
+        return true;
       }
     }
     report_misuse({verdict.kind, memory, verdict.frames << base_bits, 0});
     return false;
   }
 
-  /// Makes the spans of `map` with holes of up to `bridged` frames. Their meta-data lies in the
-  /// frames `metadata`, one after the other. Thread: add().
-  void add_spans(const Map& map, std::size_t bridged, FrameRange metadata) noexcept {
-    Span* created[maximum_spans];
-    std::size_t count = 0;
-    std::byte* memory = address_of(metadata.first);
-    spans_.plan(map, bridged, [&](FrameRange range) {
-      Span* const span = created[count++] = Span::create(memory, range);
-      if (range.first <= metadata.first && metadata.end <= range.end) {
-        span->keep_for_metadata(metadata);
+  // ---- more memory -----------------------------------------------------------------------------
+
+  /// What the new spans of a map need.
+  struct MetadataPlan {
+    std::size_t frames = 0;  ///< New ones, without those of holes.
+    std::size_t metadata_bytes = 0;
+    FrameRange largest;       ///< Of the new ranges.
+    bool adjoins = false;     ///< A new span begins or ends where an older one does.
+    bool fits_apart = false;  ///< Each span can have its meta-data in its own largest range.
+  };
+  /// Memory for meta-data: what is left of it.
+  struct Metadata {
+    FrameRange frames;  ///< Of one of the new ranges; or empty, and the memory is older.
+    std::byte* next = nullptr;
+    std::size_t left = 0;
+
+    explicit Metadata(FrameRange range, FrameRange kept) noexcept
+        : frames(kept), next(address_of(range.first)), left(range.frames() << base_bits) {}
+  };
+
+  MetadataPlan plan_metadata(const Map& map) const noexcept {
+    MetadataPlan plan;
+    plan.fits_apart = true;
+    std::size_t apart_frames = 0;
+    std::size_t left = 0;
+    spans_.plan(map, [&](const typename Spans::NewSpan& span) {
+      const std::size_t bytes = Span::metadata_bytes(span.range);
+      plan.frames += span.frames;
+      plan.metadata_bytes += bytes;
+      plan.largest = span.largest.frames() > plan.largest.frames() ? span.largest : plan.largest;
+      plan.adjoins = plan.adjoins || spans_.find(span.range.first - 1) != nullptr ||
+                     spans_.find(span.range.end) != nullptr;
+      if (left < bytes) {
+        apart_frames += frames_of(bytes);
+        left = frames_of(bytes) << base_bits;
+        plan.fits_apart = plan.fits_apart && frames_of(bytes) <= span.largest.frames();
       }
-      memory += Span::metadata_bytes(range);
+      left -= bytes;
     });
-    const typename Lock::Guard guard(lock_);
-    for (std::size_t index = 0; index < count; ++index) {
-      spans_.insert(created[index]);
+    plan.fits_apart = plan.fits_apart && apart_frames < plan.frames;
+    return plan;
+  }
+  /// Memory for the meta-data of all new spans; nothing is left of it if each is to have its own.
+  Metadata place_metadata(const MetadataPlan& plan) noexcept {
+    const std::size_t frames = frames_of(plan.metadata_bytes);
+    if (plan.adjoins) {
+      const typename Lock::Guard guard(lock_);
+      const std::uintptr_t first = spans_.allocate(order_of(plan.metadata_bytes), frames);
+      if (first != 0) {
+        spans_.find(first)->keep_for_metadata({first, first + frames});
+        return Metadata({first, first + frames}, {});
+      }
     }
+    if (frames > plan.largest.frames() || frames == plan.frames) {
+      return Metadata({}, {});
+    }
+    const FrameRange kept{plan.largest.end - frames, plan.largest.end};
+    return Metadata(kept, kept);
+  }
+  /// Makes the spans of `map`, with their meta-data in `memory` as long as there is some left, and
+  /// then in frames of their own. Thread: add().
+  void add_spans(const Map& map, Metadata memory) noexcept {
+    spans_.plan(map, [&](const typename Spans::NewSpan& planned) {
+      const std::size_t bytes = Span::metadata_bytes(planned.range);
+      if (memory.left < bytes) {
+        const FrameRange own{planned.largest.end - frames_of(bytes), planned.largest.end};
+        memory = Metadata(own, own);
+      }
+      Span* const span = Span::create(memory.next, planned.range);
+      if (planned.range.first <= memory.frames.first && memory.frames.end <= planned.range.end &&
+          !memory.frames.is_empty()) {
+        span->keep_for_metadata(memory.frames);
+        memory.frames = {};
+      }
+      memory.next += bytes;
+      memory.left -= bytes;
+      const typename Lock::Guard guard(lock_);
+      spans_.insert(span);
+    });
   }
 
   /// Frees the frames that the map has and the spans mark as absent. Thread: add().
   void fill(const Map& map) noexcept {
     for (FrameRange range = map.next(0); !range.is_empty(); range = map.next(range.end)) {
       while (!range.is_empty()) {
-        Span* const span = spans_.find(range.first);
         const std::uintptr_t limit = range.first + fill_frames;
-        FrameRange step{range.first, limit < range.end ? limit : range.end};
-        step.end = step.end < span->range().end ? step.end : span->range().end;
+        const FrameRange step{range.first, limit < range.end ? limit : range.end};
         const typename Lock::Guard guard(lock_);
-        span->fill(step);
+        spans_.fill(step);
         range.first = step.end;
       }
     }

@@ -21,6 +21,11 @@
 //
 //   13 frames      [       head, 8       ][ piece, 4 ][1][ free ]
 //
+// A run can also begin and end in the middle of blocks (take()). It then consists of the largest
+// blocks that fit, and may go on in the span behind. There its part begins with a piece.
+//
+//   7 frames       [ free ][ head, 1 ][ piece, 4 ][ piece, 2 ][ free ]
+//
 // The span takes a block of the least sufficient order, and of these the one at the lowest address.
 // So long-lived memory gathers at low addresses, and large blocks stay whole at high ones. (A list
 // of free blocks, last in first out, would prefer memory that is in the caches. But zones above
@@ -28,7 +33,7 @@
 //
 // Invariants:
 //   F1  each frame is absent or in one block: free_frames() of them are in free blocks,
-//       used_frames() in runs() runs, metadata_frames() are meta-data
+//       used_frames() in runs, metadata_frames() are meta-data; runs() runs begin here
 //   F2  a frame's state is head or piece where such a block begins, and plain where it is in a free
 //       block or not a block's first frame
 //   F3  of two buddies at most one is free
@@ -60,6 +65,17 @@ struct FrameBlock {
   std::uintptr_t first;
   std::size_t frames;
   FrameUse use;
+};
+
+template <std::size_t BaseBytes>
+class FrameSpan;
+
+/// The place of a span in a SpanTable.
+template <std::size_t BaseBytes>
+struct SpanLinks {
+  FrameSpan<BaseBytes>* parent = nullptr;
+  FrameSpan<BaseBytes>* children[2] = {};  ///< At lower and at higher addresses.
+  std::uint32_t orders = 0;  ///< Of the free blocks of this span and of all below it in the tree.
 };
 
 /// The frames of a range, some of which may be absent. All of them are absent at first. Thread: one
@@ -98,9 +114,32 @@ class FrameSpan {
   std::size_t free_frames() const noexcept { return free_frames_; }
   std::size_t used_frames() const noexcept { return used_frames_; }
   std::size_t metadata_frames() const noexcept { return metadata_frames_; }
+  /// Runs that begin here.
   std::size_t runs() const noexcept { return runs_; }
+  /// Bit k: there is a free block of order k.
+  std::uint32_t free_orders() const noexcept { return non_empty_; }
   std::size_t free_blocks(std::uint32_t order) const noexcept {
     return order < orders_ ? sets()[order].count() : 0;
+  }
+
+  /// The first free block of `order` at or above `frame`; empty if there is none.
+  FrameRange next_free(std::uintptr_t frame, std::uint32_t order) const noexcept {
+    if (order >= orders_) {
+      return {};
+    }
+    const std::uintptr_t base = range_.first >> order;
+    const std::uintptr_t from = (frame + (std::uintptr_t{1} << order) - 1) >> order;
+    const std::size_t found = sets()[order].next(from > base ? from - base : 0);
+    return found != BlockSet::none ? block_range(base + found, order) : FrameRange{};
+  }
+  /// The free block that `frame` is in; empty if it is not free. Pre: `frame` lies in the span.
+  FrameRange free_block_at(std::uintptr_t frame) const noexcept {
+    for (std::uint32_t order = 0; order < orders_; ++order) {
+      if (is_free(frame >> order, order)) {
+        return block_range(frame >> order, order);
+      }
+    }
+    return {};
   }
 
   /// Frees the absent frames of `range`. Pre: `range` lies in the span. Cost: O(frames).
@@ -114,8 +153,13 @@ class FrameSpan {
       insert_range(first, frame);
     }
   }
-  /// Marks absent frames as meta-data. Pre: as fill(), and all are absent. Cost: O(frames).
+  /// Marks frames as meta-data, which are absent or a run. Pre: `range` lies in the span.
+  /// Cost: O(frames).
   void keep_for_metadata(FrameRange range) noexcept {
+    if (state(range.first) != absent) {
+      --runs_;
+      used_frames_ -= range.frames();
+    }
     metadata_frames_ += range.frames();
     for (std::uintptr_t frame = range.first; frame < range.end; ++frame) {
       state(frame) = metadata;
@@ -140,20 +184,27 @@ class FrameSpan {
     }
     const std::uintptr_t first = block << order;
     insert_range(first + frames, first + (std::size_t{1} << order));
-    ++runs_;
-    used_frames_ += frames;
-    std::uint8_t kind = head;
-    for_each_piece(first, frames, [&](std::uintptr_t piece_first, std::uint32_t piece_order) {
-      state(piece_first) = static_cast<std::uint8_t>(kind | piece_order);
-      kind = piece;
-    });
+    mark_run({first, first + frames}, true);
     return first;
+  }
+
+  /// Allocates the free frames of `range`: a run if it `begins` here, else a part of one that
+  /// begins in a span before. Pre: all are free, and lie in the span.
+  void take(FrameRange range, bool begins) noexcept {
+    for (std::uintptr_t frame = range.first; frame < range.end;) {
+      const FrameRange block = free_block_at(frame);
+      erase(block.first >> lowest_bit(block.frames()), lowest_bit(block.frames()));
+      insert_range(block.first, frame);
+      insert_range(block.end < range.end ? block.end : range.end, block.end);
+      frame = block.end;
+    }
+    mark_run(range, begins);
   }
 
   /// The verdict on a free of `frames` frames from `first` on.
   struct Verdict {
     bool is_sound;
-    MisuseKind kind;     ///< If it is not.
+    MisuseKind kind;     ///< If it is not; SizeMismatch of a run that begins at `first`.
     std::size_t frames;  ///< Of the run that holds `first`; 0 if there is none.
   };
   /// Pre: `first` lies in the span. Cost: O(orders); for a bad free O(orders^2).
@@ -173,9 +224,14 @@ class FrameSpan {
     return {false, MisuseKind::MisalignedFree, block.frames};
   }
 
-  /// Frees a run. Pre: judge() found it sound.
+  /// The frames of a run that go on here from a span before.
+  std::size_t continued_frames() const noexcept {
+    return (state(range_.first) & piece) != 0 ? frames_of_run(range_.first) : 0;
+  }
+
+  /// Frees a run, or the part of one that lies here. Pre: judge() found it sound.
   void deallocate(std::uintptr_t first, std::size_t frames) noexcept {
-    --runs_;
+    runs_ -= (state(first) & head) != 0 ? 1u : 0u;
     used_frames_ -= frames;
     for_each_piece(first, frames, [this](std::uintptr_t piece_first, std::uint32_t order) {
       state(piece_first) = plain;
@@ -204,7 +260,7 @@ class FrameSpan {
       }
       const std::uint8_t kind = state(first);
       if (kind > metadata && (kind & order_mask) >= order) {
-        // Before a piece lies a larger piece of its run, or the head.
+        // Before a piece lies a piece of its run, or the head.
         return (kind & head) != 0 || first == range_.first
                    ? FrameBlock{first, frames_of_run(first), FrameUse::Allocated}
                    : block_at(first - 1);
@@ -238,7 +294,7 @@ class FrameSpan {
       if (const char* broken = validate_block(block)) {
         return broken;
       }
-      runs += block.use == FrameUse::Allocated ? 1u : 0u;
+      runs += block.use == FrameUse::Allocated && (state(frame) & head) != 0 ? 1u : 0u;
       frames[static_cast<std::uint8_t>(block.use)] += block.frames;
       frame += block.frames;
     }
@@ -283,11 +339,31 @@ class FrameSpan {
   BlockSet* sets() noexcept { return reinterpret_cast<BlockSet*>(this + 1); }
   const BlockSet* sets() const noexcept { return reinterpret_cast<const BlockSet*>(this + 1); }
 
+  static constexpr FrameRange block_range(std::uintptr_t block, std::uint32_t order) noexcept {
+    return {block << order, (block + 1) << order};
+  }
+  void mark_run(FrameRange range, bool begins) noexcept {
+    runs_ += begins ? 1u : 0u;
+    used_frames_ += range.frames();
+    std::uint8_t kind = begins ? head : piece;
+    for_each_piece(range.first, range.frames(), [&](std::uintptr_t first, std::uint32_t order) {
+      state(first) = static_cast<std::uint8_t>(kind | order);
+      kind = piece;
+    });
+  }
+
+  /// The order of the largest possible block from `first` on, of at most `frames` frames.
+  static std::uint32_t order_from(std::uintptr_t first, std::size_t frames) noexcept {
+    const std::uint32_t natural = lowest_bit(first);
+    const std::uint32_t room = highest_bit(frames);
+    const std::uint32_t order = natural < room ? natural : room;
+    return order < order_limit ? order : order_limit - 1;
+  }
   /// Calls f(first frame, order) for each block of a run.
   template <class F>
   static void for_each_piece(std::uintptr_t first, std::size_t frames, F&& f) noexcept {
     while (frames != 0) {
-      const std::uint32_t order = highest_bit(frames);
+      const std::uint32_t order = order_from(first, frames);
       f(first, order);
       first += std::size_t{1} << order;
       frames -= std::size_t{1} << order;
@@ -329,12 +405,9 @@ class FrameSpan {
   /// Frees first … end - 1, in the largest possible blocks.
   void insert_range(std::uintptr_t first, std::uintptr_t end) noexcept {
     while (first != end) {
-      const std::uint32_t natural = lowest_bit(first);
-      const std::uint32_t room = highest_bit(end - first);
-      const std::uint32_t order = natural < room ? natural : room;
-      const std::uint32_t possible = order < orders_ ? order : orders_ - 1;
-      merge(first, possible);
-      first += std::size_t{1} << possible;
+      const std::uint32_t order = order_from(first, end - first);
+      merge(first, order);
+      first += std::size_t{1} << order;
     }
   }
 
@@ -353,7 +426,9 @@ class FrameSpan {
       }
       return plain_frames == block.frames ? nullptr : "F2: frames of free blocks are plain";
     }
-    std::uint8_t kind = head;
+    // In the span before, a run may have begun.
+    std::uint8_t kind =
+        block.first == range_.first && (state(block.first) & piece) != 0 ? piece : head;
     std::size_t pieces = 0;
     bool is_sound = true;
     for_each_piece(block.first, block.frames, [&](std::uintptr_t piece_first, std::uint32_t order) {
@@ -366,7 +441,11 @@ class FrameSpan {
                : "F2: a run is a head and pieces, and otherwise plain";
   }
 
+  template <std::size_t>
+  friend class SpanTable;
+
   const FrameRange range_;
+  SpanLinks<BaseBytes> links_;
   std::uint8_t* states_ = nullptr;
   std::size_t free_frames_ = 0;
   std::size_t used_frames_ = 0;
