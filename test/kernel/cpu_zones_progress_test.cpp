@@ -37,7 +37,7 @@ struct BusyPager : FrameSource {
     if (before_frame) {
       before_frame();
     }
-    return FrameSource::allocate_frame(bytes);
+    return has_frames ? FrameSource::allocate_frame(bytes) : Frame();
   }
   void deallocate_run(void* run, std::size_t bytes, std::size_t alignment) noexcept {
     FrameSource::deallocate_run(run, bytes, alignment);
@@ -49,6 +49,7 @@ struct BusyPager : FrameSource {
   std::function<void()> before_frame;
   std::function<void()> meanwhile;
   std::size_t runs_back = 0;
+  bool has_frames = true;  ///< Beside those of runs.
 };
 
 class CpuZonesProgress : public testing::Test {
@@ -201,13 +202,13 @@ TEST_F(CpuZonesProgress, frees_of_remote_objects_do_not_stop_a_search) {
 }
 
 TEST_F(CpuZonesProgress, runs_that_handlers_free_do_not_stop_a_search) {
-  // An empty page of another class, freed by another CPU, under a limit.
+  // An empty page of another class, freed by another CPU, and a pager that has runs alone.
   std::vector<void*> objects;
   for (std::size_t count = 0; count < ObjectPage::geometry(other.size()).slots; ++count) {
     objects.push_back(allocate(other, Context::MayWait));
   }
   heap.give_back();
-  heap.set_limit(heap.frame_bytes());
+  pager.has_frames = false;
   HostedCpu::number = 1;
   for (void* const object : objects) {
     heap.deallocate(object, other);

@@ -137,7 +137,7 @@ TEST(ReclaimOfBlocks, fails_only_where_all_that_can_be_dropped_is_not_enough) {
     ++failures;
     EXPECT_TRUE(machine.cache.empty()) << "bytes " << bytes;
     machine.idle.trim();
-    EXPECT_EQ(machine.frames.allocate_run(bytes, page).address, nullptr);
+    EXPECT_EQ(machine.frames.allocate_run(bytes, is_run ? page : bytes).address, nullptr);
   }
   EXPECT_GT(failures, 0u);
   EXPECT_LT(failures, 300u);
