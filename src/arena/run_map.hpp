@@ -16,8 +16,8 @@
 //
 // In the hardened library a run that a size class took belongs to this class from then on, in each
 // state. A request gets chunks of its class and chunks of none. So an address that was in a page of
-// slots is in no page of another class later. Runs of different classes do not merge. In the
-// default library all runs are of no class.
+// slots is in no page of another class later, unless the caller asks find_of_any_class(). Runs of
+// different classes do not merge. In the default library all runs are of no class.
 //
 // Invariants, checked by validate():
 //   R1  runs tile the window: the sum of the lengths from chunk 0 on = end()

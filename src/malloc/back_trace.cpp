@@ -64,20 +64,21 @@ int note_own_code(dl_phdr_info* object, std::size_t, void* data) noexcept {
   return 0;
 }
 
-/// Turns the faults of a walk over a damaged stack into SIGABRT, for a scope. No cancellation of
-/// the thread interrupts the scope.
+/// Turns the faults of a walk over a damaged stack into SIGABRT, for a scope, if they are to be
+/// handled. No cancellation of the thread interrupts the scope.
 class GuardedScope {
  public:
-  GuardedScope() noexcept {
+  explicit GuardedScope(Faults faults) noexcept
+      : signals_(faults == Faults::Handled ? signal_count : 0) {
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state_);
     struct sigaction action = {};
     action.sa_handler = [](int) { abort(); };
-    for (int number = 0; number < signal_count; ++number) {
+    for (int number = 0; number < signals_; ++number) {
       sigaction(signals[number], &action, &before_[number]);
     }
   }
   ~GuardedScope() {
-    for (int number = 0; number < signal_count; ++number) {
+    for (int number = 0; number < signals_; ++number) {
       sigaction(signals[number], &before_[number], nullptr);
     }
     pthread_setcancelstate(cancel_state_, nullptr);
@@ -89,6 +90,7 @@ class GuardedScope {
   static constexpr int signals[] = {SIGSEGV, SIGBUS};
   static constexpr int signal_count = 2;
 
+  const int signals_;
   int cancel_state_ = 0;
   struct sigaction before_[signal_count] = {};
 };
@@ -216,11 +218,11 @@ void write_call_stack(int descriptor, const char* title, const CallStack& stack)
   }
 }
 
-void write_back_trace(int descriptor, const char* title) noexcept {
+void write_back_trace(int descriptor, const char* title, Faults faults) noexcept {
   if (backtrace == nullptr || backtrace_symbols_fd == nullptr) {
     return;
   }
-  const GuardedScope guarded;
+  const GuardedScope guarded(faults);
   void* frames[most_frames];
   const int count = backtrace(frames, most_frames);
   write_calls(descriptor, title, frames, count);

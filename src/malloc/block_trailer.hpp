@@ -11,10 +11,10 @@
 //   fill    = one word for each block, no byte of which is 0; in 32 bytes, or as many as there are
 //
 // A write beyond the bytes asked for changes the fill or the trailer. The keys are others in each
-// process, and those of the trailer and of the fill are not related. So a trailer is not to be
-// guessed, nor copied from another block, nor computed from what a read beyond a block finds in its
-// fill. The code of 45 bits tells whether any bit of the trailer was changed. It is that of wyhash
-// (Wang Yi, 2019), with one step, and no cryptography.
+// start of a program, and from that of the fill nobody computes the others. So a trailer is not to
+// be guessed, nor copied from another block, nor computed from what a read beyond a block finds in
+// its fill. The code of 45 bits tells whether any bit of the trailer was changed. It is that of
+// wyhash (Wang Yi, 2019), with one step, and no cryptography.
 // A trailer of 0 says nothing: the slot is free, or is being allocated by another thread. A block
 // rests if it was freed and its slot is not free yet (quarantine.hpp).
 #pragma once

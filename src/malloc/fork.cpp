@@ -7,7 +7,9 @@
 
 #include "malloc/background.hpp"
 #include "malloc/guarded_blocks.hpp"
+#include "malloc/guarded_sampling.hpp"
 #include "malloc/options.hpp"
+#include "malloc/random.hpp"
 #include "malloc/report.hpp"
 #include "malloc/thread_zones.hpp"
 
@@ -88,6 +90,8 @@ void child_after_fork() noexcept {
   thread_zones.child_after_fork();
   unlock_streams_in_child();
   background::child_after_fork();
+  reseed_in_child();
+  forget_report_of_parent();
   if (options.wants_statistics()) {
     start_counting_anew();
   }

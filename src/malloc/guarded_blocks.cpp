@@ -25,15 +25,15 @@ std::size_t place_bytes() noexcept {
 }
 
 /// A block's first byte, and the OS pages that the block touches.
-struct Layout {
+struct PlacedBytes {
   std::uintptr_t address;
   std::uintptr_t pages;
   std::size_t pages_bytes;
 };
 
 /// Lays a block of `bytes` out in the place that starts at `start`: at its end or its start.
-Layout lay_out(std::uintptr_t start, std::size_t bytes, std::size_t alignment,
-               bool at_end) noexcept {
+PlacedBytes lay_out(std::uintptr_t start, std::size_t bytes, std::size_t alignment,
+                    bool at_end) noexcept {
   const std::size_t os_page_bytes = os::interface().os_page_bytes();
   const std::uintptr_t last = (start + place_bytes() - bytes) & ~(alignment - 1);
   const std::uintptr_t address = at_end ? last : start;
@@ -76,7 +76,7 @@ void* GuardedBlocks::allocate(std::size_t bytes, std::size_t alignment,
   }
   GuardedBlock& block = blocks_[place];
   const bool at_end = (thread_random_bits() & 1) != 0;
-  const Layout layout = lay_out(start_of(place), bytes, alignment, at_end);
+  const PlacedBytes layout = lay_out(start_of(place), bytes, alignment, at_end);
   // Pages of the block before may be accessible still: they would lie beside this one.
   if (!forbid(block) ||
       !os::interface().permit_access(reinterpret_cast<void*>(layout.pages), layout.pages_bytes)) {

@@ -78,13 +78,14 @@ void pass_on(int number, siginfo_t* info, void* context) noexcept {
   }
 }
 
+/// A report of a fault. Relaxed: they publish nothing that another thread reads.
+constinit HardwareAtomics::Cell<bool> is_begun{false};
+constinit HardwareAtomics::Cell<bool> is_written{false};
+constinit thread_local bool is_reporter = false;
+
 /// Reports the process's first fault of an access to a guarded block. Another thread that faults
 /// meanwhile waits for the end of the report, since what follows may end the process.
 void report_once(const siginfo_t* info, const void* context) noexcept {
-  // Relaxed: they publish nothing that another thread reads.
-  static constinit HardwareAtomics::Cell<bool> is_begun{false};
-  static constinit HardwareAtomics::Cell<bool> is_written{false};
-  static constinit thread_local bool is_reporter = false;
   if (!is_begun.exchange(true, Order::relaxed)) {
     is_reporter = true;
     const heap::CallStackScope scope;
@@ -159,6 +160,11 @@ void set_guarded_sampling(std::size_t one_in, std::size_t mean_bytes) noexcept {
   if (thread_heap.zone != &empty_zone) {
     ThreadZone::of(*thread_heap.zone).follow_sampling();
   }
+}
+
+void forget_report_of_parent() noexcept {
+  is_begun.store(false, Order::relaxed);
+  is_written.store(false, Order::relaxed);
 }
 
 namespace heap {

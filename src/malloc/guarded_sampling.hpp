@@ -14,6 +14,13 @@
 #include "malloc/random.hpp"
 #include "malloc/sampling.hpp"
 
+namespace slabmalloc {
+
+/// Lets the child of a fork report a fault, whatever its parent was reporting.
+void forget_report_of_parent() noexcept;
+
+}  // namespace slabmalloc
+
 namespace slabmalloc::heap {
 
 /// The calling thread takes call stacks, for a scope. Meanwhile its allocations are no samples, and

@@ -9,6 +9,7 @@
 #include "malloc/options.hpp"
 #include "malloc/place.hpp"
 #include "malloc/random.hpp"
+#include "malloc/siphash.hpp"
 #include "malloc/thread_zones.hpp"
 #include "malloc/zero_size_blocks.hpp"
 #include "os/os.hpp"
@@ -36,18 +37,12 @@ class ProcessKeys {
   /// Threads that do this at the same time store the same values.
   /// Order: release, with the acquire in get().
   [[gnu::cold, gnu::noinline]] void make() noexcept {
+    // One-way, since a read beyond a block shows its fill, and the C library has the same bits.
     const std::uint64_t seed = os::interface().random_bits();
-    block_.store(mix(seed + 1), Order::relaxed);
-    facts_.store(mix(seed + 2), Order::relaxed);
-    fill_.store(mix(seed + 3), Order::relaxed);
+    block_.store(siphash(seed, ~seed, 1), Order::relaxed);
+    facts_.store(siphash(seed, ~seed, 2), Order::relaxed);
+    fill_.store(siphash(seed, ~seed, 3), Order::relaxed);
     are_made_.store(true, Order::release);
-  }
-
-  /// The finalizer of MurmurHash3 (Appleby): each bit of the result depends on each of `value`.
-  static std::uint64_t mix(std::uint64_t value) noexcept {
-    value = (value ^ value >> 33) * 0xFF51AFD7ED558CCDu;
-    value = (value ^ value >> 33) * 0xC4CEB9FE1A85EC53u;
-    return value ^ value >> 33;
   }
 
   HardwareAtomics::Cell<std::uint64_t> block_{};
@@ -285,31 +280,57 @@ class UsedSlot {
 /// When a block was looked at for writes after its free.
 enum class Looks : std::uint8_t { WhenIssued, Now };
 
+/// Reports what happened to `block`, at `place`, whose trailer does not say that it rests. False if
+/// its slot must stay as it is: another thread had freed the block at the same time as this one.
+[[gnu::cold, gnu::noinline]] bool report_unrest(const heap::Place& place, void* block) noexcept {
+  if (place.page == nullptr || !place.is_live()) {
+    heap::deallocate_any(block, Call::Free);
+    return false;
+  }
+  const BlockTrailer trailer = trailer_of(block, place.slot_bytes());
+  BlockTrailer::Facts facts = trailer.read();
+  if (facts.is_sound) {
+    facts.is_resting = true;  // A new client has it. The old one freed it twice.
+    report_mismatch(block, place.slot_bytes(), facts, Call::Free, no_size);
+    return false;
+  }
+  auto* const end = static_cast<std::byte*>(block) + place.slot_bytes();
+  report_write_after_free(block, place.slot_bytes(), end - BlockTrailer::bytes);
+  return true;
+}
+
 /// Frees the slot of `block`, which rests.
-/// Fails: WriteAfterFree to the hook, if its trailer was overwritten, or if it is looked at now.
+/// Fails: WriteAfterFree to the hook, if its trailer was overwritten, or if it is looked at now;
+/// DoubleFree, if another thread freed it at the same time.
 template <Looks looks>
 [[gnu::always_inline]] inline void free_slot(void* block) noexcept {
-  const auto make_free = [block](std::size_t capacity) noexcept {
+  // True if the slot may be free: its trailer said that it rests, and is clear now.
+  const auto may_free = [block](std::size_t capacity) noexcept {
     const BlockTrailer trailer = trailer_of(block, capacity);
-    if (!trailer.is_resting()) [[unlikely]] {
-      auto* const end = static_cast<std::byte*>(block) + capacity;
-      report_write_after_free(block, capacity, end - BlockTrailer::bytes);
+    if (!trailer.is_resting() && !report_unrest(heap::place_of(block), block)) [[unlikely]] {
+      return false;
     }
     trailer.clear();
     if (looks == Looks::Now && options.clearing && options.reuse_check && !is_zero(block, capacity))
         [[unlikely]] {
       report_write_after_free(block, capacity, static_cast<const std::byte*>(block));
     }
+    return true;
   };
   Chunk* const chunk = thread_heap.window.chunk_of(block);
   if (chunk == nullptr || chunk->header.tag.load(Order::relaxed) != thread_heap.zone->tag())
       [[unlikely]] {
     const heap::Place place = heap::place_of(block);
-    make_free(place.slot_bytes());
-    heap::deallocate_apart(place, block, Call::Free);
+    if (place.page == nullptr || place.slot == ChunkInfo::no_slot) [[unlikely]] {
+      report_unrest({}, block);
+    } else if (may_free(place.slot_bytes())) {
+      heap::deallocate_apart(place, block, Call::Free);
+    }
     return;
   }
-  make_free(chunk->info.extent);
+  if (!may_free(chunk->info.extent)) [[unlikely]] {
+    return;
+  }
   const FreeOutcome outcome = chunk->header.free_slot<MallocConfig::hardened>(
       chunk->info.words(), chunk->info.slot_around(heap::offset_in_chunk(block)));
   if (outcome == FreeOutcome::WordEmptied) [[unlikely]] {
@@ -389,18 +410,23 @@ void* try_allocate(std::size_t bytes, std::size_t alignment, BlockKind kind) noe
 /// As allocate(), for any size and alignment.
 [[gnu::noinline]] void* allocate_any(std::size_t bytes, std::size_t alignment,
                                      BlockKind kind) noexcept {
+  // No more rests than that. A larger request, which may come from an attacker, releases nothing.
+  constexpr std::size_t most_rested_bytes = Quarantine::small_places * Quarantine::small_bytes +
+                                            Quarantine::large_places * heap::max_class_bytes;
   void* const block = try_allocate(bytes, alignment, kind);
-  return block == nullptr && release_quarantined() ? try_allocate(bytes, alignment, kind) : block;
+  return block == nullptr && bytes <= most_rested_bytes && release_quarantined()
+             ? try_allocate(bytes, alignment, kind)
+             : block;
 }
 
-/// As deallocate(), for an address that is not that of a live slot; null too.
-void deallocate_elsewhere(void* block, Call call, std::size_t bytes,
+/// As deallocate(), for an address at `place` that is not that of a live slot.
+void deallocate_elsewhere(const heap::Place& place, void* block, Call call, std::size_t bytes,
                           std::size_t alignment) noexcept {
   if (zero_size_blocks.contains(block)) {
     if (!zero_size_blocks.deallocate(block)) [[unlikely]] {
       report_no_zero_size_block(block, call);
     }
-  } else if (bytes != no_size && heap::place_of(block).page == nullptr) {
+  } else if (bytes != no_size && place.page == nullptr) {
     heap::deallocate_any_sized(block, bytes_with_trailer(bytes), alignment, call,
                                bytes_with_trailer(bytes) - bytes);
   } else {
@@ -411,9 +437,12 @@ void deallocate_elsewhere(void* block, Call call, std::size_t bytes,
 /// As deallocate(), for any address.
 [[gnu::noinline]] void deallocate_any(void* block, Call call, std::size_t bytes,
                                       std::size_t alignment) noexcept {
+  if (block == nullptr) {
+    return;
+  }
   const heap::Place place = heap::place_of(block);
   if (place.page == nullptr || !place.is_live()) {
-    deallocate_elsewhere(block, call, bytes, alignment);
+    deallocate_elsewhere(place, block, call, bytes, alignment);
   } else {
     free_used({place, block}, block, place.page->is_owned_by(thread_heap.zone->tag()), call, bytes);
   }
@@ -450,15 +479,17 @@ void deallocate(void* block, Call call, std::size_t bytes, std::size_t alignment
   free_used({&page, slot, info.slots, info.extent, block}, block, true, call, bytes);
 }
 
-bool release_quarantined() noexcept {
+bool release_quarantined(ThreadZone& zone) noexcept {
   bool are_some = false;
-  if (thread_heap.zone != &empty_zone) {
-    ThreadZone::of(*thread_heap.zone).quarantine.release([&](void* block) noexcept {
-      free_slot<Looks::Now>(block);
-      are_some = true;
-    });
-  }
+  zone.quarantine.release([&](void* block) noexcept {
+    free_slot<Looks::Now>(block);
+    are_some = true;
+  });
   return are_some;
+}
+
+bool release_quarantined() noexcept {
+  return thread_heap.zone != &empty_zone && release_quarantined(ThreadZone::of(*thread_heap.zone));
 }
 
 namespace {

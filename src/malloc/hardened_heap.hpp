@@ -20,6 +20,12 @@
 #include "malloc/block_trailer.hpp"
 #include "malloc/call.hpp"
 
+namespace slabmalloc {
+
+struct ThreadZone;
+
+}  // namespace slabmalloc
+
 namespace slabmalloc::hardened {
 
 /// A call that frees without a size.
@@ -31,7 +37,8 @@ void* allocate(std::size_t bytes, std::size_t alignment, BlockKind kind) noexcep
 
 /// Frees a block for `call`; a null pointer is allowed. `bytes` and `alignment` are those of its
 /// allocation, or no_size.
-/// Fails: misuse to the hook; then the block stays as it is.
+/// Fails: misuse of this block to the hook; then it stays as it is. It also reports writes that it
+/// finds elsewhere, and goes on.
 void deallocate(void* block, Call call, std::size_t bytes = no_size,
                 std::size_t alignment = 1) noexcept;
 
@@ -42,8 +49,12 @@ void* reallocate(void* block, std::size_t bytes, std::size_t alignment) noexcept
 /// Fails: 0 after a report of misuse, and for a freed block of no bytes.
 std::size_t usable_bytes(const void* block) noexcept;
 
-/// Frees the slots of the blocks that rest in the calling thread's quarantine; false if none does.
+/// Frees the slots of the blocks that rest in the quarantine of `zone`; false if none does.
+/// Thread: its owner, or one that has the zone of an ended thread.
 /// Fails: WriteAfterFree to the hook, for each that was written to.
+bool release_quarantined(ThreadZone& zone) noexcept;
+
+/// The same for the calling thread's zone, if it has one.
 bool release_quarantined() noexcept;
 
 }  // namespace slabmalloc::hardened

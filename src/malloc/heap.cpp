@@ -36,13 +36,14 @@ ArenaZone* own_zone() noexcept {
 
 /// The calling thread's zone, for the free of the block at `place`; null if the thread has none. A
 /// thread that only frees gets a zone as well, once it has freed many small blocks: the zone
-/// buffers their frees.
+/// buffers their frees, or in the hardened library lets blocks rest.
 ArenaZone* zone_for_free_of(const Place& place) noexcept {
   static constinit thread_local std::uint32_t frees = 0;
   if (thread_heap.zone != &empty_zone) [[likely]] {
     return thread_heap.zone;
   }
-  if (!ArenaZone::is_buffered(place.slot_bytes()) || ++frees < Tunables::frees_before_zone) {
+  const bool counts = MallocConfig::hardened || ArenaZone::is_buffered(place.slot_bytes());
+  if (!counts || ++frees < Tunables::frees_before_zone) {
     return nullptr;
   }
   frees = 0;

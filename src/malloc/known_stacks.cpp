@@ -123,7 +123,7 @@ bool KnownStacks::Recording::add_end(const StackFrame& frame) noexcept {
   const Word start = before_.stack_pointer;
   const Word end = frame.stack_pointer;
   const Word rbp = before_.frame_pointer;
-  if (end <= start) {
+  if (end <= start || end - start > most_frame_bytes) {
     return false;
   }
   const bool is_inside = rbp >= start && rbp < end && rbp % word_bytes == 0;

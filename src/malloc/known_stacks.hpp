@@ -38,6 +38,8 @@
 //   - No other register tells the end of a stack frame. Compilers for x86-64 use rsp and rbp.
 //
 // Stacks with a signal handler are not kept: the interrupted return address is in no fixed place.
+// Nor are those with a stack frame of more than 64 KiB: it may end on the stack of another
+// coroutine, as its unwind tables tell by rules of their own.
 //
 // Invariants of an entry that is not locked and has a stack, checked by validate():
 //   N1  its first word is the return address of capture(), 8 bytes above the address of its frame
@@ -92,6 +94,8 @@ class KnownStacks {
 
  private:
   static constexpr std::uint32_t most_words = 64;
+  /// Of a stack that is kept.
+  static constexpr Word most_frame_bytes = Word{64} * 1024;
   static constexpr std::size_t set_bits = 3;
   static constexpr std::size_t ways = 16;
   static constexpr std::uint32_t is_call = 1;  ///< A bit that no distance has.

@@ -353,7 +353,8 @@ void report_fault(const void* address, FaultingAccess access) noexcept {
   append_advice(text);
   text.write(STDERR_FILENO);
   if (options.back_trace) {
-    write_back_trace(STDERR_FILENO, "back trace of the access");
+    // Other threads may fault meanwhile, and wait for this report: their handlers must stay.
+    write_back_trace(STDERR_FILENO, "back trace of the access", Faults::Blocked);
   }
   if (fault.block != nullptr) {
     write_history(*fault.block);

@@ -246,15 +246,16 @@ inline constexpr Option option_table[] = {
      "beside a freed one."},
     {"no_reuse_check", Flag{&Options::reuse_check, false},
      "In the hardened library: do not look for writes into freed memory.",
-     "Without this option an allocation looks at each byte of its slot."},
+     "Without this option an allocation looks at each byte of its slot. The last eight bytes of a "
+     "freed block are looked at in any case."},
     {"no_zero_size_traps", Flag{&Options::zero_size_traps, false},
      "In the hardened library: give blocks of no bytes memory, as if they had one.",
      "Without this option their addresses can be neither read nor written. They take 1 GiB of "
      "address space, and a bit each."},
     {"no_quarantine", Flag{&Options::quarantine, false},
      "In the hardened library: let the next allocation use the memory of a freed block.",
-     "Without this option each thread keeps up to 64 freed blocks of at most 1 KiB, and 8 larger "
-     "ones, for a random number of frees. Statistics count them as in use."},
+     "Without this option each thread keeps up to 64 freed blocks of at most 1016 bytes, and 8 "
+     "larger ones, for a random number of frees. Statistics count them as in use."},
     {"no_random_order", Flag{&Options::random_order, false},
      "In the hardened library: issue the slots of a page lowest first.",
      "Without this option each claim takes a random half of the slots that are free in a word of "

@@ -26,12 +26,23 @@ namespace detail {
   return (mixed ^ mixed >> 31) | 1;
 }
 
+/// The state of a thread's generator; 0 before its first number.
+[[gnu::visibility("hidden")]] inline constinit thread_local std::uint64_t random_state = 0;
+
 }  // namespace detail
+
+/// Makes the numbers of the child of a fork differ from its parent's, and from other children's.
+inline void reseed_in_child() noexcept {
+  if (detail::random_state != 0) {
+    detail::random_state =
+        (detail::random_state ^ os::interface().process_id() * 0x9E37'79B9'7F4A'7C15u) | 1;
+  }
+}
 
 /// Random bits. Marsaglia, "Xorshift RNGs", Journal of Statistical Software 8 (14), 2003, with the
 /// shifts 13, 7 and 17.
 inline std::uint64_t thread_random_bits() noexcept {
-  static constinit thread_local std::uint64_t state = 0;
+  std::uint64_t& state = detail::random_state;
   if (state == 0) [[unlikely]] {
     state = detail::seed_of_thread();
   }

@@ -14,6 +14,7 @@
 #include "malloc/options.hpp"
 #include "malloc/report.hpp"
 #include "malloc/text.hpp"
+#include "malloc/thread_zones.hpp"
 #include "os/os.hpp"
 #include "tunables.hpp"
 
@@ -76,7 +77,10 @@ constinit KeptStderr kept_stderr;
 /// Runs after the program's destructors, as far as the loader's order permits.
 [[gnu::destructor(101)]] void finish() noexcept {
   if constexpr (MallocConfig::hardened) {
-    hardened::release_quarantined();
+    // A signal handler that ends the process may have interrupted a call of this thread.
+    if (!holds_heap_mutex()) {
+      hardened::release_quarantined();
+    }
   }
   if (options.stats != 0) {
     print_statistics(kept_stderr.descriptor(), options.stats);

@@ -211,6 +211,9 @@ void ThreadZones::thread_ends(void* zone) noexcept {
 }
 
 void ThreadZones::park(ThreadZone& ended) noexcept {
+  if constexpr (MallocConfig::hardened) {
+    hardened::release_quarantined(ended);
+  }
   ended.zone.trim();
   process_arena.clear(large_cache_of(ended.zone));
   ended.holes.leave_to_others();

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -24,9 +25,12 @@
 #include "malloc/options.hpp"
 #include "malloc/place.hpp"
 #include "malloc/quarantine.hpp"
+#include "malloc/random.hpp"
+#include "malloc/thread_zones.hpp"
 #include "slabmalloc/slabmalloc.h"
 #include "support/child.hpp"
 #include "support/misuse_recorder.hpp"
+#include "support/other_thread.hpp"
 #include "support/pattern.hpp"
 #include "support/random.hpp"
 
@@ -620,6 +624,64 @@ TEST_F(HardenedQuarantine, lets_go_on_trim_at_the_end_of_a_thread_and_when_memor
   EXPECT_EQ(hardened::allocate(9000, 16, BlockKind::Malloc), last);
   std::for_each(blocks.begin(), blocks.end(), &deallocate);
   tunables = Tunables{};
+}
+
+TEST_F(HardenedQuarantine, a_block_that_two_threads_freed_at_once_stays_with_its_new_client) {
+  for (const bool is_issued : {false, true}) {
+    char* const block = resting(100);
+    test::OtherThread other;
+    other.run([block] {
+      get_own_zone();
+      // It had looked at the block before the first free.
+      ThreadZone::of(*thread_heap.zone).quarantine.exchange(block, 112, 0);
+    });
+    hardened::release_quarantined();
+    ASSERT_TRUE(is_free(block));
+    options.quarantine = false;
+    std::vector<char*> blocks;
+    while (is_issued && (blocks.empty() || blocks.back() != block)) {
+      blocks.push_back(allocate(100));
+      std::memset(blocks.back(), 'x', 100);
+    }
+    other.run([] { hardened::release_quarantined(); });
+    const std::vector<Misuse> told = misuse_.take();
+    ASSERT_EQ(told.size(), 1u);
+    EXPECT_EQ(told[0].kind, MisuseKind::DoubleFree);
+    EXPECT_EQ(told[0].address, block);
+    for (char* const one : blocks) {
+      EXPECT_EQ(std::count(one, one + 100, 'x'), 100);
+      deallocate(one);
+    }
+    options.quarantine = true;
+  }
+}
+
+TEST_F(HardenedQuarantine, a_thread_that_only_frees_lets_blocks_rest_soon) {
+  std::vector<char*> blocks;
+  for (std::uint32_t count = 0; count < Tunables::frees_before_zone + 1; ++count) {
+    blocks.push_back(allocate(100));
+  }
+  std::thread([&] {
+    std::for_each(blocks.begin(), blocks.end(), &deallocate);
+    EXPECT_NE(thread_heap.zone, &empty_zone);
+    EXPECT_FALSE(is_free(blocks.back()));
+  }).join();
+}
+
+TEST_F(HardenedQuarantine, stays_when_a_request_fails_that_it_could_not_serve) {
+  const void* const block = resting(100);
+  EXPECT_EQ(hardened::allocate(~std::size_t{0} / 2, 16, BlockKind::Malloc), nullptr);
+  EXPECT_FALSE(is_free(block));
+}
+
+TEST_F(HardenedQuarantine, children_of_a_fork_draw_other_random_numbers) {
+  thread_random_bits();
+  std::set<int> drawn;
+  for (int child = 0; child < 16; ++child) {
+    drawn.insert(
+        test::status_of_child([] { return static_cast<int>(thread_random_bits() >> 57); }));
+  }
+  EXPECT_GT(drawn.size(), 4u);
 }
 
 }  // namespace

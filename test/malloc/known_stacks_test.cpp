@@ -303,12 +303,12 @@ TEST_F(KnownStacksTest, follow_no_stale_address) {
     GTEST_SKIP() << "not for this processor";
   }
   test::Random random;
-  constexpr std::size_t bytes = 1 << 20;
+  constexpr std::size_t bytes = 1 << 16;
   auto* const memory = static_cast<Word*>(
       mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   ASSERT_NE(memory, MAP_FAILED);
   ModelStack stack(memory, bytes / sizeof(Word), random);
-  stack.enter(4, 100'000);  // A Pointer function, with much memory of alloca().
+  stack.enter(4, 7'000);  // A Pointer function, with much memory of alloca().
   stack.enter(0, 0);
   Word* const frame = stack.enter_capture();
   const Calls expected = record(frame, ModelStack::unwind(frame));
@@ -324,6 +324,23 @@ TEST_F(KnownStacksTest, follow_no_stale_address) {
   *frame = at + 64;  // rbp of the Pointer function.
   EXPECT_TRUE(find(frame).empty());
   munmap(memory, bytes);
+}
+
+// One stack frame may lie on two stacks: a coroutine's and the one below it.
+TEST_F(KnownStacksTest, keep_no_stack_with_a_frame_that_may_lie_on_two_stacks) {
+  if (!KnownStacks::is_supported) {
+    GTEST_SKIP() << "not for this processor";
+  }
+  test::Random random;
+  std::vector<Word> memory(1 << 15);
+  for (const std::size_t words : {7'000u, 9'000u}) {
+    ModelStack stack(memory.data(), memory.size(), random);
+    stack.enter(4, words);
+    stack.enter(0, 0);
+    Word* const frame = stack.enter_capture();
+    const Calls expected = record(frame, ModelStack::unwind(frame));
+    EXPECT_EQ(find(frame), words * sizeof(Word) < 64 * 1024 ? expected : Calls());
+  }
 }
 
 TEST_F(KnownStacksTest, keep_no_stack_that_a_signal_interrupted) {
