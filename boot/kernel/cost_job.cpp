@@ -43,6 +43,9 @@ KernelMemory<ClosedHeap>& things() noexcept { return things_room.content(); }
 [[gnu::noinline]] void deallocate_thing(void* thing) noexcept {
   things().heap.deallocate(thing, Layout::of<Thing>());
 }
+[[gnu::noinline]] void deallocate_by_address(void* thing) noexcept {
+  things().heap.deallocate(thing);
+}
 
 // Empty functions measure the call and the return.
 [[gnu::noinline]] Result<void*> allocate_nothing() noexcept {
@@ -103,6 +106,7 @@ void count_the_short_way() noexcept {
   const std::uint64_t around_free = count_least([&] { deallocate_nothing(objects[0]); });
   Counts allocations;
   Counts frees;
+  Counts frees_by_address;
   for (int round = 0; round < 20; ++round) {
     for (void*& place : objects) {
       const std::uint64_t all = count([&] {
@@ -113,14 +117,23 @@ void count_the_short_way() noexcept {
       place = result.value_or(nullptr);
       expect(place != nullptr, "there is memory for a thousand things");
     }
-    for (void* const place : objects) {
-      frees.add(count([&] { deallocate_thing(place); }) - around_free);
+    // Without a choice inside of what is counted.
+    if (round % 2 == 0) {
+      for (void* const place : objects) {
+        frees.add(count([&] { deallocate_thing(place); }) - around_free);
+      }
+    } else {
+      for (void* const place : objects) {
+        frees_by_address.add(count([&] { deallocate_by_address(place); }) - around_free);
+      }
     }
   }
   print_line("instructions for 64 B              least  mean");
   print_line("  allocate                      ", column(8, allocations.least),
              column(6, allocations.mean()));
   print_line("  deallocate                    ", column(8, frees.least), column(6, frees.mean()));
+  print_line("  deallocate, by the address    ", column(8, frees_by_address.least),
+             column(6, frees_by_address.mean()));
   expect(allocations.least <= most_to_allocate,
          "an allocation of 64 B takes at most 25 instructions");
   expect(frees.least <= most_to_deallocate, "a free of 64 B takes at most 35 instructions");

@@ -3,6 +3,7 @@
 // The core and the kernel services. This header includes all of them.
 #pragma once
 
+#include "slabmalloc/kernel/block_lookup.hpp"
 #include "slabmalloc/kernel/cache_config.hpp"
 #include "slabmalloc/kernel/coloured_page.hpp"
 #include "slabmalloc/kernel/cpu_zones.hpp"

@@ -45,6 +45,7 @@ const char* exercise_frames(Frames& frames, const MemoryRegion* regions, std::si
     frames.deallocate_frame(several[index], Frames::base_bytes);
   }
   void* run = frames.allocate_run(count, Frames::base_bytes * 4).address;
+  Kernel::saved += frames.owns(run) ? frames.block_at(run).bytes : 0;
   frames.deallocate_run(run, count, Frames::base_bytes * 4);
   frames.for_each_block([](void*, std::size_t bytes, FrameUse) { Kernel::saved += bytes; });
   Kernel::saved += frames.statistics().free_bytes;
@@ -89,6 +90,9 @@ const char* exercise_reclaim(Cache& cache, Zones& zones) {
   const Layout layout = Layout::of<Thing>();
   void* const object = zones.allocate_zeroed(layout, Context::MayWait).value_or(nullptr);
   zones.deallocate(object, layout);
+  void* const moved = zones.reallocate(nullptr, layout).value_or(nullptr);
+  Kernel::saved += zones.usable_size(moved);
+  zones.deallocate(moved);
   reclaimer.drain_later();
   Kernel::saved += reclaimer.drain_this_cpu() ? reclaimer.trim() : 0;
   log_slabinfo(reclaimer);

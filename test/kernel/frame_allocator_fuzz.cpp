@@ -217,6 +217,18 @@ class FrameProgram {
     EXPECT_EQ(found.metadata_bytes, count(State::metadata) * base);
     for (const auto& [first, run] : runs_) {
       EXPECT_TRUE(holds_pattern(memory_.at(first * base), run.frames * base, run.key));
+      for (const std::size_t frame : {first, first + run.frames / 2, first + run.frames - 1}) {
+        const PagerBlock block = frames_.block_at(memory_.at(frame * base + frame % base));
+        EXPECT_EQ(block.use, run.alignment == 0 ? PagerUse::Frame : PagerUse::Run);
+        EXPECT_EQ(block.address, memory_.at(first * base));
+        EXPECT_EQ(block.bytes, run.frames * base);
+      }
+    }
+    for (std::size_t frame = 0; frame < frame_count; ++frame) {
+      const PagerUse use = frames_.block_at(memory_.at(frame * base)).use;
+      EXPECT_EQ(use == PagerUse::Free, states_[frame] == State::free);
+      EXPECT_EQ(use == PagerUse::Frame || use == PagerUse::Run, states_[frame] == State::used);
+      EXPECT_EQ(frames_.owns(memory_.at(frame * base)), states_[frame] != State::absent);
     }
   }
   std::size_t count(State state) const {

@@ -24,6 +24,16 @@ TEST(PageHeader, with_a_word_of_each_bitmap_it_fills_a_cache_line) {
   }
 }
 
+TEST(PageHeader, a_seal_tells_the_one_size_that_it_may_be_for) {
+  std::vector<Header> headers(1000);  // The address counts.
+  for (Header& header : headers) {
+    for (std::size_t size = 1; size < std::size_t{1} << 24; size += 1 + size / 9) {
+      header.seal.store(header.seal_for(size), Order::relaxed);
+      ASSERT_EQ(header.size_to_prove(), size);
+    }
+  }
+}
+
 TEST(PageHeader, bitmaps_lie_directly_below_it_and_do_not_overlap) {
   constexpr std::uint32_t words = 5;
   alignas(Header) std::byte memory[2 * words * sizeof(Word) + sizeof(Header)];

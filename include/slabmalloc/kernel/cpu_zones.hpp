@@ -27,6 +27,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "slabmalloc/kernel/block_lookup.hpp"
 #include "slabmalloc/kernel/cpu_memory.hpp"
 #include "slabmalloc/kernel/cpu_parts.hpp"
 #include "slabmalloc/kernel/cpu_zones_statistics.hpp"
@@ -62,7 +63,7 @@ class CpuZones {
 
   /// Pre: `pager` outlives it.
   constexpr explicit CpuZones(PagerT& pager, Life life = {}) noexcept
-      : memory_(parts_, pager, life), slow_path_(parts_, memory_) {}
+      : memory_(parts_, pager, life), slow_path_(parts_, memory_), pager_(pager) {}
   CpuZones(const CpuZones&) = delete;
   CpuZones& operator=(const CpuZones&) = delete;
 
@@ -118,21 +119,7 @@ class CpuZones {
     if (index == SizeClasses::no_class) [[unlikely]] {
       return memory_.runs().deallocate(object, layout, context);
     }
-    const typename Hooks::InterruptState interrupts = Hooks::save_interrupts();
-    const PartPointer pointer(parts_.pointers());
-    if (Part* const part = take_from(pointer)) [[likely]] {
-      const FreeOutcome outcome = part->zone.deallocate_fast(index, object);
-      if (outcome != FreeOutcome::Freed) [[unlikely]] {
-        // A tail call takes the section along. So the path to here needs no stack frame.
-        return Parts::finish_deallocate(object, part, interrupts, index, outcome);
-      }
-      part->frees.add(index, object);
-      put_back(pointer, part);
-      Hooks::restore_interrupts(interrupts);
-      return;
-    }
-    Hooks::restore_interrupts(interrupts);
-    parts_.deallocate(object, index);
+    deallocate_class(object, index);
   }
 
   /// Allocates `count` blocks for `layout` into `objects`; returns how many it got. It uses fewer
@@ -180,6 +167,60 @@ class CpuZones {
       }
     }
   }
+
+  // ---- blocks whose size the caller does not know -----------------------------------------------
+
+  /// As deallocate(object, layout), by the address alone: for `operator delete`, and for code that
+  /// was written for kfree(). The pager must be a FindingPager, as FrameAllocator is.
+  /// Context: one that may call the pager's block_at(), whatever `context` says. That of
+  /// FrameAllocator takes its lock: any but an NMI.
+  /// Fails: as deallocate(), but for SizeMismatch. It reports frames that others got from the
+  /// pager; of their runs it frees those that begin at `object`.
+  /// Cost: block_at(), then as deallocate().
+  [[gnu::noinline]] void deallocate(void* object, Context context = Context::MayWait) noexcept {
+    if (object != nullptr) {
+      deallocate_found(object, find_block<Zone>(pager_, object), context);
+    }
+  }
+
+  /// The bytes that a client may use from `object` on, a block of any CPU; 0 for a null pointer.
+  /// Context: as deallocate(object).
+  /// Fails: 0 after misuse, reported as deallocate(object) does. Cost: block_at(), and constant.
+  std::size_t usable_size(void* object) noexcept { return find_in_use(object).bytes; }
+
+  /// Makes `object`, a block of any CPU, one for `layout`, and moves it if it has to. The first
+  /// bytes stay: as many as both blocks have. It allocates for a null pointer. A block stays in
+  /// place if `layout` has its size class, or as many base frames as a run; a later free may name
+  /// `layout`.
+  /// Context: as an allocation with `context`, and as deallocate(object).
+  /// Fails: as allocate(), with the block untouched. InvalidLayout after misuse, reported as
+  /// deallocate(object) does. Cost: block_at(), and if it moves, the calls and the copy.
+  Result<void*> reallocate(void* object, Layout layout,
+                           Context context = Context::MayWait) noexcept {
+    if (object == nullptr) {
+      return allocate(layout, context);
+    }
+    const FoundBlock found = find_in_use(object);
+    if (found.kind == FoundBlock::Kind::None) {
+      return AllocationError::InvalidLayout;
+    }
+    const std::uint32_t index = Zone::class_for(layout);
+    const bool stays = found.kind == FoundBlock::Kind::Object
+                           ? index == found.index
+                           : index == SizeClasses::no_class && fits_run(object, found, layout);
+    if (stays) {
+      return object;
+    }
+    const Result<void*> moved = allocate(layout, context);
+    if (moved) {
+      __builtin_memcpy(moved.value(), object,
+                       found.bytes < layout.size() ? found.bytes : layout.size());
+      deallocate_found(object, found, context);
+    }
+    return moved;
+  }
+
+  // ---- sizes ------------------------------------------------------------------------------------
 
   /// The bytes that a block of `layout` may use; 0 if no size class serves it.
   static constexpr std::size_t usable_size(Layout layout) noexcept {
@@ -362,12 +403,62 @@ class CpuZones {
   /// Bounds the work with interrupts saved.
   static constexpr std::uint32_t objects_per_section = 16;
 
+  /// Frees an object of size class `index`.
+  [[gnu::always_inline]] void deallocate_class(void* object, std::uint32_t index) noexcept {
+    const typename Hooks::InterruptState interrupts = Hooks::save_interrupts();
+    const PartPointer pointer(parts_.pointers());
+    if (Part* const part = take_from(pointer)) [[likely]] {
+      const FreeOutcome outcome = part->zone.deallocate_fast(index, object);
+      if (outcome != FreeOutcome::Freed) [[unlikely]] {
+        // A tail call takes the section along. So the path to here needs no stack frame.
+        return Parts::finish_deallocate(object, part, interrupts, index, outcome);
+      }
+      part->frees.add(index, object);
+      put_back(pointer, part);
+      Hooks::restore_interrupts(interrupts);
+      return;
+    }
+    Hooks::restore_interrupts(interrupts);
+    parts_.deallocate(object, index);
+  }
+
+  void deallocate_found(void* object, const FoundBlock& found, Context context) noexcept {
+    if (found.kind == FoundBlock::Kind::Run) {
+      memory_.runs().deallocate(object, Layout::from_size_align(found.bytes, 1).value_or({}),
+                                context);
+    } else if (found.kind == FoundBlock::Kind::Object) {
+      deallocate_class(object, found.index);
+    }
+  }
+  /// The block at `object`, if that is in use; none for a null pointer. Fails: reports misuse.
+  FoundBlock find_in_use(void* object) noexcept {
+    if (object == nullptr) {
+      return {};
+    }
+    const FoundBlock found = find_block<Zone>(pager_, object);
+    if (found.kind == FoundBlock::Kind::Object && !Zone::is_in_use(object, found.index)) {
+      return {};
+    }
+    if (found.kind == FoundBlock::Kind::Run && memory_.runs().is_deferred(object)) {
+      report_misuse({MisuseKind::DoubleFree, object, 0, 0});
+      return {};
+    }
+    return found;
+  }
+  /// True if the run `found` at `object` has as many frames as a new one for `layout` would.
+  static bool fits_run(const void* object, const FoundBlock& found, Layout layout) noexcept {
+    const Layout asked = Memory::Runs::Deferred::with_link(layout);
+    return reinterpret_cast<std::uintptr_t>(object) % asked.align() == 0 &&
+           asked.size() <= found.bytes && found.bytes - asked.size() < PagerT::base_bytes;
+  }
+
   auto& account() noexcept { return memory_.frames().account(); }
   const auto& account() const noexcept { return memory_.frames().account(); }
 
   Parts parts_;  ///< First: fast paths find its part pointers at the heap's address.
   Memory memory_;
   SlowPath<Memory, Config> slow_path_;
+  PagerT& pager_;
 };
 
 }  // namespace slabmalloc

@@ -113,7 +113,7 @@ class FrameAllocator {
     while (got != count) {
       const typename Lock::Guard guard(lock_);
       for (const std::size_t stop = count - got < batch ? count : got + batch; got != stop; ++got) {
-        frames[got] = allocate(order, order, std::size_t{1} << order);
+        frames[got] = allocate(order, order, std::size_t{1} << order, false);
         if (frames[got] == nullptr) {
           return got;
         }
@@ -137,13 +137,39 @@ class FrameAllocator {
   Frame allocate_run(std::size_t bytes, std::size_t alignment) noexcept {
     const std::uint32_t order = order_of(bytes < alignment ? alignment : bytes);
     const typename Lock::Guard guard(lock_);
-    return allocate(order, order_of(alignment), frames_of(bytes));
+    return allocate(order, order_of(alignment), frames_of(bytes), true);
   }
 
   /// Frees a run that allocate_run() gave for `bytes`, or nothing for a null pointer; false for a
   /// bad free. It needs no alignment. Cost: O(log frames) under the lock.
   bool deallocate_run(void* run, std::size_t bytes, std::size_t) noexcept {
     return deallocate(run, frames_of(bytes));
+  }
+
+  // ---- by address ------------------------------------------------------------------------------
+
+  /// True if `address` lies in memory that add() gave it, whoever uses that; false in a hole. So a
+  /// kernel with several frame allocators finds the one of a frame.
+  /// Cost: O(log spans) under the lock.
+  bool owns(const void* address) const noexcept {
+    const std::uintptr_t frame = reinterpret_cast<std::uintptr_t>(address) >> base_bits;
+    const typename Lock::Guard guard(lock_);
+    const Span* const span = spans_.find(frame);
+    return span != nullptr && span->has(frame);
+  }
+
+  /// The frame or run in which `address` lies, see FindingPager. Its own meta-data is none.
+  /// Cost: as SpanTable::block_at() under the lock.
+  PagerBlock block_at(const void* address) const noexcept {
+    const std::uintptr_t frame = reinterpret_cast<std::uintptr_t>(address) >> base_bits;
+    const typename Lock::Guard guard(lock_);
+    const FrameBlock block = spans_.block_at(frame);
+    if (block.use == FrameUse::Allocated) {
+      const bool is_run = spans_.find(block.first)->is_marked(block.first);
+      return {address_of(block.first), block.frames << base_bits,
+              is_run ? PagerUse::Run : PagerUse::Frame};
+    }
+    return {nullptr, 0, block.use == FrameUse::Free ? PagerUse::Free : PagerUse::None};
   }
 
   // ---- statistics and checks -------------------------------------------------------------------
@@ -165,8 +191,8 @@ class FrameAllocator {
   }
 
   /// Calls f(address, bytes, FrameUse) for each free block, frame, run, and stretch of meta-data,
-  /// in address order; it leaves out holes. A run over adjoining regions may come in parts. Each is
-  /// as it was at its turn. Cost: O(log frames) under the lock for each.
+  /// in address order; it leaves out holes. Each is as it was at its turn. Cost: as
+  /// SpanTable::block_at() under the lock for each.
   template <class F>
   void for_each_block(F&& f) const noexcept {
     std::uintptr_t frame = 0;
@@ -180,7 +206,7 @@ class FrameAllocator {
         }
         const std::uintptr_t first = span->range().first;
         frame = frame < first ? first : frame;
-        block = span->block_at(frame);
+        block = spans_.block_at(frame);
       }
       // A new block may have formed since, around addresses that the walk already passed.
       const std::size_t frames = block.first + block.frames - frame;
@@ -230,10 +256,11 @@ class FrameAllocator {
 
   /// The first of `frames` frames, from a block of `order` or else aligned to 2^alignment frames,
   /// or null. Thread: holder of the lock.
-  void* allocate(std::uint32_t order, std::uint32_t alignment, std::size_t frames) noexcept {
-    std::uintptr_t first = spans_.allocate(order, frames);
+  void* allocate(std::uint32_t order, std::uint32_t alignment, std::size_t frames,
+                 bool is_run) noexcept {
+    std::uintptr_t first = spans_.allocate(order, frames, is_run);
     if (first == 0) [[unlikely]] {
-      first = spans_.allocate_across(alignment, frames);
+      first = spans_.allocate_across(alignment, frames, is_run);
     }
     if (first == 0) {
       ++counts_.failures;

@@ -39,6 +39,7 @@
 //   F3  of two buddies at most one is free
 //   F4  bit k of non_empty = the set of order k is not empty
 //   F5  free_frames() = sum over k of 2^k * blocks in the set of order k
+//   F6  marked runs = heads with a mark
 //   and those of each BlockSet.
 #pragma once
 
@@ -172,9 +173,11 @@ class FrameSpan {
     return orders != 0 ? order + lowest_bit(orders) : order_limit;
   }
 
-  /// The first of `frames` frames in a row, aligned to a block of `order`.
+  /// The first of `frames` frames in a row, aligned to a block of `order`. It is `marked` or not
+  /// until it is freed.
   /// Pre: `frames` is 1 … 2^order; order_of_fit(order) == fit < order_limit.
-  std::uintptr_t allocate(std::uint32_t order, std::size_t frames, std::uint32_t fit) noexcept {
+  std::uintptr_t allocate(std::uint32_t order, std::size_t frames, std::uint32_t fit,
+                          bool marked = false) noexcept {
     std::uintptr_t block = sets()[fit].first() + (range_.first >> fit);
     erase(block, fit);
     while (fit != order) {
@@ -184,13 +187,14 @@ class FrameSpan {
     }
     const std::uintptr_t first = block << order;
     insert_range(first + frames, first + (std::size_t{1} << order));
-    mark_run({first, first + frames}, true);
+    mark_run({first, first + frames}, true, marked);
     return first;
   }
 
   /// Allocates the free frames of `range`: a run if it `begins` here, else a part of one that
-  /// begins in a span before. Pre: all are free, and lie in the span.
-  void take(FrameRange range, bool begins) noexcept {
+  /// begins in a span before. A run is `marked` or not, as by allocate().
+  /// Pre: all are free, and lie in the span.
+  void take(FrameRange range, bool begins, bool marked = false) noexcept {
     for (std::uintptr_t frame = range.first; frame < range.end;) {
       const FrameRange block = free_block_at(frame);
       erase(block.first >> lowest_bit(block.frames()), lowest_bit(block.frames()));
@@ -198,7 +202,7 @@ class FrameSpan {
       insert_range(block.end < range.end ? block.end : range.end, block.end);
       frame = block.end;
     }
-    mark_run(range, begins);
+    mark_run(range, begins, marked);
   }
 
   /// The verdict on a free of `frames` frames from `first` on.
@@ -231,7 +235,10 @@ class FrameSpan {
 
   /// Frees a run, or the part of one that lies here. Pre: judge() found it sound.
   void deallocate(std::uintptr_t first, std::size_t frames) noexcept {
-    runs_ -= (state(first) & head) != 0 ? 1u : 0u;
+    if ((state(first) & head) != 0) {
+      --runs_;
+      marked_runs_ -= is_marked(first) ? 1u : 0u;
+    }
     used_frames_ -= frames;
     for_each_piece(first, frames, [this](std::uintptr_t piece_first, std::uint32_t order) {
       state(piece_first) = plain;
@@ -269,7 +276,12 @@ class FrameSpan {
     return {frame, 1, FrameUse::Allocated};
   }
 
-  /// The first of F1–F5, B1 and B2 that does not hold, or null. Cost: O(frames).
+  /// True if `frame` is one of the memory, and no hole. Pre: it lies in the span.
+  bool has(std::uintptr_t frame) const noexcept { return state(frame) != absent; }
+  /// True if the run that begins at `first` is marked. Pre: one does.
+  bool is_marked(std::uintptr_t first) const noexcept { return (state(first) & mark) != 0; }
+
+  /// The first of F1–F6, B1 and B2 that does not hold, or null. Cost: O(frames).
   const char* validate() const noexcept {
     std::size_t free = 0;
     for (std::uint32_t order = 0; order < orders_; ++order) {
@@ -285,6 +297,7 @@ class FrameSpan {
       return "F5: free frames = sum over k of 2^k * blocks in the set of order k";
     }
     std::size_t runs = 0;
+    std::size_t marked_runs = 0;
     std::size_t frames[4] = {};
     for (std::uintptr_t frame = range_.first; frame < range_.end;) {
       const FrameBlock block = block_at(frame);
@@ -294,9 +307,14 @@ class FrameSpan {
       if (const char* broken = validate_block(block)) {
         return broken;
       }
-      runs += block.use == FrameUse::Allocated && (state(frame) & head) != 0 ? 1u : 0u;
+      const bool begins = block.use == FrameUse::Allocated && (state(frame) & head) != 0;
+      runs += begins ? 1u : 0u;
+      marked_runs += begins && is_marked(frame) ? 1u : 0u;
       frames[static_cast<std::uint8_t>(block.use)] += block.frames;
       frame += block.frames;
+    }
+    if (marked_runs != marked_runs_) {
+      return "F6: marked runs = heads with a mark";
     }
     const auto counted = [&](FrameUse use) { return frames[static_cast<std::uint8_t>(use)]; };
     return counted(FrameUse::Free) == free_frames_ &&
@@ -315,6 +333,7 @@ class FrameSpan {
   static constexpr std::uint8_t metadata = 2;
   static constexpr std::uint8_t head = 0x40;  ///< Plus the order, here and below.
   static constexpr std::uint8_t piece = 0x80;
+  static constexpr std::uint8_t mark = 0x20;  ///< Of a head: the client's, see allocate().
   static constexpr std::uint8_t order_mask = 0x1F;
 
   explicit FrameSpan(FrameRange range) noexcept : range_(range), orders_(orders_for(range)) {
@@ -342,10 +361,11 @@ class FrameSpan {
   static constexpr FrameRange block_range(std::uintptr_t block, std::uint32_t order) noexcept {
     return {block << order, (block + 1) << order};
   }
-  void mark_run(FrameRange range, bool begins) noexcept {
+  void mark_run(FrameRange range, bool begins, bool marked) noexcept {
     runs_ += begins ? 1u : 0u;
+    marked_runs_ += begins && marked ? 1u : 0u;
     used_frames_ += range.frames();
-    std::uint8_t kind = begins ? head : piece;
+    std::uint8_t kind = !begins ? piece : marked ? head | mark : head;
     for_each_piece(range.first, range.frames(), [&](std::uintptr_t first, std::uint32_t order) {
       state(first) = static_cast<std::uint8_t>(kind | order);
       kind = piece;
@@ -432,7 +452,8 @@ class FrameSpan {
     std::size_t pieces = 0;
     bool is_sound = true;
     for_each_piece(block.first, block.frames, [&](std::uintptr_t piece_first, std::uint32_t order) {
-      is_sound = is_sound && state(piece_first) == (kind | order);
+      const std::uint8_t marks = kind == head ? state(piece_first) & mark : 0;
+      is_sound = is_sound && state(piece_first) == (kind | marks | order);
       kind = piece;
       ++pieces;
     });
@@ -451,6 +472,7 @@ class FrameSpan {
   std::size_t used_frames_ = 0;
   std::size_t metadata_frames_ = 0;
   std::size_t runs_ = 0;
+  std::size_t marked_runs_ = 0;
   const std::uint32_t orders_;
   std::uint32_t non_empty_ = 0;
 };

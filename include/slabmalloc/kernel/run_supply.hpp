@@ -83,6 +83,8 @@ class RunSupply {
   /// The most bytes() ever was. Thread: any.
   std::size_t bytes_high_water() const noexcept { return bytes_.high_water(); }
 
+  /// True if `run` was freed, and waits. Thread: any, in any context.
+  bool is_deferred(const void* run) const noexcept { return deferred_.holds(run); }
   /// Thread: any; a hint.
   bool has_deferred() const noexcept { return !deferred_.is_empty(); }
   /// Bytes of the runs that wait. Thread: any; the figure may lag behind others.

@@ -88,8 +88,9 @@ class SpanTable {
 
   /// Allocates `frames` frames in a row from the span with the smallest free block of at least
   /// `order`, the lowest one of several. Returns the first, aligned to a block of `order`, or 0.
+  /// They are `marked` or not, see FrameSpan::allocate().
   /// Pre: `frames` is 1 … 2^order.
-  std::uintptr_t allocate(std::uint32_t order, std::size_t frames) noexcept {
+  std::uintptr_t allocate(std::uint32_t order, std::size_t frames, bool marked = false) noexcept {
     const std::uint32_t orders =
         root_ != nullptr && order < Span::order_limit ? root_->links_.orders >> order : 0;
     if (orders == 0) {
@@ -107,7 +108,7 @@ class SpanTable {
         span = higher;
       }
     }
-    const std::uintptr_t first = span->allocate(order, frames, fit);
+    const std::uintptr_t first = span->allocate(order, frames, fit, marked);
     refresh(span);
     return first;
   }
@@ -119,7 +120,8 @@ class SpanTable {
   /// Pre: allocate() failed.
   /// Cost: O(spans * log frames) with joints. A run that is no frame of a power of two adds
   /// O(orders * (spans * log spans + searched_blocks * log frames)).
-  std::uintptr_t allocate_across(std::uint32_t alignment, std::size_t frames) noexcept {
+  std::uintptr_t allocate_across(std::uint32_t alignment, std::size_t frames,
+                                 bool marked = false) noexcept {
     std::uintptr_t first = joints_ != 0 && frames > 1 ? find_at_joints(alignment, frames) : 0;
     // A frame in one span would be a block.
     const bool is_block = alignment < word_bits && frames == std::size_t{1} << alignment;
@@ -131,12 +133,32 @@ class SpanTable {
       }
     }
     if (first != 0) {
-      for_each_part(first, frames,
-                    [first](Span& span, FrameRange part) { span.take(part, part.first == first); });
+      for_each_part(first, frames, [first, marked](Span& span, FrameRange part) {
+        span.take(part, part.first == first, marked);
+      });
     }
     return first;
   }
 
+  /// The block that `frame` is in, as FrameSpan::block_at() says, and a run whole. One absent frame
+  /// if it lies in no span.
+  /// Cost: O(orders^2), and O(log spans + orders) for each other span of the run.
+  FrameBlock block_at(std::uintptr_t frame) const noexcept {
+    const Span* span = find(frame);
+    if (span == nullptr) {
+      return {frame, 1, FrameUse::Absent};
+    }
+    FrameBlock block = span->block_at(frame);
+    if (block.use == FrameUse::Allocated) {
+      block.frames += frames_behind(span, block.first + block.frames);
+    }
+    while (block.first == span->range().first && span->continued_frames() != 0) {
+      span = find(block.first - 1);
+      const FrameBlock part = span->block_at(block.first - 1);
+      block = {part.first, part.frames + block.frames, FrameUse::Allocated};
+    }
+    return block;
+  }
   /// The verdict on a free of `frames` frames from `first` on.
   typename Span::Verdict judge(std::uintptr_t first, std::size_t frames) const noexcept {
     const Span* span = find(first);
@@ -145,13 +167,10 @@ class SpanTable {
     }
     typename Span::Verdict verdict = span->judge(first, frames);
     const bool is_head = verdict.kind == MisuseKind::SizeMismatch;
-    while (is_head && first + verdict.frames == span->range().end) {
-      span = find(span->range().end);
-      const std::size_t more = span != nullptr ? span->continued_frames() : 0;
-      if (more == 0) {
-        break;
-      }
-      verdict.frames += more;
+    if (is_head) [[likely]] {
+      verdict.frames += frames_behind(span, first + verdict.frames);
+    } else if (verdict.frames != 0) {
+      verdict.frames = block_at(first).frames;
     }
     verdict.is_sound = is_head && verdict.frames == frames;
     return verdict;
@@ -293,6 +312,19 @@ class SpanTable {
       refresh(span);
       first = part.end;
     }
+  }
+  /// The frames that a run, which goes on to `end` in `span`, has in the spans behind.
+  std::size_t frames_behind(const Span* span, std::uintptr_t end) const noexcept {
+    std::size_t frames = 0;
+    while (end + frames == span->range().end) {
+      span = find(span->range().end);
+      const std::size_t more = span != nullptr ? span->continued_frames() : 0;
+      if (more == 0) {
+        break;
+      }
+      frames += more;
+    }
+    return frames;
   }
   FrameRange free_block_at(std::uintptr_t frame) const noexcept {
     const Span* const span = find(frame);

@@ -186,9 +186,19 @@ struct PageHeader {
   /// The value of `seal` for a header here over slots of `object_size` bytes. Never 0.
   std::uint32_t seal_for(std::size_t object_size) const noexcept {
     const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(this));
-    const std::uint64_t mixed =
-        (address ^ (std::uint64_t{object_size} << 40)) * std::uint64_t{0x9E3779B97F4A7C15};
+    const std::uint64_t mixed = (address ^ (std::uint64_t{object_size} << 40)) * seal_factor;
     return static_cast<std::uint32_t>(mixed >> 32) | 1;
+  }
+  /// The one size below 2^24 that the header may be sealed for; only has_seal_for() proves it.
+  /// Thread: any. Cost: constant.
+  std::size_t size_to_prove() const noexcept {
+    // In seal_for(), bits 40 … 63 of the product are those of the address's low bits, plus
+    // (size ^ address's high bits) * factor mod 2^24. The factor is odd, so it has an inverse.
+    constexpr std::uint64_t low_bits = (std::uint64_t{1} << 40) - 1;
+    const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(this));
+    const std::uint64_t high =
+        std::uint64_t{seal.load(Order::relaxed) >> 8} - ((address & low_bits) * seal_factor >> 40);
+    return static_cast<std::size_t>((high * inverse_of_seal_factor ^ address >> 40) & 0xFFFFFFu);
   }
   /// True if the header is sealed for slots of `object_size` bytes. Thread: any.
   bool has_seal_for(std::size_t object_size) const noexcept {
@@ -215,6 +225,17 @@ struct PageHeader {
   }
 
  private:
+  static constexpr std::uint64_t seal_factor = 0x9E3779B97F4A7C15;
+  /// Mod 2^64. Newton's iteration doubles the number of right bits, 3 at first.
+  static constexpr std::uint64_t inverse_of_seal_factor = [] {
+    std::uint64_t inverse = seal_factor;
+    for (int bits = 3; bits < 64; bits *= 2) {
+      inverse *= 2 - seal_factor * inverse;
+    }
+    return inverse;
+  }();
+  static_assert(seal_factor * inverse_of_seal_factor == 1);
+
   Cell<Word>* bitmap() noexcept { return reinterpret_cast<Cell<Word>*>(this); }
 };
 

@@ -53,6 +53,31 @@ concept RunPager =
       { pager.deallocate_run(run, bytes, alignment) } noexcept;
     };
 
+/// What lies at an address, as far as a pager knows.
+enum class PagerUse : std::uint8_t {
+  None,   ///< Nothing that the pager gives.
+  Free,   ///< Memory that the pager may give.
+  Frame,  ///< A frame that allocate_frame() gave.
+  Run,    ///< A run that allocate_run() gave.
+};
+
+/// The frame or run in which an address lies. Without one, only `use` counts.
+struct PagerBlock {
+  void* address = nullptr;
+  std::size_t bytes = 0;
+  PagerUse use = PagerUse::None;
+};
+
+/// A RunPager that finds frames and runs by their addresses. It may be asked about any address.
+///   base_bytes         as of a RunPager, and not optional
+///   block_at(address)  what lies there; of a run, its bytes rounded up to base_bytes, by which
+///                      deallocate_run() takes it back, at any alignment
+template <class P>
+concept FindingPager = RunPager<P> && requires(const P& pager, const void* address) {
+  { P::base_bytes } -> std::convertible_to<std::size_t>;
+  { pager.block_at(address) } noexcept -> std::same_as<PagerBlock>;
+};
+
 /// Takes the place of a pager where the client refills by hand.
 struct NoPager {
   static constexpr Frame allocate_frame(std::size_t) noexcept { return {}; }

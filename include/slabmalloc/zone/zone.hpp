@@ -230,6 +230,45 @@ class Zone {
     return !Config::hardened && object_bytes <= Config::remote_buffer_max_object_bytes;
   }
 
+  // ---- objects whose class the caller does not know ---------------------------------------------
+
+  /// The size class of the page in the frame of `bytes` at `frame`, by the page's seal; no_class if
+  /// there is none.
+  /// Thread: any. Pre: the frame is readable. Cost: O(page kinds).
+  static std::uint32_t class_of_page(const void* frame, std::size_t bytes) noexcept {
+    std::uint32_t result = SizeClasses::no_class;
+    for (std::uint32_t first = 0; first < class_count && result == SizeClasses::no_class;) {
+      Table::with_group(first, [&]<class Group>(std::uint32_t) {
+        first = Group::first + Group::count;
+        const Header* const header = bytes == Group::first_frame_bytes || !Group::has_one_frame_size
+                                         ? Group::Page::head_of(frame)
+                                         : nullptr;
+        const std::size_t size = header != nullptr ? header->size_to_prove() : 0;
+        const std::uint32_t index = size != 0 ? SizeClasses::index_for(size) : result;
+        if (index >= Group::first && index < first && SizeClasses::size_of(index) == size &&
+            Group::Page::frame_bytes(size) == bytes && header->has_seal_for(size)) {
+          result = index;
+        }
+      });
+    }
+    return result;
+  }
+
+  /// True if an object of class `index` of any zone is in use at `object`. A free of it may be on
+  /// its way. Thread: any. Fails: misuse to the hook, then false.
+  static bool is_in_use(void* object, std::uint32_t index) noexcept {
+    return Table::with_group(index, [object]<class Group>(std::uint32_t position) {
+      const auto [page, slot] = find<Group>(object, position);
+      const SlotGeometry& geometry = Group::geometries.at[position];
+      if (page != nullptr && page->is_free(slot, geometry.words)) {
+        report_misuse(
+            {MisuseKind::DoubleFree, object, geometry.object_size, slot, object, BlockState::Free});
+        return false;
+      }
+      return page != nullptr;
+    });
+  }
+
   // ---- remote frees -----------------------------------------------------------------------------
 
   /// Delivers all buffered frees and drains every announced free by others. Cost: O(queued pages).
