@@ -110,9 +110,8 @@ int main() {
   Device* const refused = new (Context::Interrupt) Big;
   auto* const disks = new Disk[40];
   std::byte* const large = new std::byte[100'000];
-  const bool is_sound = device != nullptr && other != nullptr && refused == nullptr &&
-                        alive == 42 &&
-                        reinterpret_cast<std::uintptr_t>(disks) % alignof(Disk) == 0 &&
+  const bool is_aligned = reinterpret_cast<std::uintptr_t>(disks) % alignof(Disk) == 0;
+  const bool is_sound = other != nullptr && refused == nullptr && alive == 42 && is_aligned &&
                         heap.usable_size(large) >= 100'000;
   delete device;
   delete other;
@@ -124,7 +123,6 @@ int main() {
   const std::size_t in_use = heap.statistics().zones.used_bytes;
   heap.release_all();
   const std::size_t lost = frames.statistics().used_bytes;
-  std::printf("%zu objects alive, %zu bytes in use, %zu bytes of frames lost\n", alive, in_use,
-              lost);
+  std::printf("%zu objects alive, %zu bytes in use, %zu bytes lost\n", alive, in_use, lost);
   return is_sound && alive == 0 && in_use == 0 && lost == 0 ? 0 : 1;
 }

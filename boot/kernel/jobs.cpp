@@ -16,7 +16,8 @@ constexpr Job jobs[] = {
     {"storm", storm_job, true,
      "all CPUs and their interrupts on one heap, until memory is used up"},
     {"exhaustion", exhaustion_job, true, "how much of a small arena can be used"},
-    {"report", report_job, true, "what is in use, by size class and cache, and where"},
+    {"report", report_job, true, "what is in use, by size class and cache, and where",
+     report_bytes},
     {"cost", cost_job, true, "instructions of allocations and frees, the longest included"},
     {"fail", fail_job, false, "fails, to show that it is seen"},
     {"hang", hang_job, false, "never ends, to show that it is seen"},
@@ -48,7 +49,20 @@ void check_word(Text word) noexcept {
   }
 }
 
+std::size_t free_bytes() noexcept {
+  std::size_t bytes = 0;
+  for (const Region& region : machine.memory) {
+    bytes += region.bytes;
+  }
+  return bytes;
+}
+
 void run_job(const Job& job) noexcept {
+  if (free_bytes() < job.bytes) {
+    print_line("== ", job.name, ": skipped, since it needs ", job.bytes >> 20,
+               " MiB of free memory");
+    return;
+  }
   const std::uint64_t before = failure_count();
   print_line("== ", job.name, ": ", job.purpose);
   job.run();

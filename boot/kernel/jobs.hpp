@@ -8,8 +8,10 @@
 //   }
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
+#include "kernel/machine.hpp"
 #include "kernel/text.hpp"
 
 namespace boot {
@@ -19,6 +21,7 @@ struct Job {
   void (*run)();
   bool by_default;  ///< The kernel runs it if the command line names no jobs.
   Text purpose;
+  std::size_t bytes = 0;  ///< Free memory that it needs; the kernel skips it if there is less.
 };
 
 /// Runs the jobs that the command line names, `run=NAME,NAME`, or else the default jobs. An unknown
@@ -37,6 +40,7 @@ void machine_job();
 void scenarios_job();
 void storm_job();
 void exhaustion_job();
+inline constexpr std::size_t report_bytes = std::size_t{page_bytes < 65536 ? 24 : 64} << 20;
 void report_job();
 void cost_job();
 void fail_job();

@@ -16,7 +16,6 @@ namespace {
 
 using slabmalloc::Context;
 
-constexpr std::size_t report_bytes = std::size_t{page_bytes < 65536 ? 24 : 64} << 20;
 constexpr std::uint32_t objects_per_cpu = 4000;
 constexpr std::uint32_t tasks_per_cpu = 100;
 

@@ -101,6 +101,30 @@ const char* exercise_reclaim(Cache& cache, Zones& zones) {
   return reclaimer.validate();
 }
 
+/// A pager that allocates from the heap and the zone that it serves.
+class PagerOfHeap;
+using ServedHeap = CpuZones<Kernel, PagerOfHeap>;
+using ServedZone = PagedZone<PagerOfHeap>;
+class PagerOfHeap {
+ public:
+  constexpr PagerOfHeap(ServedHeap& heap, ServedZone& zone) noexcept : heap_(heap), zone_(zone) {}
+  Frame allocate_frame(std::size_t) noexcept {
+    return heap_.allocate(Layout::of<Thing>(), Context::Interrupt).value_or(nullptr);
+  }
+  void deallocate_frame(void* frame, std::size_t) noexcept {
+    zone_.deallocate(frame, Layout::of<Thing>());
+  }
+
+ private:
+  ServedHeap& heap_;
+  ServedZone& zone_;
+};
+extern ServedHeap served_heap;
+extern ServedZone served_zone;
+constinit PagerOfHeap pager_of_heap(served_heap, served_zone);
+constinit ServedHeap served_heap(pager_of_heap);
+constinit ServedZone served_zone(pager_of_heap);
+
 constinit FrameAllocator<Kernel> frames_of_many_cpus;
 constinit FrameAllocator<KernelOfOneCpu, 64 * kibibyte, SingleCpuAtomics> frames_of_one_cpu;
 

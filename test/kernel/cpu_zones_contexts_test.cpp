@@ -65,6 +65,22 @@ void in_a_section(auto& heap, const std::function<void()>& work) {
   set_misuse_handler(before);
 }
 
+TEST_F(CpuZonesTest, the_end_of_a_reserve_frees_the_objects_of_all_cpus) {
+  const std::uint32_t index = Heap::Zone::class_for(small);
+  ASSERT_TRUE(heap.reserve_for_interrupts(small, 3));
+  for (std::uint32_t cpu = 1; cpu < test::OpenKernel::maximum_cpus; ++cpu) {
+    on_cpu(cpu);
+    heap.deallocate(allocate(), small);
+    heap.run_deferred();
+  }
+  EXPECT_EQ(heap.class_statistics(index).used, 3 * test::OpenKernel::maximum_cpus);
+  on_cpu(2);
+  ASSERT_TRUE(heap.reserve_for_interrupts(small, 0));
+  drain_all();
+  drain_all();
+  EXPECT_EQ(heap.class_statistics(index).used, 0u);
+}
+
 TEST_F(CpuZonesTest, in_the_middle_of_a_free_handlers_free_by_the_remote_path) {
   void* const object = allocate();
   in_a_section(heap, [&] {

@@ -38,22 +38,24 @@ namespace slabmalloc {
 
 /// Per-CPU zones over one pager. It must not move, and outlives its objects.
 /// Thread: any CPU, in any context, where not said otherwise.
-template <KernelHooks HooksT, Pager PagerT, class ConfigT = KernelConfig,
-          FrameLife Life = PlainFrames>
+/// `HooksT` has KernelHooks and `PagerT` is a Pager, both once the heap is made: a pager may hold a
+/// pointer to the heap.
+template <class HooksT, class PagerT, class ConfigT = KernelConfig, FrameLife Life = PlainFrames>
 class CpuZones {
-  static_assert(HooksT::maximum_cpus != 0, "maximum_cpus is the number of CPUs, at least 1");
+  static_assert(sizeof(HooksMessage<HooksT>) != 0);
   static_assert(CpuZonesConfig<ConfigT>,
                 "CpuZones take KernelConfig, or what inherits from it or from another "
                 "configuration of kernel_config.hpp");
 
  public:
-  using Hooks = HooksT;
+  using Hooks = CheckedHooks<HooksT>;
   using Config = CpuZonesConfigOrDefault<ConfigT>;
   using Part = CpuPart<Hooks, Config>;
   using Zone = typename Part::Zone;
   using Atomics = typename Config::Atomics;
   using SizeClasses = typename Config::SizeClasses;
 
+  static_assert(Hooks::maximum_cpus != 0, "maximum_cpus is the number of CPUs, at least 1");
   static_assert(atomics_suffice<Hooks, typename Config::Atomics>,
                 "SingleCpuAtomics are for one CPU: say maximum_cpus = 1, or take HardwareAtomics");
   static_assert(Config::growth_frames != 0, "growth_frames is at least 1");
@@ -232,8 +234,9 @@ class CpuZones {
   /// Makes each CPU keep `objects` blocks of `layout` for calls that can get them nowhere else.
   /// Such calls are handlers that interrupt an allocation or a free, or find no memory without the
   /// pager. Slow paths refill the reserve; this call fills that of the caller's CPU at once. 0 ends
-  /// it.
-  /// Context: as an allocation with `context`.
+  /// it, and frees what all CPUs kept. The next slow path or run_deferred() of a CPU frees what it
+  /// adds at this moment, and what it keeps beyond a smaller number.
+  /// Context: as an allocation with `context`. Cost: O(CPUs), beside that of the allocations.
   /// Fails: InvalidLayout if no size class serves it; TooMany above Config::reserve_objects, with
   /// nothing changed; OutOfMemory if this CPU's reserve could not be filled, and slow paths try
   /// again later.
@@ -249,6 +252,15 @@ class CpuZones {
     for (Part& part : parts_) {
       const InterruptGuard<Hooks> interrupts;
       part.reserve.want(index, objects);
+    }
+    // A bound, since others may ask for a reserve again meanwhile.
+    std::uint32_t most = objects == 0 ? Hooks::maximum_cpus * Config::reserve_objects : 0;
+    for (void* object = nullptr; most != 0; --most) {
+      object = parts_.take_reserved(index, true);
+      if (object == nullptr) {
+        break;
+      }
+      deallocate_class(object, index);
     }
     return memory_.fill_object_reserve(index, context) ? Result<void>()
                                                        : AllocationError::OutOfMemory;

@@ -55,8 +55,10 @@ namespace slabmalloc {
 /// reports DoubleFree of free memory; MisalignedFree of an address inside a frame or run;
 /// SizeMismatch; ForeignPointer outside of all frames. It cannot find a stale free of memory that
 /// was since allocated again, at the same address with the same size.
-template <KernelHooks Hooks, std::size_t BaseBytes = 4096, class Atomics = HardwareAtomics>
+template <class HooksT, std::size_t BaseBytes = 4096, class Atomics = HardwareAtomics>
 class FrameAllocator {
+  static_assert(sizeof(HooksMessage<HooksT>) != 0);
+  using Hooks = CheckedHooks<HooksT>;
   using Spans = SpanTable<BaseBytes>;
   using Span = typename Spans::Span;
   using Map = typename Spans::Map;

@@ -58,6 +58,30 @@ concept KernelHooks = requires(typename H::InterruptState state, const char* lin
   { H::log(line) } noexcept;
 };
 
+/// Stand in for hooks that are none.
+struct NoHooks {
+  static constexpr std::uint32_t maximum_cpus = 1;
+  using InterruptState = bool;
+  static std::uint32_t cpu() noexcept { return 0; }
+  static InterruptState save_interrupts() noexcept { return false; }
+  static void restore_interrupts(InterruptState) noexcept {}
+  [[noreturn]] static void panic(const char*) noexcept { __builtin_trap(); }
+  static void log(const char*) noexcept {}
+};
+
+/// The message for hooks that are none. All services have a static_assert() of the size of this
+/// one type, so the compiler prints the message once.
+template <class H>
+struct HooksMessage {
+  static_assert(KernelHooks<H>,
+                "hooks are static, noexcept and complete: maximum_cpus, InterruptState, cpu(), "
+                "save_interrupts(), restore_interrupts(state), panic(line), log(line)");
+};
+
+/// `H`, or after that message NoHooks, so that the compiler adds no other.
+template <class H>
+using CheckedHooks = std::conditional_t<KernelHooks<H>, H, NoHooks>;
+
 /// Hooks with pointers that each CPU has for itself.
 template <class H>
 concept LocalHooks = KernelHooks<H> && requires(void* value) {

@@ -91,9 +91,10 @@ class ConstructedFrames {
 
 /// A cache of objects of type `T` over one pager. It must not move, and outlives its objects; its
 /// destructor does nothing (destroy()). Thread: any CPU, in any context, where not said otherwise.
-template <class T, KernelHooks HooksT, Pager PagerT, class Options = CacheOptions,
+template <class T, class HooksT, class PagerT, class Options = CacheOptions,
           ObjectLife<T> Life = OwnLife<T>>
 class ObjectCache {
+  static_assert(sizeof(HooksMessage<HooksT>) != 0);
   static_assert(ObjectCacheOptions<Options>,
                 "ObjectCache takes CacheOptions, or what inherits from them or from "
                 "GranuleCacheOptions");
@@ -102,7 +103,7 @@ class ObjectCache {
                 "that is noexcept, or the cache an ObjectLife");
 
  public:
-  using Hooks = HooksT;
+  using Hooks = CheckedHooks<HooksT>;
   using Config = CacheConfig<T, ObjectCacheOptionsOrDefault<Options>>;
   using Page = typename Config::BasePage;
   using Frames = ConstructedFrames<T, Page, Config::object_bytes, Life>;
@@ -255,7 +256,7 @@ class ObjectCache {
   Zones zones_;
 };
 
-template <class T, KernelHooks Hooks, Pager PagerT, class Options, ObjectLife<T> Life>
+template <class T, class Hooks, class PagerT, class Options, ObjectLife<T> Life>
 CacheStatistics ObjectCache<T, Hooks, PagerT, Options, Life>::statistics() const noexcept {
   CacheStatistics result =
       CacheStatistics::of(name_, zones_.class_counts(0), objects_per_page, Config::counts_frees);

@@ -35,8 +35,11 @@ namespace slabmalloc {
 
 /// A list of heaps and caches. Thread: any, in contexts that may call the pager. In handlers only
 /// where the hooks' save_interrupts() keeps handlers away.
-template <class Hooks, class Atomics = HardwareAtomics>
+template <class HooksT, class Atomics = HardwareAtomics>
 class Reclaimer {
+  static_assert(sizeof(HooksMessage<HooksT>) != 0);
+  using Hooks = CheckedHooks<HooksT>;
+
  public:
   constexpr Reclaimer() noexcept = default;
   Reclaimer(const Reclaimer&) = delete;

@@ -24,8 +24,9 @@ namespace slabmalloc {
 /// Allocates blocks up to MAX_ALLOC_SIZE, and beyond where the pager gives runs: a zone that takes
 /// layouts. It must not move, and outlives its objects; its destructor does nothing
 /// (release_all()).
+/// `PagerT` is a Pager, once the zone is made: a pager may hold a pointer to it.
 /// Thread: one owner at a time, but for the static functions.
-template <class ConfigT, Pager PagerT = NoPager>
+template <class ConfigT, class PagerT = NoPager>
 class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
   using Base = Zone<ConfigT, PagerT>;
   using typename Base::Header;
@@ -255,11 +256,11 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
 using ZoneAllocator = BasicZoneAllocator<DefaultConfig>;
 
 /// A zone that refills itself from a pager and gives empty pages back to it.
-template <Pager PagerT, class Config = DefaultConfig>
+template <class PagerT, class Config = DefaultConfig>
 using PagedZone = BasicZoneAllocator<Config, PagerT>;
 
 /// A paged zone that gives all its pages back when it ends.
-template <Pager PagerT, class Config = DefaultConfig>
+template <class PagerT, class Config = DefaultConfig>
 class ScopedZone : public PagedZone<PagerT, Config> {
  public:
   /// Pre: `pager` outlives the zone.
