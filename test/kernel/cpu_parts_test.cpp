@@ -5,11 +5,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "kernel/hosted_kernel.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
 #include "support/frames.hpp"
+#include "support/interrupting_atomics.hpp"
 
 namespace slabmalloc::test {
 namespace {
@@ -58,6 +60,26 @@ TEST_F(CpuPartsTest, a_section_takes_the_part_away_and_puts_it_back) {
     on_cpu(0);
   }
   EXPECT_TRUE(Section(parts.pointers()));
+}
+
+TEST(CpuPartsWithInterrupts, a_handler_that_opens_the_part_pointer_meanwhile_shares_no_part) {
+  struct Config : GranuleKernelConfig<4 * kibibyte, InterruptingAtomics<HardwareAtomics>> {};
+  using Parts = CpuParts<OpenKernel, Config>;
+  HostedCpu::number = 0;
+  std::size_t access = 1;
+  for (bool came = true; came; ++access) {
+    const auto parts = std::make_unique<Parts>();
+    bool has_opened = false;
+    Interruption::arm(access, [&] { has_opened = static_cast<bool>(parts->enter()); });
+    {
+      const Parts::Section section = parts->enter();
+      came = Interruption::disarm();
+      EXPECT_TRUE(section) << "the handler has ended";
+      EXPECT_FALSE(parts->enter()) << "access " << access << (has_opened ? ", opened" : "");
+    }
+    EXPECT_TRUE(parts->enter());
+  }
+  EXPECT_GT(access, 4u);
 }
 
 TEST_F(CpuPartsTest, calls_in_a_section_go_other_ways_and_are_counted) {

@@ -65,6 +65,65 @@ void in_a_section(auto& heap, const std::function<void()>& work) {
   set_misuse_handler(before);
 }
 
+TEST_F(CpuZonesTest, reserved_frames_stay_for_emergencies_after_one) {
+  ASSERT_TRUE(heap.reserve_frames(small, 2));
+  frames.set_exhausted(true);
+  std::vector<void*> objects = allocate_all();
+  objects.push_back(allocate(small, Context::Emergency));
+  ASSERT_NE(objects.back(), nullptr);
+  ASSERT_EQ(heap.statistics().reserved_frame_bytes, base_bytes);
+  for (const Context context : {Context::MayWait, Context::MayNotWait, Context::Interrupt}) {
+    for (const Layout layout : {small, layout_of(128)}) {
+      for (void* object : allocate_all(layout, context)) {
+        heap.deallocate(object, layout);
+      }
+      EXPECT_EQ(heap.statistics().reserved_frame_bytes, base_bytes);
+    }
+  }
+  free_all(objects);
+}
+
+TEST_F(CpuZonesTest, release_all_ends_all_reservations) {
+  ASSERT_TRUE(heap.reserve_for_interrupts(small, 4));
+  ASSERT_TRUE(heap.reserve_frames(small, 3));
+  heap.release_all();
+  EXPECT_EQ(frames.live_bytes(), 0u);
+  heap.deallocate(allocate(), small);
+  heap.run_deferred();
+  heap.trim();
+  EXPECT_EQ(frames.live_bytes(), 0u);
+}
+
+TEST_F(CpuZonesTest, a_search_that_fails_has_other_cpus_drain) {
+  for (const Context context : {Context::MayWait, Context::MayNotWait}) {
+    on_cpu(1);
+    std::vector<void*> objects;
+    for (int count = 0; count < 500; ++count) {
+      objects.push_back(allocate());
+    }
+    on_cpu(0);
+    frames.set_exhausted(true);
+    std::vector<void*> own = allocate_all();
+    on_cpu(1);
+    heap.run_deferred();  // What those searches asked for.
+    on_cpu(0);
+    free_all(objects);
+    ASSERT_TRUE(heap.drain_this_cpu());  // Delivers.
+    for (int call = 0; call < 100; ++call) {
+      EXPECT_EQ(allocate(small, context), nullptr) << "others' pages are no use here";
+    }
+    on_cpu(1);
+    heap.run_deferred();
+    on_cpu(0);
+    own.push_back(allocate(small, context));
+    EXPECT_NE(own.back(), nullptr);
+    free_all(own);
+    frames.set_exhausted(false);
+    drain_all();
+    heap.trim();
+  }
+}
+
 TEST_F(CpuZonesTest, the_end_of_a_reserve_frees_the_objects_of_all_cpus) {
   const std::uint32_t index = Heap::Zone::class_for(small);
   ASSERT_TRUE(heap.reserve_for_interrupts(small, 3));
