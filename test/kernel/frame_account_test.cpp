@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "kernel/hosted_kernel.hpp"
+#include "support/interrupting_atomics.hpp"
 
 namespace slabmalloc::test {
 namespace {
@@ -133,6 +134,22 @@ TEST(FrameAccount, holds_the_limit_whatever_threads_do_at_once) {
   EXPECT_EQ(account.validate(), nullptr);
   EXPECT_LE(account.high_water(), limit);
   EXPECT_GT(charged, 0u);
+}
+
+TEST(FrameAccount, holds_the_limit_if_a_handler_charges_at_any_step) {
+  std::size_t access = 1;
+  for (bool came = true; came; ++access) {
+    FrameAccount<OpenKernel, InterruptingAtomics<HardwareAtomics>> account;
+    account.set_limit(4 * frame_bytes, nullptr, nullptr);
+    std::uint32_t inner = 0;
+    Interruption::arm(access, [&] { inner = account.charge(frame_bytes, 3); });
+    const std::uint32_t outer = account.charge(frame_bytes, 3);
+    came = Interruption::disarm();
+    EXPECT_EQ(inner + outer, came ? 4u : 3u) << "access " << access;
+    account.arrive((inner + outer) * frame_bytes);
+    EXPECT_EQ(account.validate(), nullptr) << "access " << access;
+  }
+  EXPECT_GT(access, 3u);
 }
 
 }  // namespace
