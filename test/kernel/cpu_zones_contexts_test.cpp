@@ -94,6 +94,19 @@ TEST_F(CpuZonesTest, release_all_ends_all_reservations) {
   EXPECT_EQ(frames.live_bytes(), 0u);
 }
 
+TEST_F(CpuZonesTest, a_search_drains_all_that_others_freed) {
+  frames.set_limit(40 * base_bytes);
+  const std::vector<void*> objects = allocate_all();
+  on_cpu(1);
+  free_all(objects);
+  ASSERT_TRUE(heap.drain_this_cpu());  // Delivers.
+  on_cpu(0);
+  // A frame of 64 KiB takes 16 of the pages, more than a slow path drains.
+  void* const object = allocate(layout_of(8 * kibibyte), Context::MayWait);
+  EXPECT_NE(object, nullptr);
+  heap.deallocate(object, layout_of(8 * kibibyte));
+}
+
 TEST_F(CpuZonesTest, a_search_that_fails_has_other_cpus_drain) {
   for (const Context context : {Context::MayWait, Context::MayNotWait}) {
     on_cpu(1);
