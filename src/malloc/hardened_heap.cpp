@@ -184,6 +184,7 @@ class UsedSlot {
   [[gnu::always_inline]] UsedSlot(const heap::Place& place, void* block) noexcept
       : UsedSlot(place.page, place.slot, place.info.slots, place.slot_bytes(), block) {}
 
+  void* block() const noexcept { return block_; }
   std::size_t capacity() const noexcept { return capacity_; }
   BlockTrailer trailer() const noexcept { return {block_, capacity_, keys_}; }
 
@@ -280,9 +281,10 @@ class UsedSlot {
 /// When a block was looked at for writes after its free.
 enum class Looks : std::uint8_t { WhenIssued, Now };
 
-/// Reports what happened to `block`, at `place`, whose trailer does not say that it rests. False if
-/// its slot must stay as it is: another thread had freed the block at the same time as this one.
-[[gnu::cold, gnu::noinline]] bool report_unrest(const heap::Place& place, void* block) noexcept {
+/// Reports what happened to `block`, whose trailer does not say that it rests. False if its slot
+/// must stay as it is: another thread had freed the block at the same time as this one.
+[[gnu::cold, gnu::noinline]] bool report_unrest(void* block) noexcept {
+  const heap::Place place = heap::place_of(block);
   if (place.page == nullptr || !place.is_live()) {
     heap::deallocate_any(block, Call::Free);
     return false;
@@ -307,7 +309,7 @@ template <Looks looks>
   // True if the slot may be free: its trailer said that it rests, and is clear now.
   const auto may_free = [block](std::size_t capacity) noexcept {
     const BlockTrailer trailer = trailer_of(block, capacity);
-    if (!trailer.is_resting() && !report_unrest(heap::place_of(block), block)) [[unlikely]] {
+    if (!trailer.is_resting() && !report_unrest(block)) [[unlikely]] {
       return false;
     }
     trailer.clear();
@@ -322,7 +324,7 @@ template <Looks looks>
       [[unlikely]] {
     const heap::Place place = heap::place_of(block);
     if (place.page == nullptr || place.slot == ChunkInfo::no_slot) [[unlikely]] {
-      report_unrest({}, block);
+      heap::deallocate_any(block, Call::Free);  // Another thread freed it too, and the page ended.
     } else if (may_free(place.slot_bytes())) {
       heap::deallocate_apart(place, block, Call::Free);
     }
@@ -340,11 +342,11 @@ template <Looks looks>
   }
 }
 
-/// Frees the live block at `block` for `call` as one of `bytes`: it rests. Its page `is_own` if the
+/// Frees the block of `slot` for `call` as one of `bytes`: it rests. Its page `is_own` if the
 /// calling thread owns it.
 /// Fails: misuse to the hook; then the block is as it was.
-[[gnu::always_inline]] inline void free_used(const UsedSlot& slot, void* block, bool is_own,
-                                             Call call, std::size_t bytes) noexcept {
+[[gnu::always_inline]] inline void free_used(const UsedSlot& slot, bool is_own, Call call,
+                                             std::size_t bytes) noexcept {
   if (!slot.may_be_freed(call, bytes)) [[unlikely]] {
     return;
   }
@@ -353,6 +355,7 @@ template <Looks looks>
     slot.check_neighbours(call, is_own);
   }
   slot.clear();
+  void* block = slot.block();
   if (options.quarantine && thread_heap.zone != &empty_zone) [[likely]] {
     Quarantine& quarantine = ThreadZone::of(*thread_heap.zone).quarantine;
     block = quarantine.exchange(block, slot.capacity(), thread_random_bits());
@@ -372,10 +375,6 @@ template <Looks looks>
   misuse.state = offset == 0 ? BlockState::Free : BlockState::NoBlock;
   report_misuse(misuse);
 }
-
-}  // namespace
-
-namespace {
 
 /// Makes a block of `bytes` of the slot at `block`, of `capacity` bytes, which was issued just now.
 [[gnu::always_inline]] inline void* prepare(void* block, std::size_t capacity, std::size_t bytes,
@@ -444,7 +443,7 @@ void deallocate_elsewhere(const heap::Place& place, void* block, Call call, std:
   if (place.page == nullptr || !place.is_live()) {
     deallocate_elsewhere(place, block, call, bytes, alignment);
   } else {
-    free_used({place, block}, block, place.page->is_owned_by(thread_heap.zone->tag()), call, bytes);
+    free_used({place, block}, place.page->is_owned_by(thread_heap.zone->tag()), call, bytes);
   }
 }
 
@@ -476,7 +475,7 @@ void deallocate(void* block, Call call, std::size_t bytes, std::size_t alignment
     heap::deallocate_any(block, call);
     return;
   }
-  free_used({&page, slot, info.slots, info.extent, block}, block, true, call, bytes);
+  free_used({&page, slot, info.slots, info.extent, block}, true, call, bytes);
 }
 
 bool release_quarantined(ThreadZone& zone) noexcept {
