@@ -3,9 +3,8 @@
 // The run map of the hardened library, whose runs keep their size class.
 #include <gtest/gtest.h>
 
-#include <vector>
-
 #include "arena/run_map.hpp"
+#include "arena/run_map_fixture.hpp"
 
 namespace slabmalloc {
 namespace {
@@ -17,9 +16,9 @@ constexpr RunClass one = RunClass::of(0);
 constexpr RunClass two = RunClass::of(1);
 constexpr RunClass last = RunClass::of(Tunables::run_classes - 2);
 
-class RunMapClassesTest : public testing::Test {
+class RunMapClassesTest : public test::RunMapFixture {
  protected:
-  explicit RunMapClassesTest() : tags_(1 << 12) { map_.attach(tags_.data()); }
+  RunMapClassesTest() : RunMapFixture(1 << 12) {}
   ~RunMapClassesTest() override { EXPECT_TRUE(map_.validate()); }
 
   static RunRequest request(std::uint32_t chunks, RunClass run_class) {
@@ -35,13 +34,7 @@ class RunMapClassesTest : public testing::Test {
     }
     return placement.first;
   }
-  void purge(std::uint32_t run) {
-    map_.begin_purge(run, map_.run_chunks(run));
-    map_.end_purge(run, true, 0);
-  }
-
-  std::vector<RunTag> tags_;
-  RunMap map_;
+  void purge(std::uint32_t run) { RunMapFixture::purge(run, map_.run_chunks(run)); }
 };
 
 TEST_F(RunMapClassesTest, a_class_may_use_runs_of_its_own_and_of_none) {
@@ -209,23 +202,16 @@ TEST_F(RunMapClassesTest, validation_notices_broken_classes) {
   map_.release(take(4, one), 1);
   map_.release(take(4, two), 2);
   ASSERT_TRUE(map_.validate());
-  const std::vector<RunTag> whole = tags_;
-  const auto breaks = [&](auto&& change) {
-    change();
-    const bool noticed = !map_.validate();
-    tags_ = whole;
-    return noticed;
-  };
-  EXPECT_TRUE(breaks([&] { tags_[3].set_run_class(two); })) << "R2";
-  EXPECT_TRUE(breaks([&] {
+  EXPECT_TRUE(notices([&] { tags_[3].set_run_class(two); })) << "R2";
+  EXPECT_TRUE(notices([&] {
     tags_[0].set_run_class(last);
     tags_[3].set_run_class(last);
   })) << "R3";
-  EXPECT_TRUE(breaks([&] {
+  EXPECT_TRUE(notices([&] {
     tags_[4].set_run_class(one);
     tags_[7].set_run_class(one);
   })) << "R4";
-  EXPECT_TRUE(breaks([&] {
+  EXPECT_TRUE(notices([&] {
     tags_[8].set_run_class(two);
     tags_[11].set_run_class(two);
   })) << "R3";

@@ -7,6 +7,7 @@
 #include <map>
 #include <vector>
 
+#include "arena/run_map_fixture.hpp"
 #include "support/random.hpp"
 
 namespace slabmalloc {
@@ -14,9 +15,9 @@ namespace {
 
 constexpr RunRequest for_chunks(std::uint32_t chunks) { return {chunks, 1, 0}; }
 
-class RunMapTest : public testing::Test {
+class RunMapTest : public test::RunMapFixture {
  protected:
-  explicit RunMapTest() : tags_(1 << 16) { map_.attach(tags_.data()); }
+  RunMapTest() : RunMapFixture(1 << 16) {}
 
   std::uint32_t take(std::uint32_t chunks) {
     const Placement placement = map_.find(for_chunks(chunks), SearchEffort::Bounded);
@@ -35,13 +36,6 @@ class RunMapTest : public testing::Test {
     }
     return runs;
   }
-  void purge(std::uint32_t run, std::uint32_t chunks) {
-    map_.begin_purge(run, chunks);
-    map_.end_purge(run, true, 0);
-  }
-
-  std::vector<RunTag> tags_;
-  RunMap map_;
 };
 
 TEST_F(RunMapTest, an_empty_map_has_no_run_and_is_valid) {
@@ -481,19 +475,12 @@ TEST_F(RunMapTest, validation_notices_broken_tags) {
   take(2);
   map_.release(run, 1);
   ASSERT_TRUE(map_.validate());
-  const std::vector<RunTag> whole = tags_;
-  const auto breaks = [&](auto&& change) {
-    change();
-    const bool noticed = !map_.validate();
-    tags_ = whole;
-    return noticed;
-  };
-  EXPECT_TRUE(breaks([&] { tags_[0].chunks = 5; }));
-  EXPECT_TRUE(breaks([&] { tags_[3].chunks = 3; }));
-  EXPECT_TRUE(breaks([&] { tags_[0].state = RunState::InUse; }));
-  EXPECT_TRUE(breaks([&] { tags_[4].state = tags_[5].state = RunState::Dirty; }));
-  EXPECT_TRUE(breaks([&] { tags_[0].age_previous = 7; }));
-  EXPECT_TRUE(breaks([&] { tags_[6].state = RunState::None; }));
+  EXPECT_TRUE(notices([&] { tags_[0].chunks = 5; }));
+  EXPECT_TRUE(notices([&] { tags_[3].chunks = 3; }));
+  EXPECT_TRUE(notices([&] { tags_[0].state = RunState::InUse; }));
+  EXPECT_TRUE(notices([&] { tags_[4].state = tags_[5].state = RunState::Dirty; }));
+  EXPECT_TRUE(notices([&] { tags_[0].age_previous = 7; }));
+  EXPECT_TRUE(notices([&] { tags_[6].state = RunState::None; }));
   EXPECT_TRUE(map_.validate());
 }
 
