@@ -91,6 +91,19 @@ TEST_F(FrameMisuseTest, a_free_with_the_wrong_size_names_the_right_one) {
   frames_.deallocate_frame(block, 4 * frame);
 }
 
+TEST_F(FrameMisuseTest, a_frame_is_no_run_and_a_run_no_frame) {
+  for (const std::size_t bytes : {frame, 4 * frame}) {
+    std::byte* const block = allocate(bytes);
+    expect_report(MisuseKind::SizeMismatch, block, bytes,
+                  [&] { EXPECT_FALSE(frames_.deallocate_run(block, bytes, 1)); });
+    frames_.deallocate_frame(block, bytes);
+    void* const run = frames_.allocate_run(bytes, 1).address;
+    expect_report(MisuseKind::SizeMismatch, run, bytes,
+                  [&] { frames_.deallocate_frame(run, bytes); });
+    EXPECT_TRUE(frames_.deallocate_run(run, bytes, 1));
+  }
+}
+
 TEST_F(FrameMisuseTest, a_run_is_freed_as_a_whole) {
   auto* run = static_cast<std::byte*>(frames_.allocate_run(7 * frame, 1).address);
   expect_report(MisuseKind::SizeMismatch, run, 7 * frame,

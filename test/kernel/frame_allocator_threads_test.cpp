@@ -21,14 +21,15 @@ struct Run {
   void* address;
   std::size_t bytes;
   std::uint64_t key;
+  bool is_run;
 };
 
 /// Allocates and frees frames, batches and runs. Checks that only this thread holds them.
 void work(Frames& frames, Random random, int steps) {
   std::vector<Run> runs;
-  const auto keep = [&](void* address, std::size_t bytes) {
+  const auto keep = [&](void* address, std::size_t bytes, bool is_run) {
     if (address != nullptr) {
-      runs.push_back({address, bytes, random.next()});
+      runs.push_back({address, bytes, random.next(), is_run});
       fill_pattern(address, 64, runs.back().key);
     }
   };
@@ -36,7 +37,11 @@ void work(Frames& frames, Random random, int steps) {
     const std::size_t index = random.below(runs.size());
     const Run run = runs[index];
     EXPECT_TRUE(holds_pattern(run.address, 64, run.key));
-    frames.deallocate_run(run.address, run.bytes, 1);
+    if (run.is_run) {
+      frames.deallocate_run(run.address, run.bytes, 1);
+    } else {
+      frames.deallocate_frame(run.address, run.bytes);
+    }
     runs[index] = runs.back();
     runs.pop_back();
   };
@@ -47,11 +52,11 @@ void work(Frames& frames, Random random, int steps) {
       void* batch[20];
       const std::size_t got = frames.allocate_frames(frame, batch, 20);
       for (std::size_t index = 0; index < got; ++index) {
-        keep(batch[index], frame);
+        keep(batch[index], frame, false);
       }
     } else {
       const std::size_t bytes = random.between(1, 9 * frame);
-      keep(frames.allocate_run(bytes, 1).address, bytes);
+      keep(frames.allocate_run(bytes, 1).address, bytes, true);
     }
   }
   while (!runs.empty()) {

@@ -67,6 +67,29 @@ TEST_F(FrameSupplyTest, gets_frames_and_gives_them_back) {
   EXPECT_EQ(supply.account().high_water(), 4 * frame_bytes);
 }
 
+/// A pager that tries to use the room of a frame while that goes back.
+struct LookingPager : FrameSource {
+  void deallocate_frame(void* frame, std::size_t bytes) noexcept {
+    room = account->charge(bytes, 1);
+    FrameSource::deallocate_frame(frame, bytes);
+  }
+  FrameAccount<OpenKernel, HardwareAtomics>* account = nullptr;
+  std::uint32_t room = 0;
+};
+
+TEST(FrameSupplyOfLookingPager, ends_the_charge_of_a_frame_after_it_went_back) {
+  LookingPager pager;
+  FrameSupply<OpenKernel, LookingPager, HardwareAtomics, PlainFrames> supply{pager, {}};
+  pager.account = &supply.account();
+  supply.account().set_limit(frame_bytes, nullptr, nullptr);
+  void* frame = nullptr;
+  ASSERT_EQ(supply.get(frame_bytes, Context::MayWait, &frame, 1), 1u);
+  supply.give_back(frame, frame_bytes);
+  EXPECT_EQ(pager.room, 0u);
+  EXPECT_EQ(supply.account().validate(), nullptr);
+  EXPECT_EQ(supply.account().bytes(), 0u);
+}
+
 TEST_F(FrameSupplyTest, counts_what_it_did_not_get_no_more) {
   void* frames[4] = {};
   pager.set_limit(3 * frame_bytes);

@@ -36,7 +36,9 @@ TEST_F(ObjectCacheTest, the_limit_is_in_whole_pages_and_its_callback_may_free_so
   EXPECT_EQ(frames.live_bytes(), 3 * Cache::page_bytes);
   free_all(rest);
   cache.set_limit(~std::size_t{0});
-  EXPECT_EQ(cache.statistics().limit_pages, 0u);
+  EXPECT_EQ(cache.statistics().limit_pages, CacheStatistics::no_limit);
+  cache.set_limit(0);
+  EXPECT_EQ(cache.statistics().limit_pages, 0u) << "which is a limit";
 }
 
 /// Makes `counts[i]` allocations on CPU i, in turns if `in_turns`. Returns how many failed.

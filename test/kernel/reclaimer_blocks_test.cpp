@@ -143,6 +143,49 @@ TEST(ReclaimOfBlocks, fails_only_where_all_that_can_be_dropped_is_not_enough) {
   EXPECT_LT(failures, 300u);
 }
 
+/// A client may round a request up to its pages, that for everything too.
+TEST(ReclaimOfBlocks, asks_for_everything_by_a_number_that_can_be_rounded_up) {
+  constexpr std::size_t everything = ReclaimRequest::everything;
+  static_assert((everything + page - 1) / page >= everything / page);
+  Machine machine(32 * mebibyte);
+  std::vector<std::size_t> wanted;
+  machine.entry.set_shrink(
+      [](void* argument, std::size_t bytes) noexcept {
+        static_cast<std::vector<std::size_t>*>(argument)->push_back(bytes);
+        return std::size_t{1};
+      },
+      &wanted);
+  EXPECT_FALSE(machine.heap.allocate(Layout::from_size_align(64 * mebibyte, 8).value()));
+  ASSERT_FALSE(wanted.empty());
+  EXPECT_EQ(wanted.back(), everything) << "whatever was freed before";
+}
+
+TEST(ReclaimOfBlocks, stops_where_callbacks_freed_enough_at_the_pager) {
+  Machine machine(32 * mebibyte);
+  struct Other {
+    Machine* machine;
+    Machine::Heap heap{machine->frames};
+    Reclaimable entry{"other", heap};
+  };
+  std::vector<std::unique_ptr<Other>> others;
+  for (int count = 0; count < 8; ++count) {
+    Other& other = *others.emplace_back(new Other{&machine});
+    other.entry.set_shrink(
+        [](void* self, const ReclaimRequest& request) noexcept {
+          return static_cast<Machine*>(self)->drop(request);
+        },
+        &machine);
+    machine.reclaimer.add(other.entry);
+  }
+  while (void* const frame = machine.frame()) {
+    machine.cache.push_back(frame);
+  }
+  const std::size_t cached = machine.cache.size();
+  EXPECT_TRUE(machine.heap.allocate(Machine::layout, Context::MayWait));
+  EXPECT_EQ(machine.shrinks, 1u);
+  EXPECT_EQ((cached - machine.cache.size()) * page, 256 * kibibyte);
+}
+
 TEST(ReclaimOfBlocks, leaves_what_is_not_needed) {
   Machine machine(32 * mebibyte);
   while (void* const frame = machine.frame()) {

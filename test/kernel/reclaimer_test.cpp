@@ -173,6 +173,37 @@ TEST_F(ReclaimerTest, asks_clients_to_shrink_by_the_missing_bytes) {
   EXPECT_EQ(third.held.size(), 4 * slots);
 }
 
+/// The callback of one entry frees objects of another, at which the walk was before.
+TEST_F(ReclaimerTest, gets_what_a_callback_frees_in_an_earlier_entry) {
+  add_all();
+  first.hold(4 * slots);
+  third.on_shrink = [&](std::size_t) { return first.release(); };
+  EXPECT_EQ(reclaimer.reclaim(page), 4 * page);
+}
+
+TEST_F(ReclaimerTest, a_callback_takes_the_place_of_the_one_before) {
+  int number = 1;
+  const auto by_request = [](void* argument, const ReclaimRequest& request) noexcept {
+    *static_cast<int*>(argument) *= 3;
+    return request.bytes;
+  };
+  const auto by_bytes = [](void* argument, std::size_t bytes) noexcept {
+    *static_cast<int*>(argument) *= 5;
+    return bytes;
+  };
+  first.entry.set_shrink(by_request, &number);
+  EXPECT_EQ(first.entry.shrink({8, 1}), 8u);
+  EXPECT_EQ(number, 3);
+  first.entry.set_shrink(by_bytes, &number);
+  EXPECT_EQ(first.entry.shrink({9, 1}), 9u);
+  EXPECT_EQ(number, 15);
+  first.entry.set_shrink(by_request, &number);
+  EXPECT_EQ(first.entry.shrink({7, 1}), 7u);
+  EXPECT_EQ(number, 45);
+  first.entry.set_shrink(nullptr);
+  EXPECT_FALSE(first.entry.has_shrink());
+}
+
 TEST_F(ReclaimerTest, reserved_frames_stay) {
   add_all();
   ASSERT_TRUE(first.cache.reserve(2 * slots));

@@ -97,6 +97,28 @@ TEST(ReclaimerWaiting, an_allocation_spins_where_the_kernel_has_no_hook) {
   place.allocate_beside([] { return SpinningKernel::relaxed > 1000; }, true);
 }
 
+TEST(ReclaimerWaiting, allocations_look_at_what_others_freed_before_they_shrink) {
+  Place<SleepingKernel> place;
+  constexpr std::size_t others = 7;
+  std::vector<std::thread> threads;
+  int calls = 0;
+  place.on_shrink = [&]() -> std::size_t {
+    ++calls;
+    for (std::uint32_t cpu = 1; cpu <= others && threads.size() < others; ++cpu) {
+      threads.emplace_back([&place, cpu] { EXPECT_TRUE(place.allocate(cpu)); });
+    }
+    while (SleepingKernel::waits < others) {
+      std::this_thread::yield();
+    }
+    return place.free_memory();
+  };
+  EXPECT_TRUE(place.allocate(0));
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  EXPECT_EQ(calls, 1);
+}
+
 TEST(ReclaimerWaiting, a_callback_that_allocates_does_not_wait_for_itself) {
   Place<SleepingKernel> place;
   int calls = 0;

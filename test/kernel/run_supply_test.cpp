@@ -119,6 +119,29 @@ TEST_F(RunSupplyTest, ends_the_charge_of_a_run_that_the_pager_does_not_have) {
   pager.set_exhausted(false);
 }
 
+/// A pager that tries to use the room of a run while that goes back.
+struct LookingPager : FrameSource {
+  bool deallocate_run(void* run, std::size_t bytes, std::size_t alignment) noexcept {
+    room = account->charge(bytes, 1);
+    return FrameSource::deallocate_run(run, bytes, alignment), true;
+  }
+  FrameAccount<OpenKernel, HardwareAtomics>* account = nullptr;
+  std::uint32_t room = 0;
+};
+
+TEST(RunSupplyOfLookingPager, ends_the_charge_of_a_run_after_it_went_back) {
+  LookingPager pager;
+  FrameAccount<OpenKernel, HardwareAtomics> account;
+  pager.account = &account;
+  account.set_limit(large.size(), nullptr, nullptr);
+  RunSupply<OpenKernel, LookingPager, HardwareAtomics> runs(pager, account);
+  void* const run = runs.allocate(large, Context::MayWait).value();
+  runs.deallocate(run, large, Context::MayWait);
+  EXPECT_EQ(pager.room, 0u);
+  EXPECT_EQ(account.validate(), nullptr);
+  EXPECT_EQ(account.bytes(), 0u);
+}
+
 /// Charges whole frames, and only a free that the pager accepted ends a charge.
 TEST(RunSupplyOfFrames, charges_exactly_the_frames_that_the_pager_uses) {
   MisuseRecorder misuse;
@@ -141,6 +164,18 @@ TEST(RunSupplyOfFrames, charges_exactly_the_frames_that_the_pager_uses) {
   runs.deallocate(run, wrong, Context::MayWait);
   EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::SizeMismatch});
   expect_exact();
+  // A free that waits: the pager judges it when it gets the run.
+  runs.deallocate(run, wrong, Context::Interrupt);
+  EXPECT_EQ(runs.give_back(runs.take_deferred()), 0u) << "nothing went back";
+  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::SizeMismatch});
+  expect_exact();
+  // An address inside a run is refused before anything is written there.
+  auto* const inside = static_cast<std::byte*>(run) + 64;
+  *inside = std::byte{7};
+  runs.deallocate(inside, large, Context::Interrupt);
+  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::MisalignedFree});
+  EXPECT_EQ(*inside, std::byte{7});
+  EXPECT_FALSE(runs.has_deferred());
   runs.deallocate(run, large, Context::MayWait);
   expect_exact();
   runs.deallocate(run, large, Context::MayWait);

@@ -96,7 +96,7 @@ TEST_F(SlowPathTest, asks_for_twice_as_much_while_memory_is_freed_and_at_last_fo
   slow_path.set_reclaim(&ReclaimRecord::reclaim, &record);
   EXPECT_EQ(allocate(Context::MayWait), nullptr);
   ASSERT_EQ(record.requests.size(), 15u);
-  EXPECT_EQ(record.requests.back().bytes, ~std::size_t{0});
+  EXPECT_EQ(record.requests.back().bytes, ReclaimRequest::everything);
   for (std::size_t round = 0; round < 14; ++round) {
     EXPECT_EQ(record.requests[round].bytes, (256 * kibibyte) << round);
     EXPECT_EQ(record.requests[round].block_bytes, base_bytes);
@@ -152,6 +152,9 @@ TEST_F(SlowPathTest, memory_of_others_is_not_reclaimed_again_against_the_own_lim
   slow_path.set_reclaim(&ReclaimRecord::reclaim, &record);
   EXPECT_EQ(allocate(Context::MayWait), nullptr);
   EXPECT_EQ(record.requests.size(), 1u);
+  EXPECT_FALSE(
+      slow_path.allocate_run(Layout::from_size_align(100'000, 8).value(), Context::MayWait));
+  EXPECT_EQ(record.requests.size(), 2u);
 }
 
 TEST_F(SlowPathTest, reserved_frames_come_before_reserved_objects) {

@@ -38,7 +38,7 @@ class TurnTest : public testing::Test {
   bool begin(std::uint32_t thread, bool may_wait = false) {
     HostedCpu::number = thread;
     EXPECT_EQ(turn.validate(), nullptr);
-    return turn.begin(may_wait);
+    return turn.begin(may_wait, has_waited);
   }
   /// `thread` begins, and `others` act while it waits.
   bool begin_while(std::uint32_t thread, std::function<bool(WaitCondition)> others) {
@@ -47,11 +47,13 @@ class TurnTest : public testing::Test {
   }
 
   Turn<StagedKernel> turn;
+  bool has_waited = false;
 };
 
 TEST_F(TurnTest, is_of_one_thread_which_does_not_wait_for_itself) {
   EXPECT_TRUE(begin(1));
-  EXPECT_FALSE(begin(1, true)) << "without a wait";
+  EXPECT_FALSE(begin(1, true));
+  EXPECT_FALSE(has_waited);
   EXPECT_FALSE(begin(2));
   turn.end();
   EXPECT_EQ(StagedKernel::wakes, 0) << "nobody waits";
@@ -101,8 +103,13 @@ TEST_F(TurnTest, that_comes_after_the_deadline_is_kept) {
     turn.end();
     return false;
   }));
+  EXPECT_TRUE(has_waited);
   EXPECT_FALSE(begin(3));
   turn.end();
+}
+
+TEST_F(TurnTest, is_never_of_thread_0) {
+  EXPECT_DEATH(begin(~std::uint32_t{0}), "thread\\(\\) is not 0");
 }
 
 /// A kernel in which each wait has a deadline of its own.
@@ -132,9 +139,9 @@ TEST(TurnThreads, have_it_one_at_a_time_and_leave_from_any_place) {
     HostedCpu::number = static_cast<std::uint32_t>(thread);
     for (int round = 0; round < 3000; ++round) {
       HurriedKernel::looks = seeds[thread].below(20);
-      if (turn.begin(!seeds[thread].one_in(8))) {
+      if (bool waited = false; turn.begin(!seeds[thread].one_in(8), waited)) {
         ++turns;
-        EXPECT_FALSE(turn.begin(true));
+        EXPECT_FALSE(turn.begin(true, waited));
         HurriedKernel::relax();
         turn.end();
       }
@@ -142,16 +149,18 @@ TEST(TurnThreads, have_it_one_at_a_time_and_leave_from_any_place) {
     }
   });
   EXPECT_GE(turns, 3000u);
-  EXPECT_TRUE(turn.begin(false)) << "it is never lost";
+  bool has_waited = false;
+  EXPECT_TRUE(turn.begin(false, has_waited)) << "it is never lost";
   turn.end();
 }
 
 TEST(TurnOfOneCpu, needs_no_atomics) {
   Turn<SingleKernel, SingleCpuAtomics> turn;
-  EXPECT_TRUE(turn.begin(true));
-  EXPECT_FALSE(turn.begin(true));
+  bool has_waited = false;
+  EXPECT_TRUE(turn.begin(true, has_waited));
+  EXPECT_FALSE(turn.begin(true, has_waited));
   turn.end();
-  EXPECT_TRUE(turn.begin(false));
+  EXPECT_TRUE(turn.begin(false, has_waited));
   turn.end();
 }
 

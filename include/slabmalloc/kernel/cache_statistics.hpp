@@ -31,6 +31,8 @@ struct CacheColumn : CounterEntry<CacheStatistics> {
 
 /// A snapshot. It may lag behind the work of other CPUs.
 struct CacheStatistics {
+  static constexpr std::size_t no_limit = ~std::size_t{0};  ///< In `limit_pages`.
+
   const char* name = nullptr;  ///< Of the cache or the heap.
   CacheKind kind = CacheKind::Cache;
   bool knows_use = false;  ///< `objects_in_use` is known.
@@ -41,7 +43,7 @@ struct CacheStatistics {
   std::size_t page_bytes = 0;
   std::size_t pages = 0;
   std::size_t pages_high_water = 0;
-  std::size_t limit_pages = 0;  ///< 0: there is none.
+  std::size_t limit_pages = 0;
   std::size_t refills = 0;
   std::size_t remote_frees = 0;
   std::size_t nested_calls = 0;
@@ -52,6 +54,7 @@ struct CacheStatistics {
                                       std::size_t objects_per_page, bool knows_use) noexcept {
     CacheStatistics result;
     result.name = name;
+    result.limit_pages = no_limit;
     result.knows_use = knows_use;
     result.objects_in_use = counts.used;
     result.objects = counts.slots;
@@ -71,6 +74,7 @@ struct CacheStatistics {
                                             std::size_t most_bytes) noexcept {
     CacheStatistics result;
     result.name = name;
+    result.limit_pages = no_limit;
     result.kind = kind;
     result.page_bytes = page_bytes;
     result.pages = (bytes + page_bytes - 1) / page_bytes;
@@ -87,7 +91,7 @@ struct CacheStatistics {
     return one.knows_use;
   }
   static constexpr bool if_limited(const CacheStatistics& one) noexcept {
-    return one.limit_pages != 0;
+    return one.limit_pages != no_limit;
   }
   static constexpr bool of_objects(const CacheStatistics& one) noexcept {
     return one.kind == CacheKind::Cache || one.kind == CacheKind::Class;

@@ -186,14 +186,20 @@ class CpuMemory {
     if (!runs_.has_deferred()) {
       return 0;
     }
-    typename Runs::Run run;
-    {
-      const Section part = parts_.enter();
-      if (part) {
-        run = runs_.take_deferred();
+    // The pager may refuse some, which were none of its runs.
+    for (;;) {
+      typename Runs::Run run;
+      {
+        const Section part = parts_.enter();
+        if (part) {
+          run = runs_.take_deferred();
+        }
+      }
+      const std::size_t bytes = runs_.give_back(run);
+      if (bytes != 0 || run.address == nullptr) {
+        return bytes;
       }
     }
-    return runs_.give_back(run);
   }
 
   /// Gives everything back but runs of clients, the zones' memory included, and ends all

@@ -61,7 +61,7 @@ class DeferredRuns {
   /// Order: release, with the acquire in unlink_top(): the caller that pops it sees the link and
   /// the last writes of its client.
   bool push(void* run, Layout layout) noexcept {
-    const InterruptGuard<Hooks> interrupts;  // For handlers, where there are no atomics.
+    const UpdateGuard<Hooks, Atomics> guard;
     Link* const link = static_cast<Link*>(run);
     // One exchange tells two frees of the same run at the same time apart.
     if (link->mark.exchange(mark_of(link), Order::relaxed) == mark_of(link)) {

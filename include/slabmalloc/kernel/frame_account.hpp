@@ -30,14 +30,14 @@ template <KernelHooks Hooks, class Atomics>
 class ByteCount {
  public:
   void add(std::size_t bytes) noexcept {
-    const InterruptGuard<Hooks> interrupts;  // For handlers, where there are no atomics.
+    const UpdateGuard<Hooks, Atomics> guard;
     const std::size_t now = bytes_.fetch_add(bytes, Order::relaxed) + bytes;
     std::size_t highest = high_water_.load(Order::relaxed);
     while (now > highest && !high_water_.compare_exchange(highest, now, Order::relaxed)) {
     }
   }
   void subtract(std::size_t bytes) noexcept {
-    const InterruptGuard<Hooks> interrupts;
+    const UpdateGuard<Hooks, Atomics> guard;
     bytes_.fetch_sub(bytes, Order::relaxed);
   }
 
@@ -64,8 +64,10 @@ class FrameAccount {
 
   /// Charges up to `most` more blocks of `bytes`, as many as the limit allows; returns how many.
   /// Pre: `bytes` is not 0.
+  /// Order: acquire, with the release in discharge(): the pager's memory went back before its room
+  /// is used again, even where the pager has no lock.
   std::uint32_t charge(std::size_t bytes, std::uint32_t most) noexcept {
-    const InterruptGuard<Hooks> interrupts;
+    const UpdateGuard<Hooks, Atomics> guard;
     std::size_t before = charged_.load(Order::relaxed);
     std::uint32_t count = 0;
     do {
@@ -76,7 +78,7 @@ class FrameAccount {
       if (count == 0) {
         return 0;
       }
-    } while (!charged_.compare_exchange(before, before + count * bytes, Order::relaxed));
+    } while (!charged_.compare_exchange(before, before + count * bytes, Order::acquire));
     return count;
   }
   /// As charge(). If the limit allows none, it calls the callback and tries once more.
@@ -89,10 +91,10 @@ class FrameAccount {
     callback_(callback_argument_);
     return charge(bytes, most);
   }
-  /// Ends the charge of bytes that did not come.
+  /// Ends the charge of bytes that did not come. Order: release, with the acquire in charge().
   void discharge(std::size_t bytes) noexcept {
-    const InterruptGuard<Hooks> interrupts;
-    charged_.fetch_sub(bytes, Order::relaxed);
+    const UpdateGuard<Hooks, Atomics> guard;
+    charged_.fetch_sub(bytes, Order::release);
   }
   /// Counts charged bytes that came.
   void arrive(std::size_t bytes) noexcept { held_.add(bytes); }

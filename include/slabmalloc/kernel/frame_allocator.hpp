@@ -53,7 +53,7 @@ namespace slabmalloc {
 /// holder of the lock. Misuse: a free must name a frame or run exactly as allocated. The call
 /// always detects anything else, reports it after it releases the lock, and changes nothing. It
 /// reports DoubleFree of free memory; MisalignedFree of an address inside a frame or run;
-/// SizeMismatch; ForeignPointer outside of all frames. It cannot find a stale free of memory that
+/// SizeMismatch, also of a frame freed as a run or the other way round; ForeignPointer outside of all frames. It cannot find a stale free of memory that
 /// was since allocated again, at the same address with the same size.
 template <class HooksT, std::size_t BaseBytes = 4096, class Atomics = HardwareAtomics>
 class FrameAllocator {
@@ -127,7 +127,7 @@ class FrameAllocator {
   /// Frees a frame that allocate_frame() or allocate_frames() gave for `bytes`, or nothing for a
   /// null pointer. Cost: O(log frames) under the lock.
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
-    deallocate(frame, std::size_t{1} << order_of(bytes));
+    deallocate(frame, std::size_t{1} << order_of(bytes), false);
   }
 
   // ---- runs ------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ class FrameAllocator {
   /// Frees a run that allocate_run() gave for `bytes`, or nothing for a null pointer; false for a
   /// bad free. It needs no alignment. Cost: O(log frames) under the lock.
   bool deallocate_run(void* run, std::size_t bytes, std::size_t) noexcept {
-    return deallocate(run, frames_of(bytes));
+    return deallocate(run, frames_of(bytes), true);
   }
 
   // ---- by address ------------------------------------------------------------------------------
@@ -176,6 +176,7 @@ class FrameAllocator {
 
   // ---- statistics and checks -------------------------------------------------------------------
 
+  /// Cost: O(spans) under the lock.
   FrameStatistics statistics() const noexcept {
     const typename Lock::Guard guard(lock_);
     FrameStatistics result{counts_};
@@ -275,7 +276,7 @@ class FrameAllocator {
   }
 
   /// False for a bad free, which it reports.
-  bool deallocate(void* memory, std::size_t frames) noexcept {
+  bool deallocate(void* memory, std::size_t frames, bool is_run) noexcept {
     if (memory == nullptr) {
       return true;
     }
@@ -287,6 +288,10 @@ class FrameAllocator {
       verdict = spans_.judge(first, frames);
       if (address % BaseBytes != 0 && verdict.frames != 0) {
         verdict = {false, MisuseKind::MisalignedFree, verdict.frames};
+      }
+      // The first block of a page lies where the page's frame begins.
+      if (verdict.is_sound && spans_.find(first)->is_marked(first) != is_run) {
+        verdict = {false, MisuseKind::SizeMismatch, frames};
       }
       if (verdict.is_sound) [[likely]] {
         spans_.deallocate(first, frames);
@@ -368,8 +373,7 @@ class FrameAllocator {
         memory = Metadata(own, own);
       }
       Span* const span = Span::create(memory.next, planned.range);
-      if (planned.range.first <= memory.frames.first && memory.frames.end <= planned.range.end &&
-          !memory.frames.is_empty()) {
+      if (planned.range.first <= memory.frames.first && memory.frames.end <= planned.range.end) {
         span->keep_for_metadata(memory.frames);
         memory.frames = {};
       }

@@ -145,4 +145,19 @@ class InterruptGuard {
   typename Hooks::InterruptState state_;
 };
 
+/// Keeps handlers out of an update that they may split, where there are no atomic operations.
+template <KernelHooks Hooks, class Atomics>
+class UpdateGuard {
+ public:
+  [[gnu::always_inline]] UpdateGuard() noexcept {}
+  UpdateGuard(const UpdateGuard&) = delete;
+  UpdateGuard& operator=(const UpdateGuard&) = delete;
+
+ private:
+  struct None {};
+  using Guard =
+      std::conditional_t<std::is_same_v<Atomics, SingleCpuAtomics>, InterruptGuard<Hooks>, None>;
+  [[no_unique_address, maybe_unused]] Guard guard_;
+};
+
 }  // namespace slabmalloc

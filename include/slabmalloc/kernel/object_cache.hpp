@@ -266,7 +266,7 @@ CacheStatistics ObjectCache<T, Hooks, PagerT, Options, Life>::statistics() const
   result.objects = result.pages * objects_per_page;
   result.pages_high_water = zones_.frame_bytes_high_water() / page_bytes;
   const std::size_t limit = zones_.limit_bytes();
-  result.limit_pages = limit != ~std::size_t{0} ? limit / page_bytes : 0;
+  result.limit_pages = limit != ~std::size_t{0} ? limit / page_bytes : CacheStatistics::no_limit;
   result.nested_calls = zones_.nested_calls();
   result.failures = zones_.failures();
   return result;

@@ -19,7 +19,8 @@ namespace slabmalloc {
 struct ReclaimRequest {
   static constexpr std::size_t least_bytes = std::size_t{256} * 1024;
   static constexpr std::size_t most_bytes = std::size_t{2} * 1024 * 1024 * 1024;
-  static constexpr std::size_t everything = ~std::size_t{0};
+  /// More than any machine has; and callbacks may add to it, to round up to pages.
+  static constexpr std::size_t everything = ~std::size_t{0} / 2 + 1;
 
   std::size_t bytes = least_bytes;
   /// A power of two. Contiguous memory of so many bytes, aligned to them, suffices. 1: any memory.
@@ -35,7 +36,14 @@ struct ReclaimRequest {
   constexpr ReclaimRequest next() const noexcept {
     return {bytes < most_bytes ? 2 * bytes : everything, block_bytes};
   }
+  constexpr bool is_first() const noexcept {
+    return bytes == (block_bytes < least_bytes ? least_bytes : block_bytes);
+  }
   constexpr bool is_last() const noexcept { return bytes == everything; }
+  /// The request after `freed` of its bytes were freed. Pre: freed < bytes.
+  constexpr ReclaimRequest without(std::size_t freed) const noexcept {
+    return {is_last() ? everything : bytes - freed, block_bytes};
+  }
 };
 
 }  // namespace slabmalloc

@@ -41,11 +41,17 @@ class Reclaimable {
   /// Sets the callback that frees objects under memory pressure. Pre: the entry is in no list.
   constexpr void set_shrink(ShrinkCallback callback, void* argument) noexcept {
     shrink_ = callback;
+    shrink_bytes_ = nullptr;
     shrink_argument_ = argument;
   }
   constexpr void set_shrink(ByteShrinkCallback callback, void* argument) noexcept {
+    shrink_ = nullptr;
     shrink_bytes_ = callback;
     shrink_argument_ = argument;
+  }
+  /// Removes the callback. Pre: as above.
+  constexpr void set_shrink(std::nullptr_t, void* = nullptr) noexcept {
+    set_shrink(ShrinkCallback{nullptr}, nullptr);
   }
 
   const char* name() const noexcept {
@@ -107,7 +113,7 @@ class Reclaimable {
     result = CacheStatistics::of_pages(name, CacheKind::Heap, page_bytes, zones.frame_bytes(),
                                        zones.frame_bytes_high_water());
     const std::size_t limit = zones.limit_bytes();
-    result.limit_pages = limit != ~std::size_t{0} ? limit / page_bytes : 0;
+    result.limit_pages = limit != ~std::size_t{0} ? limit / page_bytes : CacheStatistics::no_limit;
     result.nested_calls = zones.nested_calls();
     result.failures = zones.failures();
     return index == 1;

@@ -97,11 +97,13 @@ class Reclaimer {
 
   /// Gives memory back to the pagers until it gave `bytes`; returns how much it gave. It takes
   /// empty frames first, then remote frees of this CPU's objects, then the objects that shrink
-  /// callbacks free. Each walk begins where the last one ended. It asks the other CPUs to drain. A
+  /// callbacks free. It also stops once the callbacks say that they freed so many bytes: they may
+  /// free frames of their own. Each walk begins where the last one ended. It asks the other CPUs to drain. A
   /// call from inside a shrink callback, or while another thread is in one, calls none.
   std::size_t reclaim(std::size_t bytes) noexcept {
     std::size_t shrunk = 0;
-    return reclaim({bytes}, false, shrunk);
+    constexpr std::size_t most = ReclaimRequest::everything;
+    return reclaim({bytes < most ? bytes : most}, false, shrunk);
   }
 
   /// A ReclaimCallback. If there is too little without shrink callbacks, and another thread is in
@@ -145,8 +147,18 @@ class Reclaimer {
     if (given < bytes) {
       drain_all(bytes, given);
     }
-    if (given < bytes && turn_.begin(may_wait)) {
-      shrink_all(request, given, shrunk);
+    if (given >= bytes) {
+      return given;
+    }
+    // An allocation first looks at what it has, before it waits for more.
+    bool has_waited = false;
+    if (turn_.begin(may_wait && (given == 0 || !request.is_first()), has_waited)) {
+      if (has_waited && request.is_first()) {
+        // The thread before freed memory, which may be enough for all that wait.
+        shrunk = 1;
+      } else {
+        shrink_all(request, given, shrunk);
+      }
       turn_.end();
       if (given < bytes && shrunk != 0) {
         drain_all(bytes, given);
@@ -162,12 +174,15 @@ class Reclaimer {
     });
   }
   void shrink_all(const ReclaimRequest& request, std::size_t& given, std::size_t& shrunk) noexcept {
+    const std::size_t before = given;
     walk(true, [&](Reclaimable& entry) {
-      if (entry.has_shrink()) {
-        shrunk += entry.shrink({request.bytes - given, request.block_bytes});
+      // Bytes that callbacks freed may be among those given, and need not be.
+      const auto freed = [&] { return before + shrunk > given ? before + shrunk : given; };
+      if (entry.has_shrink() && freed() < request.bytes) {
+        shrunk += entry.shrink(request.without(freed()));
         given += drain_and_give_back(entry);
       }
-      return given < request.bytes;
+      return freed() < request.bytes;
     });
   }
   static std::size_t drain_and_give_back(Reclaimable& entry) noexcept {

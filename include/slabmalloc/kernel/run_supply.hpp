@@ -11,7 +11,8 @@
 // asked for less. A run is charged from before it comes until after it went back, as frames are. A
 // waiting run stays charged.
 //
-// Invariant: that of the deferred runs.
+// Invariant, beside that of the deferred runs, with its line in validate():
+//   K6  bytes of runs <= bytes of all frames and runs
 #pragma once
 
 #include <cstddef>
@@ -65,10 +66,15 @@ class RunSupply {
   }
 
   /// Frees a run, or defers that. Thread: any that holds nothing, in any context.
-  /// Fails: DoubleFree to the misuse hook for a run that waits already, else as the pager does.
+  /// Fails: DoubleFree to the misuse hook for a run that waits already; MisalignedFree for a run to
+  /// defer that no base frame begins with; else as the pager does.
   [[gnu::noinline]] void deallocate(void* run, Layout layout, Context context) noexcept {
     const Layout asked = Deferred::with_link(layout);
     const bool goes_to_pager = !exist || may_call_pager(context);
+    if (!goes_to_pager && (reinterpret_cast<std::uintptr_t>(run) & (least_alignment - 1)) != 0) {
+      report_misuse({MisuseKind::MisalignedFree, run, 0, 0});
+      return;
+    }
     // A waiting run must not reach the pager by another way, which would give it to another client.
     if (exist && run != nullptr &&
         (goes_to_pager ? deferred_.holds(run) : !deferred_.push(run, asked))) {
@@ -91,19 +97,32 @@ class RunSupply {
   std::size_t deferred_bytes() const noexcept { return deferred_.bytes(); }
   /// A run taken off the list; its address is null if there is none. Thread: any, inside a section.
   Run take_deferred() noexcept { return deferred_.pop(); }
-  /// Gives the run of take_deferred() to the pager; returns its bytes.
+  /// Gives the run of take_deferred() to the pager; returns its bytes, or 0 if the pager refused.
   /// Thread: any that holds nothing. Context: one that may call the pager.
   std::size_t give_back(const Run& run) noexcept {
-    if (run.address != nullptr) {
-      return_to_pager(run.address, run.layout);
-    }
-    return run.layout.size();
+    return run.address != nullptr && return_to_pager(run.address, run.layout) ? run.layout.size()
+                                                                              : 0;
   }
 
-  /// K4, or null. Pre: nobody uses it. Cost: O(deferred runs).
-  const char* validate() const noexcept { return deferred_.validate(); }
+  /// K4, K6, or null. Pre: nobody uses it. Cost: O(deferred runs).
+  const char* validate() const noexcept {
+    const char* const broken = deferred_.validate();
+    if (broken != nullptr || bytes() <= account_.bytes()) {
+      return broken;
+    }
+    return "K6: bytes of runs <= bytes of all frames and runs";
+  }
 
  private:
+  /// The alignment that every run of the pager has.
+  static constexpr std::size_t least_alignment = [] {
+    if constexpr (requires { PagerT::base_bytes; }) {
+      return std::size_t{PagerT::base_bytes};
+    } else {
+      return alignof(std::size_t);
+    }
+  }();
+
   /// The bytes that the pager takes for a run: whole frames if it says what they are.
   static constexpr std::size_t frame_bytes_of(Layout asked) noexcept {
     if constexpr (requires { PagerT::base_bytes; }) {
@@ -120,13 +139,16 @@ class RunSupply {
       return PagerRuns<PagerT>::allocate(&pager_, asked).address_or_error.value_or(nullptr);
     }
   }
-  /// A run that the pager refuses stays charged: it is still the client's, or was never one.
-  void return_to_pager(void* run, Layout asked) noexcept {
-    if (PagerRuns<PagerT>::deallocate(&pager_, run, asked)) {
-      const std::size_t bytes = frame_bytes_of(asked);
-      bytes_.subtract(bytes);
-      account_.depart(bytes);
+  /// A run that the pager refuses stays charged: it is still the client's, or was never one. False
+  /// then.
+  bool return_to_pager(void* run, Layout asked) noexcept {
+    if (!PagerRuns<PagerT>::deallocate(&pager_, run, asked)) {
+      return false;
     }
+    const std::size_t bytes = frame_bytes_of(asked);
+    bytes_.subtract(bytes);
+    account_.depart(bytes);
+    return true;
   }
 
   PagerT& pager_;

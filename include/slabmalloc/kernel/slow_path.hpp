@@ -187,7 +187,7 @@ class SlowPath {
     if (!run) {
       reclaim_until(ReclaimRequest::first(layout.size(), layout.align()), [&] {
         run = search_heap_for_run(layout, true);
-        return static_cast<bool>(run);
+        return static_cast<bool>(run) || !memory_.frames().account().has_room(layout.size());
       });
     }
     return run;

@@ -28,13 +28,16 @@ class Turn {
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
 
-  /// Begins a turn of the caller. If another thread has it and the caller may wait, it waits.
-  /// False if the caller itself has the turn already, if it may not wait, or at the deadline.
-  bool begin(bool may_wait) noexcept {
+  /// Begins a turn of the caller. If another thread has it and the caller may wait, it waits, and
+  /// `has_waited` is true afterwards. False if the caller itself has the turn already, if it may
+  /// not wait, or at the deadline.
+  bool begin(bool may_wait, bool& has_waited) noexcept {
     Waiter self;
+    has_waited = false;
     {
       const Guard guard(lock_);
       self.thread = running_thread<Hooks>();
+      require<Hooks>(self.thread != 0, "thread() is not 0");
       if (thread_ == 0) {
         thread_ = self.thread;
         return true;
@@ -44,6 +47,7 @@ class Turn {
       }
       add(self);
     }
+    has_waited = true;
     wait_until<Hooks>({&Waiter::has_turn_now, &self});
     // The turn may have come after the deadline. The lock also makes end() finish with `self`.
     const Guard guard(lock_);

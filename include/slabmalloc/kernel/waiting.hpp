@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "slabmalloc/kernel/hooks.hpp"
 
@@ -55,6 +56,8 @@ void wake_waiters() noexcept {
 template <KernelHooks Hooks>
 std::uintptr_t running_thread() noexcept {
   if constexpr (requires { Hooks::thread(); }) {
+    static_assert(std::is_same_v<decltype(Hooks::thread()), std::uintptr_t>,
+                  "the hook thread() returns a std::uintptr_t: a number of the thread, not 0");
     return Hooks::thread();
   } else {
     return std::uintptr_t{1} + Hooks::cpu();
