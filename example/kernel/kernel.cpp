@@ -95,8 +95,8 @@ struct File {
 };
 constexpr std::uint64_t set_timer = 0x54494D45, start_hart = 0x48534D;  ///< Firmware extensions.
 constexpr std::uint64_t timer_ticks = 2'000;                            ///< Of 100 ns.
-constexpr std::uint64_t files_of_hart = 6'000;
-constexpr std::uint64_t least_shrunk = 16 * mebibyte;  ///< Harts go on until then.
+constexpr std::uint64_t files_of_hart = 3'000;
+constexpr std::uint64_t least_shrunk = 8 * mebibyte;  ///< Harts go on until then.
 constexpr std::size_t packet_words = 8;
 
 constinit FrameAllocator<Kernel> frames;
@@ -104,7 +104,6 @@ constinit CpuZones<Kernel, decltype(frames)> heap(frames);
 constinit ObjectCache<File, Kernel, decltype(frames)> files("file", frames);
 constinit Reclaimable heap_entry("heap", heap), files_entry(files);
 constinit Reclaimer<Kernel> reclaimer;
-
 constinit HardwareAtomics::Cell<File*>* table = nullptr;
 constinit std::uint64_t places = 0;  ///< In the table.
 constinit Counter cpus{1}, hand, made, shrunk, refused, refused_in_handlers, finished, stopped;
@@ -207,6 +206,7 @@ void check_that_nothing_is_lost() noexcept {
   for (const char* const equation : broken) {
     require<Kernel>(equation == nullptr, equation);
   }
+  require<Kernel>(refused.load(Order::relaxed) <= made.load(Order::relaxed) / 1000, "many refused");
   require<Kernel>(files.destroy() == 0, "a file is lost");
   require<Kernel>(File::living.load(Order::relaxed) == 0, "a file was not destroyed");
   require<Kernel>(heap.frame_bytes() == 0, "the heap has lost memory");
