@@ -145,7 +145,12 @@ constinit CpuZones<KernelWithThreads, FrameAllocator<Kernel>> zones_with_threads
 
 }  // namespace
 
+struct OwnedFrames : FrameOptions {
+  static constexpr bool has_owners = true;
+};
 template class slabmalloc::FrameAllocator<Kernel, 16 * kibibyte>;
+template class slabmalloc::FrameAllocator<Kernel, 4 * kibibyte, HardwareAtomics, OwnedFrames>;
+template class slabmalloc::EarlyMemory<4 * kibibyte>;
 
 /// Keeps all of the above in the object: external, and never called.
 const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {

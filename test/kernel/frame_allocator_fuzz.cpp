@@ -14,10 +14,14 @@
 namespace slabmalloc::test {
 namespace {
 
+struct OwnedFrames : FrameOptions {
+  static constexpr bool has_owners = true;
+};
+
 class FrameProgram {
   static constexpr std::size_t base = 256;
   static constexpr std::size_t frame_count = 600;
-  enum class State : std::uint8_t { absent, metadata, free, used };
+  enum class State : std::uint8_t { absent, metadata, free, used, offline };
 
  public:
   explicit FrameProgram(FuzzInput& input) : input_(input) {}
@@ -47,7 +51,7 @@ class FrameProgram {
   using Runs = std::map<std::size_t, Run>;
 
   void act() {
-    switch (input_.below(8)) {
+    switch (input_.below(10)) {
       case 0:
       case 1:
         return allocate_frame();
@@ -60,6 +64,10 @@ class FrameProgram {
         return runs_.empty() ? void() : free(any_run());
       case 6:
         return free_badly();
+      case 7:
+        return allocate_at();
+      case 8:
+        return input_.one_in(3) ? put_online() : take_offline();
       default:
         return input_.one_in(8) ? add_regions() : void();
     }
@@ -145,6 +153,8 @@ class FrameProgram {
     }
     run.key = ++last_key_ * 0x10001;
     fill_pattern(address, run.frames * base, run.key);
+    EXPECT_EQ(frames_.owner(address), 0u);
+    EXPECT_TRUE(frames_.set_owner(address, run.key));
     runs_.emplace(first, run);
   }
   std::size_t some_bytes() { return input_.between(0, input_.one_in(4) ? 64 * base : 4 * base); }
@@ -174,6 +184,54 @@ class FrameProgram {
     }
   }
 
+  void allocate_at() {
+    const std::size_t first = input_.below(frame_count);
+    const std::size_t bytes = some_bytes();
+    void* const address = memory_.at(first * base);
+    const bool is_frame = input_.one_in(2);
+    const std::size_t frames = is_frame ? round_up(frames_for(bytes)) : frames_for(bytes);
+    bool is_possible = !is_frame || first % frames == 0;
+    for (std::size_t frame = first; frame < first + frames && is_possible; ++frame) {
+      is_possible = frame < frame_count && states_[frame] == State::free;
+    }
+    void* const found = is_frame ? frames_.allocate_frame_at(address, bytes).address
+                                 : frames_.allocate_run_at(address, bytes).address;
+    EXPECT_EQ(found, is_possible ? address : nullptr);
+    if (is_possible) {
+      add(address, {bytes, is_frame ? 0u : 1u, frames, 0}, 1);
+    }
+  }
+
+  void take_offline() {
+    const std::size_t first = input_.below(frame_count);
+    const std::size_t count = input_.between(1, frame_count - first);
+    bool is_unused = true;
+    for (std::size_t frame = first; frame < first + count; ++frame) {
+      is_unused = is_unused && states_[frame] != State::used && states_[frame] != State::metadata;
+    }
+    std::size_t named = 0;
+    EXPECT_EQ(frames_.offline(memory_.region(first * base, count * base),
+                              [&](const PagerBlock& block) {
+                                const State state = states_[frame_of(block.address)];
+                                EXPECT_EQ(state == State::metadata, block.use == PagerUse::None);
+                                EXPECT_TRUE(state == State::used || state == State::metadata);
+                                ++named;
+                              }),
+              is_unused);
+    EXPECT_EQ(named == 0, is_unused);
+    for (std::size_t frame = first; is_unused && frame < first + count; ++frame) {
+      states_[frame] = states_[frame] == State::free ? State::offline : states_[frame];
+    }
+  }
+  void put_online() {
+    const std::size_t first = input_.below(frame_count);
+    const std::size_t count = input_.between(1, frame_count - first);
+    frames_.online(memory_.region(first * base, count * base));
+    for (std::size_t frame = first; frame < first + count; ++frame) {
+      states_[frame] = states_[frame] == State::offline ? State::free : states_[frame];
+    }
+  }
+
   void free(Runs::iterator place) {
     const auto [first, run] = *place;
     std::byte* const address = memory_.at(first * base);
@@ -196,7 +254,7 @@ class FrameProgram {
     const std::size_t frames = is_frame ? round_up(frames_for(bytes)) : frames_for(bytes);
     const auto run = runs_.find(frame);
     MisuseKind kind = MisuseKind::ForeignPointer;
-    if (states_[frame] == State::free) {
+    if (states_[frame] == State::free || states_[frame] == State::offline) {
       kind = MisuseKind::DoubleFree;
     } else if (states_[frame] == State::used) {
       kind =
@@ -215,6 +273,7 @@ class FrameProgram {
     EXPECT_EQ(found.free_bytes, count(State::free) * base);
     EXPECT_EQ(found.used_bytes, count(State::used) * base);
     EXPECT_EQ(found.metadata_bytes, count(State::metadata) * base);
+    EXPECT_EQ(found.offline_bytes, count(State::offline) * base);
     for (const auto& [first, run] : runs_) {
       EXPECT_TRUE(holds_pattern(memory_.at(first * base), run.frames * base, run.key));
       for (const std::size_t frame : {first, first + run.frames / 2, first + run.frames - 1}) {
@@ -222,6 +281,7 @@ class FrameProgram {
         EXPECT_EQ(block.use, run.alignment == 0 ? PagerUse::Frame : PagerUse::Run);
         EXPECT_EQ(block.address, memory_.at(first * base));
         EXPECT_EQ(block.bytes, run.frames * base);
+        EXPECT_EQ(frames_.owner(memory_.at(frame * base)), run.key);
       }
     }
     for (std::size_t frame = 0; frame < frame_count; ++frame) {
@@ -238,7 +298,7 @@ class FrameProgram {
   FuzzInput& input_;
   MisuseRecorder misuse_;
   PhysicalMemory memory_{frame_count * base, 1024 * base};
-  FrameAllocator<PatientKernel, base> frames_;
+  FrameAllocator<PatientKernel, base, HardwareAtomics, OwnedFrames> frames_;
   std::vector<State> states_ = std::vector<State>(frame_count, State::absent);
   Runs runs_;
   std::uint64_t last_key_ = 0;

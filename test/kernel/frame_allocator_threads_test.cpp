@@ -116,6 +116,39 @@ TEST(FrameAllocatorThreads, go_on_while_memory_is_added_and_looked_at) {
   EXPECT_EQ(frames.validate(), nullptr);
 }
 
+TEST(FrameAllocatorThreads, go_on_while_memory_goes_offline_and_comes_back) {
+  MisuseRecorder misuse;
+  PhysicalMemory memory(mebibyte);
+  Frames frames;
+  const MemoryRegion region = memory.region(0, mebibyte);
+  ASSERT_TRUE(frames.add(&region, 1));
+  const std::vector<std::size_t> before = free_blocks(frames);
+  Random random;
+  std::vector<Random> randoms;
+  for (int thread = 0; thread < 4; ++thread) {
+    randoms.push_back(random.fork());
+  }
+  std::size_t successes = 0;
+  run_threads(4, [&](std::size_t thread) {
+    if (thread != 0) {
+      return work(frames, randoms[thread], 3000);
+    }
+    for (int step = 0; step < 2000; ++step) {
+      const MemoryRegion some = memory.region(randoms[0].below(255) * frame, frame + 1);
+      if (frames.offline(some, [](const PagerBlock&) {})) {
+        ++successes;
+        EXPECT_EQ(frames.statistics().offline_bytes, 2 * frame);
+        EXPECT_EQ(frames.allocate_frame_at(reinterpret_cast<void*>(some.address), frame).address,
+                  nullptr);
+        frames.online(some);
+      }
+    }
+  });
+  EXPECT_GT(successes, 0u);
+  EXPECT_EQ(free_blocks(frames), before);
+  EXPECT_EQ(frames.validate(), nullptr);
+}
+
 TEST(FrameAllocatorThreads, one_of_two_frees_of_a_frame_is_reported) {
   MisuseRecorder misuse;
   PhysicalMemory memory(mebibyte);

@@ -141,6 +141,36 @@ TEST(FrameSpan, takes_any_free_frames_in_a_row) {
   }
 }
 
+/// Every stretch of a free range offline, and every part of that online again.
+TEST(FrameSpan, takes_any_frames_offline_and_puts_any_of_them_online) {
+  const FrameRange range{5, 22};
+  for (std::uintptr_t first = range.first; first < range.end; ++first) {
+    for (std::uintptr_t end = first + 1; end <= range.end; ++end) {
+      for (std::uintptr_t from = range.first; from < range.end; ++from) {
+        for (std::uintptr_t to = from + 1; to <= range.end; ++to) {
+          SpanWithMemory span(range);
+          FrameModel model(range);
+          span->fill(range);
+          span->take_offline({first, end});
+          span->take_offline({first, end});
+          span->fill(range);
+          model.set(range.first, range.frames(), true);
+          model.set(first, end - first, false);
+          expect_blocks(*span, model);
+          ASSERT_EQ(span->offline_frames(), end - first);
+          ASSERT_EQ(span->judge(end - 1, 1).kind, MisuseKind::DoubleFree);
+          span->put_online({from, to});
+          const std::uintptr_t online = std::max(first, from);
+          const std::uintptr_t online_end = std::max(online, std::min(end, to));
+          model.set(online, online_end - online, true);
+          expect_blocks(*span, model);
+          ASSERT_EQ(span->offline_frames(), end - first - (online_end - online));
+        }
+      }
+    }
+  }
+}
+
 /// All sequences of allocations and frees, to a depth.
 class EverySequence {
  public:
@@ -246,6 +276,7 @@ class CorruptedSpan : public testing::Test {
     span_->keep_for_metadata({60, 64});
     span_->allocate(3, 5, span_->order_of_fit(3));
     span_->allocate(0, 1, span_->order_of_fit(0));
+    span_->take_offline({48, 55});
   }
   SpanWithMemory span_;
 };

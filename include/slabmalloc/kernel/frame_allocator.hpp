@@ -30,6 +30,9 @@
 // The allocator takes frames at low addresses first. Where devices can reach only some of the
 // memory, give that memory a FrameAllocator of its own.
 //
+// A client may also ask for memory at an address, or take a region offline: a failing memory
+// module, or memory that a hypervisor wants back. Nothing moves, so all of it must be free.
+//
 // Invariant, beside those of the spans and their table, with its line in validate():
 //   A2  used_frames_ = sum of the spans' used_frames(), allocations - frees = sum of their runs()
 #pragma once
@@ -48,6 +51,13 @@
 
 namespace slabmalloc {
 
+/// Options of a FrameAllocator. To change one, inherit from it and shadow the member.
+struct FrameOptions {
+  /// Each frame and run has a word of the client's, see set_owner(). Meta-data is a word per base
+  /// frame more: 0.2 % of frames of 4 KiB on 64 bits.
+  static constexpr bool has_owners = false;
+};
+
 /// Gives and takes frames of `BaseBytes` times a power of two, and runs of any number of base
 /// frames. Thread: any CPU, also in interrupt handlers; not in NMIs, which may have interrupted a
 /// holder of the lock. Misuse: a free must name a frame or run exactly as allocated. The call
@@ -55,11 +65,12 @@ namespace slabmalloc {
 /// reports DoubleFree of free memory; MisalignedFree of an address inside a frame or run;
 /// SizeMismatch, also of a frame freed as a run or the other way round; ForeignPointer outside of all frames. It cannot find a stale free of memory that
 /// was since allocated again, at the same address with the same size.
-template <class HooksT, std::size_t BaseBytes = 4096, class Atomics = HardwareAtomics>
+template <class HooksT, std::size_t BaseBytes = 4096, class Atomics = HardwareAtomics,
+          class Options = FrameOptions>
 class FrameAllocator {
   static_assert(sizeof(HooksMessage<HooksT>) != 0);
   using Hooks = CheckedHooks<HooksT>;
-  using Spans = SpanTable<BaseBytes>;
+  using Spans = SpanTable<BaseBytes, Options::has_owners>;
   using Span = typename Spans::Span;
   using Map = typename Spans::Map;
   static constexpr std::uint32_t base_bits = Span::base_bits;
@@ -96,6 +107,35 @@ class FrameAllocator {
     return {};
   }
 
+  /// Takes the memory of a region out of service: all frames that have a byte of it. Nothing moves.
+  /// If a frame there is in use, nothing changes, and it calls in_use(const PagerBlock&) for each
+  /// frame and run of clients that reaches into the region, as it is at its turn, and for
+  /// meta-data. That has use None, and never goes away. `in_use` may call this allocator. Frames
+  /// in frame caches are in use, so give them back first. Holes stay holes. add() leaves offline
+  /// frames as they are. Fails: false if a frame is in use.
+  /// Cost: O(blocks * (log spans + orders^2)) under the lock, up to the first that is in use.
+  template <class F>
+  bool offline(MemoryRegion region, F&& in_use) noexcept {
+    const FrameRange range = frames_around(region);
+    {
+      const typename Lock::Guard guard(lock_);
+      if (spans_.take_offline(range)) {
+        return true;
+      }
+    }
+    walk(range, [&](const FrameBlock& block, std::uintptr_t, PagerUse use) {
+      if (block.use == FrameUse::Allocated || block.use == FrameUse::Metadata) {
+        in_use(PagerBlock{address_of(block.first), block.frames << base_bits, use});
+      }
+    });
+    return false;
+  }
+  /// Frees all offline frames that have a byte of the region. Cost: as offline().
+  void online(MemoryRegion region) noexcept {
+    const typename Lock::Guard guard(lock_);
+    spans_.put_online(frames_around(region));
+  }
+
   // ---- frames ----------------------------------------------------------------------------------
 
   /// A frame of `bytes`, aligned to its size. Rounds `bytes` up to a power of two and to BaseBytes.
@@ -124,8 +164,16 @@ class FrameAllocator {
     return got;
   }
 
-  /// Frees a frame that allocate_frame() or allocate_frames() gave for `bytes`, or nothing for a
-  /// null pointer. Cost: O(log frames) under the lock.
+  /// As allocate_frame(), the frame at `address`. Fails: a null address if one of its frames is not
+  /// free, or `address` is not aligned to its size. Cost: as SpanTable::allocate_at() under the
+  /// lock.
+  Frame allocate_frame_at(void* address, std::size_t bytes) noexcept {
+    const std::size_t frames = std::size_t{1} << order_of(bytes);
+    return allocate_at(address, frames, frames, false);
+  }
+
+  /// Frees a frame that any of the calls above gave for `bytes`, or nothing for a null pointer.
+  /// Cost: O(log frames) under the lock.
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
     deallocate(frame, std::size_t{1} << order_of(bytes), false);
   }
@@ -142,8 +190,14 @@ class FrameAllocator {
     return allocate(order, order_of(alignment), frames_of(bytes), true);
   }
 
-  /// Frees a run that allocate_run() gave for `bytes`, or nothing for a null pointer; false for a
-  /// bad free. It needs no alignment. Cost: O(log frames) under the lock.
+  /// As allocate_run(), the run at `address`. Fails: a null address if one of its frames is not
+  /// free, or `address` is no frame's. Cost: as SpanTable::allocate_at() under the lock.
+  Frame allocate_run_at(void* address, std::size_t bytes) noexcept {
+    return allocate_at(address, frames_of(bytes), 1, true);
+  }
+
+  /// Frees a run that allocate_run() or allocate_run_at() gave for `bytes`, or nothing for a null
+  /// pointer; false for a bad free. It needs no alignment. Cost: O(log frames) under the lock.
   bool deallocate_run(void* run, std::size_t bytes, std::size_t) noexcept {
     return deallocate(run, frames_of(bytes), true);
   }
@@ -167,11 +221,31 @@ class FrameAllocator {
     const typename Lock::Guard guard(lock_);
     const FrameBlock block = spans_.block_at(frame);
     if (block.use == FrameUse::Allocated) {
-      const bool is_run = spans_.find(block.first)->is_marked(block.first);
-      return {address_of(block.first), block.frames << base_bits,
-              is_run ? PagerUse::Run : PagerUse::Frame};
+      return {address_of(block.first), block.frames << base_bits, use_of(block)};
     }
-    return {nullptr, 0, block.use == FrameUse::Free ? PagerUse::Free : PagerUse::None};
+    return {nullptr, 0, use_of(block)};
+  }
+
+  /// Sets the word of the frame or run in which `address` lies; it is 0 when that is allocated.
+  /// False if there is none. Cost: as SpanTable::block_at() under the lock.
+  bool set_owner(const void* address, std::uintptr_t word) noexcept
+    requires Options::has_owners
+  {
+    const typename Lock::Guard guard(lock_);
+    Word* const owner = owner_at(address);
+    if (owner != nullptr) {
+      *owner = word;
+    }
+    return owner != nullptr;
+  }
+  /// The word of the frame or run in which `address` lies, or 0 if there is none.
+  /// Cost: as SpanTable::block_at() under the lock.
+  std::uintptr_t owner(const void* address) const noexcept
+    requires Options::has_owners
+  {
+    const typename Lock::Guard guard(lock_);
+    const Word* const owner = owner_at(address);
+    return owner != nullptr ? *owner : 0;
   }
 
   // ---- statistics and checks -------------------------------------------------------------------
@@ -183,6 +257,7 @@ class FrameAllocator {
     spans_.for_each([&](const Span& span) {
       result.free_bytes += span.free_frames() << base_bits;
       result.metadata_bytes += span.metadata_frames() << base_bits;
+      result.offline_bytes += span.offline_frames() << base_bits;
       for (std::uint32_t order = 0; order < Span::order_limit; ++order) {
         result.free_blocks[order] += span.free_blocks(order);
       }
@@ -193,31 +268,18 @@ class FrameAllocator {
     return result;
   }
 
-  /// Calls f(address, bytes, FrameUse) for each free block, frame, run, and stretch of meta-data,
-  /// in address order; it leaves out holes. Each is as it was at its turn. Cost: as
+  /// Calls f(address, bytes, FrameUse) for each free or offline block, frame, run, and stretch of
+  /// meta-data, in address order; it leaves out holes. Each is as it was at its turn. Cost: as
   /// SpanTable::block_at() under the lock for each.
   template <class F>
   void for_each_block(F&& f) const noexcept {
-    std::uintptr_t frame = 0;
-    for (;;) {
-      FrameBlock block{0, 0, FrameUse::Absent};
-      {
-        const typename Lock::Guard guard(lock_);
-        const Span* const span = spans_.first_above(frame);
-        if (span == nullptr) {
-          return;
-        }
-        const std::uintptr_t first = span->range().first;
-        frame = frame < first ? first : frame;
-        block = spans_.block_at(frame);
-      }
-      // A new block may have formed since, around addresses that the walk already passed.
-      const std::size_t frames = block.first + block.frames - frame;
+    walk({0, Spans::end_of_frames}, [&](const FrameBlock& block, std::uintptr_t frame, PagerUse) {
       if (block.use != FrameUse::Absent) {
+        // A new block may have formed since, around addresses that the walk already passed.
+        const std::size_t frames = block.first + block.frames - frame;
         f(static_cast<void*>(address_of(frame)), frames << base_bits, block.use);
       }
-      frame += frames;
-    }
+    });
   }
 
   /// The first invariant that does not hold, or null. Cost: O(frames) under the lock.
@@ -257,6 +319,67 @@ class FrameAllocator {
     return reinterpret_cast<std::byte*>(frame << base_bits);
   }
 
+  /// All frames that have a byte of `region`.
+  static constexpr FrameRange frames_around(MemoryRegion region) noexcept {
+    const std::uintptr_t room = ~std::uintptr_t{0} - region.address;
+    const std::uintptr_t end = region.address + (region.bytes < room ? region.bytes : room);
+    const std::uintptr_t first = region.address >> base_bits;
+    return {first, end != region.address ? ((end - 1) >> base_bits) + 1 : first};
+  }
+  /// Thread: holder of the lock, here and below.
+  PagerUse use_of(const FrameBlock& block) const noexcept {
+    if (block.use == FrameUse::Allocated) {
+      return spans_.find(block.first)->is_marked(block.first) ? PagerUse::Run : PagerUse::Frame;
+    }
+    return block.use == FrameUse::Free ? PagerUse::Free : PagerUse::None;
+  }
+  Word* owner_at(const void* address) const noexcept {
+    if constexpr (Options::has_owners) {
+      const FrameBlock block =
+          spans_.block_at(reinterpret_cast<std::uintptr_t>(address) >> base_bits);
+      if (block.use == FrameUse::Allocated) {
+        return &spans_.find(block.first)->owner(block.first);
+      }
+    }
+    return nullptr;
+  }
+  /// Calls f(block, frame, use) for each block of `range`, with nothing held: the walk comes to it
+  /// at `frame`.
+  template <class F>
+  void walk(FrameRange range, F&& f) const noexcept {
+    for (std::uintptr_t frame = range.first; frame < range.end;) {
+      FrameBlock block{0, 0, FrameUse::Absent};
+      PagerUse use = PagerUse::None;
+      {
+        const typename Lock::Guard guard(lock_);
+        block = spans_.block_at(frame);
+        use = use_of(block);
+      }
+      f(block, frame, use);
+      frame = block.first + block.frames;
+    }
+  }
+
+  /// The frames at `address`, a multiple of `step` base frames, or null.
+  void* allocate_at(void* address, std::size_t frames, std::size_t step, bool is_run) noexcept {
+    const auto number = reinterpret_cast<std::uintptr_t>(address);
+    const std::uintptr_t first = number >> base_bits;
+    const bool is_possible = number % BaseBytes == 0 && first % step == 0 && first != 0 &&
+                             frames <= Spans::end_of_frames - first;
+    const typename Lock::Guard guard(lock_);
+    if (!is_possible || !spans_.allocate_at({first, first + frames}, is_run)) {
+      ++counts_.failures;
+      return nullptr;
+    }
+    count_allocation(frames);
+    return address;
+  }
+  void count_allocation(std::size_t frames) noexcept {
+    ++counts_.allocations;
+    used_frames_ += frames;
+    high_water_frames_ = used_frames_ > high_water_frames_ ? used_frames_ : high_water_frames_;
+  }
+
   /// The first of `frames` frames, from a block of `order` or else aligned to 2^alignment frames,
   /// or null. Thread: holder of the lock.
   void* allocate(std::uint32_t order, std::uint32_t alignment, std::size_t frames,
@@ -269,9 +392,7 @@ class FrameAllocator {
       ++counts_.failures;
       return nullptr;
     }
-    ++counts_.allocations;
-    used_frames_ += frames;
-    high_water_frames_ = used_frames_ > high_water_frames_ ? used_frames_ : high_water_frames_;
+    count_allocation(frames);
     return address_of(first);
   }
 

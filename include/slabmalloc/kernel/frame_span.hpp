@@ -10,11 +10,13 @@
 //
 // A span stores nothing in free frames. The meta-data, in memory of the client's choice:
 //
-//   | FrameSpan | a BlockSet for each order | their words | a byte of state for each frame |
+//   | FrameSpan | a BlockSet for each order | their words | owners | a byte of state per frame |
 //
-// which is 1.26 bytes per frame and a few hundred. A frame's number is address / BaseBytes. So a
-// block's number alone gives its buddy, wherever the span begins. An order's first or last block
-// that reaches out of the span is never free.
+// which is 1.26 bytes per frame and a few hundred. With owners it is a word per frame more: there
+// the first frame of a run has a word of the client's.
+//
+// A frame's number is address / BaseBytes. So a block's number alone gives its buddy, wherever the
+// span begins. An order's first or last block that reaches out of the span is never free.
 //
 // A run of n frames is a block of 2^k >= n frames without its tail, which the span gave back. The
 // rest consists of one block for each bit of n, largest first: a *head*, and *pieces* behind it.
@@ -26,6 +28,8 @@
 //
 //   7 frames       [ free ][ head, 1 ][ piece, 4 ][ piece, 2 ][ free ]
 //
+// Free frames can go offline. They then are blocks of their own, until they go online.
+//
 // The span takes a block of the least sufficient order, and of these the one at the lowest address.
 // So long-lived memory gathers at low addresses, and large blocks stay whole at high ones. (A list
 // of free blocks, last in first out, would prefer memory that is in the caches. But zones above
@@ -33,9 +37,10 @@
 //
 // Invariants:
 //   F1  each frame is absent or in one block: free_frames() of them are in free blocks,
-//       used_frames() in runs, metadata_frames() are meta-data; runs() runs begin here
-//   F2  a frame's state is head or piece where such a block begins, and plain where it is in a free
-//       block or not a block's first frame
+//       used_frames() in runs, offline_frames() in offline blocks, metadata_frames() are meta-data;
+//       runs() runs begin here
+//   F2  a frame's state is head, piece or offline where such a block begins, and plain where it is
+//       in a free block or not a block's first frame
 //   F3  of two buddies at most one is free
 //   F4  bit k of non_empty = the set of order k is not empty
 //   F5  free_frames() = sum over k of 2^k * blocks in the set of order k
@@ -59,29 +64,30 @@ enum class FrameUse : std::uint8_t {
   Allocated,
   Metadata,  ///< Of the frame allocator itself.
   Absent,    ///< A hole between regions.
+  Offline,   ///< Taken out of service.
 };
 
-/// Consecutive frames that are one free block, one run or frame of a client's, or alike.
+/// Consecutive frames that are one free or offline block, one run or frame of a client's, or alike.
 struct FrameBlock {
   std::uintptr_t first;
   std::size_t frames;
   FrameUse use;
 };
 
-template <std::size_t BaseBytes>
+template <std::size_t BaseBytes, bool HasOwners>
 class FrameSpan;
 
 /// The place of a span in a SpanTable.
-template <std::size_t BaseBytes>
+template <class Span>
 struct SpanLinks {
-  FrameSpan<BaseBytes>* parent = nullptr;
-  FrameSpan<BaseBytes>* children[2] = {};  ///< At lower and at higher addresses.
+  Span* parent = nullptr;
+  Span* children[2] = {};    ///< At lower and at higher addresses.
   std::uint32_t orders = 0;  ///< Of the free blocks of this span and of all below it in the tree.
 };
 
 /// The frames of a range, some of which may be absent. All of them are absent at first. Thread: one
 /// at a time. Cost: where nothing else is said, at most a few words for each order.
-template <std::size_t BaseBytes>
+template <std::size_t BaseBytes, bool HasOwners = false>
 class FrameSpan {
  public:
   static constexpr std::uint32_t base_bits = highest_bit(BaseBytes);
@@ -96,6 +102,7 @@ class FrameSpan {
     for (std::uint32_t order = 0; order < orders; ++order) {
       words += BlockSet::words_for(blocks_of(range, order));
     }
+    words += HasOwners ? range.frames() : 0;
     return align_up(
         sizeof(FrameSpan) + orders * sizeof(BlockSet) + words * sizeof(Word) + range.frames(),
         alignof(FrameSpan));
@@ -115,6 +122,7 @@ class FrameSpan {
   std::size_t free_frames() const noexcept { return free_frames_; }
   std::size_t used_frames() const noexcept { return used_frames_; }
   std::size_t metadata_frames() const noexcept { return metadata_frames_; }
+  std::size_t offline_frames() const noexcept { return offline_frames_; }
   /// Runs that begin here.
   std::size_t runs() const noexcept { return runs_; }
   /// Bit k: there is a free block of order k.
@@ -195,14 +203,27 @@ class FrameSpan {
   /// begins in a span before. A run is `marked` or not, as by allocate().
   /// Pre: all are free, and lie in the span.
   void take(FrameRange range, bool begins, bool marked = false) noexcept {
-    for (std::uintptr_t frame = range.first; frame < range.end;) {
-      const FrameRange block = free_block_at(frame);
-      erase(block.first >> lowest_bit(block.frames()), lowest_bit(block.frames()));
-      insert_range(block.first, frame);
-      insert_range(block.end < range.end ? block.end : range.end, block.end);
-      frame = block.end;
-    }
+    erase_range(range);
     mark_run(range, begins, marked);
+  }
+
+  /// Takes the free frames of `range` out of service.
+  /// Pre: `range` lies in the span, and none of its frames is used or meta-data.
+  void take_offline(FrameRange range) noexcept {
+    for_each_part(range, FrameUse::Free, [this](FrameRange, FrameRange part) {
+      erase_range(part);
+      mark_offline(part);
+    });
+  }
+  /// Frees the offline frames of `range`. Pre: `range` lies in the span.
+  void put_online(FrameRange range) noexcept {
+    for_each_part(range, FrameUse::Offline, [this](FrameRange block, FrameRange part) {
+      state(block.first) = plain;
+      offline_frames_ -= block.frames();
+      mark_offline({block.first, part.first});
+      mark_offline({part.end, block.end});
+      insert_range(part.first, part.end);
+    });
   }
 
   /// The verdict on a free of `frames` frames from `first` on.
@@ -222,7 +243,7 @@ class FrameSpan {
       return {false, MisuseKind::ForeignPointer, 0};
     }
     const FrameBlock block = block_at(first);
-    if (block.use == FrameUse::Free) {
+    if (block.use != FrameUse::Allocated) {
       return {false, MisuseKind::DoubleFree, 0};
     }
     return {false, MisuseKind::MisalignedFree, block.frames};
@@ -267,6 +288,9 @@ class FrameSpan {
       }
       const std::uint8_t kind = state(first);
       if (kind > metadata && (kind & order_mask) >= order) {
+        if ((kind & (head | piece)) == 0) {
+          return {first, std::size_t{1} << (kind & order_mask), FrameUse::Offline};
+        }
         // Before a piece lies a piece of its run, or the head.
         return (kind & head) != 0 || first == range_.first
                    ? FrameBlock{first, frames_of_run(first), FrameUse::Allocated}
@@ -280,6 +304,12 @@ class FrameSpan {
   bool has(std::uintptr_t frame) const noexcept { return state(frame) != absent; }
   /// True if the run that begins at `first` is marked. Pre: one does.
   bool is_marked(std::uintptr_t first) const noexcept { return (state(first) & mark) != 0; }
+  /// The client's word of the run that begins at `first`, 0 when it is allocated. Pre: one does.
+  Word& owner(std::uintptr_t first) noexcept
+    requires HasOwners
+  {
+    return reinterpret_cast<Word*>(states_)[first - range_.end];
+  }
 
   /// The first of F1–F6, B1 and B2 that does not hold, or null. Cost: O(frames).
   const char* validate() const noexcept {
@@ -298,7 +328,7 @@ class FrameSpan {
     }
     std::size_t runs = 0;
     std::size_t marked_runs = 0;
-    std::size_t frames[4] = {};
+    std::size_t frames[5] = {};
     for (std::uintptr_t frame = range_.first; frame < range_.end;) {
       const FrameBlock block = block_at(frame);
       if (block.first != frame || block.frames > range_.end - frame) {
@@ -319,9 +349,10 @@ class FrameSpan {
     const auto counted = [&](FrameUse use) { return frames[static_cast<std::uint8_t>(use)]; };
     return counted(FrameUse::Free) == free_frames_ &&
                    counted(FrameUse::Allocated) == used_frames_ &&
-                   counted(FrameUse::Metadata) == metadata_frames_ && runs == runs_
+                   counted(FrameUse::Metadata) == metadata_frames_ &&
+                   counted(FrameUse::Offline) == offline_frames_ && runs == runs_
                ? nullptr
-               : "F1: counted are the frames of free blocks, runs and meta-data";
+               : "F1: counted are the frames of free and offline blocks, runs and meta-data";
   }
 
   /// The state of a frame, as it lies in memory: for tests that plant corruption.
@@ -333,7 +364,8 @@ class FrameSpan {
   static constexpr std::uint8_t metadata = 2;
   static constexpr std::uint8_t head = 0x40;  ///< Plus the order, here and below.
   static constexpr std::uint8_t piece = 0x80;
-  static constexpr std::uint8_t mark = 0x20;  ///< Of a head: the client's, see allocate().
+  static constexpr std::uint8_t mark = 0x20;     ///< Of a head: the client's, see allocate().
+  static constexpr std::uint8_t offline = 0x20;  ///< Alone, plus the order.
   static constexpr std::uint8_t order_mask = 0x1F;
 
   explicit FrameSpan(FrameRange range) noexcept : range_(range), orders_(orders_for(range)) {
@@ -343,6 +375,7 @@ class FrameSpan {
       ::new (static_cast<void*>(sets() + order)) BlockSet(words, blocks);
       words += BlockSet::words_for(blocks);
     }
+    words += HasOwners ? range.frames() : 0;
     states_ = reinterpret_cast<std::uint8_t*>(words);
   }
 
@@ -365,11 +398,33 @@ class FrameSpan {
     runs_ += begins ? 1u : 0u;
     marked_runs_ += begins && marked ? 1u : 0u;
     used_frames_ += range.frames();
+    if constexpr (HasOwners) {
+      owner(range.first) = 0;
+    }
     std::uint8_t kind = !begins ? piece : marked ? head | mark : head;
     for_each_piece(range.first, range.frames(), [&](std::uintptr_t first, std::uint32_t order) {
       state(first) = static_cast<std::uint8_t>(kind | order);
       kind = piece;
     });
+  }
+
+  void mark_offline(FrameRange range) noexcept {
+    offline_frames_ += range.frames();
+    for_each_piece(range.first, range.frames(), [&](std::uintptr_t first, std::uint32_t order) {
+      state(first) = static_cast<std::uint8_t>(offline | order);
+    });
+  }
+  /// Calls f(block, part) for each block of that use: the block, and the part in `range`.
+  template <class F>
+  void for_each_part(FrameRange range, FrameUse use, F&& f) noexcept {
+    for (std::uintptr_t frame = range.first; frame < range.end;) {
+      const FrameBlock block = block_at(frame);
+      const std::uintptr_t end = block.first + block.frames;
+      if (block.use == use) {
+        f(FrameRange{block.first, end}, FrameRange{frame, end < range.end ? end : range.end});
+      }
+      frame = end;
+    }
   }
 
   /// The order of the largest possible block from `first` on, of at most `frames` frames.
@@ -422,6 +477,16 @@ class FrameSpan {
     }
     insert(block, order);
   }
+  /// Takes free frames out of their blocks.
+  void erase_range(FrameRange range) noexcept {
+    for (std::uintptr_t frame = range.first; frame < range.end;) {
+      const FrameRange block = free_block_at(frame);
+      erase(block.first >> lowest_bit(block.frames()), lowest_bit(block.frames()));
+      insert_range(block.first, frame);
+      insert_range(block.end < range.end ? block.end : range.end, block.end);
+      frame = block.end;
+    }
+  }
   /// Frees first … end - 1, in the largest possible blocks.
   void insert_range(std::uintptr_t first, std::uintptr_t end) noexcept {
     while (first != end) {
@@ -438,6 +503,9 @@ class FrameSpan {
     std::size_t plain_frames = 0;
     for (std::size_t frame = 0; frame < block.frames; ++frame) {
       plain_frames += state(block.first + frame) == plain ? 1u : 0u;
+    }
+    if (block.use == FrameUse::Offline) {
+      return plain_frames + 1 == block.frames ? nullptr : "F2: offline is the first frame alone";
     }
     if (block.use == FrameUse::Free) {
       const std::uint32_t order = highest_bit(block.frames);
@@ -462,15 +530,16 @@ class FrameSpan {
                : "F2: a run is a head and pieces, and otherwise plain";
   }
 
-  template <std::size_t>
+  template <std::size_t, bool>
   friend class SpanTable;
 
   const FrameRange range_;
-  SpanLinks<BaseBytes> links_;
+  SpanLinks<FrameSpan> links_;
   std::uint8_t* states_ = nullptr;
   std::size_t free_frames_ = 0;
   std::size_t used_frames_ = 0;
   std::size_t metadata_frames_ = 0;
+  std::size_t offline_frames_ = 0;
   std::size_t runs_ = 0;
   std::size_t marked_runs_ = 0;
   const std::uint32_t orders_;

@@ -35,6 +35,7 @@ struct FrameStatistics : FrameCounters {
   std::size_t used_bytes = 0;
   std::size_t used_bytes_high_water = 0;
   std::size_t metadata_bytes = 0;
+  std::size_t offline_bytes = 0;
   std::size_t free_blocks[orders] = {};  ///< Of 2^index base frames.
 
   using Base = FrameCounters;
@@ -48,6 +49,8 @@ struct FrameStatistics : FrameCounters {
        "The most that clients ever had."},
       {&Self::metadata_bytes, "metadata_bytes", "bytes", CounterKind::Current,
        "Frames of the allocator's own."},
+      {&Self::offline_bytes, "offline_bytes", "bytes", CounterKind::Current,
+       "Frames out of service, which managed_bytes leaves out."},
   };
 };
 static_assert(has_entry_for_each_counter<FrameStatistics, std::size_t[FrameStatistics::orders]>());

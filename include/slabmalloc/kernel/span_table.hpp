@@ -34,16 +34,18 @@ namespace slabmalloc {
 
 /// Spans, whose memory is the client's.
 /// Thread: one at a time. Cost: O(log spans) where nothing else is said, on average.
-template <std::size_t BaseBytes>
+template <std::size_t BaseBytes, bool HasOwners = false>
 class SpanTable {
  public:
-  using Span = FrameSpan<BaseBytes>;
+  using Span = FrameSpan<BaseBytes, HasOwners>;
   using Map = MemoryMap<BaseBytes>;
 
   /// Spans include holes of up to so many frames. They need as much meta-data as one more span.
   static constexpr std::size_t bridged_frames = 256;
   /// The free blocks of an order that a search for a long run looks at.
   static constexpr std::uint32_t searched_blocks = 64;
+  /// Numbers of frames are below it.
+  static constexpr std::uintptr_t end_of_frames = (~std::uintptr_t{0} >> Span::base_bits) + 1;
 
   /// The first span that ends above `frame`, or null.
   Span* first_above(std::uintptr_t frame) const noexcept {
@@ -133,20 +135,45 @@ class SpanTable {
       }
     }
     if (first != 0) {
-      for_each_part(first, frames, [first, marked](Span& span, FrameRange part) {
-        span.take(part, part.first == first, marked);
-      });
+      take({first, first + frames}, marked);
     }
     return first;
   }
 
-  /// The block that `frame` is in, as FrameSpan::block_at() says, and a run whole. One absent frame
-  /// if it lies in no span.
+  /// Allocates the frames of `range`. False if not all of them are free.
+  /// Cost: O(blocks * (log spans + orders^2)).
+  bool allocate_at(FrameRange range, bool marked) noexcept {
+    const bool is_free = all_of(range, [](FrameUse use) { return use == FrameUse::Free; });
+    if (is_free) {
+      take(range, marked);
+    }
+    return is_free;
+  }
+  /// Takes all memory of `range` offline. False if a frame is used or meta-data; then nothing
+  /// changes. Cost: as allocate_at().
+  bool take_offline(FrameRange range) noexcept {
+    const bool is_unused = all_of(range, [](FrameUse use) {
+      return use != FrameUse::Allocated && use != FrameUse::Metadata;
+    });
+    if (is_unused) {
+      for_each_within(range, [](Span& span, FrameRange part) { span.take_offline(part); });
+    }
+    return is_unused;
+  }
+  /// Frees the offline frames of `range`. Cost: as allocate_at().
+  void put_online(FrameRange range) noexcept {
+    for_each_within(range, [](Span& span, FrameRange part) { span.put_online(part); });
+  }
+
+  /// The block that `frame` is in, as FrameSpan::block_at() says, and a run whole. In no span, the
+  /// absent frames up to the next one.
   /// Cost: O(orders^2), and O(log spans + orders) for each other span of the run.
   FrameBlock block_at(std::uintptr_t frame) const noexcept {
     const Span* span = find(frame);
     if (span == nullptr) {
-      return {frame, 1, FrameUse::Absent};
+      const Span* const next = first_above(frame);
+      const std::uintptr_t end = next != nullptr ? next->range().first : end_of_frames;
+      return {frame, end - frame, FrameUse::Absent};
     }
     FrameBlock block = span->block_at(frame);
     if (block.use == FrameUse::Allocated) {
@@ -312,6 +339,34 @@ class SpanTable {
       refresh(span);
       first = part.end;
     }
+  }
+  /// Calls change(span, part) for the part of `range` in each span that it meets.
+  template <class F>
+  void for_each_within(FrameRange range, F&& change) noexcept {
+    for (Span* span = first_above(range.first); span != nullptr && span->range().first < range.end;
+         span = first_above(span->range().end)) {
+      const FrameRange whole = span->range();
+      change(*span, FrameRange{whole.first < range.first ? range.first : whole.first,
+                               whole.end < range.end ? whole.end : range.end});
+      refresh(span);
+    }
+  }
+  /// True if accept(use) says so of all blocks of `range`.
+  template <class F>
+  bool all_of(FrameRange range, F&& accept) const noexcept {
+    bool accepted = true;
+    while (accepted && range.first < range.end) {
+      const FrameBlock block = block_at(range.first);
+      accepted = accept(block.use);
+      range.first = block.first + block.frames;
+    }
+    return accepted;
+  }
+  /// Allocates free frames.
+  void take(FrameRange range, bool marked) noexcept {
+    for_each_part(range.first, range.frames(), [range, marked](Span& span, FrameRange part) {
+      span.take(part, part.first == range.first, marked);
+    });
   }
   /// The frames that a run, which goes on to `end` in `span`, has in the spans behind.
   std::size_t frames_behind(const Span* span, std::uintptr_t end) const noexcept {
