@@ -562,8 +562,8 @@ class Zone {
       return FreeOutcome::Rejected;
     }
     Header* page = frames.header_of(object);
-    const bool is_of_class = class_count == 1 || page->class_index == index;
-    if (page->tag.load(Order::relaxed) != queue_.tag() || !is_of_class) [[unlikely]] {
+    if (page->tag.load(Order::relaxed) != queue_.tag() ||
+        (class_count != 1 && page->class_index != index)) [[unlikely]] {
       return FreeOutcome::Rejected;
     }
     const std::uint32_t slot = geometry.slot_at(Page::offset_of(object, page));
