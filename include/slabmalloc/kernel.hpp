@@ -4,8 +4,8 @@
 #pragma once
 
 #include "slabmalloc/kernel/block_lookup.hpp"
+#include "slabmalloc/kernel/cache.hpp"
 #include "slabmalloc/kernel/cache_config.hpp"
-#include "slabmalloc/kernel/coloured_page.hpp"
 #include "slabmalloc/kernel/cpu_zones.hpp"
 #include "slabmalloc/kernel/early_memory.hpp"
 #include "slabmalloc/kernel/frame_allocator.hpp"

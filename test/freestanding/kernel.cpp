@@ -101,6 +101,24 @@ const char* exercise_reclaim(Cache& cache, Zones& zones) {
   return reclaimer.validate();
 }
 
+/// A cache that is made at run time, in a block of `heap`.
+template <class Heap, class Frames>
+const char* exercise_made_cache(Heap& heap, Frames& frames, std::size_t bytes) {
+  using Caches = Cache<typename Heap::Hooks, Frames,
+                       AlignedOptions<Frames::base_bytes, typename Heap::Atomics>>;
+  const auto made = Caches::create_in(heap, frames, {"made", bytes});
+  if (!made) {
+    return describe(made.error);
+  }
+  void* several[8];
+  const std::size_t got = made.cache->allocate_many(several, 8);
+  made.cache->deallocate_many(several, got);
+  made.cache->deallocate(made.cache->allocate());
+  const char* const broken = made.cache->validate();
+  Kernel::saved += made.cache->destroy_in(heap);
+  return broken;
+}
+
 /// A pager that allocates from the heap and the zone that it serves.
 class PagerOfHeap;
 using ServedHeap = CpuZones<Kernel, PagerOfHeap>;
@@ -164,5 +182,9 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   broken = broken != nullptr ? broken : small;
   const char* const sleeping = exercise_reclaim(cache_of_many_cpus, zones_with_threads);
   broken = broken != nullptr ? broken : sleeping;
+  const char* const made = exercise_made_cache(zones_of_many_cpus, frames_of_many_cpus, count);
+  broken = broken != nullptr ? broken : made;
+  const char* const one = exercise_made_cache(zones_of_one_cpu, frames_of_one_cpu, count);
+  broken = broken != nullptr ? broken : one;
   return broken != nullptr ? broken : exercise_reclaim(cache_of_one_cpu, zones_of_one_cpu);
 }

@@ -72,7 +72,7 @@ TEST_F(ObjectCacheTest, objects_of_reserved_frames_are_constructed_too) {
 }
 
 TEST_F(ObjectCacheTest, objects_of_different_frames_have_different_colours) {
-  static_assert(Cache::Page::colours > 1);
+  static_assert(Cache::shape.colours() > 1);
   std::set<std::uintptr_t> offsets;
   const std::vector<Inode*> objects = allocate(32 * slots);
   std::set<std::uintptr_t> seen;
@@ -82,7 +82,7 @@ TEST_F(ObjectCacheTest, objects_of_different_frames_have_different_colours) {
       offsets.insert(address % Cache::page_bytes);
     }
   }
-  EXPECT_EQ(offsets.size(), Cache::Page::colours);
+  EXPECT_EQ(offsets.size(), Cache::shape.colours());
   free_all(objects);
 }
 

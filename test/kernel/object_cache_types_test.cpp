@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "kernel/object_cache_fixture.hpp"
@@ -114,31 +113,6 @@ TEST(ObjectCacheAlignment, every_alignment_holds_at_every_colour) {
   expect_aligned<1024>();
   expect_aligned<2048>();
   expect_aligned<4096>();
-}
-
-template <std::size_t Bytes>
-struct Sized {
-  unsigned char bytes[Bytes];
-};
-
-template <std::size_t Bytes>
-void expect_small_waste() {
-  using Config = CacheConfig<Sized<Bytes>, CacheOptions>;
-  constexpr SlotGeometry geometry = Config::BasePage::geometry(Config::object_bytes);
-  constexpr std::size_t waste = Config::page_bytes - geometry.slots * Config::object_bytes;
-  EXPECT_LE(waste, Config::page_bytes / 8) << Bytes;
-  if (Config::page_bytes > 4096) {
-    const std::size_t half = Config::page_bytes / 2;
-    const std::size_t slots = SlotGeometry::fit(Bytes, half, 48, true).slots;
-    EXPECT_GT(half - slots * Bytes, half / 8) << Bytes << ": half of the page would do";
-  }
-}
-
-TEST(CacheConfigPages, waste_at_most_an_eighth_and_no_smaller_one_does) {
-  []<std::size_t... Steps>(std::index_sequence<Steps...>) {
-    (expect_small_waste<Steps * 61 + 1>(), ...);
-  }(std::make_index_sequence<134>());
-  expect_small_waste<8192>();
 }
 
 TEST(ObjectCacheOfOneCpu, needs_no_atomics) {

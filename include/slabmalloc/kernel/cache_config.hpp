@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Configuration of an object cache: the options that a client chooses. The options and the type
-// determine the one size class and the page kind.
-//
-// The page of a type is the smallest power of two of granules whose slots waste at most 1/8,
-// meta-data included. The bound is that of Bonwick, The Slab Allocator, USENIX Summer 1994,
-// section 3.2.2. Such a page always exists for objects of up to 1/8 of the largest page.
+// Configuration of object caches: the options that a client chooses. All caches with the same
+// options have the same code, whatever their objects.
 #pragma once
 
 #include <concepts>
@@ -13,9 +9,8 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "slabmalloc/classes/one_size_class.hpp"
-#include "slabmalloc/kernel/coloured_page.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
+#include "slabmalloc/page/shaped_page.hpp"
 
 namespace slabmalloc {
 
@@ -57,46 +52,31 @@ concept ObjectCacheOptions = std::derived_from<O, CommonCacheOptions> && require
 template <class O>
 using ObjectCacheOptionsOrDefault = std::conditional_t<ObjectCacheOptions<O>, O, CacheOptions>;
 
-/// The configuration of CpuZones for objects of type `T`.
-template <class T, class Options>
+/// The one size class of a cache. Its size is known at run time, so no layout selects it.
+struct CacheSizeClass {
+  static constexpr std::uint32_t no_class = ~std::uint32_t{0};
+  static constexpr std::uint32_t count = 1;
+  static constexpr std::size_t max_size = 0;
+
+  static constexpr std::size_t size_of(std::uint32_t) noexcept { return max_size; }
+  static constexpr std::uint32_t index_for(std::size_t, std::size_t = 1) noexcept {
+    return no_class;
+  }
+  static constexpr bool validate() noexcept { return true; }
+};
+
+/// The configuration of CpuZones for an object cache.
+template <class Options>
 struct CacheConfig : Options {
-  /// Bytes of each object. SlotGeometry has no slots of less than 2 bytes.
-  static constexpr std::size_t alignment = alignof(T) > Options::alignment ? alignof(T)
-                                                                           : Options::alignment;
-  static constexpr std::size_t object_bytes = align_up(
-      sizeof(T) > SlotGeometry::minimum_object_size ? sizeof(T) : SlotGeometry::minimum_object_size,
-      alignment);
-  static_assert(
-      object_bytes <= Options::largest_page_bytes / 8,
-      "for larger objects, raise Options::largest_page_bytes or give a layout to CpuZones");
+  using BasePage = ShapedPage<typename Options::Atomics>;
+  using Pages = PageKinds<PageKind<BasePage, Options::largest_page_bytes / 8>>;
+  using SizeClasses = CacheSizeClass;
 
-  static constexpr std::size_t page_bytes = [] {
-    std::size_t bytes = Options::granule_bytes;
-    for (; bytes < Options::largest_page_bytes; bytes *= 2) {
-      const std::size_t slots =
-          SlotGeometry::fit(object_bytes, bytes, sizeof(PageHeader<typename Options::Atomics>),
-                            true)
-              .slots;
-      if (bytes - slots * object_bytes <= bytes / 8) {
-        break;
-      }
-    }
-    return bytes;
-  }();
-  static constexpr std::size_t colour_step =
-      alignment > Options::colour_bytes ? alignment : Options::colour_bytes;
-
-  using BasePage = ColouredPage<page_bytes, object_bytes, colour_step, typename Options::Atomics>;
-  using Pages = PageKinds<PageKind<BasePage, object_bytes>>;
-  using SizeClasses = OneSizeClass<object_bytes, alignment>;
-
-  /// The sizes from Options, counted in pages rather than granules.
-  static constexpr std::uint32_t pages_for(std::uint32_t granules) noexcept {
-    const std::size_t pages = granules * Options::granule_bytes / page_bytes;
+  /// Pages of `bytes` for the numbers of Options, which are counted in granules.
+  static constexpr std::uint32_t frames_of(std::uint32_t granules, std::size_t bytes) noexcept {
+    const std::size_t pages = granules * Options::granule_bytes / bytes;
     return pages > 1 ? static_cast<std::uint32_t>(pages) : 1;
   }
-  static constexpr std::uint32_t growth_frames = pages_for(Options::growth_frames);
-  static constexpr std::uint32_t cached_frames = pages_for(Options::cached_frames);
 };
 
 }  // namespace slabmalloc

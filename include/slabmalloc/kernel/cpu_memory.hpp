@@ -47,6 +47,9 @@ class CpuMemory {
   constexpr CpuMemory(Parts& parts, PagerT& pager, Life life) noexcept
       : parts_(parts), frames_(pager, life), runs_(pager, frames_.account()) {}
 
+  /// Tells the size of the frames where it is known at run time. Thread: before anyone uses it.
+  constexpr void set_frame_bytes(std::size_t bytes) noexcept { reserve_.set_frame_bytes(bytes); }
+
   Frames& frames() noexcept { return frames_; }
   const Frames& frames() const noexcept { return frames_; }
   const Reserve& reserve() const noexcept { return reserve_; }
@@ -138,7 +141,7 @@ class CpuMemory {
       given += bytes;
     }
     for (Part& other : parts_) {
-      for (const std::size_t bytes : Caches::sizes) {
+      for (const std::size_t bytes : sizes()) {
         for (std::uint32_t count = other.frame_cache.size(bytes); count > keep; --count) {
           if (!give_back_one(other, bytes, keep, given)) {
             break;
@@ -159,8 +162,9 @@ class CpuMemory {
     }
     std::uint32_t count = 0;
     std::size_t given = 0;
-    for (const std::size_t bytes : Caches::sizes) {
-      while (count < excess_at_once && give_back_one(*own, bytes, Config::cached_frames, given)) {
+    for (const std::size_t bytes : sizes()) {
+      const std::uint32_t kept = Config::frames_of(Config::cached_frames, bytes);
+      while (count < excess_at_once && give_back_one(*own, bytes, kept, given)) {
         ++count;
       }
     }
@@ -171,8 +175,8 @@ class CpuMemory {
   /// False if there was none.
   bool give_back_other(std::size_t bytes) noexcept {
     std::size_t given = give_back_run();
-    for (std::uint32_t index = Caches::sizes.count; index-- > 0;) {
-      const std::size_t others = Caches::sizes.at[index];
+    for (std::uint32_t index = sizes().count; index-- > 0;) {
+      const std::size_t others = sizes().at[index];
       for (Part* part = parts_.begin(); given == 0 && others != bytes && part != parts_.end();
            ++part) {
         give_back_one(*part, others, 0, given);
@@ -215,11 +219,11 @@ class CpuMemory {
         part.reserve.want(index, 0);
       }
     }
-    for (const std::size_t bytes : Caches::sizes) {
+    for (const std::size_t bytes : sizes()) {
       reserve_.want(bytes, 0);
     }
     give_back(0);
-    for (const std::size_t bytes : Caches::sizes) {
+    for (const std::size_t bytes : sizes()) {
       while (void* const frame = reserve_.take(bytes)) {
         give(frame, bytes);
       }
@@ -241,7 +245,7 @@ class CpuMemory {
   /// cache, again and again. False if there are none.
   template <class Use>
   bool grow(std::uint32_t index, Context context, Use&& use) noexcept {
-    const std::size_t bytes = Part::Zone::frame_bytes_of_class(index);
+    const std::size_t bytes = parts_.frame_bytes_of(index);
     void* frames[Config::growth_frames];
     const std::uint32_t count = get_some(bytes, context, frames);
     if (count == 0) {
@@ -262,11 +266,12 @@ class CpuMemory {
   /// Gets frames for use, and puts one into the reserve if it is short; returns how many remain for
   /// the caller.
   std::uint32_t get_some(std::size_t bytes, Context context, void** frames) noexcept {
-    constexpr std::uint32_t most = Config::growth_frames;
-    const std::uint32_t got =
-        frames_.get(bytes, context, frames, bytes == Caches::base_bytes ? most : 1);
+    const std::uint32_t most =
+        bytes == sizes().at[0] ? Config::frames_of(Config::growth_frames, bytes) : 1;
+    const std::uint32_t got = frames_.get(bytes, context, frames, most);
     // The first frame is for the caller.
-    return most > 1 && got > 1 && refill_reserve(frames[got - 1], bytes) ? got - 1 : got;
+    return Config::growth_frames > 1 && got > 1 && refill_reserve(frames[got - 1], bytes) ? got - 1
+                                                                                          : got;
   }
 
   /// Puts a frame that lies nowhere into the reserve, if one is missing there.
@@ -308,6 +313,9 @@ class CpuMemory {
     }
     return is_excess;
   }
+
+  /// The bytes of frames.
+  const auto& sizes() const noexcept { return parts_.begin()->frame_cache.sizes; }
 
   Parts& parts_;
   Frames frames_;

@@ -182,6 +182,19 @@ class CpuParts {
   /// none.
   Part& own() noexcept { return own_part<Hooks>(parts_); }
 
+  /// Makes the one class of all zones, on pages of a size known at run time, one of slots laid out
+  /// by `geometry` in frames of `bytes`. Thread: before anyone uses it.
+  constexpr void configure_class(const SlotGeometry& geometry, std::size_t bytes) noexcept {
+    for (Part& part : parts_) {
+      part.zone.configure_class(0, geometry, Zone::FramesOfClass::of(bytes));
+      part.frame_cache.set_frame_bytes(bytes);
+    }
+  }
+  /// Bytes of the frames of class `index`. Thread: any.
+  std::size_t frame_bytes_of(std::uint32_t index) const noexcept {
+    return parts_[0].zone.frame_bytes_of(index);
+  }
+
   Part* begin() noexcept { return parts_; }
   Part* end() noexcept { return parts_ + Hooks::maximum_cpus; }
   const Part* begin() const noexcept { return parts_; }
@@ -227,7 +240,7 @@ class CpuParts {
       }
       own().frees.add_nested(index, object);
     }
-    Zone::deallocate_remote_class(object, index);
+    parts_[0].zone.deallocate_remote_as(object, index);
   }
 
   /// The rest of a free whose fast path took `part` and saved interrupts.

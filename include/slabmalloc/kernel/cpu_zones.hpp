@@ -36,6 +36,21 @@
 
 namespace slabmalloc {
 
+/// A size class by its number, for the fast paths. A client that knows the sizes of its class has a
+/// type with the same members (cache.hpp).
+struct NumberedClass {
+  std::uint32_t index;
+
+  template <class Zone>
+  [[gnu::always_inline]] void* allocate(Zone& zone) const noexcept {
+    return zone.allocate_fast(index);
+  }
+  template <class Zone>
+  [[gnu::always_inline]] FreeOutcome deallocate(Zone& zone, void* object) const noexcept {
+    return zone.deallocate_fast(index, object);
+  }
+};
+
 /// Per-CPU zones over one pager. It must not move, and outlives its objects.
 /// Thread: any CPU, in any context, where not said otherwise.
 /// `HooksT` has KernelHooks and `PagerT` is a Pager, both once the heap is made: a pager may hold a
@@ -66,6 +81,15 @@ class CpuZones {
   /// Pre: `pager` outlives it.
   constexpr explicit CpuZones(PagerT& pager, Life life = {}) noexcept
       : memory_(parts_, pager, life), slow_path_(parts_, memory_), pager_(pager) {}
+  /// Zones of one size class on pages of a size known at run time: slots laid out by `geometry` in
+  /// frames of `frame_bytes`. The life of a frame tells its header where the slots begin.
+  /// Pre: `pager` outlives it.
+  constexpr CpuZones(PagerT& pager, Life life, const SlotGeometry& geometry,
+                     std::size_t frame_bytes) noexcept
+      : CpuZones(pager, life) {
+    parts_.configure_class(geometry, frame_bytes);
+    memory_.set_frame_bytes(frame_bytes);
+  }
   CpuZones(const CpuZones&) = delete;
   CpuZones& operator=(const CpuZones&) = delete;
 
@@ -85,19 +109,7 @@ class CpuZones {
     if (index == SizeClasses::no_class) [[unlikely]] {
       return slow_path_.allocate_run(layout, context);
     }
-    // The section by hand, here and below: not every compiler keeps a guard's members in registers.
-    const typename Hooks::InterruptState interrupts = Hooks::save_interrupts();
-    const PartPointer pointer(parts_.pointers());
-    void* object = nullptr;
-    if (Part* const part = take_from(pointer)) [[likely]] {
-      object = part->zone.allocate_fast(index);
-      put_back(pointer, part);
-    }
-    Hooks::restore_interrupts(interrupts);
-    if (object != nullptr) [[likely]] {
-      return object;
-    }
-    return slow_path_.allocate(index, context);
+    return allocate_of(NumberedClass{index}, context);
   }
 
   /// As allocate(), but every byte of `layout.size()` is 0.
@@ -121,7 +133,7 @@ class CpuZones {
     if (index == SizeClasses::no_class) [[unlikely]] {
       return memory_.runs().deallocate(object, layout, context);
     }
-    deallocate_class(object, index);
+    deallocate_of(NumberedClass{index}, object);
   }
 
   /// Allocates `count` blocks for `layout` into `objects`; returns how many it got. It uses fewer
@@ -129,9 +141,78 @@ class CpuZones {
   std::size_t allocate_many(Layout layout, void** objects, std::size_t count,
                             Context context = Context::MayWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
+    if (index != SizeClasses::no_class) {
+      return allocate_many_of(index, objects, count, context);
+    }
+    std::size_t done = 0;
+    for (; done < count; ++done) {
+      const Result<void*> object = allocate(layout, context);
+      if (!object) {
+        break;
+      }
+      objects[done] = object.value();
+    }
+    return done;
+  }
+
+  /// Frees `count` blocks of `layout`. As deallocate().
+  void deallocate_many(void* const* objects, std::size_t count, Layout layout,
+                       Context context = Context::MayWait) noexcept {
+    const std::uint32_t index = Zone::class_for(layout);
+    if (index != SizeClasses::no_class) {
+      return deallocate_many_of(index, objects, count);
+    }
+    for (std::size_t done = 0; done < count; ++done) {
+      deallocate(objects[done], layout, context);
+    }
+  }
+
+  // ---- objects of a size class, for clients that know it ----------------------------------------
+
+  /// As allocate(), of the size class `one`.
+  template <class Class>
+  [[gnu::always_inline]] Result<void*> allocate_of(const Class& one, Context context) noexcept {
+    // The section by hand, here and below: not every compiler keeps a guard's members in registers.
+    const typename Hooks::InterruptState interrupts = Hooks::save_interrupts();
+    const PartPointer pointer(parts_.pointers());
+    void* object = nullptr;
+    if (Part* const part = take_from(pointer)) [[likely]] {
+      object = one.allocate(part->zone);
+      put_back(pointer, part);
+    }
+    Hooks::restore_interrupts(interrupts);
+    if (object != nullptr) [[likely]] {
+      return object;
+    }
+    return slow_path_.allocate(one.index, context);
+  }
+
+  /// As deallocate(object, layout), of the size class `one`.
+  template <class Class>
+  [[gnu::always_inline]] void deallocate_of(const Class& one, void* object) noexcept {
+    const typename Hooks::InterruptState interrupts = Hooks::save_interrupts();
+    const PartPointer pointer(parts_.pointers());
+    if (Part* const part = take_from(pointer)) [[likely]] {
+      const FreeOutcome outcome = one.deallocate(part->zone, object);
+      if (outcome != FreeOutcome::Freed) [[unlikely]] {
+        // A tail call takes the section along. So the path to here needs no stack frame.
+        return Parts::finish_deallocate(object, part, interrupts, one.index, outcome);
+      }
+      part->frees.add(one.index, object);
+      put_back(pointer, part);
+      Hooks::restore_interrupts(interrupts);
+      return;
+    }
+    Hooks::restore_interrupts(interrupts);
+    parts_.deallocate(object, one.index);
+  }
+
+  /// As allocate_many() and deallocate_many(), of size class `index`.
+  std::size_t allocate_many_of(std::uint32_t index, void** objects, std::size_t count,
+                               Context context) noexcept {
     std::size_t done = 0;
     while (done < count) {
-      if (index != SizeClasses::no_class) {
+      {
         const Section part(parts_.pointers());
         for (std::uint32_t step = 0; part && step < objects_per_section && done < count; ++step) {
           void* const object = part->zone.allocate_fast(index);
@@ -142,7 +223,7 @@ class CpuZones {
         }
       }
       if (done < count) {
-        const Result<void*> object = allocate(layout, context);
+        const Result<void*> object = allocate_of(NumberedClass{index}, context);
         if (!object) {
           break;
         }
@@ -151,21 +232,16 @@ class CpuZones {
     }
     return done;
   }
-
-  /// Frees `count` blocks of `layout`. As deallocate().
-  void deallocate_many(void* const* objects, std::size_t count, Layout layout,
-                       Context context = Context::MayWait) noexcept {
-    const std::uint32_t index = Zone::class_for(layout);
-    std::size_t done = 0;
-    while (done < count) {
-      if (index != SizeClasses::no_class) {
+  void deallocate_many_of(std::uint32_t index, void* const* objects, std::size_t count) noexcept {
+    for (std::size_t done = 0; done < count;) {
+      {
         const Section part(parts_.pointers());
         for (std::uint32_t step = 0; part && step < objects_per_section && done < count; ++step) {
           part->deallocate(objects[done++], index);
         }
       }
       if (done < count) {
-        deallocate(objects[done++], layout, context);
+        deallocate_of(NumberedClass{index}, objects[done++]);
       }
     }
   }
@@ -243,9 +319,12 @@ class CpuZones {
   Result<void> reserve_for_interrupts(Layout layout, std::uint32_t objects,
                                       Context context = Context::MayWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
-    if (index == SizeClasses::no_class) {
-      return AllocationError::InvalidLayout;
-    }
+    return index != SizeClasses::no_class ? reserve_for_interrupts_of(index, objects, context)
+                                          : AllocationError::InvalidLayout;
+  }
+  /// The same for size class `index`.
+  Result<void> reserve_for_interrupts_of(std::uint32_t index, std::uint32_t objects,
+                                         Context context) noexcept {
     if (objects > Config::reserve_objects) {
       return AllocationError::TooMany;
     }
@@ -260,7 +339,7 @@ class CpuZones {
       if (object == nullptr) {
         break;
       }
-      deallocate_class(object, index);
+      deallocate_of(NumberedClass{index}, object);
     }
     return memory_.fill_object_reserve(index, context) ? Result<void>()
                                                        : AllocationError::OutOfMemory;
@@ -274,10 +353,13 @@ class CpuZones {
   Result<void> reserve_frames(Layout layout, std::uint32_t frames,
                               Context context = Context::MayWait) noexcept {
     const std::uint32_t index = Zone::class_for(layout);
-    if (index == SizeClasses::no_class) {
-      return AllocationError::InvalidLayout;
-    }
-    const std::size_t bytes = Zone::frame_bytes_of_class(index);
+    return index != SizeClasses::no_class ? reserve_frames_of(index, frames, context)
+                                          : AllocationError::InvalidLayout;
+  }
+  /// The same for size class `index`.
+  Result<void> reserve_frames_of(std::uint32_t index, std::uint32_t frames,
+                                 Context context) noexcept {
+    const std::size_t bytes = parts_.frame_bytes_of(index);
     return memory_.reserve_frames(bytes, frames, context) ? Result<void>()
                                                           : AllocationError::OutOfMemory;
   }
@@ -415,31 +497,12 @@ class CpuZones {
   /// Bounds the work with interrupts saved.
   static constexpr std::uint32_t objects_per_section = 16;
 
-  /// Frees an object of size class `index`.
-  [[gnu::always_inline]] void deallocate_class(void* object, std::uint32_t index) noexcept {
-    const typename Hooks::InterruptState interrupts = Hooks::save_interrupts();
-    const PartPointer pointer(parts_.pointers());
-    if (Part* const part = take_from(pointer)) [[likely]] {
-      const FreeOutcome outcome = part->zone.deallocate_fast(index, object);
-      if (outcome != FreeOutcome::Freed) [[unlikely]] {
-        // A tail call takes the section along. So the path to here needs no stack frame.
-        return Parts::finish_deallocate(object, part, interrupts, index, outcome);
-      }
-      part->frees.add(index, object);
-      put_back(pointer, part);
-      Hooks::restore_interrupts(interrupts);
-      return;
-    }
-    Hooks::restore_interrupts(interrupts);
-    parts_.deallocate(object, index);
-  }
-
   void deallocate_found(void* object, const FoundBlock& found, Context context) noexcept {
     if (found.kind == FoundBlock::Kind::Run) {
       memory_.runs().deallocate(object, Layout::from_size_align(found.bytes, 1).value_or({}),
                                 context);
     } else if (found.kind == FoundBlock::Kind::Object) {
-      deallocate_class(object, found.index);
+      deallocate_of(NumberedClass{found.index}, object);
     }
   }
   /// The block at `object`, if that is in use; none for a null pointer. Fails: reports misuse.

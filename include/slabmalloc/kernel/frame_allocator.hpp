@@ -63,8 +63,9 @@ struct FrameOptions {
 /// holder of the lock. Misuse: a free must name a frame or run exactly as allocated. The call
 /// always detects anything else, reports it after it releases the lock, and changes nothing. It
 /// reports DoubleFree of free memory; MisalignedFree of an address inside a frame or run;
-/// SizeMismatch, also of a frame freed as a run or the other way round; ForeignPointer outside of all frames. It cannot find a stale free of memory that
-/// was since allocated again, at the same address with the same size.
+/// SizeMismatch, also of a frame freed as a run or the other way round; ForeignPointer outside of
+/// all frames. It cannot find a stale free of memory that was since allocated again, at the same
+/// address with the same size.
 template <class HooksT, std::size_t BaseBytes = 4096, class Atomics = HardwareAtomics,
           class Options = FrameOptions>
 class FrameAllocator {

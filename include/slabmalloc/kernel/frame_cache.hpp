@@ -31,7 +31,16 @@ class FrameCache {
   using Header = typename Page::Header;
   using Atomics = typename Page::Atomics;
 
-  static constexpr std::size_t frame_bytes = Page::frame_bytes(Kind::max_object_bytes);
+  /// True if frames of `bytes` are of this kind.
+  static constexpr bool takes(std::size_t bytes) noexcept {
+    if constexpr (AllocablePage<Page>) {
+      return bytes == Page::frame_bytes(Kind::max_object_bytes);
+    }
+    return true;
+  }
+
+  /// Thread: before anyone uses it.
+  constexpr void set_frames(const FramesOf<Page>& frames) noexcept { frames_ = frames; }
 
   void push(void* const* frames, std::uint32_t count) noexcept {
     const Guard guard(lock_);
@@ -62,7 +71,7 @@ class FrameCache {
     }
     top_ = header->next;
     size_.store(size() - 1, Order::relaxed);
-    return Page::frame_of(header);
+    return frames_.frame_of(header);
   }
 
   /// Takes a frame out of `source` for `frame`, but for this frame cache itself while that has
@@ -104,42 +113,42 @@ class FrameCache {
   using Guard = typename SpinLock<Hooks, Atomics>::Guard;
 
   void link(void* frame) noexcept {
-    Header* const header = Page::header_of(frame);
+    Header* const header = frames_.header_of(frame);
     header->next = top_;
     top_ = header;
     size_.store(size() + 1, Order::relaxed);
   }
 
   SpinLock<Hooks, Atomics> lock_;
+  [[no_unique_address]] FramesOf<Page> frames_{};
   Header* top_ = nullptr;
   typename Atomics::template Cell<std::uint32_t> size_;
 };
 
-/// A frame cache for each page kind of `Pages`. Their bytes tell the frames apart.
-template <KernelHooks Hooks, class Pages>
-class FrameCaches;
-template <KernelHooks Hooks, class... Kinds>
-class FrameCaches<Hooks, PageKinds<Kinds...>> : FrameCache<Hooks, Kinds>... {
- public:
-  /// The bytes of frames, each size once: kinds that have the same share a frame cache.
-  struct Sizes {
-    std::size_t at[sizeof...(Kinds)] = {};
-    std::uint32_t count = 0;
+/// The bytes of frames of at most `Most` page kinds, each size once.
+template <std::size_t Most>
+struct FrameSizes {
+  std::size_t at[Most] = {};
+  std::uint32_t count = 0;
 
-    constexpr const std::size_t* begin() const noexcept { return at; }
-    constexpr const std::size_t* end() const noexcept { return at + count; }
-    /// The place of `bytes`, or count.
-    constexpr std::uint32_t index_of(std::size_t bytes) const noexcept {
-      std::uint32_t index = 0;
-      while (index < count && at[index] != bytes) {
-        ++index;
-      }
-      return index;
+  constexpr const std::size_t* begin() const noexcept { return at; }
+  constexpr const std::size_t* end() const noexcept { return at + count; }
+  /// The place of `bytes`, or count.
+  constexpr std::uint32_t index_of(std::size_t bytes) const noexcept {
+    std::uint32_t index = 0;
+    while (index < count && at[index] != bytes) {
+      ++index;
     }
-  };
-  static constexpr Sizes sizes = [] {
-    constexpr std::size_t of_kinds[] = {FrameCache<Hooks, Kinds>::frame_bytes...};
-    Sizes result;
+    return index;
+  }
+};
+
+/// The sizes of the frames of `Kinds`: kinds that have the same share a frame cache.
+template <class... Kinds>
+struct FrameSizesOf {
+  static constexpr FrameSizes<sizeof...(Kinds)> sizes = [] {
+    constexpr std::size_t of_kinds[] = {Kinds::Page::frame_bytes(Kinds::max_object_bytes)...};
+    FrameSizes<sizeof...(Kinds)> result;
     for (const std::size_t bytes : of_kinds) {
       if (result.index_of(bytes) == result.count) {
         result.at[result.count++] = bytes;
@@ -147,10 +156,33 @@ class FrameCaches<Hooks, PageKinds<Kinds...>> : FrameCache<Hooks, Kinds>... {
     }
     return result;
   }();
-
-  static constexpr const char* known_bytes = "a frame's bytes are those of one page kind";
+  static constexpr std::uint32_t size_count = sizes.count;
   /// The bytes of a frame of base pages.
   static constexpr std::size_t base_bytes = sizes.at[0];
+};
+/// The one size of a page kind that is known at run time.
+template <class Kind>
+  requires RunTimePage<typename Kind::Page>
+struct FrameSizesOf<Kind> {
+  FrameSizes<1> sizes{};
+  static constexpr std::uint32_t size_count = 1;
+};
+
+/// A frame cache for each page kind of `Pages`. Their bytes tell the frames apart.
+template <KernelHooks Hooks, class Pages>
+class FrameCaches;
+template <KernelHooks Hooks, class... Kinds>
+class FrameCaches<Hooks, PageKinds<Kinds...>> : public FrameSizesOf<Kinds...>,
+                                                FrameCache<Hooks, Kinds>... {
+ public:
+  static constexpr const char* known_bytes = "a frame's bytes are those of one page kind";
+
+  /// Tells the size of the frames of a page kind for which it is known at run time.
+  /// Thread: before anyone uses it.
+  constexpr void set_frame_bytes(std::size_t bytes) noexcept {
+    this->sizes = {{bytes}, 1};
+    (FrameCache<Hooks, Kinds>::set_frames(FramesOf<typename Kinds::Page>::of(bytes)), ...);
+  }
 
   /// Pre: `bytes` is one of sizes.
   void push(void* const* frames, std::uint32_t count, std::size_t bytes) noexcept {
@@ -194,7 +226,7 @@ class FrameCaches<Hooks, PageKinds<Kinds...>> : FrameCache<Hooks, Kinds>... {
   /// Bytes of all frames. Thread: any; the figure may lag for all but the locks' holders.
   std::size_t bytes() const noexcept {
     std::size_t sum = 0;
-    for (const std::size_t bytes : sizes) {
+    for (const std::size_t bytes : this->sizes) {
       sum += size(bytes) * bytes;
     }
     return sum;
@@ -210,7 +242,7 @@ class FrameCaches<Hooks, PageKinds<Kinds...>> : FrameCache<Hooks, Kinds>... {
  private:
   template <class F>
   void with(std::size_t bytes, F&& f) noexcept {
-    const bool is_known = ((bytes == FrameCache<Hooks, Kinds>::frame_bytes &&
+    const bool is_known = ((FrameCache<Hooks, Kinds>::takes(bytes) &&
                             (f(static_cast<FrameCache<Hooks, Kinds>&>(*this)), true)) ||
                            ...);
     require<Hooks>(is_known, known_bytes);

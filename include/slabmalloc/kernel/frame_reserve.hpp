@@ -26,6 +26,9 @@ class FrameReserve {
  public:
   using Caches = FrameCaches<Hooks, Pages>;
 
+  /// See FrameCaches.
+  constexpr void set_frame_bytes(std::size_t bytes) noexcept { frames_.set_frame_bytes(bytes); }
+
   /// Sets how many frames of `bytes` the reserve is to have. Thread: any, in any context; the last
   /// call prevails.
   void want(std::size_t bytes, std::uint32_t frames) noexcept {
@@ -61,9 +64,9 @@ class FrameReserve {
   const char* validate() const noexcept { return frames_.validate(); }
 
  private:
-  static std::uint32_t index_of(std::size_t bytes) noexcept {
-    const std::uint32_t index = Caches::sizes.index_of(bytes);
-    require<Hooks>(index < Caches::sizes.count, Caches::known_bytes);
+  std::uint32_t index_of(std::size_t bytes) const noexcept {
+    const std::uint32_t index = frames_.sizes.index_of(bytes);
+    require<Hooks>(index < Caches::size_count, Caches::known_bytes);
     return index;
   }
   std::uint32_t wanted(std::size_t bytes) const noexcept {
@@ -71,7 +74,7 @@ class FrameReserve {
   }
 
   Caches frames_;
-  typename Atomics::template Cell<std::uint32_t> wanted_[Caches::sizes.count];
+  typename Atomics::template Cell<std::uint32_t> wanted_[Caches::size_count];
 };
 
 }  // namespace slabmalloc

@@ -30,6 +30,10 @@ struct CommonKernelConfig : CommonConfig {
   /// Empty frames of each page kind that a CPU keeps. More of them go back to the pager in a
   /// context that may call it.
   static constexpr std::uint32_t cached_frames = 8;
+  /// How many frames of `bytes` stand for `frames`, one of the two numbers above.
+  static constexpr std::uint32_t frames_of(std::uint32_t frames, std::size_t) noexcept {
+    return frames;
+  }
   /// Objects of each size class that a CPU can keep for handlers; see
   /// CpuZones::reserve_for_interrupts().
   static constexpr std::uint32_t reserve_objects = 4;

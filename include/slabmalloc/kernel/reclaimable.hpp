@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "slabmalloc/kernel/cache_statistics.hpp"
 #include "slabmalloc/kernel/reclaim_request.hpp"
@@ -34,7 +35,8 @@ class Reclaimable {
   /// An object cache, by its own name. Pre: `cache` outlives it.
   template <class Cache>
   constexpr explicit Reclaimable(Cache& cache) noexcept
-      : target_(&cache), operations_(operations_for_cache<Cache>()) {}
+      : target_(&untyped(cache)),
+        operations_(operations_for_cache<std::remove_reference_t<decltype(untyped(cache))>>()) {}
   Reclaimable(const Reclaimable&) = delete;
   Reclaimable& operator=(const Reclaimable&) = delete;
 
@@ -128,6 +130,15 @@ class Reclaimable {
     return true;
   }
 
+  /// The part of a cache that all caches of a kernel have in common, so that they share a table.
+  template <class Cache>
+  static constexpr auto& untyped(Cache& cache) noexcept {
+    if constexpr (requires { cache.untyped(); }) {
+      return cache.untyped();
+    } else {
+      return cache;
+    }
+  }
   template <class Cache>
   static const char* name_of_cache(const void* target) noexcept {
     return static_cast<const Cache*>(target)->name();

@@ -98,8 +98,8 @@ class Reclaimer {
   /// Gives memory back to the pagers until it gave `bytes`; returns how much it gave. It takes
   /// empty frames first, then remote frees of this CPU's objects, then the objects that shrink
   /// callbacks free. It also stops once the callbacks say that they freed so many bytes: they may
-  /// free frames of their own. Each walk begins where the last one ended. It asks the other CPUs to drain. A
-  /// call from inside a shrink callback, or while another thread is in one, calls none.
+  /// free frames of their own. Each walk begins where the last one ended. It asks the other CPUs to
+  /// drain. A call from inside a shrink callback, or while another thread is in one, calls none.
   std::size_t reclaim(std::size_t bytes) noexcept {
     std::size_t shrunk = 0;
     constexpr std::size_t most = ReclaimRequest::everything;

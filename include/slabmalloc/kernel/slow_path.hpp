@@ -98,8 +98,8 @@ class SlowPath {
   std::size_t failures() const noexcept { return failures_.get(); }
 
  private:
-  static constexpr std::size_t bytes_of_class(std::uint32_t index) noexcept {
-    return Part::Zone::frame_bytes_of_class(index);
+  std::size_t bytes_of_class(std::uint32_t index) const noexcept {
+    return parts_.frame_bytes_of(index);
   }
 
   Result<void*> out_of_memory() noexcept {

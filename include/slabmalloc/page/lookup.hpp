@@ -20,7 +20,7 @@ struct FoundSlot {
 };
 
 /// Reports `object`, an address in `page` that is not a slot's first byte.
-template <AllocablePage Page>
+template <ClassPage Page>
 [[gnu::cold, gnu::noinline]] void report_misaligned(const void* object, typename Page::Header* page,
                                                     const SlotGeometry& geometry) noexcept {
   Misuse misuse{MisuseKind::MisalignedFree, object, geometry.object_size, 0};
@@ -33,16 +33,18 @@ template <AllocablePage Page>
   report_misuse(misuse);
 }
 
-/// The slot that begins at `object`, in a page laid out by `geometry`; none for a null pointer.
-/// `is_other_size(header)` tells whether a header without the right seal is one of another size.
+/// The slot that begins at `object`, in a page of `frames` laid out by `geometry`; none for a null
+/// pointer. `is_other_size(header)` tells whether a header without the right seal is one of another
+/// size.
 /// Thread: any. Fails: ForeignPointer, SizeMismatch or MisalignedFree, reported; then none.
-template <AllocablePage Page, class IsOtherSize>
+template <ClassPage Page, class IsOtherSize>
 FoundSlot<typename Page::Header> find_slot(void* object, const SlotGeometry& geometry,
-                                           IsOtherSize&& is_other_size) noexcept {
+                                           IsOtherSize&& is_other_size,
+                                           const FramesOf<Page>& frames = {}) noexcept {
   if (object == nullptr) {
     return {};
   }
-  typename Page::Header* page = Page::head_of(object);
+  typename Page::Header* page = frames.head_of(object);
   if (page == nullptr || !page->has_seal_for(geometry.object_size)) [[unlikely]] {
     const bool other_size = page != nullptr && is_other_size(page);
     report_misuse({other_size ? MisuseKind::SizeMismatch : MisuseKind::ForeignPointer, object,

@@ -69,6 +69,26 @@ struct ClassGroup {
   SizeClass<Page, Queue> classes[count];
 };
 
+/// The one class of a zone on pages of a size that is known at run time. Zone::configure_class()
+/// tells its slots and frames.
+template <class SizeClasses, class Queue, class Kind, bool Last>
+  requires RunTimePage<typename Kind::Page>
+struct ClassGroup<SizeClasses, Queue, 0, 0, Kind, Last> {
+  using Page = typename Kind::Page;
+  using Header = typename Page::Header;
+
+  static constexpr std::uint32_t number = 0;
+  static constexpr std::uint32_t first = 0;
+  static constexpr std::uint32_t count = 1;
+  static_assert(SizeClasses::count == 1, "pages of a size known at run time serve one size class");
+
+  /// It has no depot.
+  static constexpr std::size_t first_frame_bytes = 0;
+  static constexpr bool has_one_frame_size = false;
+
+  SizeClass<Page, Queue> classes[1];
+};
+
 /// The groups from number `Number` on, whose first class is number `First`.
 template <class SizeClasses, class Queue, std::uint32_t Number, std::uint32_t First, class... Kinds>
 struct ClassGroups {
@@ -170,9 +190,11 @@ class ClassTable : public GroupsFor<typename Config::SizeClasses, QueueOf<Config
   constexpr explicit ClassTable(Queue& queue) noexcept {
     std::uint32_t index = 0;
     this->for_each_group([&](auto& group) noexcept {
-      std::uint32_t position = 0;
-      for (auto& size_class : group.classes) {
-        size_class.configure(group.geometries.at[position++], index++, queue);
+      if constexpr (requires { group.geometries; }) {
+        std::uint32_t position = 0;
+        for (auto& size_class : group.classes) {
+          size_class.configure(group.geometries.at[position++], index++, queue);
+        }
       }
     });
   }

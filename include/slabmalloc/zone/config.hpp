@@ -20,7 +20,7 @@
 namespace slabmalloc {
 
 /// Objects of up to `MaxObjectBytes`, above the previous kind's, live on pages of type `P`.
-template <AllocablePage P, std::size_t MaxObjectBytes>
+template <ClassPage P, std::size_t MaxObjectBytes>
 struct PageKind {
   using Page = P;
   static constexpr std::size_t max_object_bytes = MaxObjectBytes;

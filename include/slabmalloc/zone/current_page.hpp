@@ -177,7 +177,7 @@ class SelectedWord {
 };
 
 /// A page of type `Page` with slots of one size, or none. Thread: the owner, but for allocations().
-template <AllocablePage Page>
+template <ClassPage Page>
 class CurrentPage {
  public:
   using Header = typename Page::Header;

@@ -106,7 +106,7 @@ class PageSupply {
           pager_->deallocate_frame(frame.address, bytes);
           return false;
         }
-        add_new(size_class, Group::Page::header_of(frame.address), frame.zeroed);
+        add_new(size_class, size_class.frames().header_of(frame.address), frame.zeroed);
         return true;
       }
     }
@@ -146,9 +146,9 @@ class PageSupply {
   /// Gives the empty pages of class `index` back to the pager. Not constrained: clang 14
   /// instantiates trim() for zones without a pager too.
   void give_back_class(Table& table, std::uint32_t index) noexcept {
-    table.with_class(index, [this](auto& group, auto& size_class) {
+    table.with_class(index, [this](auto&, auto& size_class) {
       size_class.remove_empty_pages(size_class.pages(), [&](Header* page) noexcept {
-        give_back(group, size_class.frame_bytes(), page);
+        give_back(size_class, size_class.frame_bytes(), page);
       });
     });
   }
@@ -161,7 +161,7 @@ class PageSupply {
     }
     table.for_each_group([&](auto& group) noexcept {
       while (Header* page = depot_of(group).pop()) {
-        give_back(group, group.first_frame_bytes, page);
+        give_back(group.classes[0], group.first_frame_bytes, page);
       }
     });
     return before - frame_bytes_.get();
@@ -196,14 +196,13 @@ class PageSupply {
   template <class Give>
   void remove_all_pages(Table& table, Give&& give) noexcept {
     table.for_each_group([&](auto& group) noexcept {
-      using Page = typename std::remove_reference_t<decltype(group)>::Page;
       for (auto& size_class : group.classes) {
         size_class.remove_all_pages([&](Header* page) noexcept {
-          give(static_cast<void*>(Page::frame_of(page)), size_class.frame_bytes());
+          give(static_cast<void*>(size_class.frames().frame_of(page)), size_class.frame_bytes());
         });
       }
       while (Header* page = depot_of(group).pop()) {
-        give(static_cast<void*>(Page::frame_of(page)), group.first_frame_bytes);
+        give(static_cast<void*>(group.classes[0].frames().frame_of(page)), group.first_frame_bytes);
       }
     });
     frame_bytes_.set(0);
@@ -298,14 +297,14 @@ class PageSupply {
     if (has_depot<Group> && (!is_paged || depot_of(group).size() < Config::depot_pages)) {
       depot_of(group).push(page, size_class.owner_tag());
     } else {
-      give_back(group, size_class.frame_bytes(), page);
+      give_back(size_class, size_class.frame_bytes(), page);
     }
   }
 
-  template <class Group>
-  void give_back(Group&, std::size_t bytes, Header* page) noexcept {
+  template <class Class>
+  void give_back(const Class& size_class, std::size_t bytes, Header* page) noexcept {
     frame_bytes_.subtract(bytes);
-    pager_->deallocate_frame(Group::Page::frame_of(page), bytes);
+    pager_->deallocate_frame(size_class.frames().frame_of(page), bytes);
   }
 
   PagerT* pager_;

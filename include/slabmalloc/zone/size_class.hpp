@@ -37,7 +37,7 @@ namespace slabmalloc {
 /// One size class of one owner over pages of type `Page`. Remote frees reach the owner by a
 /// `QueueT`.
 /// Thread: the owner. The queue's address must not change.
-template <AllocablePage Page, class QueueT = RemoteFreeQueue<typename Page::Atomics>>
+template <ClassPage Page, class QueueT = RemoteFreeQueue<typename Page::Atomics>>
 class alignas(64) SizeClass {
  public:
   using Header = typename Page::Header;
@@ -50,10 +50,12 @@ class alignas(64) SizeClass {
   SizeClass(const SizeClass&) = delete;
   SizeClass& operator=(const SizeClass&) = delete;
 
-  /// Makes this the class number `index` of the owner of `queue`, of slots laid out by `geometry`.
-  constexpr void configure(const SlotGeometry& geometry, std::uint32_t index,
-                           Queue& queue) noexcept {
+  /// Makes this the class number `index` of the owner of `queue`, of slots laid out by `geometry`
+  /// in `frames`.
+  constexpr void configure(const SlotGeometry& geometry, std::uint32_t index, Queue& queue,
+                           const FramesOf<Page>& frames = {}) noexcept {
     current_.configure(geometry);
+    frames_ = frames;
     index_ = index;
     queue_ = &queue;
   }
@@ -62,7 +64,9 @@ class alignas(64) SizeClass {
   std::uint32_t index() const noexcept { return index_; }
   /// The tag of the owner's open pages.
   std::uintptr_t owner_tag() const noexcept { return queue_->tag(); }
-  std::size_t frame_bytes() const noexcept { return Page::frame_bytes(geometry().object_size); }
+  std::size_t frame_bytes() const noexcept { return frames().bytes_for(geometry().object_size); }
+  /// How the class finds its frames and headers. Thread: any; constant once it is configured.
+  [[gnu::always_inline]] const FramesOf<Page>& frames() const noexcept { return frames_; }
   std::uint32_t idle_pages() const noexcept { return pages_.idle_count(); }
   /// True if a page of the class is empty, the current one included.
   bool has_empty_page() const noexcept {
@@ -490,6 +494,7 @@ class alignas(64) SizeClass {
   ClassPages<Header> pages_;
   Queue* queue_ = nullptr;
   std::uint32_t index_ = 0;
+  [[no_unique_address]] FramesOf<Page> frames_{};
 };
 
 }  // namespace slabmalloc

@@ -54,6 +54,9 @@ class Zone {
   using Header = PageHeader<Atomics>;
   using Buffer = RemoteBuffer<Atomics, Config::remote_buffer_entries, typename Queue::Lock>;
 
+  /// How the first class finds its frames.
+  using FramesOfClass = FramesOf<typename Table::Group::Page>;
+
   static constexpr bool is_paged = Supply::is_paged;
   static constexpr std::uint32_t class_count = SizeClasses::count;
 
@@ -61,6 +64,16 @@ class Zone {
   constexpr explicit Zone(PagerT* pager) noexcept : table_(queue_), supply_(pager) {}
   Zone(const Zone&) = delete;
   Zone& operator=(const Zone&) = delete;
+
+  /// Makes class `index`, on pages of a size known at run time, one of slots laid out by `geometry`
+  /// in `frames`. Pre: nobody uses the zone.
+  template <class Frames>
+  constexpr void configure_class(std::uint32_t index, const SlotGeometry& geometry,
+                                 const Frames& frames) noexcept {
+    table_.with_class(index, [&](auto&, auto& size_class) {
+      size_class.configure(geometry, index, queue_, frames);
+    });
+  }
 
   /// The tag of this zone's open pages.
   [[gnu::always_inline]] std::uintptr_t tag() const noexcept { return queue_.tag(); }
@@ -89,6 +102,15 @@ class Zone {
   [[gnu::always_inline]] void* allocate_fast(std::uint32_t index) noexcept {
     return table_.with_class(
         index, [index](auto& group, auto& size_class) { return issue(group, size_class, index); });
+  }
+
+  /// The same for allocators that know the object size of the class.
+  [[gnu::always_inline]] void* allocate_fast(std::uint32_t index,
+                                             std::uint32_t object_size) noexcept {
+    return table_.with_class(index, [object_size](auto&, auto& size_class) {
+      check_if_hardened(size_class);
+      return size_class.allocate_fast(object_size);
+    });
   }
 
   /// The same for allocators that know the class, `size_class`, which is one of this zone's.
@@ -160,12 +182,30 @@ class Zone {
     });
   }
 
+  /// As deallocate_remote_class(), by any zone whose class has the same slots and frames: that of
+  /// another owner, or in the middle of a call of this one.
+  void deallocate_remote_as(void* object, std::uint32_t index) const noexcept {
+    table_.with_class(index, [object](const auto& group, const auto& size_class) {
+      const auto [page, slot] = find_in(group, size_class, object);
+      if (page != nullptr) {
+        remote_free_in(group, size_class, page, slot).deliver();
+      }
+    });
+  }
+
   /// The part of deallocate_class() without a call. An outcome other than Freed is for
   /// finish_deallocate(). Cost: constant.
   [[gnu::always_inline]] FreeOutcome deallocate_fast(std::uint32_t index, void* object) noexcept {
     return table_.with_class(index, [&](auto& group, auto& size_class) {
       return free_if_open(group, size_class, index, object);
     });
+  }
+  /// The same for allocators that know the class's geometry and frames.
+  template <class Page>
+  [[gnu::always_inline]] FreeOutcome deallocate_fast(std::uint32_t index, void* object,
+                                                     const SlotGeometry& geometry,
+                                                     const FramesOf<Page>& frames) noexcept {
+    return free_if_open_in<Page>(index, object, geometry, frames);
   }
   void finish_deallocate(std::uint32_t index, FreeOutcome outcome, void* object) noexcept {
     table_.with_class(index, [&](auto& group, auto& size_class) {
@@ -340,7 +380,12 @@ class Zone {
     supply_.remove_all_pages(table_, give);
   }
 
-  /// Bytes of the frames that serve class `index`.
+  /// Bytes of the frames that serve class `index`. Thread: any.
+  std::size_t frame_bytes_of(std::uint32_t index) const noexcept {
+    return table_.with_class(
+        index, [](const auto&, const auto& size_class) { return size_class.frame_bytes(); });
+  }
+  /// The same by the configuration alone.
   static constexpr std::size_t frame_bytes_of_class(std::uint32_t index) noexcept {
     return Table::with_group(index, [index]<class Group>(std::uint32_t) {
       return Group::Page::frame_bytes(SizeClasses::size_of(index));
@@ -405,6 +450,13 @@ class Zone {
     return find_slot<Page>(object, Group::geometries.at[position],
                            Table::template has_seal_of_any_class<Page>);
   }
+  /// The same for a class.
+  template <class Group, class Class>
+  static FoundSlot<Header> find_in(const Group&, const Class& size_class, void* object) noexcept {
+    using Page = typename Group::Page;
+    return find_slot<Page>(object, lasting_geometry<Group>(size_class),
+                           Table::template has_seal_of_any_class<Page>, size_class.frames());
+  }
 
   Queue queue_;
   Table table_;
@@ -415,8 +467,21 @@ class Zone {
   template <class Group, class Class>
   [[gnu::always_inline]] static const SlotGeometry& geometry_of(Group&, const Class& size_class,
                                                                 std::uint32_t index) noexcept {
-    return __builtin_constant_p(index) ? Group::geometries.at[index - Group::first]
-                                       : size_class.geometry();
+    if constexpr (requires { Group::geometries; }) {
+      return __builtin_constant_p(index) ? Group::geometries.at[index - Group::first]
+                                         : size_class.geometry();
+    } else {
+      return size_class.geometry();
+    }
+  }
+  /// The geometry of a class, for frees that may be delivered later.
+  template <class Group, class Class>
+  static const SlotGeometry& lasting_geometry(const Class& size_class) noexcept {
+    if constexpr (requires { Group::geometries; }) {
+      return Group::geometries.at[size_class.index() - Group::first];
+    } else {
+      return size_class.geometry();
+    }
   }
 
   template <class Class>
@@ -486,15 +551,21 @@ class Zone {
   template <class Group, class Class>
   [[gnu::always_inline]] FreeOutcome free_if_open(Group& group, Class& size_class,
                                                   std::uint32_t index, void* object) noexcept {
-    using Page = typename Group::Page;
+    return free_if_open_in<typename Group::Page>(
+        index, object, geometry_of(group, size_class, index), size_class.frames());
+  }
+  template <class Page>
+  [[gnu::always_inline]] FreeOutcome free_if_open_in(std::uint32_t index, void* object,
+                                                     const SlotGeometry& geometry,
+                                                     const FramesOf<Page>& frames) noexcept {
     if (object == nullptr) [[unlikely]] {
       return FreeOutcome::Rejected;
     }
-    Header* page = Page::header_of(object);
-    if (page->tag.load(Order::relaxed) != queue_.tag() || page->class_index != index) [[unlikely]] {
+    Header* page = frames.header_of(object);
+    if (page->tag.load(Order::relaxed) != queue_.tag() ||
+        (class_count != 1 && page->class_index != index)) [[unlikely]] {
       return FreeOutcome::Rejected;
     }
-    const SlotGeometry& geometry = geometry_of(group, size_class, index);
     const std::uint32_t slot = geometry.slot_at(Page::offset_of(object, page));
     if (slot == SlotGeometry::no_slot) [[unlikely]] {
       return FreeOutcome::Rejected;
@@ -507,7 +578,7 @@ class Zone {
   [[gnu::noinline]] void finish_deallocate_in(Group& group, Class& size_class, FreeOutcome outcome,
                                               void* object) noexcept {
     if (outcome == FreeOutcome::WordEmptied) {
-      size_class.word_emptied(Group::Page::header_of(object));
+      size_class.word_emptied(size_class.frames().header_of(object));
       supply_.retire_excess(group, size_class);
     } else if (object != nullptr) {
       deallocate_slow(group, size_class, object);
@@ -518,7 +589,7 @@ class Zone {
   template <class Group, class Class>
   [[gnu::noinline]] void deallocate_slow(Group& group, Class& size_class, void* object) noexcept {
     using Page = typename Group::Page;
-    Header* page = Page::header_of(object);
+    Header* page = size_class.frames().header_of(object);
     if (page->tag.load(Order::relaxed) == (queue_.tag() | PageState::full) &&
         page->class_index == size_class.index()) [[likely]] {
       const std::uint32_t slot = size_class.geometry().slot_at(Page::offset_of(object, page));
@@ -549,15 +620,14 @@ class Zone {
   template <class Group, class Class>
   [[gnu::noinline]] void deallocate_anywhere(Group& group, Class& size_class,
                                              void* object) noexcept {
-    const std::uint32_t position = size_class.index() - Group::first;
-    const auto [page, slot] = find<Group>(object, position);
+    const auto [page, slot] = find_in(group, size_class, object);
     if (page == nullptr) {
       return;
     }
     if (page->is_owned_by(queue_.tag())) {
       free_own(group, size_class, page, slot, object);
     } else {
-      buffer(remote_free<Group>(page, position, slot));
+      buffer(remote_free_in(group, size_class, page, slot));
     }
   }
 
@@ -586,6 +656,12 @@ class Zone {
   static RemoteFree<Atomics> remote_free(Header* page, std::uint32_t position,
                                          std::uint32_t slot) noexcept {
     return free_of_slot<typename Group::Page>(page, Group::geometries.at[position], slot);
+  }
+
+  template <class Group, class Class>
+  static RemoteFree<Atomics> remote_free_in(const Group&, const Class& size_class, Header* page,
+                                            std::uint32_t slot) noexcept {
+    return free_of_slot<typename Group::Page>(page, lasting_geometry<Group>(size_class), slot);
   }
 
   std::uint32_t claims_since_drain_ = 0;
