@@ -211,6 +211,9 @@ class ObjectCache {
     zones_.set_reclaim(callback, argument);
   }
 
+  /// See CpuZones::enter_idle().
+  bool enter_idle() noexcept { return zones_.enter_idle(); }
+
   // ---- destruction -----------------------------------------------------------------------------
 
   /// Destroys all objects and gives all frames back if none is in use. Returns how many are in use,

@@ -96,9 +96,10 @@ class Reclaimer {
   // ---- memory pressure -------------------------------------------------------------------------
 
   /// Gives memory back to the pagers until it gave `bytes`; returns how much it gave. It takes
-  /// empty frames first, then remote frees of this CPU's objects, then the objects that shrink
-  /// callbacks free. Each walk begins where the last one ended. It asks the other CPUs to drain. A
-  /// call from inside a shrink callback, or while another thread is in one, calls none.
+  /// empty frames first, then remote frees of objects of this CPU and of idle ones. The last are
+  /// the objects that shrink callbacks free. Each walk begins where the last one ended. It asks the
+  /// other CPUs to drain. A call from inside a shrink callback, or while another thread is in one,
+  /// calls none.
   std::size_t reclaim(std::size_t bytes) noexcept {
     std::size_t shrunk = 0;
     return reclaim({bytes}, false, shrunk);
@@ -122,6 +123,13 @@ class Reclaimer {
   bool drain_this_cpu() noexcept {
     bool all = true;
     for_each([&all](Reclaimable& entry) { all = entry.drain_this_cpu() && all; });
+    return all;
+  }
+  /// CpuZones::enter_idle() of all; false if a part was occupied. For idle loops. Cost: if this CPU
+  /// used none since the last call, a step of the walk and a few loads each.
+  bool enter_idle() noexcept {
+    bool all = true;
+    for_each([&all](Reclaimable& entry) { all = entry.enter_idle() && all; });
     return all;
   }
   /// CpuZones::drain_later() of all.
@@ -157,7 +165,7 @@ class Reclaimer {
 
   void drain_all(std::size_t bytes, std::size_t& given) noexcept {
     walk(true, [&](Reclaimable& entry) {
-      given += drain_and_give_back(entry);
+      given += entry.trim();
       return given < bytes;
     });
   }
@@ -165,15 +173,10 @@ class Reclaimer {
     walk(true, [&](Reclaimable& entry) {
       if (entry.has_shrink()) {
         shrunk += entry.shrink({request.bytes - given, request.block_bytes});
-        given += drain_and_give_back(entry);
+        given += entry.trim();
       }
       return given < request.bytes;
     });
-  }
-  static std::size_t drain_and_give_back(Reclaimable& entry) noexcept {
-    entry.drain_later();
-    entry.drain_this_cpu();
-    return entry.give_back();
   }
 
   /// Calls step(entry) for each entry at most once, from the hand or the first one on, until it
