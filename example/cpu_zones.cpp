@@ -87,10 +87,9 @@ void receive() noexcept {
   Packet* const packet = make_packet(Context::Interrupt);
   drop_packet(waiting[Kernel::cpu()].exchange(packet, slabmalloc::Order::acq_rel));
 }
-/// Call when a CPU is idle: it does the work that slow paths deferred.
-void idle() noexcept { heap.run_deferred(); }
-/// Call on a CPU before you take it away: the other CPUs then get the memory it does not use.
-bool leave() noexcept { return heap.drain_this_cpu(); }
+/// Call before a CPU halts, and before you take it away: the other CPUs then get the memory that it
+/// does not use, also what they free later.
+bool sleep() noexcept { return heap.enter_idle(); }
 
 }  // namespace
 
@@ -124,13 +123,13 @@ static void run_cpu(std::uint32_t number) {
     drop_packet(waiting[other].exchange(packet, slabmalloc::Order::acq_rel));
     if (count % 8 == 0) {
       pthread_kill(threads[other], SIGUSR1);
-      idle();
+      (void)sleep();
       std::this_thread::yield();
     }
   }
   wait_for_all(finished);
   machine::disable_interrupts();
-  if (!leave()) {
+  if (!sleep()) {
     has_failed = true;
   }
 }
@@ -161,15 +160,9 @@ int main() {
   const slabmalloc::CpuZonesStatistics now = heap.statistics();
   std::printf("%u interrupts; %zu KiB of frames at most, %zu frees by other CPUs\n",
               received.load(), now.frame_bytes_high_water / 1024, now.zones.remote_frees);
-  // All memory goes back: the reserves, then the frees that each CPU delivers, once their owners
-  // have drained them.
+  // All memory goes back: this CPU does it for the others, which sleep.
   bool is_sound = static_cast<bool>(heap.reserve_for_interrupts(packet_layout, 0));
-  for (std::uint32_t turn = 0; turn < 2 * machine::cpus; ++turn) {
-    machine::number_of_cpu = turn % machine::cpus;
-    idle();
-    is_sound = leave() && is_sound;
-  }
-  heap.give_back();
+  heap.trim();
   is_sound = is_sound && !has_failed && received > 0 && heap.frame_bytes() == 0 &&
              frames.statistics().used_bytes == 0 && heap.validate() == nullptr;
   return is_sound ? 0 : 1;

@@ -14,6 +14,8 @@ constinit Cell<std::uint32_t> order{0};    // how often there was work
 constinit Cell<std::uint32_t> done{0};     // CPUs that have finished it
 using Work = void (*)(std::uint32_t);
 constinit Work current_work = nullptr;
+using IdleWork = void (*)() noexcept;
+constinit Cell<IdleWork> idle_work{nullptr};
 
 void begin_ticking() noexcept {
   start_timer(tick_microseconds);
@@ -43,6 +45,10 @@ void secondary_main() noexcept {
     // Order: acquire, with the release in run_on_all_cpus(): this CPU sees the work and the data
     // that CPU 0 prepared for it.
     if (order.load(Order::acquire) == seen) {
+      // Order: acquire, with the release in set_idle_work().
+      if (const IdleWork work = idle_work.load(Order::acquire)) {
+        work();
+      }
       wait_for_interrupt();  // an order given meanwhile is found at the next tick
       continue;
     }
@@ -51,6 +57,11 @@ void secondary_main() noexcept {
     // Order: release, with the acquire in run_on_all_cpus().
     done.fetch_add(1, Order::release);
   }
+}
+
+void set_idle_work(IdleWork work) noexcept {
+  // Order: release, with the acquire in secondary_main(): the CPUs see what the work needs.
+  idle_work.store(work, Order::release);
 }
 
 void run_on_all_cpus(void (*work)(std::uint32_t cpu)) noexcept {

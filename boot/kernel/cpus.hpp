@@ -23,6 +23,10 @@ inline std::uint32_t cpu_count() noexcept { return machine.cpu_count; }
 /// Pre: called once, by CPU 0. Post: each CPU can be given work.
 void start_cpus() noexcept;
 
+/// Makes each CPU but 0 call `work` before it sleeps, also after each interrupt; null: nothing.
+/// Thread: CPU 0. A CPU may be at the old work until run_on_all_cpus() returns.
+void set_idle_work(void (*work)() noexcept) noexcept;
+
 /// Calls `work(cpu())` on every CPU at once and returns when all have returned.
 /// Thread: CPU 0, not from within such work.
 /// Order: the work sees all earlier writes of CPU 0. Afterwards CPU 0 sees all writes of the work.

@@ -15,6 +15,7 @@ constexpr Job jobs[] = {
     {"scenarios", scenarios_job, true, "how the core behaves, as in the hosted tests"},
     {"storm", storm_job, true,
      "all CPUs and their interrupts on one heap, until memory is used up"},
+    {"idle", idle_job, true, "memory of CPUs that sleep reaches one that does not"},
     {"exhaustion", exhaustion_job, true, "how much of a small arena can be used"},
     {"report", report_job, true, "what is in use, by size class and cache, and where",
      report_bytes},

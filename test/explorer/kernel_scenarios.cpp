@@ -5,9 +5,11 @@
 
 #include "explorer/scenarios.hpp"
 #include "explorer/tiny_pages.hpp"
+#include "slabmalloc/kernel/cpu_parts.hpp"
 #include "slabmalloc/kernel/deferred_runs.hpp"
 #include "slabmalloc/kernel/frame_cache.hpp"
 #include "slabmalloc/kernel/object_reserve.hpp"
+#include "slabmalloc/kernel/part_owner.hpp"
 #include "slabmalloc/kernel/spin_lock.hpp"
 
 namespace slabmalloc::explorer {
@@ -354,6 +356,109 @@ class CachedFrames : public StateScenario<FrameSet> {
   }
 };
 
+// ---- PartOwner ----------------------------------------------------------------------------------
+
+/// The part of a CPU, which is thread 0, and its part pointer.
+struct IdlePart {
+  struct Part {
+    PartOwner<ExploredAtomics> owner;
+    unsigned uses = 0;
+  };
+  struct PartPointer {
+    ExploredAtomics::Cell<Part*>* cell;
+    Part* load() const noexcept { return cell->load(Order::relaxed); }
+    void store(Part* part) const noexcept { cell->store(part, Order::relaxed); }
+  };
+
+  Passed passed;
+  Part part;
+  ExploredAtomics::Cell<Part*> pointer;
+
+  void use() noexcept {
+    ++part.uses;
+    count_event();
+  }
+  /// A section of the CPU; false if the part is in use. At its end the CPU is idle if `offers`.
+  bool section(PartWait wait, bool offers) noexcept {
+    const PartPointer behind{&pointer};
+    Part* own = take_from(behind);
+    if (own == nullptr) {
+      own = take_back<Hooks>(behind, part, wait);
+    }
+    if (own == nullptr) {
+      return false;
+    }
+    use();
+    if (offers) {
+      own->owner.offer();
+    } else {
+      put_back(behind, own);
+    }
+    return true;
+  }
+  /// A step of another CPU.
+  void step() noexcept {
+    if (part.owner.begin_step()) {
+      use();
+      part.owner.end_step();
+    }
+  }
+  void expect_all_uses() noexcept {
+    expect(part.uses == events(), "two CPUs used a part together");
+    expect(part.owner.validate() == nullptr, "K6");
+    expect(part.owner.is_its_cpu() == (pointer.load(Order::relaxed) != nullptr), "K7");
+  }
+};
+
+class IdleCpus : public StateScenario<IdlePart> {
+ public:
+  IdleCpus(const char* name, unsigned threads, bool has_interrupt)
+      : StateScenario(name, threads), has_interrupt_(has_interrupt) {}
+
+  void set_up() override { make_state(); }
+  void run(unsigned thread) override {
+    IdlePart& idle = state();
+    if (thread != 0) {
+      idle.step();
+      return;
+    }
+    if (has_interrupt_) {
+      interrupt_once(
+          [](void* one) { static_cast<IdlePart*>(one)->section(PartWait::Unbounded, false); },
+          &idle);
+    }
+    expect(idle.section(PartWait::Unbounded, true), "a CPU did not get its part");
+    expect(idle.section(PartWait::Unbounded, false), "a CPU did not get its part back");
+    idle.section(PartWait::None, true);
+  }
+  void check() override { state().expect_all_uses(); }
+
+ private:
+  bool has_interrupt_;
+};
+
+/// A CPU that waits keeps the others from another step.
+class WantedPart : public StateScenario<IdlePart> {
+ public:
+  WantedPart() : StateScenario("a CPU that waits for its part gets it before others", 2) {}
+
+  void set_up() override { make_state(); }
+  void run(unsigned thread) override {
+    IdlePart& idle = state();
+    if (thread == 0) {
+      idle.part.owner.set_wanted(true);
+      idle.passed.pass(0, &idle);
+      idle.passed.receive(1);
+      idle.part.owner.set_wanted(false);
+    } else {
+      idle.passed.receive(0);
+      expect(!idle.part.owner.begin_step(), "a CPU began a step that another one waits for");
+      idle.passed.pass(1, &idle);
+    }
+  }
+  void check() override { state().expect_all_uses(); }
+};
+
 }  // namespace
 
 void add_kernel_scenarios(Scenarios& all) {
@@ -367,6 +472,9 @@ void add_kernel_scenarios(Scenarios& all) {
   add(new Reserves("a handler takes an object of a reserve that shrinks", 1));
   add(new ReserveBefore);
   add(new CachedFrames);
+  add(new IdleCpus("two CPUs drain an idle one that wakes", 3, false));
+  add(new IdleCpus("an interrupt wakes a CPU at any step while another one drains it", 2, true));
+  add(new WantedPart);
 }
 
 }  // namespace slabmalloc::explorer

@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "kernel/hosted_kernel.hpp"
@@ -47,7 +49,7 @@ class CpuPartsTest : public testing::Test {
 };
 
 TEST_F(CpuPartsTest, a_section_takes_the_part_away_and_puts_it_back) {
-  EXPECT_FALSE(Section(parts.pointers())) << "a slow path opens the part pointer first";
+  EXPECT_FALSE(Section(parts.pointers())) << "a slow path takes the part first";
   {
     const Section section = parts.enter();
     ASSERT_TRUE(section);
@@ -62,24 +64,32 @@ TEST_F(CpuPartsTest, a_section_takes_the_part_away_and_puts_it_back) {
   EXPECT_TRUE(Section(parts.pointers()));
 }
 
-TEST(CpuPartsWithInterrupts, a_handler_that_opens_the_part_pointer_meanwhile_shares_no_part) {
+TEST(CpuPartsWithInterrupts, a_handler_that_takes_the_part_back_meanwhile_shares_no_part) {
   struct Config : GranuleKernelConfig<4 * kibibyte, InterruptingAtomics<HardwareAtomics>> {};
   using Parts = CpuParts<OpenKernel, Config>;
   HostedCpu::number = 0;
-  std::size_t access = 1;
-  for (bool came = true; came; ++access) {
-    const auto parts = std::make_unique<Parts>();
-    bool has_opened = false;
-    Interruption::arm(access, [&] { has_opened = static_cast<bool>(parts->enter()); });
-    {
-      const Parts::Section section = parts->enter();
-      came = Interruption::disarm();
-      EXPECT_TRUE(section) << "the handler has ended";
-      EXPECT_FALSE(parts->enter()) << "access " << access << (has_opened ? ", opened" : "");
+  // The part of a CPU that never used it, and that of one that became idle.
+  for (const bool is_first : {true, false}) {
+    std::size_t access = 1;
+    for (bool came = true; came; ++access) {
+      const auto parts = std::make_unique<Parts>();
+      if (!is_first) {
+        (void)parts->enter();
+        EXPECT_TRUE(parts->offer());
+      }
+      bool has_taken = false;
+      Interruption::arm(access, [&] { has_taken = static_cast<bool>(parts->enter()); });
+      {
+        const Parts::Section section = parts->enter();
+        came = Interruption::disarm();
+        EXPECT_TRUE(section) << "the handler has ended";
+        EXPECT_FALSE(parts->enter()) << "access " << access << (has_taken ? ", taken" : "");
+      }
+      EXPECT_TRUE(parts->enter());
+      EXPECT_EQ(parts->validate(), nullptr);
     }
-    EXPECT_TRUE(parts->enter());
+    EXPECT_GT(access, 4u);
   }
-  EXPECT_GT(access, 4u);
 }
 
 TEST_F(CpuPartsTest, calls_in_a_section_go_other_ways_and_are_counted) {
@@ -113,11 +123,105 @@ TEST_F(CpuPartsTest, each_cpu_drains_what_others_freed_when_it_is_told_to) {
   on_cpu(0);
   parts.deallocate(objects[1], index);
   parts.drain_later();
-  for (const auto& part : parts) {
-    EXPECT_TRUE(part.drain.is_under_way());
+  for (const std::uint32_t cpu : {0u, 1u}) {
+    EXPECT_TRUE(parts[cpu].drain.is_under_way());
   }
+  EXPECT_FALSE(parts[2].drain.is_under_way()) << "a CPU that never ran has nothing to drain";
   parts.drain_all();
   EXPECT_EQ(parts.class_statistics(index).used, 0u);
+}
+
+// ---- idle CPUs ----------------------------------------------------------------------------------
+
+TEST_F(CpuPartsTest, an_idle_cpu_takes_its_part_back_without_a_call) {
+  add_frame(0);
+  void* const object = allocate();
+  EXPECT_FALSE(parts.is_idle());
+  EXPECT_TRUE(parts.offer());
+  EXPECT_TRUE(parts.is_idle());
+  EXPECT_FALSE(Section(parts.pointers())) << "the fast path notices";
+  EXPECT_EQ(parts.validate(), nullptr);
+  parts.deallocate(object, index);
+  EXPECT_FALSE(parts.is_idle());
+  EXPECT_TRUE(Section(parts.pointers()));
+  EXPECT_EQ(parts.nested_calls(), 0u);
+  {
+    const Section section = parts.enter();
+    EXPECT_FALSE(parts.offer()) << "it is occupied";
+  }
+}
+
+TEST_F(CpuPartsTest, others_drain_an_idle_cpu_and_only_that) {
+  std::vector<void*> objects;
+  for (const std::uint32_t cpu : {0u, 1u}) {
+    on_cpu(cpu);
+    add_frame(cpu);
+    objects.push_back(allocate());
+    objects.push_back(allocate());
+  }
+  EXPECT_TRUE(parts.offer());
+  on_cpu(2);
+  EXPECT_FALSE(parts.drain_idle()) << "there is nothing to drain";
+  for (void* const object : objects) {
+    Parts::Zone::deallocate_remote_class(object, index);
+  }
+  {
+    const Section section = parts.enter();
+    EXPECT_FALSE(parts.drain_idle()) << "the caller's part is occupied";
+    EXPECT_FALSE(parts.drain_some_idle());
+  }
+  EXPECT_TRUE(parts.drain_idle());
+  EXPECT_EQ(parts[1].frame_cache.size(base_bytes), 1u) << "its current page was empty";
+  EXPECT_EQ(parts[0].frame_cache.size(base_bytes), 0u) << "CPU 0 is not idle";
+  EXPECT_FALSE(parts.drain_idle());
+  EXPECT_GT(parts[2].steps_for_others.get(), 0u);
+  EXPECT_EQ(parts.validate(), nullptr);
+  on_cpu(0);
+  EXPECT_TRUE(parts.offer());
+  on_cpu(2);
+  int steps = 0;
+  while (parts.drain_some_idle()) {
+    ASSERT_LT(++steps, 100);
+  }
+  EXPECT_EQ(parts[0].frame_cache.size(base_bytes), 1u);
+  EXPECT_NE(allocate(), nullptr) << "CPU 2 gets it";
+}
+
+TEST_F(CpuPartsTest, a_cpu_waits_for_the_end_of_another_ones_step) {
+  auto& owner = (parts.begin() + 0)->owner;
+  add_frame(0);
+  ASSERT_NE(allocate(), nullptr);
+  ASSERT_TRUE(parts.offer());
+  ASSERT_TRUE(owner.begin_step());
+  EXPECT_FALSE(parts.enter(PartWait::None));
+  EXPECT_FALSE(parts.enter(PartWait::Bounded)) << "a handler's wait ends";
+  EXPECT_STREQ(parts.validate(), "K6: a part is its CPU's or nobody's, and no caller waits for it");
+  std::thread helper([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    owner.end_step();
+  });
+  bool is_nested = false;
+  EXPECT_NE(parts.allocate(index, is_nested), nullptr);
+  EXPECT_FALSE(is_nested);
+  helper.join();
+  EXPECT_EQ(parts.validate(), nullptr);
+}
+
+TEST(PartOwner, keeps_other_cpus_out_while_its_cpu_waits) {
+  PartOwner<HardwareAtomics> owner;
+  EXPECT_TRUE(owner.is_nobody());
+  EXPECT_TRUE(owner.begin_step());
+  EXPECT_FALSE(owner.begin_step());
+  EXPECT_FALSE(owner.take_back());
+  owner.set_wanted(true);
+  owner.end_step();
+  EXPECT_FALSE(owner.begin_step());
+  EXPECT_NE(owner.validate(), nullptr);
+  while (!owner.take_back()) {
+  }
+  owner.set_wanted(false);
+  EXPECT_FALSE(owner.begin_step());
+  EXPECT_EQ(owner.validate(), nullptr);
 }
 
 TEST_F(CpuPartsTest, reserved_objects_are_the_cpus_own_and_in_emergencies_everybodys) {

@@ -208,6 +208,24 @@ class Interrupted {
              place.handlers.clear();
              place.heap.trim();
            }},
+      Step{"enter idle and allocate",
+           [](Place& place) {
+             free_some(place.own, 200);
+             EXPECT_TRUE(place.heap.enter_idle());
+             allocate_some(place, small, 3, Context::MayWait);
+             EXPECT_TRUE(place.heap.enter_idle());
+           }},
+      Step{"drain an idle CPU",
+           [](Place& place) {
+             HostedCpu::number = 1;
+             EXPECT_TRUE(place.heap.enter_idle());
+             HostedCpu::number = 0;
+             free_some(place.own, 200);
+             place.heap.trim();
+             HostedCpu::number = 1;
+             allocate_some(place, small, 1, Context::MayWait);
+             HostedCpu::number = 0;
+           }},
       Step{"catch up",
            [](Place& place) {
              free_some(place.own, 200);

@@ -266,6 +266,8 @@ class Cache {
   void set_reclaim(ReclaimCallback callback, void* argument) noexcept {
     zones_.set_reclaim(callback, argument);
   }
+  /// See CpuZones::enter_idle().
+  bool enter_idle() noexcept { return zones_.enter_idle(); }
 
   // ---- destruction -----------------------------------------------------------------------------
 
@@ -302,8 +304,7 @@ class Cache {
     result.objects = result.pages * per_page;
     result.pages_high_water = zones_.frame_bytes_high_water() / page_bytes;
     const std::size_t limit = zones_.limit_bytes();
-    result.limit_pages =
-        limit != ~std::size_t{0} ? limit / page_bytes : CacheStatistics::no_limit;
+    result.limit_pages = limit != ~std::size_t{0} ? limit / page_bytes : CacheStatistics::no_limit;
     result.nested_calls = zones_.nested_calls();
     result.failures = zones_.failures();
     return result;

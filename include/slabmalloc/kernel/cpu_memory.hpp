@@ -70,7 +70,7 @@ class CpuMemory {
   bool fill_object_reserve(std::uint32_t index, Context context) noexcept {
     bool is_full = false;
     {
-      const Section part = parts_.enter();
+      const Section part = parts_.enter(part_wait_of(context));
       if (!part) {
         return false;
       }
@@ -90,7 +90,7 @@ class CpuMemory {
     reserve_.want(bytes, count);
     for (;;) {
       {
-        const Section part = parts_.enter();
+        const Section part = parts_.enter(part_wait_of(context));
         if (!part) {
           return false;
         }
@@ -251,7 +251,7 @@ class CpuMemory {
     if (count == 0) {
       return false;
     }
-    const Section part = parts_.enter();
+    const Section part = parts_.enter(PartWait::Unbounded);
     Parts::require_own(part);
     if constexpr (Config::growth_frames > 1) {
       part->frame_cache.push(frames + 1, count - 1, bytes);

@@ -20,6 +20,7 @@
 #include "slabmalloc/kernel/frame_reserve.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
 #include "slabmalloc/kernel/object_reserve.hpp"
+#include "slabmalloc/kernel/part_owner.hpp"
 #include "slabmalloc/zone/zone_allocator.hpp"
 
 namespace slabmalloc {
@@ -66,42 +67,48 @@ class FreeCounts {
 };
 
 /// A drain of a zone in steps of a constant length, in rounds: first remote frees, then the empty
-/// pages of each class. Thread: the zone's CPU in a section, where not said otherwise.
+/// pages of each class. Thread: the zone's owner in a section, where not said otherwise.
 template <class Zone, class Atomics>
 class ZoneDrain {
  public:
   /// Has the next slow paths of the CPU do a round. Thread: any, in any context.
   void want() noexcept { is_wanted_.store(true, Order::relaxed); }
-  /// True while a round is wanted or goes on.
+  /// True while a round is wanted or goes on. Thread: any; a hint for all but the owner.
   bool is_under_way() const noexcept {
-    return is_wanted_.load(Order::relaxed) || next_ != Zone::class_count;
+    return is_wanted_.load(Order::relaxed) || next() != Zone::class_count;
   }
   /// Makes the next step begin a round.
-  void begin_anew() noexcept { next_ = Zone::class_count; }
+  void begin_anew() noexcept { next_.store(Zone::class_count, Order::relaxed); }
 
   /// Drains up to `pages` queued pages, or moves empty pages of the next class that has any into
   /// the frame cache, and looks at a few. Remote frees that arrive meanwhile cause a further round.
   /// False at a round's end.
   bool step(Zone& zone, std::uint32_t pages) noexcept {
-    if (next_ == Zone::class_count) {
+    std::uint32_t index = next();
+    if (index == Zone::class_count) {
       // Before the step looks at anything: a request from here on means another round.
       is_wanted_.store(false, Order::relaxed);
-      next_ = 0;
+      index = 0;
     }
     if (pages != 0 && zone.has_remote_frees()) {
+      if (index != 0) {
+        want();  // A class before this one may have an empty page by that.
+      }
+      next_.store(index, Order::relaxed);
       zone.drain_some(pages);
       return true;
     }
     bool has_trimmed = false;
     for (std::uint32_t looks = 0;
-         looks < looks_per_step && next_ < Zone::class_count && !has_trimmed; ++looks) {
-      const std::uint32_t index = next_++;
+         looks < looks_per_step && index < Zone::class_count && !has_trimmed; ++looks) {
       has_trimmed = zone.has_empty_page(index);
       if (has_trimmed) {
         zone.trim_class(index);
       }
+      ++index;
     }
-    const bool goes_on = next_ != Zone::class_count;
+    next_.store(index, Order::relaxed);
+    const bool goes_on = index != Zone::class_count;
     if (!goes_on && zone.has_remote_frees()) {
       want();
     }
@@ -116,15 +123,18 @@ class ZoneDrain {
 
   /// K5, or null.
   const char* validate() const noexcept {
-    return next_ <= Zone::class_count ? nullptr : "K5: the class to drain next <= classes";
+    return next() <= Zone::class_count ? nullptr : "K5: the class to drain next <= classes";
   }
 
  private:
   static constexpr std::uint32_t looks_per_step = 4;
 
+  std::uint32_t next() const noexcept { return next_.load(Order::relaxed); }
+
   typename Atomics::template Cell<bool> is_wanted_;
-  std::uint32_t next_ = Zone::class_count;  ///< Zone::class_count while none goes on.
-  bool takes_pages_ = false;                ///< The last search step drained, or tried to.
+  /// Zone::class_count while none goes on.
+  typename Atomics::template Cell<std::uint32_t> next_{Zone::class_count};
+  bool takes_pages_ = false;  ///< The last search step drained, or tried to.
 };
 
 template <KernelHooks Hooks, class Config>
@@ -133,7 +143,7 @@ template <KernelHooks Hooks, class Config>
 class CpuPartPointers;
 
 /// The pager of a CPU's zone. It asks its own frame cache, then those of the others, then the
-/// reserved frames if the allocation may have them. Thread: its CPU, inside a section.
+/// reserved frames if the allocation may have them. Thread: the part's owner, inside a section.
 template <KernelHooks Hooks, class Config>
 class FrameCachePager {
  public:
@@ -185,7 +195,7 @@ class FrameCachePager {
 };
 
 /// One CPU's part. Its address must not change.
-/// Thread: its CPU in a section of this part, where not said otherwise.
+/// Thread: its owner in a section, where not said otherwise: its CPU, or another one for a step.
 template <KernelHooks Hooks, class Config>
 struct alignas(64) CpuPart {
   using Atomics = typename Config::Atomics;
@@ -208,6 +218,11 @@ struct alignas(64) CpuPart {
   void deallocate(void* object, std::uint32_t index) noexcept {
     zone.deallocate_class(object, index);
     frees.add(index, object);
+  }
+  /// True if nobody owns the part, and another CPU would find something to drain there. Thread:
+  /// any; a hint. Cost: a few loads.
+  bool needs_help() const noexcept {
+    return owner.is_nobody() && (zone.has_remote_frees() || drain.is_under_way());
   }
   /// See ObjectReserve.
   bool adjust_reserve(std::uint32_t index) noexcept {
@@ -239,6 +254,11 @@ struct alignas(64) CpuPart {
     return drains;
   }
 
+  /// True at every second step of a search: it is for an idle CPU, if one has work.
+  bool search_helps() noexcept {
+    search_helped_ = !search_helped_;
+    return search_helped_;
+  }
   /// Does a step of a search: drains, unless it is the turn of giving memory back. True then, and
   /// the caller gives it back. At least every second step gives back a waiting run. The step after
   /// a round's end gives back a frame.
@@ -253,17 +273,20 @@ struct alignas(64) CpuPart {
   const char* validate() const noexcept {
     const char* broken = zone.validate();
     broken = broken != nullptr ? broken : frame_cache.validate();
-    return broken != nullptr ? broken : drain.validate();
+    broken = broken != nullptr ? broken : drain.validate();
+    return broken != nullptr ? broken : owner.validate();
   }
 
   Zone zone;  ///< First: its address is then the tag of its pages.
   FrameCachePager<Hooks, Config> pager;
-  Cell<CpuPartPointers<Hooks, Config>*> pointers;  ///< Null until the CPU opens its part pointer.
+  CpuPartPointers<Hooks, Config>* pointers = nullptr;  ///< Those among which the part's is.
+  PartOwner<Atomics> owner;                            ///< Thread: as PartOwner.
   ZoneDrain<Zone, Atomics> drain;
   Caches frame_cache;  ///< Thread: as FrameCaches.
   Reserve reserve;     ///< Thread: as ObjectReserve.
   Frees frees;
-  Cell<std::size_t> nested_allocations;  ///< Calls that came in the middle of a section.
+  Cell<std::size_t> nested_allocations;  ///< Calls that came while the part was in use.
+  Counter<Atomics> steps_for_others;     ///< Steps of drains of other CPUs' parts.
 
  private:
   constexpr FrameCachePager<Hooks, Config>& own_pager() noexcept { return pager; }
@@ -275,6 +298,7 @@ struct alignas(64) CpuPart {
   }
 
   std::uint32_t turns_ = 0;
+  bool search_helped_ = false;
   // The results of the last search step.
   bool search_gave_ = false;
   bool search_ended_round_ = false;

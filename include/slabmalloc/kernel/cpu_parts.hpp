@@ -12,8 +12,14 @@
 // finds nothing behind the part pointer and takes another path. Handlers end before the interrupted
 // code goes on, so plain loads and stores in program order are enough.
 //
+// A CPU that goes idle offers its part instead of putting it back (part_owner.hpp). Its part
+// pointer stays null then. So its next slow path notices, and takes the part back. Meanwhile other
+// CPUs drain the part, one step at a time, each in a section of their own.
+//
 // It owns the parts and their pointers. A section is short: an allocation's slow path reads the
-// words of three pages and drains a few more. Invariants: those of each part.
+// words of three pages and drains a few more. Invariant between sections, with its line in
+// validate(), beside those of each part:
+//   K7  a part pointer leads to its CPU's part if that CPU owns the part; else it is null
 #pragma once
 
 #include <cstddef>
@@ -24,7 +30,7 @@
 
 namespace slabmalloc {
 
-/// The part pointers of all CPUs. Null at first: a CPU's first slow path opens its own.
+/// The part pointers of all CPUs. Null at first: a CPU's first slow path takes its part.
 template <KernelHooks Hooks, class Config>
 class CpuPartPointers {
  public:
@@ -47,6 +53,17 @@ class CpuPartPointers {
    private:
     Cell* part_;
   };
+
+  /// K7, or null. Pre: no CPU is in a section. `parts` has one for each CPU.
+  const char* validate(const Part* parts) const noexcept {
+    for (std::uint32_t number = 0; number < Hooks::maximum_cpus; ++number) {
+      const Part* const expected = parts[number].owner.is_its_cpu() ? &parts[number] : nullptr;
+      if (part_pointers_[number].part.load(Order::relaxed) != expected) {
+        return "K7: a part pointer leads to its CPU's part if that CPU owns it; else it is null";
+      }
+    }
+    return nullptr;
+  }
 
  private:
   struct alignas(64) Own {
@@ -81,6 +98,9 @@ class CpuPartPointers<Hooks, Config> {
       Hooks::template set_local<Config::local_slot>(part);
     }
   };
+
+  /// Null: no CPU reads another one's memory.
+  static constexpr const char* validate(const Part*) noexcept { return nullptr; }
 };
 
 /// Takes the part from behind `pointer`, so that nobody else finds it there until put_back(). Null
@@ -109,6 +129,49 @@ Part& own_part(Part* parts) noexcept {
   return parts[number];
 }
 
+/// How long a section waits for another CPU that has the part for a step.
+enum class PartWait : std::uint8_t {
+  None,      ///< Not at all: for frees, which have another way.
+  Bounded,   ///< For bounded_looks looks: for handlers, who may have stopped the other CPU.
+  Unbounded  ///< As for a spin lock: for callers that may call the pager.
+};
+inline constexpr std::uint32_t bounded_looks = std::uint32_t{1} << 14;
+constexpr PartWait part_wait_of(Context context) noexcept {
+  return may_call_pager(context) ? PartWait::Unbounded : PartWait::Bounded;
+}
+
+/// Takes `own`, the part of the caller's CPU, which did not lie behind `pointer`. Null if it is in
+/// use. A handler may come at any point, take the part back, and leave it behind the pointer. So
+/// each look asks for the owner first, and then looks there. Pre: the caller saved interrupts.
+template <KernelHooks Hooks, class PartPointer, class Part>
+[[gnu::cold]] Part* take_back(const PartPointer& pointer, Part& own, PartWait wait) noexcept {
+  Part* part = nullptr;
+  bool has_waited = false;
+  for (std::uint32_t looks = 0;;) {
+    if (own.owner.is_its_cpu()) {
+      part = take_from(pointer);
+      break;
+    }
+    if (own.owner.take_back()) {
+      part = &own;
+      break;
+    }
+    if (own.owner.is_another_cpu()) {
+      if (wait == PartWait::None || (wait == PartWait::Bounded && ++looks > bounded_looks)) {
+        break;
+      }
+      // Again each time: a handler that waited for the part as well has cleared it.
+      own.owner.set_wanted(true);
+      has_waited = true;
+      relax<Hooks>();
+    }
+  }
+  if (has_waited) {
+    own.owner.set_wanted(false);
+  }
+  return part;
+}
+
 /// Uses the part of the CPU that runs the caller. False, and no effect, if the part is already in
 /// use.
 template <KernelHooks Hooks, class Config>
@@ -119,23 +182,15 @@ class CpuSection {
 
   [[gnu::always_inline]] explicit CpuSection(Pointers& pointers) noexcept
       : interrupts_(Hooks::save_interrupts()), pointer_(pointers), part_(take_from(pointer_)) {}
-  /// As above, for slow paths: opens a part pointer that nobody opened before. `parts` has one for
-  /// each CPU.
-  CpuSection(Pointers& pointers, Part* parts) noexcept : CpuSection(pointers) {
-    if (part_ == nullptr) {
-      Part& own = own_part<Hooks>(parts);
-      // A handler may interrupt and open it: one exchange decides which came first.
-      if (own.pointers.load(Order::relaxed) == nullptr &&
-          own.pointers.exchange(&pointers, Order::relaxed) == nullptr) {
-        part_ = &own;
-      } else {
-        part_ = take_from(pointer_);
-      }
+  /// As above, for slow paths: takes a part back that nobody owns. `parts` has one for each CPU.
+  CpuSection(Pointers& pointers, Part* parts, PartWait wait) noexcept : CpuSection(pointers) {
+    if (part_ == nullptr) [[unlikely]] {
+      part_ = take_back<Hooks>(pointer_, own_part<Hooks>(parts), wait);
     }
   }
   /// Continues a section that began without it: the caller took `part` and saved `interrupts`.
   CpuSection(Part* part, typename Hooks::InterruptState interrupts) noexcept
-      : interrupts_(interrupts), pointer_(*part->pointers.load(Order::relaxed)), part_(part) {}
+      : interrupts_(interrupts), pointer_(*part->pointers), part_(part) {}
   [[gnu::always_inline]] ~CpuSection() {
     if (part_ != nullptr) [[likely]] {
       put_back(pointer_, part_);
@@ -148,6 +203,13 @@ class CpuSection {
   [[gnu::always_inline]] explicit operator bool() const noexcept { return part_ != nullptr; }
   [[gnu::always_inline]] Part* operator->() const noexcept { return part_; }
   [[gnu::always_inline]] Part* part() const noexcept { return part_; }
+
+  /// Offers the part to other CPUs. Pre: there is one. Post: this section has none.
+  void offer() noexcept {
+    Part* const part = part_;
+    part_ = nullptr;
+    part->owner.offer();
+  }
 
  private:
   typename Hooks::InterruptState interrupts_;
@@ -167,13 +229,16 @@ class CpuParts {
   constexpr CpuParts() noexcept {
     for (std::uint32_t number = 0; number < Hooks::maximum_cpus; ++number) {
       parts_[number].pager.attach(parts_, number);
+      parts_[number].pointers = &pointers_;
     }
   }
 
   /// For fast paths.
   [[gnu::always_inline]] Pointers& pointers() noexcept { return pointers_; }
   /// A section of the CPU that runs the caller, for slow paths.
-  Section enter() noexcept { return Section(pointers_, parts_); }
+  Section enter(PartWait wait = PartWait::Bounded) noexcept {
+    return Section(pointers_, parts_, wait);
+  }
   /// Panics if a caller that may call the pager got no part: then it interrupted a section.
   static void require_own(const Section& part) noexcept {
     require<Hooks>(static_cast<bool>(part), "a caller of the pager interrupts no section");
@@ -204,8 +269,9 @@ class CpuParts {
   // ---- objects, by the slow paths --------------------------------------------------------------
 
   /// An object of the caller's CPU, or null; `is_nested` if its part is occupied.
-  void* allocate(std::uint32_t index, bool& is_nested) noexcept {
-    const Section part = enter();
+  void* allocate(std::uint32_t index, bool& is_nested,
+                 PartWait wait = PartWait::Unbounded) noexcept {
+    const Section part = enter(wait);
     if (!part) {
       is_nested = true;
       own().nested_allocations.fetch_add(1, Order::relaxed);
@@ -233,7 +299,7 @@ class CpuParts {
 
   [[gnu::noinline]] void deallocate(void* object, std::uint32_t index) noexcept {
     {
-      const Section part = enter();
+      const Section part = enter(PartWait::None);
       if (part) {
         part->deallocate(object, index);
         return;
@@ -274,12 +340,64 @@ class CpuParts {
     }
     return true;
   }
-  /// Makes each CPU drain in its next slow paths.
+  /// Makes each CPU drain in its next slow paths, or others do so for it if it is idle.
   void drain_later() noexcept {
     for (Part& part : parts_) {
-      part.drain.want();
+      // An idle CPU has drained all but these.
+      if (!part.owner.is_nobody() || part.zone.has_remote_frees()) {
+        part.drain.want();
+      }
     }
   }
+
+  // ---- idle CPUs -------------------------------------------------------------------------------
+
+  /// True if the caller's CPU does not own its part. Cost: two loads.
+  bool is_idle() noexcept {
+    const InterruptGuard<Hooks> interrupts;
+    return !own().owner.is_its_cpu();
+  }
+  /// Offers the part of the caller's CPU to the others. False if it is occupied.
+  bool offer() noexcept {
+    Section part = enter();
+    if (!part) {
+      return false;
+    }
+    part.offer();
+    return true;
+  }
+  /// Drains all idle CPUs, in steps. False if there was nothing to drain, or if the caller's part
+  /// is occupied.
+  bool drain_idle() noexcept {
+    bool has_drained = false;
+    const bool is_occupied = !enter();
+    for (Part* part = begin(); !is_occupied && part != end(); ++part) {
+      // The step of another CPU may bring what the caller looks for. So it waits for its end.
+      while (part->needs_help() || part->owner.is_another_cpu()) {
+        has_drained = true;
+        if (!drain_for(*part)) {
+          relax<Hooks>();
+        }
+      }
+    }
+    return has_drained;
+  }
+  /// Takes one step of a drain of one idle CPU, in turn with the others. False if there was
+  /// nothing to drain. Cost: O(CPUs), a few loads each, and a step.
+  bool drain_some_idle() noexcept {
+    const std::uint32_t first = next_to_help_.load(Order::relaxed);
+    for (std::uint32_t count = 0; count < Hooks::maximum_cpus; ++count) {
+      const std::uint32_t number = (first + count) % Hooks::maximum_cpus;
+      if (parts_[number].needs_help() && drain_for(parts_[number])) {
+        next_to_help_.store(number + 1, Order::relaxed);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  // ---- all parts -------------------------------------------------------------------------------
+
   /// Drains all CPUs to the end, and frees the objects reserved for handlers. Empty pages then lie
   /// in frame caches, but for each class's current one. Pre: nobody else uses any. Cost: O(pages).
   void drain_all() noexcept {
@@ -344,12 +462,26 @@ class CpuParts {
         return broken;
       }
     }
-    return nullptr;
+    return pointers_.validate(parts_);
   }
 
  private:
+  /// Takes one step of a drain of `part` for its CPU. False if that is not idle, if another CPU has
+  /// the part, or if the caller's part is occupied. Cost: constant.
+  bool drain_for(Part& part) noexcept {
+    const Section own = enter();
+    if (!own || !part.owner.begin_step()) {
+      return false;
+    }
+    part.drain.step(part.zone, Config::drain_pages);
+    part.owner.end_step();
+    own->steps_for_others.add(1);
+    return true;
+  }
+
   Pointers pointers_;
   Part parts_[Hooks::maximum_cpus];
+  typename Config::Atomics::template Cell<std::uint32_t> next_to_help_;
 };
 
 }  // namespace slabmalloc

@@ -99,9 +99,10 @@ class CpuZones {
   /// Fails: OutOfMemory; InvalidLayout above MAX_ALLOC_SIZE (size or alignment) unless the pager
   /// gives runs. An allocation does not find free slots on other CPUs' pages in use, nor frees
   /// buffered there. Those CPUs put empty pages into their frame caches in their next slow paths,
-  /// or in drain_this_cpu(). Nor does it find a frame on its way between another CPU and the pager.
+  /// or in drain_this_cpu(); a search does it for idle CPUs (enter_idle()). Nor does it find a
+  /// frame on its way between another CPU and the pager.
   /// Cost: constant, calls of the pager apart. Where the pager has nothing, MayWait searches in
-  /// sections of constant length: O(queued pages + size classes + frames in frame caches).
+  /// sections of constant length: O(CPUs + queued pages + size classes + frames in frame caches).
   /// MayNotWait takes one step of such a search, each call the next.
   [[gnu::always_inline]] Result<void*> allocate(Layout layout,
                                                 Context context = Context::MayWait) noexcept {
@@ -387,7 +388,7 @@ class CpuZones {
   /// Cost: O(queued pages + size classes), in sections of a constant length each.
   bool drain_this_cpu() noexcept { return parts_.drain_this_cpu(); }
 
-  /// Makes each CPU do drain_this_cpu() in its next slow path.
+  /// Makes each CPU do drain_this_cpu() in its next slow path, or others do it if it is idle.
   void drain_later() noexcept { parts_.drain_later(); }
 
   /// Gives waiting runs back to the pager, and the empty frames of all CPUs' frame caches but for
@@ -398,14 +399,24 @@ class CpuZones {
 
   /// Does the deferred work of the caller's CPU that waits for allocations that may call the pager.
   /// It fills the CPU's reserve, drains the CPU on request, and gives frames beyond
-  /// Config::cached_frames back. For idle loops.
+  /// Config::cached_frames back.
   /// Context: any from which the pager may be called.
   void run_deferred() noexcept { slow_path_.run_deferred(); }
 
-  /// drain_this_cpu(), drain_later() for the others, give_back(); returns the bytes given back.
+  /// drain_this_cpu() and run_deferred(). Then other CPUs may drain this one, until its next slow
+  /// path. So its empty pages reach them without an interrupt. For idle loops, each time before
+  /// they halt, and for a CPU that goes offline. False if the CPU's part was occupied.
+  /// Context: a thread of this CPU that may call the pager, with interrupts enabled or not.
+  /// A handler that comes later may end the state, and the next call restores it.
+  /// Cost: a few loads if the CPU is idle already; else as the two calls.
+  bool enter_idle() noexcept { return slow_path_.enter_idle(); }
+
+  /// drain_this_cpu(), the same for idle CPUs, drain_later() for the others, give_back(); returns
+  /// the bytes given back.
   std::size_t trim() noexcept {
     drain_later();
     drain_this_cpu();
+    parts_.drain_idle();
     return give_back();
   }
 
@@ -438,6 +449,7 @@ class CpuZones {
       result.cached_frame_bytes += part.frame_cache.bytes();
       result.nested_allocations += part.nested_allocations.load(Order::relaxed);
       result.nested_frees += part.frees.nested();
+      result.idle_drains += part.steps_for_others.get();
     }
     result.reserved_frame_bytes = memory_.reserve().bytes();
     result.run_bytes = run_bytes();

@@ -21,6 +21,7 @@ struct CpuZonesStatistics {
   std::size_t frame_bytes_high_water = 0;
   std::size_t nested_allocations = 0;
   std::size_t nested_frees = 0;
+  std::size_t idle_drains = 0;
   std::size_t growths = 0;
   std::size_t searches = 0;
   std::size_t failures = 0;
@@ -40,9 +41,11 @@ struct CpuZonesStatistics {
       {&Self::frame_bytes_high_water, "frame_bytes_high_water", "bytes", CounterKind::Peak,
        "The most that `frame_bytes` ever was."},
       {&Self::nested_allocations, "nested_allocations", "calls", CounterKind::Total,
-       "Allocations that came in the middle of a section."},
+       "Allocations that came while their CPU's part was in use."},
       {&Self::nested_frees, "nested_frees", "calls", CounterKind::Total,
-       "Frees that came in the middle of a section."},
+       "Frees that came while their CPU's part was in use."},
+      {&Self::idle_drains, "idle_drains", "steps", CounterKind::Total,
+       "Steps of drains that CPUs did for idle ones."},
       {&Self::growths, "growths", "calls", CounterKind::Total, "Calls for frames that got some."},
       {&Self::searches, "searches", "calls", CounterKind::Total,
        "Allocations for which the pager had nothing."},

@@ -23,10 +23,10 @@
 // the room there. The memory of such a table is used, and goes to the frame allocator at the end.
 //
 // Invariants, with their lines in validate():
-//   D1  addresses ascend: address of entry i < address of entry i + 1
-//   D2  neighbours differ: use of entry i != use of entry i + 1; the first is not absent
-//   D3  the last entry is absent
-//   D4  the memory of the table is used, unless it lies in the object
+//   Y1  addresses ascend: address of entry i < address of entry i + 1
+//   Y2  neighbours differ: use of entry i != use of entry i + 1; the first is not absent
+//   Y3  the last entry is absent
+//   Y4  the memory of the table is used, unless it lies in the object
 #pragma once
 
 #include <cstddef>
@@ -170,26 +170,26 @@ class EarlyMemory {
     return sum;
   }
 
-  /// The first of D1–D4 that does not hold, or null.
+  /// The first of Y1–Y4 that does not hold, or null.
   const char* validate() const noexcept {
     std::size_t before = 0;
     for (std::size_t index = 0; index < count_; ++index) {
       const Entry& entry = entries_[index];
       if (index != 0 && entries_[index - 1].address >= entry.address) {
-        return "D1: addresses ascend";
+        return "Y1: addresses ascend";
       }
       if (entry.use == before || entry.use > (memory | taken)) {
-        return "D2: the uses of neighbours differ";
+        return "Y2: the uses of neighbours differ";
       }
       before = entry.use;
     }
     if (before != 0) {
-      return "D3: the last entry is absent";
+      return "Y3: the last entry is absent";
     }
     bool is_used = true;
     for_each_within(grown_table(),
                     [&](EarlyUse use) { is_used = is_used && use == EarlyUse::Used; });
-    return is_used ? nullptr : "D4: the memory of the table is used";
+    return is_used ? nullptr : "Y4: the memory of the table is used";
   }
 
  private:

@@ -132,6 +132,14 @@ inline void require(bool condition, const char* equation) noexcept {
   }
 }
 
+/// What a CPU does between two looks at a word that another CPU will change.
+template <KernelHooks Hooks>
+[[gnu::always_inline]] inline void relax() noexcept {
+  if constexpr (requires { Hooks::relax(); }) {
+    Hooks::relax();
+  }
+}
+
 /// Saves interrupts for as long as it lives.
 template <KernelHooks Hooks>
 class InterruptGuard {

@@ -149,6 +149,7 @@ class ObjectCache {
   void set_reclaim(ReclaimCallback callback, void* argument) noexcept {
     cache_.set_reclaim(callback, argument);
   }
+  bool enter_idle() noexcept { return cache_.enter_idle(); }
   std::size_t destroy() noexcept { return cache_.destroy(); }
 
   const char* name() const noexcept { return cache_.name(); }

@@ -65,6 +65,8 @@ class Reclaimable {
   bool drain_this_cpu() noexcept { return operations_->drain_this_cpu(target_); }
   void drain_later() noexcept { operations_->drain_later(target_); }
   std::size_t give_back() noexcept { return operations_->give_back(target_); }
+  std::size_t trim() noexcept { return operations_->trim(target_); }
+  bool enter_idle() noexcept { return operations_->enter_idle(target_); }
   bool has_shrink() const noexcept { return shrink_ != nullptr || shrink_bytes_ != nullptr; }
   /// Pre: has_shrink().
   std::size_t shrink(const ReclaimRequest& request) noexcept {
@@ -87,6 +89,8 @@ class Reclaimable {
     bool (*drain_this_cpu)(void* target) noexcept;
     void (*drain_later)(void* target) noexcept;
     std::size_t (*give_back)(void* target) noexcept;
+    std::size_t (*trim)(void* target) noexcept;
+    bool (*enter_idle)(void* target) noexcept;
     bool (*statistics)(const Reclaimable& self, std::uint32_t index,
                        CacheStatistics& result) noexcept;
   };
@@ -148,9 +152,13 @@ class Reclaimable {
   template <auto ZonesOf>
   static constexpr Operations make_operations(
       decltype(Operations::name_of) name_of, decltype(Operations::statistics) statistics) noexcept {
-    return {name_of, [](void* target) noexcept { return ZonesOf(target).drain_this_cpu(); },
+    return {name_of,
+            [](void* target) noexcept { return ZonesOf(target).drain_this_cpu(); },
             [](void* target) noexcept { ZonesOf(target).drain_later(); },
-            [](void* target) noexcept { return ZonesOf(target).give_back(); }, statistics};
+            [](void* target) noexcept { return ZonesOf(target).give_back(); },
+            [](void* target) noexcept { return ZonesOf(target).trim(); },
+            [](void* target) noexcept { return ZonesOf(target).enter_idle(); },
+            statistics};
   }
   template <class Zones>
   static Zones& zones_itself(void* target) noexcept {

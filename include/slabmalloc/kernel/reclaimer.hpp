@@ -96,10 +96,11 @@ class Reclaimer {
   // ---- memory pressure -------------------------------------------------------------------------
 
   /// Gives memory back to the pagers until it gave `bytes`; returns how much it gave. It takes
-  /// empty frames first, then remote frees of this CPU's objects, then the objects that shrink
-  /// callbacks free. It also stops once the callbacks say that they freed so many bytes: they may
-  /// free frames of their own. Each walk begins where the last one ended. It asks the other CPUs to
-  /// drain. A call from inside a shrink callback, or while another thread is in one, calls none.
+  /// empty frames first, then remote frees of objects of this CPU and of idle ones. The last are
+  /// the objects that shrink callbacks free. It also stops once the callbacks say that they freed
+  /// so many bytes: they may free frames of their own. Each walk begins where the last one ended.
+  /// It asks the other CPUs to drain. A call from inside a shrink callback, or while another thread
+  /// is in one, calls none.
   std::size_t reclaim(std::size_t bytes) noexcept {
     std::size_t shrunk = 0;
     constexpr std::size_t most = ReclaimRequest::everything;
@@ -124,6 +125,13 @@ class Reclaimer {
   bool drain_this_cpu() noexcept {
     bool all = true;
     for_each([&all](Reclaimable& entry) { all = entry.drain_this_cpu() && all; });
+    return all;
+  }
+  /// CpuZones::enter_idle() of all; false if a part was occupied. For idle loops. Cost: if this CPU
+  /// used none since the last call, a step of the walk and a few loads each.
+  bool enter_idle() noexcept {
+    bool all = true;
+    for_each([&all](Reclaimable& entry) { all = entry.enter_idle() && all; });
     return all;
   }
   /// CpuZones::drain_later() of all.
@@ -169,7 +177,7 @@ class Reclaimer {
 
   void drain_all(std::size_t bytes, std::size_t& given) noexcept {
     walk(true, [&](Reclaimable& entry) {
-      given += drain_and_give_back(entry);
+      given += entry.trim();
       return given < bytes;
     });
   }
@@ -180,15 +188,10 @@ class Reclaimer {
       const auto freed = [&] { return before + shrunk > given ? before + shrunk : given; };
       if (entry.has_shrink() && freed() < request.bytes) {
         shrunk += entry.shrink(request.without(freed()));
-        given += drain_and_give_back(entry);
+        given += entry.trim();
       }
       return freed() < request.bytes;
     });
-  }
-  static std::size_t drain_and_give_back(Reclaimable& entry) noexcept {
-    entry.drain_later();
-    entry.drain_this_cpu();
-    return entry.give_back();
   }
 
   /// Calls step(entry) for each entry at most once, from the hand or the first one on, until it

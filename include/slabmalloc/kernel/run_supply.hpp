@@ -12,7 +12,7 @@
 // waiting run stays charged.
 //
 // Invariant, beside that of the deferred runs, with its line in validate():
-//   K6  bytes of runs <= bytes of all frames and runs
+//   K8  bytes of runs <= bytes of all frames and runs
 #pragma once
 
 #include <cstddef>
@@ -104,13 +104,13 @@ class RunSupply {
                                                                               : 0;
   }
 
-  /// K4, K6, or null. Pre: nobody uses it. Cost: O(deferred runs).
+  /// K4, K8, or null. Pre: nobody uses it. Cost: O(deferred runs).
   const char* validate() const noexcept {
     const char* const broken = deferred_.validate();
     if (broken != nullptr || bytes() <= account_.bytes()) {
       return broken;
     }
-    return "K6: bytes of runs <= bytes of all frames and runs";
+    return "K8: bytes of runs <= bytes of all frames and runs";
   }
 
  private:

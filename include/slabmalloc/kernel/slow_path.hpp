@@ -10,9 +10,10 @@
 // allocation that may call the pager also does a step of deferred work: a reserve, a drain, a
 // deferred run, or excess frames.
 //
-// A search goes through the heap's other memory. MayWait searches to the end. Then it reclaims
-// memory and searches again, until that suffices or nothing more is freed. MayNotWait takes one
-// step of the search, and each call the next.
+// A search goes through the heap's other memory: its CPU's remote frees, those of idle CPUs, empty
+// frames of other sizes, deferred runs. MayWait searches to the end. Then it reclaims memory and
+// searches again, until that suffices or nothing more is freed. MayNotWait takes one step of the
+// search, and each call the next.
 //
 // It owns the callback for reclaim, and the counts of searches and failures.
 #pragma once
@@ -48,7 +49,7 @@ class SlowPath {
   /// An object of class `index`. Cost: see CpuZones::allocate(). Fails: OutOfMemory.
   [[gnu::noinline]] Result<void*> allocate(std::uint32_t index, Context context) noexcept {
     bool is_nested = false;
-    if (void* const object = parts_.allocate(index, is_nested)) {
+    if (void* const object = parts_.allocate(index, is_nested, part_wait_of(context))) {
       if (!is_nested && may_call_pager(context)) {
         run_some_deferred(0);
       }
@@ -84,6 +85,16 @@ class SlowPath {
     // Every second step leaves the zone alone.
     while (run_some_deferred(Config::drain_pages) || run_some_deferred(Config::drain_pages)) {
     }
+  }
+
+  /// See CpuZones.
+  bool enter_idle() noexcept {
+    if (parts_.is_idle()) {
+      return true;
+    }
+    parts_.drain_this_cpu();
+    run_deferred();
+    return parts_.offer();
   }
 
   /// Thread: any, while nobody allocates.
@@ -153,6 +164,9 @@ class SlowPath {
       parts_.drain_this_cpu();
       object = parts_.allocate(index, is_nested);
     }
+    if (object == nullptr && parts_.drain_idle()) {
+      object = parts_.allocate(index, is_nested);
+    }
     // Frames in frame caches are of other sizes by now. The pager can make frames of this size from
     // them, and at once from a larger one.
     if (object == nullptr && memory_.give_back_other(bytes_of_class(index))) {
@@ -165,10 +179,11 @@ class SlowPath {
   }
   /// A step of such a search, of constant length; the next call takes the next step.
   void* search_some(std::uint32_t index) noexcept {
+    const bool has_helped = search_some_idle();
     {
-      const Section part = parts_.enter();
+      const Section part = parts_.enter(PartWait::Unbounded);
       Parts::require_own(part);
-      if (!part->search_gives_back(memory_.runs().has_deferred())) {
+      if (has_helped || !part->search_gives_back(memory_.runs().has_deferred())) {
         return part->zone.allocate_again(index);
       }
     }
@@ -179,6 +194,19 @@ class SlowPath {
       parts_.drain_later();
     }
     return object;
+  }
+
+  /// Every second time: takes a step of a drain of an idle CPU. True if there was something to
+  /// drain.
+  bool search_some_idle() noexcept {
+    {
+      const Section part = parts_.enter(PartWait::Unbounded);
+      Parts::require_own(part);
+      if (!part->search_helps()) {
+        return false;
+      }
+    }
+    return parts_.drain_some_idle();
   }
 
   Result<void*> search_for_run(Layout layout) noexcept {
@@ -194,13 +222,14 @@ class SlowPath {
   }
   Result<void*> search_heap_for_run(Layout layout, bool has_reclaimed) noexcept {
     parts_.drain_this_cpu();
+    parts_.drain_idle();
     const bool has_given = memory_.give_back(0) != 0;
     return has_given || has_reclaimed ? memory_.runs().allocate(layout, Context::MayWait)
                                       : AllocationError::OutOfMemory;
   }
   Result<void*> search_some_for_run(Layout layout) noexcept {
-    {
-      const Section part = parts_.enter();
+    if (!search_some_idle()) {
+      const Section part = parts_.enter(PartWait::Unbounded);
       Parts::require_own(part);
       part->drain.step_of_search(part->zone);
     }

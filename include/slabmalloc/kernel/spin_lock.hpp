@@ -45,9 +45,7 @@ class SpinLock {
   void acquire() noexcept {
     const std::uint32_t ticket = next_.fetch_add(1, Order::relaxed);
     while (serving_.load(Order::acquire) != ticket) {
-      if constexpr (requires { Hooks::relax(); }) {
-        Hooks::relax();
-      }
+      relax<Hooks>();
     }
   }
   void release() noexcept { serving_.store(serving_.load(Order::relaxed) + 1, Order::release); }

@@ -36,9 +36,7 @@ template <KernelHooks Hooks>
       if (condition()) {
         return true;
       }
-      if constexpr (requires { Hooks::relax(); }) {
-        Hooks::relax();
-      }
+      relax<Hooks>();
     }
     return false;
   }
