@@ -45,13 +45,16 @@ class CpuMemory {
 
   /// Pre: `parts` and `pager` outlive it.
   constexpr CpuMemory(Parts& parts, PagerT& pager, Life life) noexcept
-      : parts_(parts), frames_(pager, life), runs_(pager, frames_.account()) {}
+      : parts_(parts), frames_(pager, life), runs_(pager, frames_.account()) {
+    parts.attach(waiters());
+  }
 
   Frames& frames() noexcept { return frames_; }
   const Frames& frames() const noexcept { return frames_; }
   const Reserve& reserve() const noexcept { return reserve_; }
   Runs& runs() noexcept { return runs_; }
   const Runs& runs() const noexcept { return runs_; }
+  constexpr auto& waiters() noexcept { return frames_.account().waiters(); }
 
   // ---- from the pager --------------------------------------------------------------------------
 
@@ -245,11 +248,13 @@ class CpuMemory {
     Parts::require_own(part);
     if constexpr (Config::growth_frames > 1) {
       part->frame_cache.push(frames + 1, count - 1, bytes);
+      part->has_news = true;
     }
     part->pager.hand(frames[0]);
     use(*part.part());
     if (void* const frame = part->pager.take_back()) {
       part->frame_cache.push(frame, bytes);
+      part->has_news = true;
     }
     return true;
   }
@@ -280,6 +285,7 @@ class CpuMemory {
       return false;
     }
     part->frame_cache.push(frame, bytes);
+    part->has_news = true;
     return true;
   }
 

@@ -207,6 +207,8 @@ class ObjectCache {
     constexpr std::size_t most = ~std::size_t{0};
     zones_.set_limit(pages < most / page_bytes ? pages * page_bytes : most, callback, argument);
   }
+  /// See CpuZones::set_waiting().
+  void set_waiting(bool waits) noexcept { zones_.set_waiting(waits); }
   void set_reclaim(ReclaimCallback callback, void* argument) noexcept {
     zones_.set_reclaim(callback, argument);
   }
