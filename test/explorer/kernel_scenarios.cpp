@@ -8,6 +8,7 @@
 #include "slabmalloc/kernel/cpu_parts.hpp"
 #include "slabmalloc/kernel/deferred_runs.hpp"
 #include "slabmalloc/kernel/frame_cache.hpp"
+#include "slabmalloc/kernel/memory_waiters.hpp"
 #include "slabmalloc/kernel/object_reserve.hpp"
 #include "slabmalloc/kernel/part_owner.hpp"
 #include "slabmalloc/kernel/spin_lock.hpp"
@@ -459,6 +460,82 @@ class WantedPart : public StateScenario<IdlePart> {
   void check() override { state().expect_all_uses(); }
 };
 
+// ---- MemoryWaiters ------------------------------------------------------------------------------
+
+/// Blocks of memory, for which callers wait.
+struct WaitedMemory {
+  /// As Hooks, for callers that sleep until a wake-up.
+  struct SleepHooks : Hooks {
+    static bool wait(WaitCondition condition) noexcept {
+      while (!condition()) {
+        wait_for_change();
+      }
+      return true;
+    }
+    static void wake() noexcept {}
+    static std::uintptr_t thread() noexcept { return 1; }
+  };
+
+  MemoryWaiters<SleepHooks, ExploredAtomics> waiters;
+  ExploredAtomics::Cell<unsigned> blocks;
+
+  bool take() noexcept {
+    unsigned found = blocks.load(Order::relaxed);
+    while (found != 0) {
+      if (blocks.compare_exchange(found, found - 1, Order::relaxed)) {
+        count_event();
+        return true;
+      }
+    }
+    return false;
+  }
+  bool wait() noexcept {
+    return waiters.wait([this] { return take(); }, [] {});
+  }
+  void free() noexcept {
+    blocks.fetch_add(1, Order::relaxed);
+    waiters.note_change();
+  }
+};
+
+/// A caller needs what two others free, each a half.
+class NeedyWaiter : public StateScenario<WaitedMemory> {
+ public:
+  NeedyWaiter() : StateScenario("a CPU waits for memory that two others free", 3) {}
+
+  void set_up() override { make_state().waiters.set_enabled(true); }
+  void run(unsigned thread) override {
+    WaitedMemory& memory = state();
+    if (thread == 0) {
+      const auto look = [&] { return memory.blocks.load(Order::relaxed) == 2; };
+      expect(memory.waiters.wait(look, [] {}), "a wait ends with memory");
+    } else {
+      memory.free();
+    }
+  }
+};
+
+class Waiters : public StateScenario<WaitedMemory> {
+ public:
+  Waiters(const char* name, unsigned waiters) : StateScenario(name, waiters + 1) {}
+
+  void set_up() override { make_state().waiters.set_enabled(true); }
+  void run(unsigned thread) override {
+    WaitedMemory& memory = state();
+    if (thread == 0) {
+      for (unsigned count = 1; count < threads(); ++count) {
+        memory.free();
+      }
+    } else {
+      expect(memory.wait(), "a wait ends with memory");
+    }
+  }
+  void check() override {
+    expect(events() == threads() - 1, "a waiter got no memory");
+    expect(!state().waiters.has_some(), "a waiter is counted that does not wait");
+  }
+};
+
 }  // namespace
 
 void add_kernel_scenarios(Scenarios& all) {
@@ -475,6 +552,9 @@ void add_kernel_scenarios(Scenarios& all) {
   add(new IdleCpus("two CPUs drain an idle one that wakes", 3, false));
   add(new IdleCpus("an interrupt wakes a CPU at any step while another one drains it", 2, true));
   add(new WantedPart);
+  add(new Waiters("a CPU waits for memory that another one frees", 1));
+  add(new NeedyWaiter);
+  add(new Waiters("two CPUs wait for memory that a third one frees", 2));
 }
 
 }  // namespace slabmalloc::explorer

@@ -263,6 +263,8 @@ class Cache {
     const std::size_t page_bytes = shape_.page_bytes;
     zones_.set_limit(pages < most / page_bytes ? pages * page_bytes : most, callback, argument);
   }
+  /// See CpuZones::set_waiting().
+  void set_waiting(bool waits) noexcept { zones_.set_waiting(waits); }
   void set_reclaim(ReclaimCallback callback, void* argument) noexcept {
     zones_.set_reclaim(callback, argument);
   }

@@ -45,7 +45,9 @@ class CpuMemory {
 
   /// Pre: `parts` and `pager` outlive it.
   constexpr CpuMemory(Parts& parts, PagerT& pager, Life life) noexcept
-      : parts_(parts), frames_(pager, life), runs_(pager, frames_.account()) {}
+      : parts_(parts), frames_(pager, life), runs_(pager, frames_.account()) {
+    parts.attach(waiters());
+  }
 
   /// Tells the size of the frames where it is known at run time. Thread: before anyone uses it.
   constexpr void set_frame_bytes(std::size_t bytes) noexcept { reserve_.set_frame_bytes(bytes); }
@@ -55,6 +57,7 @@ class CpuMemory {
   const Reserve& reserve() const noexcept { return reserve_; }
   Runs& runs() noexcept { return runs_; }
   const Runs& runs() const noexcept { return runs_; }
+  constexpr auto& waiters() noexcept { return frames_.account().waiters(); }
 
   // ---- from the pager --------------------------------------------------------------------------
 
@@ -255,11 +258,13 @@ class CpuMemory {
     Parts::require_own(part);
     if constexpr (Config::growth_frames > 1) {
       part->frame_cache.push(frames + 1, count - 1, bytes);
+      part->has_news = true;
     }
     part->pager.hand(frames[0]);
     use(*part.part());
     if (void* const frame = part->pager.take_back()) {
       part->frame_cache.push(frame, bytes);
+      part->has_news = true;
     }
     return true;
   }
@@ -291,6 +296,7 @@ class CpuMemory {
       return false;
     }
     part->frame_cache.push(frame, bytes);
+    part->has_news = true;
     return true;
   }
 

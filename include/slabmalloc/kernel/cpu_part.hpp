@@ -19,6 +19,7 @@
 #include "slabmalloc/kernel/frame_cache.hpp"
 #include "slabmalloc/kernel/frame_reserve.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
+#include "slabmalloc/kernel/memory_waiters.hpp"
 #include "slabmalloc/kernel/object_reserve.hpp"
 #include "slabmalloc/kernel/part_owner.hpp"
 #include "slabmalloc/zone/zone_allocator.hpp"
@@ -185,6 +186,7 @@ class FrameCachePager {
 
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
     parts_[own_].frame_cache.push(frame, bytes);
+    parts_[own_].has_news = true;
   }
 
  private:
@@ -218,6 +220,20 @@ struct alignas(64) CpuPart {
   void deallocate(void* object, std::uint32_t index) noexcept {
     zone.deallocate_class(object, index);
     frees.add(index, object);
+    has_news = true;
+  }
+  /// At a section's end: true if its user freed memory for which a caller waits. Where callers may
+  /// wait, no free stays buffered.
+  bool has_news_for_waiters() noexcept {
+    if (!has_news) {
+      return false;
+    }
+    has_news = false;
+    if (waiters == nullptr || !waiters->is_enabled()) {
+      return false;
+    }
+    zone.buffered_frees().flush_all();
+    return waiters->has_some();
   }
   /// True if nobody owns the part, and another CPU would find something to drain there. Thread:
   /// any; a hint. Cost: a few loads.
@@ -280,6 +296,8 @@ struct alignas(64) CpuPart {
   Zone zone;  ///< First: its address is then the tag of its pages.
   FrameCachePager<Hooks, Config> pager;
   CpuPartPointers<Hooks, Config>* pointers = nullptr;  ///< Those among which the part's is.
+  MemoryWaiters<Hooks, Atomics>* waiters = nullptr;    ///< Of the heap; null: it has none.
+  bool has_news = false;                               ///< Memory became free in this section.
   PartOwner<Atomics> owner;                            ///< Thread: as PartOwner.
   ZoneDrain<Zone, Atomics> drain;
   Caches frame_cache;  ///< Thread: as FrameCaches.

@@ -217,19 +217,52 @@ class CpuSection {
   Part* part_;
 };
 
+/// Wakes waiters at its end, if there are any.
+template <class Waiters>
+struct WakeAtEnd {
+  Waiters* waiters = nullptr;
+  ~WakeAtEnd() {
+    if (waiters != nullptr) [[unlikely]] {
+      waiters->wake();
+    }
+  }
+};
+
+/// A section of a slow path. After it ended, it wakes those who wait for memory that its user
+/// freed.
+template <KernelHooks Hooks, class Config>
+class SlowSection : WakeAtEnd<MemoryWaiters<Hooks, typename Config::Atomics>>,
+                    public CpuSection<Hooks, Config> {
+ public:
+  using CpuSection<Hooks, Config>::CpuSection;
+  ~SlowSection() {
+    if (*this && this->part()->has_news_for_waiters()) [[unlikely]] {
+      this->waiters = this->part()->waiters;
+    }
+  }
+};
+
 /// A part for each CPU. Its address must not change.
 template <KernelHooks Hooks, class Config>
 class CpuParts {
  public:
   using Part = CpuPart<Hooks, Config>;
   using Pointers = CpuPartPointers<Hooks, Config>;
-  using Section = CpuSection<Hooks, Config>;
+  using Section = SlowSection<Hooks, Config>;
   using Zone = typename Part::Zone;
+  using Waiters = MemoryWaiters<Hooks, typename Config::Atomics>;
 
   constexpr CpuParts() noexcept {
     for (std::uint32_t number = 0; number < Hooks::maximum_cpus; ++number) {
       parts_[number].pager.attach(parts_, number);
       parts_[number].pointers = &pointers_;
+    }
+  }
+
+  /// Has those of `waiters` woken when memory of a part becomes free. Pre: `waiters` outlives it.
+  constexpr void attach(Waiters& waiters) noexcept {
+    for (std::uint32_t number = 0; number < Hooks::maximum_cpus; ++number) {
+      parts_[number].waiters = &waiters;
     }
   }
 
@@ -307,6 +340,9 @@ class CpuParts {
       own().frees.add_nested(index, object);
     }
     parts_[0].zone.deallocate_remote_as(object, index);
+    if (Waiters* const waiters = parts_[0].waiters) {
+      waiters->note_change();
+    }
   }
 
   /// The rest of a free whose fast path took `part` and saved interrupts.
@@ -317,6 +353,7 @@ class CpuParts {
     const Section section(part, interrupts);
     part->zone.finish_deallocate(index, outcome, object);
     part->frees.add(index, object);
+    part->has_news = true;
   }
 
   // ---- drains ----------------------------------------------------------------------------------
@@ -474,6 +511,8 @@ class CpuParts {
       return false;
     }
     part.drain.step(part.zone, Config::drain_pages);
+    own->has_news = own->has_news || part.has_news;
+    part.has_news = false;
     part.owner.end_step();
     own->steps_for_others.add(1);
     return true;

@@ -214,7 +214,7 @@ class CpuZones {
     std::size_t done = 0;
     while (done < count) {
       {
-        const Section part(parts_.pointers());
+        const CpuSection<Hooks, Config> part(parts_.pointers());
         for (std::uint32_t step = 0; part && step < objects_per_section && done < count; ++step) {
           void* const object = part->zone.allocate_fast(index);
           if (object == nullptr) {
@@ -236,7 +236,7 @@ class CpuZones {
   void deallocate_many_of(std::uint32_t index, void* const* objects, std::size_t count) noexcept {
     for (std::size_t done = 0; done < count;) {
       {
-        const Section part(parts_.pointers());
+        const Section part = parts_.enter(PartWait::None);
         for (std::uint32_t step = 0; part && step < objects_per_section && done < count; ++step) {
           part->deallocate(objects[done++], index);
         }
@@ -373,6 +373,14 @@ class CpuZones {
     account().set_limit(bytes, callback, argument);
   }
 
+  /// Lets allocations with MayWait sleep where they found no memory, at the limit or at the pager.
+  /// They look again whenever a call frees memory of this heap by a slow path: all of them, and the
+  /// first to look gets it. One fails when a time passed without such a call: the deadline of the
+  /// hook wait() (waiting.hpp), or after 65,536 looks. A request above the limit fails at once.
+  /// Frees then call the hook wake() in their own context, NMIs included, and deliver frees of
+  /// other CPUs' objects at once. Thread: any, while nobody allocates.
+  void set_waiting(bool waits) noexcept { account().waiters().set_enabled(waits); }
+
   /// Asks `callback` to free memory elsewhere when an allocation that may wait found none.
   /// Thread: any, while nobody allocates.
   void set_reclaim(ReclaimCallback callback, void* argument) noexcept {
@@ -458,6 +466,7 @@ class CpuZones {
     result.frame_bytes_high_water = frame_bytes_high_water();
     result.growths = memory_.frames().growths();
     result.searches = searches();
+    result.sleeps = slow_path_.sleeps();
     result.failures = failures();
     return result;
   }

@@ -24,6 +24,7 @@ struct CpuZonesStatistics {
   std::size_t idle_drains = 0;
   std::size_t growths = 0;
   std::size_t searches = 0;
+  std::size_t sleeps = 0;
   std::size_t failures = 0;
 
   using Self = CpuZonesStatistics;
@@ -49,6 +50,8 @@ struct CpuZonesStatistics {
       {&Self::growths, "growths", "calls", CounterKind::Total, "Calls for frames that got some."},
       {&Self::searches, "searches", "calls", CounterKind::Total,
        "Allocations for which the pager had nothing."},
+      {&Self::sleeps, "sleeps", "calls", CounterKind::Total,
+       "Allocations that waited until memory became free."},
       {&Self::failures, "failures", "calls", CounterKind::Total,
        "Allocations that ended as `OutOfMemory`."},
   };

@@ -11,6 +11,9 @@
 // A heap charges memory before it asks for it, and memory that goes back departs after it did. So
 // the pager's memory is at no moment more than the limit, whatever other CPUs do meanwhile.
 //
+// It owns the allocations that wait for memory of the heap (memory_waiters.hpp), and wakes them
+// when the limit has room again.
+//
 // Invariant, with its line in validate():
 //   K2  charged = bytes <= the most that they ever were
 #pragma once
@@ -19,6 +22,7 @@
 #include <cstdint>
 
 #include "slabmalloc/kernel/hooks.hpp"
+#include "slabmalloc/kernel/memory_waiters.hpp"
 
 namespace slabmalloc {
 
@@ -60,6 +64,7 @@ class FrameAccount {
     callback_ = callback;
     callback_argument_ = argument;
     limit_.store(bytes, Order::relaxed);
+    waiters_.note_change();
   }
 
   /// Charges up to `most` more blocks of `bytes`, as many as the limit allows; returns how many.
@@ -91,18 +96,23 @@ class FrameAccount {
     callback_(callback_argument_);
     return charge(bytes, most);
   }
-  /// Ends the charge of bytes that did not come. Order: release, with the acquire in charge().
+  /// Ends the charge of bytes that did not come. It wakes nobody: the pager has none.
+  /// Order: release, with the acquire in charge().
   void discharge(std::size_t bytes) noexcept {
     const UpdateGuard<Hooks, Atomics> guard;
     charged_.fetch_sub(bytes, Order::release);
   }
   /// Counts charged bytes that came.
   void arrive(std::size_t bytes) noexcept { held_.add(bytes); }
-  /// Counts bytes that went back, and ends their charge.
+  /// Counts bytes that went back, and ends their charge. Thread: any that holds nothing.
   void depart(std::size_t bytes) noexcept {
     held_.subtract(bytes);
     discharge(bytes);
+    waiters_.note_change();
   }
+
+  /// The allocations that wait for memory.
+  constexpr MemoryWaiters<Hooks, Atomics>& waiters() noexcept { return waiters_; }
 
   /// Whether the limit allows `more` bytes. Others may take the room.
   bool has_room(std::size_t more) const noexcept {
@@ -127,6 +137,7 @@ class FrameAccount {
   Cell charged_;
   ByteCount<Hooks, Atomics> held_;
   Cell limit_{~std::size_t{0}};
+  MemoryWaiters<Hooks, Atomics> waiters_;
   LimitCallback callback_ = nullptr;
   void* callback_argument_ = nullptr;
 };

@@ -146,6 +146,7 @@ class ObjectCache {
                  void* argument = nullptr) noexcept {
     cache_.set_limit(objects, callback, argument);
   }
+  void set_waiting(bool waits) noexcept { cache_.set_waiting(waits); }
   void set_reclaim(ReclaimCallback callback, void* argument) noexcept {
     cache_.set_reclaim(callback, argument);
   }

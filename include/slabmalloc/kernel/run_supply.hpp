@@ -81,6 +81,8 @@ class RunSupply {
       report_misuse({MisuseKind::DoubleFree, run, 0, 0});
     } else if (goes_to_pager) {
       return_to_pager(run, asked);
+    } else {
+      account_.waiters().note_change();
     }
   }
 

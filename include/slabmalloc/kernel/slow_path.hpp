@@ -15,6 +15,9 @@
 // searches again, until that suffices or nothing more is freed. MayNotWait takes one step of the
 // search, and each call the next.
 //
+// If the heap lets allocations wait, MayWait then sleeps until a call frees memory of the heap, and
+// searches again (memory_waiters.hpp).
+//
 // It owns the callback for reclaim, and the counts of searches and failures.
 #pragma once
 
@@ -76,6 +79,9 @@ class SlowPath {
     if (!run) {
       searches_.add(1);
       run = context == Context::MayWait ? search_for_run(layout) : search_some_for_run(layout);
+      if (!run && may_sleep(context, layout.size())) {
+        sleep_until([&] { return static_cast<bool>(run = search_heap_for_run(layout, true)); });
+      }
     }
     return run ? run : out_of_memory();
   }
@@ -107,6 +113,8 @@ class SlowPath {
   std::size_t searches() const noexcept { return searches_.get(); }
   /// Those that ended as OutOfMemory.
   std::size_t failures() const noexcept { return failures_.get(); }
+  /// Those that waited for memory.
+  std::size_t sleeps() const noexcept { return sleeps_.get(); }
 
  private:
   std::size_t bytes_of_class(std::uint32_t index) const noexcept {
@@ -131,6 +139,9 @@ class SlowPath {
     void* object = context == Context::MayWait ? search(index) : search_some(index);
     if (object == nullptr) {
       object = allocate_reserved(index, context);
+    }
+    if (object == nullptr && may_sleep(context, bytes_of_class(index))) {
+      sleep_until([&] { return (object = search_heap(index, true)) != nullptr; });
     }
     return object != nullptr ? object : out_of_memory();
   }
@@ -256,6 +267,23 @@ class SlowPath {
     }
   }
 
+  // ---- sleep -----------------------------------------------------------------------------------
+
+  /// Whether an allocation of `bytes` may sleep until memory becomes free: not for more than the
+  /// limit.
+  bool may_sleep(Context context, std::size_t bytes) noexcept {
+    return context == Context::MayWait && memory_.waiters().is_enabled() &&
+           bytes <= memory_.frames().account().limit();
+  }
+  /// Calls look(), which searches, until it finds something, and sleeps between two looks. The
+  /// deadline ends that. While the caller sleeps, other CPUs may drain its one.
+  template <class Look>
+  void sleep_until(Look&& look) noexcept {
+    sleeps_.add(1);
+    parts_.drain_later();
+    memory_.waiters().wait(look, [this] { parts_.offer(); });
+  }
+
   // ---- deferred work ---------------------------------------------------------------------------
 
   /// A part of run_deferred(), of constant length; a drain handles `pages` queued pages. With 0,
@@ -281,6 +309,7 @@ class SlowPath {
   Memory& memory_;
   SharedCounter<typename Config::Atomics> searches_;
   SharedCounter<typename Config::Atomics> failures_;
+  SharedCounter<typename Config::Atomics> sleeps_;
   ReclaimCallback reclaim_ = nullptr;
   void* reclaim_argument_ = nullptr;
 };
