@@ -15,6 +15,7 @@ constexpr Job jobs[] = {
     {"scenarios", scenarios_job, true, "how the core behaves, as in the hosted tests"},
     {"storm", storm_job, true,
      "all CPUs and their interrupts on one heap, until memory is used up"},
+    {"retire", retire_job, true, "readers without locks, and objects that wait for them"},
     {"exhaustion", exhaustion_job, true, "how much of a small arena can be used"},
     {"report", report_job, true, "what is in use, by size class and cache, and where",
      report_bytes},

@@ -39,6 +39,7 @@ bool expect(bool condition, Text what, const char* file = __builtin_FILE(),
 void machine_job();
 void scenarios_job();
 void storm_job();
+void retire_job();
 void exhaustion_job();
 inline constexpr std::size_t report_bytes = std::size_t{page_bytes < 65536 ? 24 : 64} << 20;
 void report_job();

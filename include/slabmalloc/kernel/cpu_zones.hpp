@@ -296,6 +296,13 @@ class CpuZones {
     slow_path_.set_reclaim(callback, argument);
   }
 
+  /// Has `work` done in steps: one in each slow path that may call the pager, all by run_deferred()
+  /// and trim(). RetiredObjects::step is such work.
+  /// Thread: any, while nobody allocates.
+  void set_deferred_work(DeferredWork work, void* argument) noexcept {
+    slow_path_.set_deferred_work(work, argument);
+  }
+
   // ---- memory pressure --------------------------------------------------------------------------
 
   /// Drains all remote frees of this CPU's objects, delivers the remote frees that it buffered, and
@@ -316,12 +323,15 @@ class CpuZones {
 
   /// Does the deferred work of the caller's CPU that waits for allocations that may call the pager.
   /// It fills the CPU's reserve, drains the CPU on request, and gives frames beyond
-  /// Config::cached_frames back. For idle loops.
+  /// Config::cached_frames back. Then it does the client's deferred work. For idle loops.
   /// Context: any from which the pager may be called.
   void run_deferred() noexcept { slow_path_.run_deferred(); }
 
-  /// drain_this_cpu(), drain_later() for the others, give_back(); returns the bytes given back.
+  /// The client's deferred work, drain_this_cpu(), drain_later() for the others, give_back();
+  /// returns the bytes given back.
   std::size_t trim() noexcept {
+    while (slow_path_.run_client_work()) {
+    }
     drain_later();
     drain_this_cpu();
     return give_back();
