@@ -13,6 +13,7 @@
 #include "slabmalloc/kernel/kernel_config.hpp"
 #include "slabmalloc/kernel/object_cache.hpp"
 #include "slabmalloc/kernel/reclaimer.hpp"
+#include "slabmalloc/kernel/retired_objects.hpp"
 #include "slabmalloc/kernel/slabinfo.hpp"
 #include "slabmalloc/kernel/spin_lock.hpp"
 #include "slabmalloc/slabmalloc.hpp"

@@ -16,6 +16,8 @@ using Scenarios = std::vector<std::unique_ptr<Scenario>>;
 void add_core_scenarios(Scenarios& all);
 /// The kernel's spin lock, deferred runs, reserves and frame caches (kernel_scenarios.cpp).
 void add_kernel_scenarios(Scenarios& all);
+/// Lists of memory that waits for readers (grace_scenarios.cpp).
+void add_grace_scenarios(Scenarios& all);
 // The malloc's parts, each in the file of its name: mutex_scenarios.cpp, and so on.
 void add_mutex_scenarios(Scenarios& all);
 void add_buffer_scenarios(Scenarios& all);
@@ -26,6 +28,7 @@ inline Scenarios all_scenarios() {
   Scenarios all;
   add_core_scenarios(all);
   add_kernel_scenarios(all);
+  add_grace_scenarios(all);
   add_mutex_scenarios(all);
   add_buffer_scenarios(all);
   add_scan_scenarios(all);

@@ -28,6 +28,11 @@ struct KernelOfOneCpu : Kernel {
   static std::uint32_t cpu() noexcept { return 0; }
 };
 
+struct KernelWithReaders : Kernel {
+  static std::uintptr_t grace_period_begin() noexcept { return ++saved; }
+  static bool has_passed(std::uintptr_t number) noexcept { return number < saved; }
+};
+
 struct KernelWithThreads : Kernel {
   static bool wait(WaitCondition condition) noexcept { return condition(); }
   static void wake() noexcept { ++saved; }
@@ -119,6 +124,26 @@ const char* exercise_made_cache(Heap& heap, Frames& frames, std::size_t bytes) {
   return broken;
 }
 
+struct ReadThing {
+  std::uint64_t words[4];
+  RetiredLink retired;
+};
+constexpr RetiredKind read_thing_kind = RetiredKind::of<ReadThing>(offsetof(ReadThing, retired));
+
+template <class Zones>
+const char* exercise_retired(Zones& zones, RetiredObjects<Zones>& retired) {
+  const Layout layout = Layout::of<ReadThing>();
+  zones.set_deferred_work(RetiredObjects<Zones>::step, &retired);
+  zones.set_reclaim(RetiredObjects<Zones>::reclaim, &retired);
+  void* const objects[] = {zones.allocate(layout).value_or(nullptr),
+                           zones.allocate(layout).value_or(nullptr)};
+  if (objects[0] != nullptr && objects[1] != nullptr && retired.retire(objects[0], layout)) {
+    retired.retire(objects[1], read_thing_kind, Context::Interrupt);
+  }
+  Kernel::saved += retired.drain() && retired.is_empty() ? retired.free_passed() : 0;
+  return retired.validate();
+}
+
 /// A pager that allocates from the heap and the zone that it serves.
 class PagerOfHeap;
 using ServedHeap = CpuZones<Kernel, PagerOfHeap>;
@@ -160,6 +185,9 @@ constinit CpuZones<Kernel, FrameAllocator<Kernel>, SmallArenaKernelConfig<>> zon
     frames_of_many_cpus);
 constinit CpuZones<KernelWithThreads, FrameAllocator<Kernel>> zones_with_threads(
     frames_of_many_cpus);
+constinit CpuZones<KernelWithReaders, FrameAllocator<Kernel>> zones_with_readers(
+    frames_of_many_cpus);
+constinit RetiredObjects retired_objects(zones_with_readers);
 
 }  // namespace
 
@@ -186,5 +214,6 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   broken = broken != nullptr ? broken : made;
   const char* const one = exercise_made_cache(zones_of_one_cpu, frames_of_one_cpu, count);
   broken = broken != nullptr ? broken : one;
+  broken = broken != nullptr ? broken : exercise_retired(zones_with_readers, retired_objects);
   return broken != nullptr ? broken : exercise_reclaim(cache_of_one_cpu, zones_of_one_cpu);
 }

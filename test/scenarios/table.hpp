@@ -17,6 +17,7 @@
 #include "scenarios/random_zones.hpp"
 #include "scenarios/reallocation.hpp"
 #include "scenarios/refill_misuse.hpp"
+#include "scenarios/retired_objects.hpp"
 #include "scenarios/seed.hpp"
 #include "scenarios/seed_defects.hpp"
 #include "scenarios/unusual_pagers.hpp"
@@ -134,6 +135,9 @@ inline constexpr ScenarioSet all_scenarios[] = {
     make_set("ReentrantZone", "default", large_needs, reentrant_zone_scenarios),
     make_set("CrookedFrames", "default", small_needs, crooked_frames_scenarios),
     make_set("Exhaustion", "default", small_needs, exhaustion_scenarios),
+    make_set("RetiredObjects", "default", small_needs, retired_objects_scenarios<KernelConfig>),
+    make_set("RetiredObjects", "one_cpu", small_needs,
+             retired_objects_scenarios<GranuleKernelConfig<4 * kibibyte, SingleCpuAtomics>>),
 };
 
 }  // namespace slabmalloc::scenario

@@ -387,6 +387,13 @@ class CpuZones {
     slow_path_.set_reclaim(callback, argument);
   }
 
+  /// Has `work` done in steps: one in each slow path that may call the pager, all by run_deferred()
+  /// and trim(). RetiredObjects::step is such work.
+  /// Thread: any, while nobody allocates.
+  void set_deferred_work(DeferredWork work, void* argument) noexcept {
+    slow_path_.set_deferred_work(work, argument);
+  }
+
   // ---- memory pressure --------------------------------------------------------------------------
 
   /// Drains all remote frees of this CPU's objects, delivers the remote frees that it buffered, and
@@ -407,7 +414,7 @@ class CpuZones {
 
   /// Does the deferred work of the caller's CPU that waits for allocations that may call the pager.
   /// It fills the CPU's reserve, drains the CPU on request, and gives frames beyond
-  /// Config::cached_frames back.
+  /// Config::cached_frames back. Then it does the client's deferred work. For idle loops.
   /// Context: any from which the pager may be called.
   void run_deferred() noexcept { slow_path_.run_deferred(); }
 
@@ -419,9 +426,11 @@ class CpuZones {
   /// Cost: a few loads if the CPU is idle already; else as the two calls.
   bool enter_idle() noexcept { return slow_path_.enter_idle(); }
 
-  /// drain_this_cpu(), the same for idle CPUs, drain_later() for the others, give_back(); returns
-  /// the bytes given back.
+  /// The client's deferred work, drain_this_cpu(), the same for idle CPUs, drain_later() for the
+  /// others, give_back(); returns the bytes given back.
   std::size_t trim() noexcept {
+    while (slow_path_.run_client_work()) {
+    }
     drain_later();
     drain_this_cpu();
     parts_.drain_idle();

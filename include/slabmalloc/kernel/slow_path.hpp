@@ -36,6 +36,10 @@ namespace slabmalloc {
 /// somewhere. While it says so and the allocation still fails, it is called again, for more.
 using ReclaimCallback = bool (*)(void* argument, const ReclaimRequest& request) noexcept;
 
+/// A step of work that a client defers: constant in length, with nothing held. False if there was
+/// nothing to do.
+using DeferredWork = bool (*)(void* argument) noexcept;
+
 /// The slow path over the parts of all CPUs, and over their memory.
 /// Thread: any, in any context, where not said otherwise.
 template <class Memory, class Config>
@@ -55,11 +59,17 @@ class SlowPath {
     if (void* const object = parts_.allocate(index, is_nested, part_wait_of(context))) {
       if (!is_nested && may_call_pager(context)) {
         run_some_deferred(0);
+        run_client_work();
       }
       return object;
     }
     if (is_nested || !may_call_pager(context)) {
       return allocate_without_pager(index, context);
+    }
+    if (run_client_work()) {
+      if (void* const object = parts_.allocate(index, is_nested)) {
+        return object;
+      }
     }
     if (void* const object = memory_.allocate(index, context)) {
       return object;
@@ -91,6 +101,16 @@ class SlowPath {
     // Every second step leaves the zone alone.
     while (run_some_deferred(Config::drain_pages) || run_some_deferred(Config::drain_pages)) {
     }
+    while (run_client_work()) {
+    }
+  }
+  /// Does a step of the client's deferred work; false if there was none. Context: as above.
+  bool run_client_work() noexcept { return work_ != nullptr && work_(work_argument_); }
+
+  /// Thread: any, while nobody allocates.
+  void set_deferred_work(DeferredWork work, void* argument) noexcept {
+    work_ = work;
+    work_argument_ = argument;
   }
 
   /// See CpuZones.
@@ -312,6 +332,8 @@ class SlowPath {
   SharedCounter<typename Config::Atomics> sleeps_;
   ReclaimCallback reclaim_ = nullptr;
   void* reclaim_argument_ = nullptr;
+  DeferredWork work_ = nullptr;
+  void* work_argument_ = nullptr;
 };
 
 }  // namespace slabmalloc

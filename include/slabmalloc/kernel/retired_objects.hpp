@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: MIT
+//
+// RetiredObjects: frees objects of a heap or cache after a grace period, since readers may still
+// look at them (kfree_rcu).
+//
+//   struct Route { …; RetiredLink retired; };
+//   static constexpr RetiredKind route_kind = RetiredKind::of<Route>(offsetof(Route, retired));
+//   constinit RetiredObjects retired(heap);
+//   …
+//   unlink(route);                              // no reader finds it from here on
+//   retired.retire(route, route_kind);          // any context, no memory, no failure
+//
+//   retire(object, kind) ────── link in the object ──────────────┐
+//   retire(object, layout) ──► open block of pointers ──is full──┴─► GraceList ──► heap: deallocate
+//                                  one for each CPU                  one for each CPU
+//
+// Readers may read a retired object, so nothing is written to it but its RetiredLink. An object
+// without one goes into a block of pointers, which the heap supplies. Without memory for a block
+// the caller waits for a grace period.
+//
+// Objects are freed a few at a time: by retire() itself where the context allows it, by slow paths
+// (CpuZones::set_deferred_work), by reclaim, and by idle loops. Each CPU has its own part, so CPUs
+// that retire objects share nothing.
+//
+// Invariant, beside that of the lists (J1), with its line in validate():
+//   J2  an open block holds 1 to block_entries - 1 objects
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <new>
+
+#include "slabmalloc/base/layout.hpp"
+#include "slabmalloc/base/result.hpp"
+#include "slabmalloc/kernel/grace_list.hpp"
+#include "slabmalloc/kernel/reclaim_request.hpp"
+
+namespace slabmalloc {
+
+/// How objects of one type are retired. It outlives them.
+struct RetiredKind {
+  Layout layout;
+  std::size_t link_offset = 0;  ///< Bytes from the object to its RetiredLink.
+
+  template <class T>
+  static constexpr RetiredKind of(std::size_t link_offset) noexcept {
+    return {Layout::of<T>(), link_offset};
+  }
+};
+
+/// Two words of an object. Its readers do not look there.
+struct RetiredLink {
+  RetiredLink* next = nullptr;
+  const RetiredKind* kind = nullptr;
+};
+
+/// The retired objects of a heap: of a CpuZones, or of the zones() of an ObjectCache.
+/// Thread: any, where not said otherwise. Context: one that may call the pager, where not said
+/// otherwise; in such a context it calls the heap with nothing held.
+template <class Zones>
+class RetiredObjects {
+ public:
+  using Hooks = typename Zones::Hooks;
+  using Atomics = typename Zones::Atomics;
+
+  static_assert(GraceHooks<Hooks>,
+                "retired objects need the hooks grace_period_begin() and has_passed(number)");
+
+  /// Objects that a block of pointers holds.
+  static constexpr std::uint32_t block_entries = 8;
+  /// Objects that one step of deferred work frees, and one more block of them.
+  static constexpr std::uint32_t step_objects = 8;
+
+  /// Pre: `zones` outlives it.
+  constexpr explicit RetiredObjects(Zones& zones) noexcept : zones_(zones) {}
+  RetiredObjects(const RetiredObjects&) = delete;
+  RetiredObjects& operator=(const RetiredObjects&) = delete;
+
+  /// Frees `object` after a grace period. Where `context` allows calls of the pager, it first frees
+  /// two others whose grace period has passed: so they do not pile up.
+  /// Pre: no read section that opens from here on finds it; `kind` describes it. Context: any.
+  /// Fails: as CpuZones::deallocate(), when the object is freed.
+  void retire(void* object, const RetiredKind& kind, Context context = Context::MayWait) noexcept {
+    auto* const link =
+        ::new (static_cast<std::byte*>(object) + kind.link_offset) RetiredLink{nullptr, &kind};
+    Part& part = part_of_this_cpu();
+    part.list.push(link);
+    free_two(part, context);
+  }
+
+  /// The same for an object without a link, a run for example. `context` says how it may get a
+  /// block of pointers. Without memory for one, MayWait waits for a grace period.
+  /// Fails: OutOfMemory, and the object is still the caller's.
+  Result<void> retire(void* object, Layout layout, Context context = Context::MayWait) noexcept {
+    Part& part = part_of_this_cpu();
+    Block* block = part.take_open();
+    if (block == nullptr) {
+      block = make_block(context);
+      if (block == nullptr) {
+        return retire_by_waiting(object, layout, context);
+      }
+    }
+    block->entries[block->count++] = {object, layout};
+    if (block->count == block_entries || !part.leave_open(block)) {
+      part.list.push(&block->link);
+    }
+    free_two(part, context);
+    return {};
+  }
+
+  /// Frees a few objects of the caller's CPU whose grace period has passed. False if there was
+  /// none. As CpuZones::set_deferred_work() wants it.
+  static bool step(void* self) noexcept {
+    auto& retired = *static_cast<RetiredObjects*>(self);
+    std::size_t bytes = 0;
+    return retired.free_some(retired.part_of_this_cpu(), step_objects, bytes);
+  }
+
+  /// Frees all objects of all CPUs whose grace period has passed; returns their bytes.
+  std::size_t free_passed() noexcept {
+    std::size_t bytes = 0;
+    for (Part& part : parts_) {
+      free_passed(part, bytes);
+    }
+    return bytes;
+  }
+
+  /// Frees all objects that were retired before: rcu_barrier(). False if a grace period took too
+  /// long, or others retire objects meanwhile.
+  /// Context: MayWait, in no read section.
+  bool drain() noexcept {
+    // They lie in at most three batches: one that passed, one that waits, and one to come.
+    for (std::uint32_t batch = 0; batch < 3; ++batch) {
+      free_passed();
+      for (Part& part : parts_) {
+        if (!part.list.wait()) {
+          return false;
+        }
+      }
+    }
+    free_passed();
+    return is_empty();
+  }
+
+  /// Frees what has passed, and if that is less than requested, waits for one more batch of each
+  /// CPU; returns the bytes. For Reclaimable::set_shrink(). Context: MayWait, in no read section.
+  static std::size_t shrink(void* self, const ReclaimRequest& request) noexcept {
+    auto& retired = *static_cast<RetiredObjects*>(self);
+    std::size_t bytes = retired.free_passed();
+    for (Part& part : retired.parts_) {
+      if (bytes < request.bytes && !part.list.is_empty() && part.list.wait()) {
+        retired.free_passed(part, bytes);
+      }
+    }
+    return bytes;
+  }
+  /// The same for CpuZones::set_reclaim().
+  static bool reclaim(void* self, const ReclaimRequest& request) noexcept {
+    return shrink(self, request) != 0;
+  }
+
+  /// True if no object waits. Thread: any; the answer may lag behind others.
+  bool is_empty() const noexcept {
+    for (const Part& part : parts_) {
+      if (!part.list.is_empty() || part.open.load(Order::relaxed) != nullptr) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /// The first broken invariant, as an equation, or null. Pre: nobody uses it.
+  const char* validate() const noexcept {
+    for (const Part& part : parts_) {
+      if (const char* const broken = part.list.validate()) {
+        return broken;
+      }
+      const Block* const open = part.open.load(Order::relaxed);
+      if (open != nullptr && (open->count == 0 || open->count >= block_entries)) {
+        return "J2: an open block holds 1 to block_entries - 1 objects";
+      }
+    }
+    return nullptr;
+  }
+
+ private:
+  struct Entry {
+    void* object;
+    Layout layout;
+  };
+  /// Pointers to objects that have no link; a retired object itself.
+  struct Block {
+    RetiredLink link;
+    std::uint32_t count = 0;
+    Entry entries[block_entries];
+  };
+  static constexpr RetiredKind block_kind = RetiredKind::of<Block>(0);
+
+  struct alignas(64) Part {
+    GraceList<Hooks, Atomics, RetiredLink> list;
+    /// Null while somebody adds to it.
+    typename Atomics::template Cell<Block*> open;
+
+    /// Order: acquire, with the release in leave_open(): the caller sees the entries.
+    Block* take_open() noexcept {
+      const InterruptGuard<Hooks> interrupts;
+      return open.load(Order::relaxed) != nullptr ? open.exchange(nullptr, Order::acquire)
+                                                  : nullptr;
+    }
+    /// False if another block is there: a handler, or a thread of another CPU, came in between.
+    /// Order: release, with the acquire in take_open().
+    bool leave_open(Block* block) noexcept {
+      const InterruptGuard<Hooks> interrupts;
+      Block* found = nullptr;
+      while (!open.compare_exchange(found, block, Order::release)) {
+        if (found != nullptr) {
+          return false;
+        }
+      }
+      return true;
+    }
+    void flush() noexcept {
+      if (Block* const block = take_open()) {
+        list.push(&block->link);
+      }
+    }
+  };
+
+  /// The caller may move to another CPU at once: that costs time, and breaks nothing.
+  Part& part_of_this_cpu() noexcept {
+    std::uint32_t cpu = 0;
+    {
+      const InterruptGuard<Hooks> interrupts;
+      cpu = Hooks::cpu();
+    }
+    require<Hooks>(cpu < Hooks::maximum_cpus, "cpu() is below maximum_cpus");
+    return parts_[cpu];
+  }
+
+  Block* make_block(Context context) noexcept {
+    // A block is no reason to search all memory: there is another way.
+    const Context most = context == Context::MayWait ? Context::MayNotWait : context;
+    void* const memory = zones_.allocate(Layout::of<Block>(), most).value_or(nullptr);
+    return memory != nullptr ? ::new (memory) Block{{nullptr, &block_kind}, 0, {}} : nullptr;
+  }
+  Result<void> retire_by_waiting(void* object, Layout layout, Context context) noexcept {
+    if (context != Context::MayWait || !wait_for_grace_period<Hooks>()) {
+      return AllocationError::OutOfMemory;
+    }
+    zones_.deallocate(object, layout, context);
+    return {};
+  }
+
+  void free_two(Part& part, Context context) noexcept {
+    if (may_call_pager(context)) {
+      std::size_t bytes = 0;
+      free_some(part, 2, bytes);
+    }
+  }
+  /// Frees all objects of `part` that have passed, and begins the grace period of the others.
+  void free_passed(Part& part, std::size_t& bytes) noexcept {
+    // A bound, since other CPUs may retire as fast as this frees.
+    for (std::size_t most = part.list.size() + 1; most != 0; --most) {
+      if (!free_some(part, 1, bytes)) {
+        break;
+      }
+    }
+  }
+  /// Frees up to `most` objects of `part`, or a block of them more, and adds their bytes to
+  /// `bytes`. False if there was none.
+  bool free_some(Part& part, std::uint32_t most, std::size_t& bytes) noexcept {
+    if (!part.list.has_batch()) {
+      part.flush();
+    }
+    std::uint32_t freed = 0;
+    while (freed < most) {
+      RetiredLink* const link = part.list.take(1);
+      if (link == nullptr) {
+        break;
+      }
+      freed += free_one(link, bytes);
+    }
+    return freed != 0;
+  }
+  /// Frees an object, or those of a block with the block; returns how many.
+  std::uint32_t free_one(RetiredLink* link, std::size_t& bytes) noexcept {
+    const RetiredKind& kind = *link->kind;
+    void* const object = reinterpret_cast<std::byte*>(link) - kind.link_offset;
+    std::uint32_t count = 1;
+    if (&kind == &block_kind) {
+      const Block& block = *static_cast<Block*>(object);
+      for (std::uint32_t index = 0; index < block.count; ++index) {
+        const Entry& entry = block.entries[index];
+        zones_.deallocate(entry.object, entry.layout, Context::MayNotWait);
+        bytes += entry.layout.size();
+      }
+      count = block.count;
+    }
+    zones_.deallocate(object, kind.layout, Context::MayNotWait);
+    bytes += kind.layout.size();
+    return count;
+  }
+
+  Zones& zones_;
+  Part parts_[Hooks::maximum_cpus];
+};
+
+}  // namespace slabmalloc
