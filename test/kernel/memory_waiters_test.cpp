@@ -145,8 +145,13 @@ TEST_F(HeapThatWaits, wakes_by_each_way_in_which_memory_becomes_free) {
   const Layout other = layout_of(128);
   const Layout run = layout_of(limit / 2 + base_bytes);
   const std::size_t slots = KernelConfig::BasePage::geometry(small.size()).slots;
-  // A slot of a full page of its own CPU.
+  // A slot of a full page of its own CPU, by a call that takes the part back, and by the fast path.
   objects.push_back(allocate_while(0, small, [&] { free_last(); }));
+  EXPECT_NE(objects.back(), nullptr);
+  objects.push_back(allocate_while(0, small, [&] {
+    EXPECT_TRUE(heap.drain_this_cpu());
+    free_last();
+  }));
   EXPECT_NE(objects.back(), nullptr);
   // The same, freed by another CPU.
   objects.push_back(allocate_while(0, small, [&] {
@@ -190,6 +195,43 @@ TEST_F(HeapThatWaits, wakes_by_each_way_in_which_memory_becomes_free) {
   EXPECT_NE(last, nullptr);
   heap.deallocate(last, run);
   heap.deallocate(object, run);
+}
+
+/// A kernel in which a thread that slept runs on CPU 3.
+struct MovingKernel : SleepingKernel {
+  static bool wait(WaitCondition condition) noexcept {
+    const bool holds = SleepingKernel::wait(condition);
+    HostedCpu::number = 3;
+    return holds;
+  }
+};
+
+TEST(HeapThatWaitsElsewhere, a_sleeper_leaves_its_memory_to_the_cpu_on_which_it_wakes) {
+  const Deadline deadline(std::chrono::minutes(1));
+  FrameSource frames;
+  CpuZones<MovingKernel, FrameSource> heap(frames);
+  heap.set_limit(4 * base_bytes);
+  heap.set_waiting(true);
+  std::vector<void*> objects;
+  void* found = nullptr;
+  std::thread waiter([&] {
+    HostedCpu::number = 1;
+    while (void* const object = heap.allocate(small, Context::MayNotWait).value_or(nullptr)) {
+      objects.push_back(object);
+    }
+    found = heap.allocate(layout_of(128)).value_or(nullptr);
+  });
+  wait_for_sleeper();
+  HostedCpu::number = 0;
+  for (void* const object : objects) {
+    heap.deallocate(object, small);
+  }
+  waiter.join();
+  EXPECT_NE(found, nullptr);
+  heap.deallocate(found, layout_of(128));
+  heap.drain_and_leave_current();
+  EXPECT_EQ(heap.validate(), nullptr);
+  heap.release_all();
 }
 
 /// Threads on four CPUs share a few pages. Each allocates, works and frees. A CPU that has nothing
