@@ -21,6 +21,10 @@
 #include "support/pattern.hpp"
 
 namespace slabmalloc {
+
+template <>
+inline constexpr bool has_split_updates<test::InterruptingAtomics<SingleCpuAtomics>> = true;
+
 namespace {
 
 using test::FrameSource;

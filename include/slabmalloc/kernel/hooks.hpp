@@ -153,6 +153,11 @@ class InterruptGuard {
   typename Hooks::InterruptState state_;
 };
 
+/// Whether a handler may split a read-modify-write of `Atomics`. A policy over SingleCpuAtomics
+/// says so by a specialisation.
+template <class Atomics>
+inline constexpr bool has_split_updates = std::is_same_v<Atomics, SingleCpuAtomics>;
+
 /// Keeps handlers out of an update that they may split, where there are no atomic operations.
 template <KernelHooks Hooks, class Atomics>
 class UpdateGuard {
@@ -163,8 +168,7 @@ class UpdateGuard {
 
  private:
   struct None {};
-  using Guard =
-      std::conditional_t<std::is_same_v<Atomics, SingleCpuAtomics>, InterruptGuard<Hooks>, None>;
+  using Guard = std::conditional_t<has_split_updates<Atomics>, InterruptGuard<Hooks>, None>;
   [[no_unique_address, maybe_unused]] Guard guard_;
 };
 

@@ -64,7 +64,7 @@ class MemoryWaiters {
   /// Order: release, with the acquire in changes(): a waiter that sees the change sees the memory.
   [[gnu::cold]] void wake() noexcept {
     {
-      const InterruptGuard<Hooks> interrupts;  // For handlers, where there are no atomics.
+      const UpdateGuard<Hooks, Atomics> guard;
       changes_.fetch_add(1, Order::release);
     }
     wake_waiters<Hooks>();
@@ -91,7 +91,7 @@ class MemoryWaiters {
   std::uint32_t changes() const noexcept { return changes_.load(Order::acquire); }
   /// Adds `count`, and returns the number before. Order: acq_rel, with itself.
   std::uint32_t change_waiters(std::uint32_t count) noexcept {
-    const InterruptGuard<Hooks> interrupts;
+    const UpdateGuard<Hooks, Atomics> guard;
     return waiters_.fetch_add(count, Order::acq_rel);
   }
 
