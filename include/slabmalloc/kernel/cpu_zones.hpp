@@ -70,6 +70,9 @@ class CpuZones {
   using Atomics = typename Config::Atomics;
   using SizeClasses = typename Config::SizeClasses;
 
+  /// Layouts select a size class. The zones of a cache have one class, whose size they do not know.
+  static constexpr bool has_layouts = SizeClasses::max_size != 0;
+
   static_assert(Hooks::maximum_cpus != 0, "maximum_cpus is the number of CPUs, at least 1");
   static_assert(atomics_suffice<Hooks, typename Config::Atomics>,
                 "SingleCpuAtomics are for one CPU: say maximum_cpus = 1, or take HardwareAtomics");
@@ -106,7 +109,7 @@ class CpuZones {
   /// MayNotWait takes one step of such a search, each call the next.
   [[gnu::always_inline]] Result<void*> allocate(Layout layout,
                                                 Context context = Context::MayWait) noexcept {
-    const std::uint32_t index = Zone::class_for(layout);
+    const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) [[unlikely]] {
       return slow_path_.allocate_run(layout, context);
     }
@@ -130,7 +133,7 @@ class CpuZones {
   /// pager finds the misuse of a run. Of a waiting run, the heap finds only a second free at once.
   [[gnu::always_inline]] void deallocate(void* object, Layout layout,
                                          Context context = Context::MayWait) noexcept {
-    const std::uint32_t index = Zone::class_for(layout);
+    const std::uint32_t index = class_for(layout);
     if (index == SizeClasses::no_class) [[unlikely]] {
       return memory_.runs().deallocate(object, layout, context);
     }
@@ -141,7 +144,7 @@ class CpuZones {
   /// sections than `count` calls of allocate().
   std::size_t allocate_many(Layout layout, void** objects, std::size_t count,
                             Context context = Context::MayWait) noexcept {
-    const std::uint32_t index = Zone::class_for(layout);
+    const std::uint32_t index = class_for(layout);
     if (index != SizeClasses::no_class) {
       return allocate_many_of(index, objects, count, context);
     }
@@ -159,7 +162,7 @@ class CpuZones {
   /// Frees `count` blocks of `layout`. As deallocate().
   void deallocate_many(void* const* objects, std::size_t count, Layout layout,
                        Context context = Context::MayWait) noexcept {
-    const std::uint32_t index = Zone::class_for(layout);
+    const std::uint32_t index = class_for(layout);
     if (index != SizeClasses::no_class) {
       return deallocate_many_of(index, objects, count);
     }
@@ -283,7 +286,7 @@ class CpuZones {
     if (found.kind == FoundBlock::Kind::None) {
       return AllocationError::InvalidLayout;
     }
-    const std::uint32_t index = Zone::class_for(layout);
+    const std::uint32_t index = class_for(layout);
     const bool stays = found.kind == FoundBlock::Kind::Object
                            ? index == found.index
                            : index == SizeClasses::no_class && fits_run(object, found, layout);
@@ -319,7 +322,7 @@ class CpuZones {
   /// again later.
   Result<void> reserve_for_interrupts(Layout layout, std::uint32_t objects,
                                       Context context = Context::MayWait) noexcept {
-    const std::uint32_t index = Zone::class_for(layout);
+    const std::uint32_t index = class_for(layout);
     return index != SizeClasses::no_class ? reserve_for_interrupts_of(index, objects, context)
                                           : AllocationError::InvalidLayout;
   }
@@ -353,7 +356,7 @@ class CpuZones {
   /// handler that interrupted a section.
   Result<void> reserve_frames(Layout layout, std::uint32_t frames,
                               Context context = Context::MayWait) noexcept {
-    const std::uint32_t index = Zone::class_for(layout);
+    const std::uint32_t index = class_for(layout);
     return index != SizeClasses::no_class ? reserve_frames_of(index, frames, context)
                                           : AllocationError::InvalidLayout;
   }
@@ -523,6 +526,11 @@ class CpuZones {
   using Section = typename Parts::Section;
   using PartPointer = typename Parts::Pointers::PartPointer;
   using Memory = CpuMemory<Hooks, PagerT, Config, Life>;
+
+  [[gnu::always_inline]] static constexpr std::uint32_t class_for(Layout layout) noexcept {
+    static_assert(has_layouts, "the objects of a cache have no layouts: call the cache itself");
+    return Zone::class_for(layout);
+  }
 
   /// Bounds the work with interrupts saved.
   static constexpr std::uint32_t objects_per_section = 16;

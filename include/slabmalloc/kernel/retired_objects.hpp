@@ -32,6 +32,7 @@
 
 #include "slabmalloc/base/layout.hpp"
 #include "slabmalloc/base/result.hpp"
+#include "slabmalloc/kernel/cpu_zones.hpp"
 #include "slabmalloc/kernel/grace_list.hpp"
 #include "slabmalloc/kernel/reclaim_request.hpp"
 
@@ -88,10 +89,13 @@ class RetiredObjects {
     free_two(part, context);
   }
 
-  /// The same for an object without a link, a run for example. `context` says how it may get a
-  /// block of pointers. Without memory for one, MayWait waits for a grace period.
+  /// The same for an object without a link, a run for example, but not for one of a cache.
+  /// `context` says how it may get a block of pointers. Without memory for one, MayWait waits for a
+  /// grace period.
   /// Fails: OutOfMemory, and the object is still the caller's.
-  Result<void> retire(void* object, Layout layout, Context context = Context::MayWait) noexcept {
+  Result<void> retire(void* object, Layout layout, Context context = Context::MayWait) noexcept
+    requires(Zones::has_layouts)
+  {
     Part& part = part_of_this_cpu();
     Block* block = part.take_open();
     if (block == nullptr) {
@@ -247,10 +251,17 @@ class RetiredObjects {
     if (context != Context::MayWait || !wait_for_grace_period<Hooks>()) {
       return AllocationError::OutOfMemory;
     }
-    zones_.deallocate(object, layout, context);
+    free_object(object, layout, context);
     return {};
   }
 
+  void free_object(void* object, Layout layout, Context context) noexcept {
+    if constexpr (Zones::has_layouts) {
+      zones_.deallocate(object, layout, context);
+    } else {
+      zones_.deallocate_of(NumberedClass{0}, object);
+    }
+  }
   void free_two(Part& part, Context context) noexcept {
     if (may_call_pager(context)) {
       std::size_t bytes = 0;
@@ -291,12 +302,12 @@ class RetiredObjects {
       const Block& block = *static_cast<Block*>(object);
       for (std::uint32_t index = 0; index < block.count; ++index) {
         const Entry& entry = block.entries[index];
-        zones_.deallocate(entry.object, entry.layout, Context::MayNotWait);
+        free_object(entry.object, entry.layout, Context::MayNotWait);
         bytes += entry.layout.size();
       }
       count = block.count;
     }
-    zones_.deallocate(object, kind.layout, Context::MayNotWait);
+    free_object(object, kind.layout, Context::MayNotWait);
     bytes += kind.layout.size();
     return count;
   }
