@@ -123,17 +123,14 @@ bool is_allowed(const std::byte* address, Use use) noexcept {
 
 void make_page_tables() noexcept {
   constexpr std::uintptr_t end_of_addresses = std::uintptr_t{1} << address_bits;
-  machine.memory.remove(Region::between(end_of_addresses, ~std::uintptr_t{0}));
-  machine.memory.keep_whole_pages(page_bytes);
+  reserve_memory(Region::between(end_of_addresses, ~std::uintptr_t{0}));
 
   constexpr Region devices{0x0800'0000, 0x0200'0000};  // interrupt controller, UART
   map(devices, for_devices);
   map(between(image_start, constants_start), for_code);
   map(between(constants_start, data_start), for_constants);
   map(between(data_start, image_end), for_data);
-  for (const Region& region : machine.memory) {
-    map(region, for_data);
-  }
+  for_each_free([](Region region) { map(region, for_data); });
 }
 
 void use_page_tables() noexcept {

@@ -8,7 +8,7 @@ namespace boot {
 
 /// Makes the tables.
 /// Pre: the MMU is off; machine.memory is known.
-/// Post: machine.memory no longer contains memory that cannot be mapped.
+/// Post: memory that cannot be mapped is reserved.
 void make_page_tables() noexcept;
 
 /// Turns this CPU's MMU on.

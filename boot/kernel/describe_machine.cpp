@@ -12,13 +12,20 @@ namespace {
 
 void find_memory(const DeviceTree& tree, const void* blob) noexcept {
   bool complete = true;
-  tree.for_each_memory([&](Region region) { complete &= machine.memory.add(region); });
-  tree.for_each_reservation([&](Region region) { complete &= machine.memory.remove(region); });
-  complete &= machine.memory.remove({reinterpret_cast<std::uintptr_t>(blob), tree.bytes()});
-  complete &= machine.memory.remove(image());
+  tree.for_each_memory([&](Region region, std::uint32_t node) {
+    add_memory(region);
+    complete &= machine.nodes.add_memory(region, node);
+  });
+  tree.for_each_distance([&](std::uint32_t from, std::uint32_t to, std::uint32_t distance) {
+    complete &= machine.nodes.set_distance(from, to, distance);
+  });
   if (!complete) {
-    print_line("there are more memory regions than fit; some are left unused");
+    print_line("there are more NUMA nodes than fit; some count as node 0");
   }
+  tree.for_each_reservation(reserve_memory);
+  reserve_memory(tree.initial_file_system());
+  reserve_memory({reinterpret_cast<std::uintptr_t>(blob), tree.bytes()});
+  reserve_memory(image());
 }
 
 void find_cpus(const DeviceTree& tree, std::uint64_t boot_id) noexcept {
@@ -26,10 +33,12 @@ void find_cpus(const DeviceTree& tree, std::uint64_t boot_id) noexcept {
   std::uint32_t left_out = 0;
   machine.hardware_ids[0] = boot_id;
   machine.cpu_count = 1;
-  tree.for_each_cpu([&](std::uint64_t id) {
+  tree.for_each_cpu([&](std::uint64_t id, std::uint32_t node) {
     if (id == boot_id) {
       found = true;
+      machine.nodes.set_cpu(0, node);
     } else if (machine.cpu_count < maximum_cpus) {
+      machine.nodes.set_cpu(machine.cpu_count, node);
       machine.hardware_ids[machine.cpu_count++] = id;
     } else {
       ++left_out;

@@ -88,6 +88,8 @@ class DeviceTree {
     /// The number of cells, by property `kind`, of its children's addresses or sizes.
     std::size_t cells(Text kind, std::size_t otherwise) const noexcept;
     bool is_enabled() const noexcept;
+    /// The number of its NUMA node; 0 if the tree does not have it.
+    std::uint32_t numa_node() const noexcept { return property("numa-node-id").word(0); }
 
     Node first_child() const noexcept;
     Node next_sibling() const noexcept;
@@ -111,16 +113,22 @@ class DeviceTree {
   std::size_t bytes() const noexcept { return blob_.bytes(); }
   Node root() const noexcept;
 
-  /// Calls visit(Region) for all memory, reserved memory included.
+  /// Calls visit(Region, NUMA node) for all memory, reserved memory included.
   template <class Visit>
   void for_each_memory(Visit visit) const;
   /// Calls visit(Region) for both kinds of reserved memory, which nobody may use. The blob itself
-  /// is not among them.
+  /// and the initial file system are not among them.
   template <class Visit>
   void for_each_reservation(Visit visit) const;
-  /// Calls visit(std::uint64_t) with the hardware's id of each CPU that can be used.
+  /// Calls visit(id, NUMA node) with the hardware's id of each CPU that can be used.
   template <class Visit>
   void for_each_cpu(Visit visit) const;
+  /// Calls visit(from, to, distance) for each pair of NUMA nodes whose distance the tree has.
+  template <class Visit>
+  void for_each_distance(Visit visit) const;
+
+  /// The file that the loader was given beside the kernel; no bytes if there is none.
+  Region initial_file_system() const noexcept;
 
   /// The command line.
   Text bootargs() const noexcept;
@@ -357,7 +365,7 @@ void DeviceTree::for_each_memory(Visit visit) const {
   }
   for (Node node = top.first_child(); node; node = node.next_sibling()) {
     if (node.property("device_type").text() == "memory" && node.is_enabled()) {
-      for_each_region(node, top, visit);
+      for_each_region(node, top, [&](Region region) { visit(region, node.numa_node()); });
     }
   }
 }
@@ -384,9 +392,33 @@ void DeviceTree::for_each_cpu(Visit visit) const {
   const Node parent = top ? top.child("cpus") : top;
   for (Node node = parent ? parent.first_child() : parent; node; node = node.next_sibling()) {
     if (node.property("device_type").text() == "cpu" && node.is_enabled()) {
-      visit(node.property("reg").number(0, parent.cells("#address-cells", 1)));
+      visit(node.property("reg").number(0, parent.cells("#address-cells", 1)), node.numa_node());
     }
   }
+}
+
+template <class Visit>
+void DeviceTree::for_each_distance(Visit visit) const {
+  const Node top = root();
+  const Node node = top ? top.child("distance-map") : top;
+  if (node) {
+    const TreeBytes matrix = node.property("distance-matrix");
+    for (std::size_t offset = 0; matrix.holds(offset, 12); offset += 12) {
+      visit(matrix.word(offset), matrix.word(offset + 4), matrix.word(offset + 8));
+    }
+  }
+}
+
+inline Region DeviceTree::initial_file_system() const noexcept {
+  const Node top = root();
+  const Node chosen = top ? top.child("chosen") : top;
+  if (!chosen) {
+    return {};
+  }
+  // Each is of one cell or two.
+  const TreeBytes start = chosen.property("linux,initrd-start");
+  const TreeBytes end = chosen.property("linux,initrd-end");
+  return Region::between(start.number(0, start.bytes() / 4), end.number(0, end.bytes() / 4));
 }
 
 inline Text DeviceTree::bootargs() const noexcept {

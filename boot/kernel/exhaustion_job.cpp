@@ -40,13 +40,17 @@ std::uint32_t draw_logarithm(Random& random) noexcept {
 
 /// The first region with room for an arena at a multiple of 64 KiB.
 std::uintptr_t find_arena() noexcept {
-  for (const Region& region : machine.memory) {
+  std::uintptr_t found = 0;
+  for_each_free([&](Region region) {
     const std::uintptr_t start = (region.start + 0xffff) & ~std::uintptr_t{0xffff};
-    if (start + arena_bytes <= region.end()) {
-      return start;
+    if (found == 0 && start + arena_bytes <= region.end()) {
+      found = start;
     }
+  });
+  if (found == 0) {
+    panic("no region has room for an arena of 1 MiB");
   }
-  panic("no region has room for an arena of 1 MiB");
+  return found;
 }
 
 /// The bytes requested before an allocation failed.

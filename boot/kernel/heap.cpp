@@ -2,16 +2,31 @@
 #include "kernel/heap.hpp"
 
 namespace boot {
+namespace {
+
+void require_room(const slabmalloc::Result<void>& result) noexcept {
+  if (!result) {
+    panic("there are more memory regions than fit");
+  }
+}
+
+}  // namespace
+
+void add_memory(Region region) noexcept {
+  require_room(machine.memory.add({region.start, region.bytes}));
+}
+void reserve_memory(Region region) noexcept {
+  require_room(machine.memory.reserve({region.start, region.bytes}));
+}
 
 void take_memory(Frames& frames, std::size_t most_bytes) noexcept {
-  slabmalloc::MemoryRegion regions[decltype(machine.memory)::maximum_regions];
-  std::size_t count = 0;
-  for (const Region& region : machine.memory) {
+  slabmalloc::EarlyMemory<page_bytes> early;
+  for_each_free([&](Region region) {
     const std::size_t bytes = region.bytes < most_bytes ? region.bytes : most_bytes;
-    regions[count++] = {region.start, bytes};
+    require_room(early.add({region.start, bytes}));
     most_bytes -= bytes;
-  }
-  if (!frames.add(regions, count)) {
+  });
+  if (!early.hand_over(frames)) {
     panic("there is too little memory for the frame allocator");
   }
 }

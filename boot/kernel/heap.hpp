@@ -2,7 +2,7 @@
 //
 // The kernel's memory: its frames, and the heaps that jobs use.
 //
-//   machine.memory ──► Frames ──► ClosedHeap, OpenHeap ──► jobs
+//   machine.memory: EarlyMemory ──► Frames ──► ClosedHeap, OpenHeap ──► jobs
 #pragma once
 
 #include <cstddef>

@@ -12,6 +12,8 @@ namespace {
 
 constexpr Job jobs[] = {
     {"machine", machine_job, true, "the kernel's own ground: CPUs, interrupts, memory"},
+    {"frames", frames_job, true, "early memory, frames at an address, memory that goes offline"},
+    {"nodes", nodes_job, true, "each CPU gets memory of its NUMA node, then of the others"},
     {"scenarios", scenarios_job, true, "how the core behaves, as in the hosted tests"},
     {"storm", storm_job, true,
      "all CPUs and their interrupts on one heap, until memory is used up"},
@@ -28,7 +30,7 @@ constexpr Job jobs[] = {
 };
 
 /// Words of the command line whose values are numbers, for all jobs.
-constexpr Text numbers[] = {"icount", "operations", "rounds", "seed"};
+constexpr Text numbers[] = {"icount", "nodes", "operations", "rounds", "seed"};
 
 constinit Cell<std::uint64_t> failures{0};
 
@@ -49,14 +51,6 @@ void check_word(Text word) noexcept {
       print_line("  ", known);
     }
   }
-}
-
-std::size_t free_bytes() noexcept {
-  std::size_t bytes = 0;
-  for (const Region& region : machine.memory) {
-    bytes += region.bytes;
-  }
-  return bytes;
 }
 
 void run_job(const Job& job) noexcept {

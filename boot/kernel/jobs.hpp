@@ -37,6 +37,8 @@ bool expect(bool condition, Text what, const char* file = __builtin_FILE(),
             int line = __builtin_LINE()) noexcept;
 
 void machine_job();
+void frames_job();
+void nodes_job();
 void scenarios_job();
 void storm_job();
 void idle_job();

@@ -28,11 +28,13 @@
 #include <cstdint>
 
 #include "kernel/command_line.hpp"
+#include "kernel/node_map.hpp"
 #include "kernel/processor_record.hpp"
 #include "kernel/region.hpp"
 #include "kernel/text.hpp"
 #include "processor.hpp"
 #include "slabmalloc/base/atomics.hpp"
+#include "slabmalloc/kernel/early_memory.hpp"
 
 namespace boot {
 
@@ -62,12 +64,36 @@ inline constexpr std::uint32_t maximum_cpus = 32;
 
 /// The loader's information. It does not change once kernel_main() is called.
 struct Machine {
-  RegionList<32> memory;                       ///< Free for any use; the kernel is outside of it.
+  /// All of it: free for any use, or reserved, as the kernel itself is.
+  slabmalloc::EarlyMemory<page_bytes> memory;
   std::uint64_t hardware_ids[maximum_cpus]{};  ///< By cpu(): the architecture's name for it.
   std::uint32_t cpu_count = 1;
+  NodeMap<maximum_cpus> nodes;  ///< By cpu(), too.
   CommandLine command_line;
 };
 inline constinit Machine machine;
+
+/// Calls visit(Region) for the whole pages of each free stretch of memory, in address order.
+template <class Visit>
+void for_each_free(Visit visit) noexcept {
+  machine.memory.for_each([&](void* address, std::size_t bytes, slabmalloc::EarlyUse use) {
+    const auto start = reinterpret_cast<std::uintptr_t>(address);
+    const std::uintptr_t first = (start + page_bytes - 1) / page_bytes * page_bytes;
+    const std::uintptr_t end = (start + bytes) / page_bytes * page_bytes;
+    if (use == slabmalloc::EarlyUse::Free && first < end) {
+      visit(Region::between(first, end));
+    }
+  });
+}
+/// Adds memory to that of the machine, or keeps a part of it from use.
+/// Fails: ends the kernel if there are more regions than fit.
+void add_memory(Region region) noexcept;
+void reserve_memory(Region region) noexcept;
+inline std::size_t free_bytes() noexcept {
+  std::size_t bytes = 0;
+  for_each_free([&](Region region) { bytes += region.bytes; });
+  return bytes;
+}
 
 /// By CPU number. The numbers in the records are there from the beginning.
 extern "C" ProcessorRecord processor_records[maximum_cpus];

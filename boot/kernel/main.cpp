@@ -25,12 +25,10 @@ void print_region(Text what, Region region) noexcept {
 void print_machine() noexcept {
   print_line("slabmalloc on ", architecture, ": ", cpu_count(),
              cpu_count() == 1 ? Text(" CPU") : Text(" CPUs"), ", pages of ", size(page_bytes), ", ",
-             size(machine.memory.bytes()), " free");
+             size(free_bytes()), " free");
   print_line("command line: ", machine.command_line.text());
   print_region("kernel", image());
-  for (const Region& region : machine.memory) {
-    print_region("free", region);
-  }
+  for_each_free([](Region region) { print_region("free", region); });
 }
 
 void check_stacks() noexcept {

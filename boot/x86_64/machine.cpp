@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "interrupt_table.hpp"
+#include "kernel/acpi.hpp"
 #include "kernel/end.hpp"
 #include "local_apic.hpp"
 #include "ports.hpp"
@@ -41,6 +42,14 @@ struct MemoryMapEntry {
 };
 constexpr std::uint32_t usable_memory = 1;
 
+/// A file that the loader was given beside the kernel, such as an initial file system.
+struct Module {
+  std::uint64_t address;
+  std::uint64_t bytes;
+  std::uint64_t command_line;
+  std::uint64_t reserved;
+};
+
 /// A started CPU begins in this page, which must lie below 1 MiB.
 constexpr Region trampoline{0x8000, 4096};
 constexpr std::size_t trampoline_cpu_offset = 4096 - sizeof(std::uint32_t);
@@ -68,23 +77,42 @@ std::uint32_t count_cpus() noexcept {
   return read_port(data_port) * 256u + low;
 }
 
+/// Pre: CPU n has the local APIC n.
+void find_nodes(const AcpiTables& tables) noexcept {
+  bool complete = true;
+  tables.for_each_affinity(
+      [&](std::uint64_t id, std::uint64_t node) {
+        complete &=
+            id >= machine.cpu_count || machine.nodes.set_cpu(static_cast<std::uint32_t>(id), node);
+      },
+      [&](Region region, std::uint64_t node) {
+        complete &= machine.nodes.add_memory(region, node);
+      });
+  tables.for_each_distance([&](std::uint64_t from, std::uint64_t to, std::uint64_t distance) {
+    complete &= machine.nodes.set_distance(from, to, distance);
+  });
+  if (!complete) {
+    print_line("there are more NUMA nodes than fit; some count as node 0");
+  }
+}
+
 void describe_machine(const StartInfo& info) noexcept {
   if (info.magic != start_info_magic || info.version < 1) {
     panic("the loader passed no memory map");
   }
-  bool complete = true;
   const auto* entries = reinterpret_cast<const MemoryMapEntry*>(info.memory_map);
   for (std::uint32_t index = 0; index < info.memory_map_entries; ++index) {
     if (entries[index].type == usable_memory) {
-      complete &= machine.memory.add({entries[index].address, entries[index].bytes});
+      add_memory({entries[index].address, entries[index].bytes});
     }
   }
-  complete &= machine.memory.remove(null_page);
-  complete &= machine.memory.remove(trampoline);
-  complete &= machine.memory.remove(image());
-  if (!complete) {
-    print_line("there are more memory regions than fit; some are left unused");
+  const auto* modules = reinterpret_cast<const Module*>(info.modules);
+  for (std::uint32_t index = 0; index < info.module_count; ++index) {
+    reserve_memory({modules[index].address, modules[index].bytes});
   }
+  reserve_memory(null_page);
+  reserve_memory(trampoline);
+  reserve_memory(image());
   // QEMU numbers the local APICs of one socket from 0 on.
   const std::uint32_t count = count_cpus();
   machine.cpu_count = count < maximum_cpus ? count : maximum_cpus;
@@ -94,6 +122,7 @@ void describe_machine(const StartInfo& info) noexcept {
   for (std::uint32_t cpu = 0; cpu < machine.cpu_count; ++cpu) {
     machine.hardware_ids[cpu] = cpu;
   }
+  find_nodes(AcpiTables(info.acpi_root));
   const auto* command_line = reinterpret_cast<const char*>(info.command_line);
   if (!machine.command_line.set(Text::zero_terminated(command_line))) {
     print_line("the command line is too long; its end is ignored");

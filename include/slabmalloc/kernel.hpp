@@ -11,6 +11,7 @@
 #include "slabmalloc/kernel/frame_allocator.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
+#include "slabmalloc/kernel/node_frames.hpp"
 #include "slabmalloc/kernel/object_cache.hpp"
 #include "slabmalloc/kernel/reclaimer.hpp"
 #include "slabmalloc/kernel/retired_objects.hpp"

@@ -20,15 +20,27 @@ using Cells = std::vector<std::uint32_t>;
 struct Answers {
   std::vector<Region> memory, reserved;
   std::vector<std::uint64_t> cpus;
+  std::vector<std::uint32_t> nodes;      ///< Of the memory, then of the CPUs.
+  std::vector<std::uint32_t> distances;  ///< Triples.
   std::string bootargs;
   std::uint32_t frequency = 0;
 };
 
 Answers ask(const DeviceTree& tree) {
   Answers answers;
-  tree.for_each_memory([&](Region region) { answers.memory.push_back(region); });
+  tree.for_each_memory([&](Region region, std::uint32_t node) {
+    answers.memory.push_back(region);
+    answers.nodes.push_back(node);
+  });
   tree.for_each_reservation([&](Region region) { answers.reserved.push_back(region); });
-  tree.for_each_cpu([&](std::uint64_t id) { answers.cpus.push_back(id); });
+  tree.for_each_cpu([&](std::uint64_t id, std::uint32_t node) {
+    answers.cpus.push_back(id);
+    answers.nodes.push_back(node);
+  });
+  tree.for_each_distance([&](std::uint32_t from, std::uint32_t to, std::uint32_t distance) {
+    answers.distances.insert(answers.distances.end(), {from, to, distance});
+  });
+  static_cast<void>(tree.initial_file_system());
   const Text text = tree.bootargs();
   answers.bootargs.assign(text.begin(), text.end());
   answers.frequency = tree.timebase_frequency();
@@ -71,6 +83,9 @@ Bytes some_machine(FuzzInput& input, Answers& answers) {
       blob.property("status", std::string(is_enabled ? "okay" : "disabled"));
     }
     blob.property("reg", reg(is_memory && is_enabled ? &answers.memory : nullptr));
+    const std::uint32_t node = some_word(input);
+    blob.property("numa-node-id", Cells{node});
+    answers.nodes.resize(answers.memory.size(), node);
     if (input.one_in(2)) {
       blob.nop().begin("inner").property("reg", Bytes(input.below(9))).end();
     }
@@ -84,8 +99,11 @@ Bytes some_machine(FuzzInput& input, Answers& answers) {
     blob.begin("cpu@" + std::to_string(id)).property("device_type", std::string("cpu"));
     blob.property("reg", Cells{id}).end();
     answers.cpus.push_back(id);
+    answers.nodes.push_back(0);
   }
   blob.end();
+  answers.distances.resize(3 * input.below(4), some_word(input));
+  blob.begin("distance-map").property("distance-matrix", answers.distances).end();
   answers.bootargs = std::string(input.below(30), 'x');
   blob.begin("chosen").property("bootargs", answers.bootargs).end();
   return blob.end().finish();
@@ -122,6 +140,8 @@ SLABMALLOC_FUZZ_TARGET(slabmalloc::test::FuzzInput& input) {
     EXPECT_EQ(found.memory, expected.memory);
     EXPECT_EQ(found.reserved, expected.reserved);
     EXPECT_EQ(found.cpus, expected.cpus);
+    EXPECT_EQ(found.nodes, expected.nodes);
+    EXPECT_EQ(found.distances, expected.distances);
     EXPECT_EQ(found.bootargs, expected.bootargs);
     EXPECT_EQ(found.frequency, expected.frequency);
   }

@@ -24,15 +24,28 @@ std::string string_of(Text text) { return {text.begin(), text.end()}; }
 struct Answers {
   std::vector<Region> memory, reserved;
   std::vector<std::uint64_t> cpus;
+  std::vector<std::uint32_t> nodes;      ///< Of the memory, then of the CPUs.
+  std::vector<std::uint32_t> distances;  ///< Triples.
+  Region initial_file_system;
   std::string bootargs;
   std::uint32_t frequency;
 };
 
 Answers ask(const DeviceTree& tree) {
   Answers answers;
-  tree.for_each_memory([&](Region region) { answers.memory.push_back(region); });
+  tree.for_each_memory([&](Region region, std::uint32_t node) {
+    answers.memory.push_back(region);
+    answers.nodes.push_back(node);
+  });
   tree.for_each_reservation([&](Region region) { answers.reserved.push_back(region); });
-  tree.for_each_cpu([&](std::uint64_t id) { answers.cpus.push_back(id); });
+  tree.for_each_cpu([&](std::uint64_t id, std::uint32_t node) {
+    answers.cpus.push_back(id);
+    answers.nodes.push_back(node);
+  });
+  tree.for_each_distance([&](std::uint32_t from, std::uint32_t to, std::uint32_t distance) {
+    answers.distances.insert(answers.distances.end(), {from, to, distance});
+  });
+  answers.initial_file_system = tree.initial_file_system();
   answers.bootargs = string_of(tree.bootargs());
   answers.frequency = tree.timebase_frequency();
   return answers;
@@ -65,9 +78,12 @@ Bytes whole_machine() {
       .property("#size-cells", Cells{2})
       .begin("chosen")
       .property("bootargs", std::string("run=machine operations=5"))
+      .property("linux,initrd-start", Cells{0x4800'0000})
+      .property("linux,initrd-end", Cells{0, 0x4800'1234})
       .end()
       .begin("memory@40000000")
       .property("reg", Cells{0, 0x4000'0000, 0, 0x1000'0000, 1, 0, 2, 0})
+      .property("numa-node-id", Cells{1})
       .property("device_type", std::string("memory"))
       .end()
       .begin("cpus")
@@ -84,9 +100,14 @@ Bytes whole_machine() {
       .property("device_type", std::string("cpu"))
       .property("status", std::string("okay"))
       .property("reg", Cells{3})
+      .property("numa-node-id", Cells{1})
       .end()
       .begin("cpu-map")
       .end()
+      .end()
+      .begin("distance-map")
+      .property("compatible", std::string("numa-distance-map-v1"))
+      .property("distance-matrix", Cells{0, 1, 20, 1, 0, 21})
       .end()
       .begin("reserved-memory")
       .property("#address-cells", Cells{2})
@@ -106,6 +127,9 @@ TEST(DeviceTree, answers_every_question_of_the_kernel) {
   EXPECT_EQ(answers.reserved,
             (std::vector<Region>{{0x4000'0000, 0x1000}, {0x4008'0000, 0x8'0000}}));
   EXPECT_EQ(answers.cpus, (std::vector<std::uint64_t>{0, 3}));
+  EXPECT_EQ(answers.nodes, (Cells{1, 1, 0, 1}));
+  EXPECT_EQ(answers.distances, (Cells{0, 1, 20, 1, 0, 21}));
+  EXPECT_EQ(answers.initial_file_system, (Region{0x4800'0000, 0x1234})) << "of one cell and two";
   EXPECT_EQ(answers.bootargs, "run=machine operations=5");
   EXPECT_EQ(answers.frequency, 10'000'000u);
 }
@@ -113,6 +137,7 @@ TEST(DeviceTree, answers_every_question_of_the_kernel) {
 TEST(DeviceTree, an_empty_tree_answers_nothing) {
   const Answers answers = answers_of(BlobBuilder().begin("").end().finish());
   EXPECT_TRUE(answers.memory.empty() && answers.reserved.empty() && answers.cpus.empty());
+  EXPECT_EQ(answers.initial_file_system, Region{});
   EXPECT_EQ(answers.bootargs, "");
   EXPECT_EQ(answers.frequency, 0u);
 }

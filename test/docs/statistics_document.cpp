@@ -60,6 +60,7 @@ and `stats_file:PATH` appends them to a file as one line of JSON. Names are the 
   print_section<CpuZonesStatistics>(
       "Heap of a kernel", "`CpuZonesStatistics`. Its member `zones` has the sums over all zones.");
   print_section<FrameStatistics>("Frame allocator", "`FrameStatistics`.");
+  print_section<NodeStatistics>("A NUMA node", "`NodeStatistics`.");
   print_section<CacheStatistics>(
       "A line of slabinfo",
       "`CacheStatistics`: an object cache, a kernel's heap, its runs, or one of its size classes. "

@@ -61,7 +61,19 @@ SLABMALLOC_FUZZ_TARGET(slabmalloc::test::FuzzInput& input) {
     region.address = some_address(input);
     region.bytes = some_address(input);
   }
-  const MemoryMap<base> map(regions.data(), regions.size());
+  const MemoryRegion within = input.one_in(2)
+                                  ? MemoryRegion{some_address(input), some_address(input)}
+                                  : MemoryRegion{0, top};
+  const MemoryMap<base> map(regions.data(), regions.size(), within);
+  const std::uintptr_t within_end =
+      within.bytes > top - within.address ? top : within.address + within.bytes;
+  for (MemoryRegion& region : regions) {
+    const std::uintptr_t end =
+        region.bytes > top - region.address ? top : region.address + region.bytes;
+    region.address = std::max(region.address, within.address);
+    region.bytes =
+        std::min(end, within_end) > region.address ? std::min(end, within_end) - region.address : 0;
+  }
   FrameRange range = map.next(0);
   for (const auto& [begin, end] : join(regions)) {
     // Not the frame at 0, where a null pointer leads.

@@ -108,5 +108,22 @@ TEST(MemoryMap, has_exactly_the_frames_all_of_whose_bytes_are_usable) {
   }
 }
 
+TEST(MemoryMap, has_the_parts_of_regions_within_another) {
+  const MemoryRegion regions[] = {{0x3000, 0x3000}, {0x8000, 0x4000}, {0x6000, 0x800}};
+  const auto within = [&](std::uintptr_t begin, std::size_t bytes) {
+    const MemoryMap<4096> map(regions, 3, {begin, bytes});
+    Ranges result;
+    for (FrameRange range = map.next(0); !range.is_empty(); range = map.next(range.end)) {
+      result.emplace_back(range.first, range.end);
+    }
+    return result;
+  };
+  EXPECT_EQ(within(0, top), (Ranges{{3, 6}, {8, 12}}));
+  EXPECT_EQ(within(0x4000, 0x5000), (Ranges{{4, 6}, {8, 9}}));
+  EXPECT_EQ(within(0x4001, 0x6FFE), (Ranges{{5, 6}, {8, 10}})) << "whole frames alone";
+  EXPECT_EQ(within(0x6000, 0x2000), Ranges());
+  EXPECT_EQ(within(0x9000, 0), Ranges());
+}
+
 }  // namespace
 }  // namespace slabmalloc::test

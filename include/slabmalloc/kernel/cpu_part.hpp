@@ -143,8 +143,9 @@ struct CpuPart;
 template <KernelHooks Hooks, class Config>
 class CpuPartPointers;
 
-/// The pager of a CPU's zone. It asks its own frame cache, then those of the others, then the
-/// reserved frames if the allocation may have them. Thread: the part's owner, inside a section.
+/// The pager of a CPU's zone. It asks its own frame cache, then those of the others on its NUMA
+/// node, then the reserved frames if the allocation may have them. Thread: the part's owner, inside
+/// a section.
 template <KernelHooks Hooks, class Config>
 class FrameCachePager {
  public:
@@ -165,7 +166,8 @@ class FrameCachePager {
     }
     std::uint32_t number = own_;
     do {
-      if (void* const frame = parts_[number].frame_cache.pop(bytes)) {
+      void* const frame = may_use(number) ? parts_[number].frame_cache.pop(bytes) : nullptr;
+      if (frame != nullptr) {
         return frame;
       }
       number = number + 1 < Hooks::maximum_cpus ? number + 1 : 0;
@@ -184,16 +186,28 @@ class FrameCachePager {
     return frame;
   }
 
+  /// Takes from the frame caches of other nodes too, until the next call, with false.
+  void use_all_nodes(bool all) noexcept { uses_all_nodes_ = all; }
+
   void deallocate_frame(void* frame, std::size_t bytes) noexcept {
     parts_[own_].frame_cache.push(frame, bytes);
     parts_[own_].has_news = true;
   }
 
  private:
+  bool may_use([[maybe_unused]] std::uint32_t number) const noexcept {
+    if constexpr (NodeHooks<Hooks>) {
+      return uses_all_nodes_ || Hooks::node(number) == Hooks::node(own_);
+    } else {
+      return true;
+    }
+  }
+
   Part* parts_ = nullptr;
   Reserve* reserve_ = nullptr;
   void* handed_ = nullptr;
   std::uint32_t own_ = 0;
+  bool uses_all_nodes_ = false;
 };
 
 /// One CPU's part. Its address must not change.
@@ -208,6 +222,8 @@ struct alignas(64) CpuPart {
   template <class T>
   using Cell = typename Atomics::template Cell<T>;
 
+  static constexpr bool has_nodes = NodeHooks<Hooks>;
+
   constexpr CpuPart() noexcept : zone(own_pager()) {}
 
   // ---- the slow paths of the zone, with their counts --------------------------------------------
@@ -216,6 +232,13 @@ struct alignas(64) CpuPart {
   void* allocate(std::uint32_t index) noexcept {
     const bool is_behind = drain.is_under_way() || reserve.has_work();
     return zone.allocate_class(index, is_behind ? 1 : Config::drain_pages).value_or(nullptr);
+  }
+  /// As the zone's allocate_again(), from the frame caches of all nodes.
+  void* allocate_from_all_nodes(std::uint32_t index) noexcept {
+    pager.use_all_nodes(true);
+    void* const object = zone.allocate_again(index);
+    pager.use_all_nodes(false);
+    return object;
   }
   void deallocate(void* object, std::uint32_t index) noexcept {
     zone.deallocate_class(object, index);

@@ -28,7 +28,7 @@
 // neither free nor allocated, so the allocator would find a double free late.
 //
 // The allocator takes frames at low addresses first. Where devices can reach only some of the
-// memory, give that memory a FrameAllocator of its own.
+// memory, or some is nearer to a CPU, see node_frames.hpp.
 //
 // A client may also ask for memory at an address, or take a region offline: a failing memory
 // module, or memory that a hypervisor wants back. Nothing moves, so all of it must be free.
@@ -87,15 +87,17 @@ class FrameAllocator {
 
   // ---- memory ----------------------------------------------------------------------------------
 
-  /// Adds the whole frames of `regions`, which may be in any order, empty, adjoin or overlap; a
-  /// frame of two adjoining regions is one. It leaves out frames that it already has. So a kernel
-  /// can later add the memory that a loader or an initial file system gave back. That memory joins
-  /// its neighbours, in one call or in several. Pre: the memory is mapped, writable, and nobody
-  /// else's. Thread: one add() at a time; other calls may go on. Fails: OutOfMemory, with nothing
-  /// changed, if no range of frames can hold the meta-data. Cost: O(frames + regions^2); it holds
-  /// the lock for O(log spans) and 4096 frames at a time, or for the frames of meta-data.
-  Result<void> add(const MemoryRegion* regions, std::size_t count) noexcept {
-    const Map map(regions, count);
+  /// Adds the whole frames of `regions`, as far as they lie `within` a region. They may be in any
+  /// order, empty, adjoin or overlap; a frame of two adjoining regions is one. It leaves out frames
+  /// that it already has. So a kernel can later add the memory that a loader or an initial file
+  /// system gave back. That memory joins its neighbours, in one call or in several.
+  /// Pre: the memory is mapped, writable, and nobody else's. Thread: one add() at a time; other
+  /// calls may go on. Fails: OutOfMemory, with nothing changed, if no range of frames can hold the
+  /// meta-data. Cost: O(frames + regions^2); it holds the lock for O(log spans) and 4096 frames at
+  /// a time, or for the frames of meta-data.
+  Result<void> add(const MemoryRegion* regions, std::size_t count,
+                   MemoryRegion within = {0, ~std::uintptr_t{0}}) noexcept {
+    const Map map(regions, count, within);
     const MetadataPlan plan = plan_metadata(map);
     if (plan.frames != 0) {
       Metadata memory = place_metadata(plan);

@@ -41,6 +41,8 @@ namespace slabmalloc {
 ///                      keep behind gs, tpidr or tp. A heap that has a slot of its own
 ///                      (CommonKernelConfig::local_slot) finds its part there, and needs no CPU
 ///                      number
+///   node(cpu)          the number of the CPU's NUMA node, for NodeFrames. With it an allocation
+///                      asks the pager before it takes a frame of a CPU on another node
 ///   wait(condition), wake(), thread()
 ///                      sleep in place of a spin (waiting.hpp), all three or none. wait() returns
 ///                      true once condition() does, which it asks at first and after each wake().
@@ -87,6 +89,12 @@ template <class H>
 concept LocalHooks = KernelHooks<H> && requires(void* value) {
   { H::template local<0u>() } noexcept -> std::same_as<void*>;
   { H::template set_local<0u>(value) } noexcept;
+};
+
+/// Hooks that know the NUMA node of each CPU.
+template <class H>
+concept NodeHooks = KernelHooks<H> && requires(std::uint32_t cpu) {
+  { H::node(cpu) } noexcept -> std::convertible_to<std::uint32_t>;
 };
 
 /// What a caller waits for. It takes no lock, and changes nothing.

@@ -44,8 +44,10 @@ class MemoryMap {
  public:
   static constexpr std::uint32_t base_bits = highest_bit(BaseBytes);
 
-  constexpr MemoryMap(const MemoryRegion* regions, std::size_t count) noexcept
-      : regions_(regions), count_(count) {}
+  /// Only the parts of the regions that lie `within` a region count.
+  constexpr MemoryMap(const MemoryRegion* regions, std::size_t count,
+                      MemoryRegion within = {0, none}) noexcept
+      : regions_(regions), count_(count), begin_(within.address), end_(end_of(within)) {}
 
   /// The lowest range of whole frames from frame `from` on, as long as possible; empty if there is
   /// none. Cost: O(regions) for each region that is part of the range, or has no whole frame.
@@ -73,6 +75,7 @@ class MemoryMap {
   }
   constexpr std::uintptr_t lowest_at_or_after(std::uintptr_t position) const noexcept {
     std::uintptr_t lowest = none;
+    position = position < begin_ ? begin_ : position;
     for (std::size_t index = 0; index < count_; ++index) {
       const std::uintptr_t address = regions_[index].address;
       const std::uintptr_t begin = address < position ? position : address;
@@ -80,7 +83,7 @@ class MemoryMap {
         lowest = begin;
       }
     }
-    return lowest;
+    return lowest < end_ ? lowest : none;
   }
   /// The end of the memory that continues without a gap from `begin`, which lies in a region.
   constexpr std::uintptr_t end_of(std::uintptr_t begin) const noexcept {
@@ -94,11 +97,13 @@ class MemoryMap {
         }
       }
     }
-    return end;
+    return end < end_ ? end : end_;
   }
 
   const MemoryRegion* regions_;
   std::size_t count_;
+  std::uintptr_t begin_;
+  std::uintptr_t end_;
 };
 
 }  // namespace slabmalloc

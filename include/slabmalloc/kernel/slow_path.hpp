@@ -145,9 +145,16 @@ class SlowPath {
     failures_.add(1);
     return AllocationError::OutOfMemory;
   }
-  /// Only the reserved memory is left.
+  /// Only the frame caches of other nodes and reserved memory are left.
   Result<void*> allocate_without_pager(std::uint32_t index, Context context) noexcept {
-    void* object = allocate_reserved(index, context);
+    void* object = nullptr;
+    if constexpr (Part::has_nodes) {
+      const Section part = parts_.enter();
+      object = part ? part->allocate_from_all_nodes(index) : nullptr;
+    }
+    if (object == nullptr) {
+      object = allocate_reserved(index, context);
+    }
     if (object == nullptr) {
       object = parts_.take_reserved(index, context == Context::Emergency);
     }
@@ -215,7 +222,7 @@ class SlowPath {
       const Section part = parts_.enter(PartWait::Unbounded);
       Parts::require_own(part);
       if (has_helped || !part->search_gives_back(memory_.runs().has_deferred())) {
-        return part->zone.allocate_again(index);
+        return part->allocate_from_all_nodes(index);
       }
     }
     void* const object = memory_.give_back_other(bytes_of_class(index))
