@@ -7,6 +7,8 @@
 #include "slabmalloc/kernel/cache_config.hpp"
 #include "slabmalloc/kernel/coloured_page.hpp"
 #include "slabmalloc/kernel/cpu_zones.hpp"
+#include "slabmalloc/kernel/debug_config.hpp"
+#include "slabmalloc/kernel/debug_report.hpp"
 #include "slabmalloc/kernel/frame_allocator.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
