@@ -15,6 +15,7 @@
 
 #include "slabmalloc/classes/one_size_class.hpp"
 #include "slabmalloc/kernel/coloured_page.hpp"
+#include "slabmalloc/kernel/debug_page.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
 
 namespace slabmalloc {
@@ -66,18 +67,28 @@ struct CacheConfig : Options {
   static constexpr std::size_t object_bytes = align_up(
       sizeof(T) > SlotGeometry::minimum_object_size ? sizeof(T) : SlotGeometry::minimum_object_size,
       alignment);
+  /// Objects keep their contents while they are free.
+  struct Debug : Options::Debug {
+    static constexpr bool poisons = false;
+  };
+  /// Bytes from one object to the next: with a debug mode also the red zone and the record.
+  static constexpr std::size_t slot_bytes =
+      Debug::is_on ? align_up(object_bytes + BlockLayout<typename Options::Atomics>::overhead_bytes,
+                              alignment > alignof(void*) ? alignment : alignof(void*))
+                   : object_bytes;
+  static constexpr std::size_t largest_page_bytes =
+      (Debug::is_on ? 2 : 1) * Options::largest_page_bytes;
   static_assert(
       object_bytes <= Options::largest_page_bytes / 8,
       "for larger objects, raise Options::largest_page_bytes or give a layout to CpuZones");
 
   static constexpr std::size_t page_bytes = [] {
     std::size_t bytes = Options::granule_bytes;
-    for (; bytes < Options::largest_page_bytes; bytes *= 2) {
+    for (; bytes < largest_page_bytes; bytes *= 2) {
       const std::size_t slots =
-          SlotGeometry::fit(object_bytes, bytes, sizeof(PageHeader<typename Options::Atomics>),
-                            true)
+          SlotGeometry::fit(slot_bytes, bytes, sizeof(PageHeader<typename Options::Atomics>), true)
               .slots;
-      if (bytes - slots * object_bytes <= bytes / 8) {
+      if (bytes - slots * slot_bytes <= bytes / 8) {
         break;
       }
     }
@@ -86,9 +97,13 @@ struct CacheConfig : Options {
   static constexpr std::size_t colour_step =
       alignment > Options::colour_bytes ? alignment : Options::colour_bytes;
 
-  using BasePage = ColouredPage<page_bytes, object_bytes, colour_step, typename Options::Atomics>;
-  using Pages = PageKinds<PageKind<BasePage, object_bytes>>;
-  using SizeClasses = OneSizeClass<object_bytes, alignment>;
+  using BasePage = std::conditional_t<
+      Debug::is_on,
+      DebugPage<EmbeddedPage<page_bytes, typename Options::Atomics>, detail::lead_for(slot_bytes),
+                false>,
+      ColouredPage<page_bytes, object_bytes, colour_step, typename Options::Atomics>>;
+  using Pages = PageKinds<PageKind<BasePage, slot_bytes>>;
+  using SizeClasses = OneSizeClass<slot_bytes, alignment>;
 
   /// The sizes from Options, counted in pages rather than granules.
   static constexpr std::uint32_t pages_for(std::uint32_t granules) noexcept {

@@ -312,7 +312,7 @@ class CpuZones {
   // ---- the debug mode ---------------------------------------------------------------------------
 
   /// The heap's name in reports, its plan of failures, and its delayed blocks.
-  Mode& debug() noexcept
+  constexpr Mode& debug() noexcept
     requires is_debugged
   {
     return mode_;

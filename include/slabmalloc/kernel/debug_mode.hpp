@@ -2,8 +2,8 @@
 //
 // DebugMode: what a CpuZones does beside its work while its configuration has a debug mode.
 //
-//   allocate ─► context, failure plan ─► allocate of the heap ─► check, record, shadow, trace
-//   free     ─► find, check ─► record, free_byte, shadow, trace ─► delayed ─► check ─► free of the heap
+//   allocate ─► context, failure plan ─► the heap's allocate ─► check, record, shadow, trace
+//   free     ─► find, check, record, shadow, trace ─► delayed ─► check ─► the heap's free
 //
 // It owns the heap's name, its plan of failures, and the freed blocks that each CPU keeps from
 // reuse. A free in the middle of a section, as in an NMI, is checked as all others are, but its
@@ -205,7 +205,8 @@ class DebugMode<Hooks, Zone, Config> {
 
   // ---- delayed blocks --------------------------------------------------------------------------
 
-  /// Frees all blocks that the caller's CPU delays. False if there were none, or its part is in use.
+  /// Frees all blocks that the caller's CPU delays. False if there were none, or its part is in
+  /// use.
   template <class Heap>
   bool flush_this_cpu(Heap& heap) noexcept {
     // Others may delay more meanwhile.
@@ -244,8 +245,8 @@ class DebugMode<Hooks, Zone, Config> {
 
   // ---- all blocks ------------------------------------------------------------------------------
 
-  /// Calls visitor(Block) for each block of the size classes, live, delayed, or claimed for the next
-  /// allocations. Pre: nobody else uses the heap. Cost: O(pages).
+  /// Calls visitor(Block) for each block of the size classes, live, delayed, or claimed for the
+  /// next allocations. Pre: nobody else uses the heap. Cost: O(pages).
   template <class Heap, class Visitor>
   void for_each_block(Heap& heap, Visitor&& visitor) noexcept {
     for (auto& part : heap.parts_) {
@@ -489,8 +490,8 @@ class DebugMode<Hooks, Zone, Config> {
     }
   }
 
-  /// The live block or run at `object`, of `size` if that is known; none for a null pointer or after
-  /// a report.
+  /// The live block or run at `object`, of `size` if that is known; none for a null pointer or
+  /// after a report.
   template <class Heap>
   Found find_any(Heap& heap, void* object, const BlockUser& user,
                  std::size_t size = Checks::any_size) noexcept {

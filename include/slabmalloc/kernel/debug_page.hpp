@@ -4,7 +4,7 @@
 // becomes a page.
 //
 //   slots of the page kind below
-//   | unused | guard | slot 0: free_byte … | record | guard | slot 1: free_byte … | record | guard |
+//   | unused | guard | slot 0: free_byte … | record | guard | slot 1: free_byte … | record | …
 //    `Lead` bytes
 //
 // The guard before the first slot costs the slots that fit `Lead` bytes, a multiple of every
@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "slabmalloc/kernel/block_record.hpp"
 #include "slabmalloc/page/allocable_page.hpp"
@@ -28,6 +29,7 @@ class DebugPage : public PageT {
   using typename PageT::Header;
   using Blocks = BlockLayout<Atomics>;
 
+  static constexpr bool has_records = true;
   static_assert(is_power_of_two(Lead) && Lead >= Blocks::guard_bytes);
 
   static constexpr SlotGeometry geometry(std::size_t object_size) noexcept {
@@ -77,7 +79,7 @@ constexpr std::size_t lead_for(std::size_t most_bytes) noexcept {
   return std::size_t{1} << highest_bit(most_bytes > 16 ? most_bytes : 16);
 }
 
-/// Adds a page of each kind to `Done...`.
+/// Adds a page of each kind to `Done...`; one that has records stays.
 template <class SizeClasses, bool Poisons, class Done, class... Kinds>
 struct DebugKinds;
 template <class SizeClasses, bool Poisons, class... Done>
@@ -88,8 +90,9 @@ template <class SizeClasses, bool Poisons, class... Done, class Kind, class... R
 struct DebugKinds<SizeClasses, Poisons, PageKinds<Done...>, Kind, Rest...> {
   static constexpr std::size_t most_bytes =
       sizeof...(Rest) == 0 ? SizeClasses::max_size : Kind::max_object_bytes;
-  using One = PageKind<DebugPage<typename Kind::Page, lead_for(most_bytes), Poisons>,
-                       Kind::max_object_bytes>;
+  using WithRecords = PageKind<DebugPage<typename Kind::Page, lead_for(most_bytes), Poisons>,
+                               Kind::max_object_bytes>;
+  using One = std::conditional_t<requires { Kind::Page::has_records; }, Kind, WithRecords>;
   using Type = typename DebugKinds<SizeClasses, Poisons, PageKinds<Done..., One>, Rest...>::Type;
 };
 

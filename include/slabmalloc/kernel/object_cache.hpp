@@ -106,16 +106,20 @@ class ObjectCache {
   using Hooks = CheckedHooks<HooksT>;
   using Config = CacheConfig<T, ObjectCacheOptionsOrDefault<Options>>;
   using Page = typename Config::BasePage;
-  using Frames = ConstructedFrames<T, Page, Config::object_bytes, Life>;
+  using Frames = ConstructedFrames<T, Page, Config::slot_bytes, Life>;
   using Zones = CpuZones<Hooks, PagerT, Config, Frames>;
 
   static constexpr std::size_t object_bytes = Config::object_bytes;
   static constexpr std::size_t page_bytes = Config::page_bytes;
-  static constexpr std::size_t objects_per_page = Page::geometry(object_bytes).slots;
+  static constexpr std::size_t objects_per_page = Page::geometry(Config::slot_bytes).slots;
 
   /// Pre: `name` and `pager` outlive it.
   constexpr ObjectCache(const char* name, PagerT& pager, Life life = {}) noexcept
-      : name_(name), zones_(pager, Frames(life)) {}
+      : name_(name), zones_(pager, Frames(life)) {
+    if constexpr (Zones::is_debugged) {
+      zones_.debug().set_name(name);
+    }
+  }
 
   // ---- objects ---------------------------------------------------------------------------------
 

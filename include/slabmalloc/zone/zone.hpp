@@ -269,8 +269,8 @@ class Zone {
     });
   }
 
-  /// A slot of a page whose seal is sound. `bytes` is 0 where no page is, and `begin` null where the
-  /// page has no slot.
+  /// A slot of a page whose seal is sound. `bytes` is 0 where no page is, and `begin` null where
+  /// the page has no slot.
   struct FoundAround {
     std::byte* begin = nullptr;
     std::size_t bytes = 0;
