@@ -23,26 +23,26 @@ template <class Atomics>
 class FailurePlan {
  public:
   /// The `call`-th allocation from now fails, 1 being the next. Pre: `call` is not 0.
-  void fail_after(std::uint32_t call) noexcept { begin(Kind::After, call, 0); }
+  void fail_after(std::uint32_t call) noexcept { begin(After, call, 0); }
   /// Each `period`-th allocation fails. Pre: `period` is not 0.
-  void fail_every(std::uint32_t period) noexcept { begin(Kind::Every, period, 0); }
+  void fail_every(std::uint32_t period) noexcept { begin(Every, period, 0); }
   /// Of a million allocations about `per_million` fail. The numbers of these follow from `seed`.
   void fail_randomly(std::uint32_t per_million, std::uint32_t seed) noexcept {
-    begin(Kind::Random, per_million, seed);
+    begin(Random, per_million, seed);
   }
-  void stop() noexcept { kind_.store(Kind::None, Order::relaxed); }
+  void stop() noexcept { kind_.store(None, Order::relaxed); }
 
   /// True if this allocation fails on purpose.
   bool is_due() noexcept {
-    const Kind kind = kind_.load(Order::relaxed);
-    if (kind == Kind::None) {
+    const std::uint32_t kind = kind_.load(Order::relaxed);
+    if (kind == None) {
       return false;
     }
     const std::uint32_t call = calls_.fetch_add(1, Order::relaxed) + 1;
     const std::uint32_t number = number_.load(Order::relaxed);
-    const bool fails = kind == Kind::After   ? call == number
-                       : kind == Kind::Every ? call % number == 0
-                                             : draw(call) < number;
+    const bool fails = kind == After   ? call == number
+                       : kind == Every ? call % number == 0
+                                       : draw(call) < number;
     failures_.add(fails ? 1u : 0u);
     return fails;
   }
@@ -51,7 +51,8 @@ class FailurePlan {
   std::size_t failures() const noexcept { return failures_.get(); }
 
  private:
-  enum class Kind : std::uint8_t { None, After, Every, Random };
+  /// Compilers have no atomic enumerations.
+  enum Kind : std::uint32_t { None, After, Every, Random };
   template <class T>
   using Cell = typename Atomics::template Cell<T>;
 
@@ -71,7 +72,7 @@ class FailurePlan {
     return static_cast<std::uint32_t>(std::uint64_t{mixed} * 1'000'000 >> 32);
   }
 
-  Cell<Kind> kind_;
+  Cell<std::uint32_t> kind_;
   Cell<std::uint32_t> number_;
   Cell<std::uint32_t> seed_;
   Cell<std::uint32_t> calls_;
