@@ -264,6 +264,10 @@ class Shadow {
                   bytes, poisons);
     };
   }
+  Shadow(const Shadow&) = delete;
+  Shadow& operator=(const Shadow&) = delete;
+  ~Shadow() { DebugKernel::shadow = nullptr; }
+
   bool is_poisoned(const std::byte* at) const { return poisoned_[memory_.offset_of(at)]; }
   bool is_clear() const {
     return std::find(poisoned_.begin(), poisoned_.end(), true) == poisoned_.end();
@@ -348,7 +352,7 @@ TEST_F(DebugCallsTest, a_random_load_has_the_blocks_the_shadow_and_the_events_of
   EXPECT_TRUE(traced.empty());
   EXPECT_TRUE(frames_held.empty());
   EXPECT_TRUE(shadow.is_clear()) << "the pager has unpoisoned memory";
-  DebugKernel::shadow = nullptr;
+  DebugKernel::tracer = nullptr;
 }
 
 // ---- leaks --------------------------------------------------------------------------------------

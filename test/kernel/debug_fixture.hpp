@@ -68,13 +68,18 @@ struct PromptConfig : TestConfig {
   };
 };
 
-/// Acts as a handler that interrupts a section of its CPU, for as long as it lives.
+/// Acts as a handler that interrupts a section of its CPU, for as long as it lives. A CPU that has
+/// opened no part has no section.
 class InSection {
  public:
   InSection() : part_(std::exchange(DebugKernel::parts[HostedCpu::number], nullptr)) {}
   InSection(const InSection&) = delete;
   InSection& operator=(const InSection&) = delete;
-  ~InSection() { DebugKernel::parts[HostedCpu::number] = part_; }
+  ~InSection() {
+    if (part_ != nullptr) {
+      DebugKernel::parts[HostedCpu::number] = part_;
+    }
+  }
 
  private:
   void* part_;
