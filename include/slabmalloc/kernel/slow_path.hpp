@@ -107,6 +107,8 @@ class SlowPath {
   std::size_t searches() const noexcept { return searches_.get(); }
   /// Those that ended as OutOfMemory.
   std::size_t failures() const noexcept { return failures_.get(); }
+  /// Takes back the count of one: its caller tries again.
+  void retract_failure() noexcept { failures_.subtract(1); }
 
  private:
   std::size_t bytes_of_class(std::uint32_t index) const noexcept {
