@@ -54,6 +54,7 @@ class MemoryPicture {
       case slabmalloc::FrameUse::Metadata:
         return metadata;
       case slabmalloc::FrameUse::Absent:
+      case slabmalloc::FrameUse::Offline:
         return nothing;
       case slabmalloc::FrameUse::Allocated:
         break;
