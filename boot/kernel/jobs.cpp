@@ -23,6 +23,7 @@ constexpr Job jobs[] = {
     {"report", report_job, true, "what is in use, by size class and cache, and where",
      report_bytes},
     {"cost", cost_job, true, "instructions of allocations and frees, the longest included"},
+    {"debug", debug_job, true, "faults on a heap in debug mode, and what that costs"},
     {"fail", fail_job, false, "fails, to show that it is seen"},
     {"hang", hang_job, false, "never ends, to show that it is seen"},
     {"overflow", overflow_job, false, "uses up its stack, to show that it is seen"},

@@ -47,6 +47,7 @@ void exhaustion_job();
 inline constexpr std::size_t report_bytes = std::size_t{page_bytes < 65536 ? 24 : 64} << 20;
 void report_job();
 void cost_job();
+void debug_job();
 void fail_job();
 void hang_job();
 void overflow_job();

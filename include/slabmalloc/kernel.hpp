@@ -7,6 +7,8 @@
 #include "slabmalloc/kernel/cache.hpp"
 #include "slabmalloc/kernel/cache_config.hpp"
 #include "slabmalloc/kernel/cpu_zones.hpp"
+#include "slabmalloc/kernel/debug_config.hpp"
+#include "slabmalloc/kernel/debug_report.hpp"
 #include "slabmalloc/kernel/early_memory.hpp"
 #include "slabmalloc/kernel/frame_allocator.hpp"
 #include "slabmalloc/kernel/hooks.hpp"

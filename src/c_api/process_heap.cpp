@@ -44,6 +44,7 @@ constexpr slabmalloc_misuse_kind kind_for_c(MisuseKind kind) noexcept {
     case MisuseKind::MismatchedFree:
       return SLABMALLOC_MISMATCHED_FREE;
     case MisuseKind::InvalidPage:
+    case MisuseKind::WrongContext:  // Kernel heaps alone report it.
       break;
   }
   return SLABMALLOC_INVALID_PAGE;

@@ -110,6 +110,7 @@ class MisuseReport {
                      misuse_.address, misuse_.allocated_by);
         break;
       case MisuseKind::InvalidPage:
+      case MisuseKind::WrongContext:  // Kernel heaps alone report it.
         text_.append("%s: %p\n", describe(misuse_.kind), misuse_.address);
         break;
     }

@@ -58,7 +58,7 @@ bool has(const std::string& text, const std::string& part) {
 
 const auto* const block = reinterpret_cast<const std::byte*>(std::uintptr_t{0x123450});
 constexpr int calls = static_cast<int>(Call::ZoneDestroy) + 1;
-constexpr int kinds = static_cast<int>(MisuseKind::MismatchedFree) + 1;
+constexpr int kinds = static_cast<int>(MisuseKind::WrongContext) + 1;
 constexpr int states = static_cast<int>(BlockState::NeverAllocated) + 1;
 
 TEST(MisuseReport, has_a_headline_and_only_the_facts_that_are_known) {

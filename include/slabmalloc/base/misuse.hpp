@@ -21,7 +21,8 @@ enum class MisuseKind : std::uint8_t {
   Overflow,        ///< Bytes behind a block were written.
   Underflow,       ///< Bytes before a block were written.
   WriteAfterFree,  ///< A block was written after it was freed.
-  MismatchedFree,  ///< Another kind of function allocated the block.
+  MismatchedFree,  ///< Another kind of function, or another heap, allocated the block.
+  WrongContext,    ///< The caller's context forbids what the call may do.
 };
 
 /// The name of `kind` for a message.
@@ -45,6 +46,8 @@ constexpr const char* describe(MisuseKind kind) noexcept {
       return "write into freed memory";
     case MisuseKind::MismatchedFree:
       return "free by a function of another kind";
+    case MisuseKind::WrongContext:
+      return "call in a context that forbids it";
   }
   return "misuse";
 }
@@ -67,6 +70,25 @@ enum class FoundAt : std::uint8_t {
   Drain,     ///< Later: the drain of frees by other threads, by the owner of the page. As above.
 };
 
+/// A call that allocated or freed a block, as a debug mode recorded it.
+struct BlockUser {
+  const void* caller = nullptr;  ///< Where the call returns to; null if there was no such call.
+  std::uint32_t cpu = 0;
+  std::uint64_t time = 0;  ///< By the kernel's clock; 0 without one.
+};
+
+/// What a debug mode knows of a block beside Misuse.
+struct BlockHistory {
+  const char* heap = nullptr;  ///< The name of the heap that allocated it; null if none.
+  std::size_t size = 0;        ///< Bytes that the client asked for; 0 before the first allocation.
+  BlockUser allocated;         ///< The last allocation.
+  BlockUser freed;             ///< The last free; without a caller while the block is in use.
+  /// Of damage: the byte nearest to the block that was overwritten, counted from its first, and the
+  /// value found there.
+  std::ptrdiff_t offset = 0;
+  std::uint8_t value = 0;
+};
+
 /// One bad call.
 struct Misuse {
   MisuseKind kind;
@@ -81,6 +103,8 @@ struct Misuse {
   /// bytes asked for, 0 if that is not known.
   std::size_t given_size = 0;
   const char* allocated_by = nullptr;  ///< MismatchedFree: what allocated the block.
+  /// What a debug mode knows; null without one. It is valid while the hook runs.
+  const BlockHistory* history = nullptr;
 };
 
 /// Receives the report of a bad call. If it returns, the bad call is a no-op.

@@ -30,10 +30,10 @@ struct FoundBlock {
 
 /// The block at `address`: a run, or an object of a page of the zones of type `Zone`. The address
 /// of an object may yet be no slot's. Thread: any. Context: as PagerT::block_at().
-/// Fails: ForeignPointer, MisalignedFree or DoubleFree, reported; then none.
+/// Fails: ForeignPointer, MisalignedFree or DoubleFree to `report(misuse)`; then none.
 /// Cost: that of block_at(), and O(page kinds).
-template <class Zone, class PagerT>
-FoundBlock find_block(const PagerT& pager, const void* address) noexcept {
+template <class Zone, class PagerT, class Report>
+FoundBlock find_block(const PagerT& pager, const void* address, Report&& report) noexcept {
   static_assert(FindingPager<PagerT>,
                 "a block is found by its address if the pager has block_at(), as FrameAllocator");
   const PagerBlock block = pager.block_at(address);
@@ -51,8 +51,13 @@ FoundBlock find_block(const PagerT& pager, const void* address) noexcept {
   } else if (block.use == PagerUse::Free) {
     misuse = MisuseKind::DoubleFree;
   }
-  report_misuse({misuse, address, block.bytes, 0});
+  report(Misuse{misuse, address, block.bytes, 0});
   return {};
+}
+/// As above, with reports to the misuse hook.
+template <class Zone, class PagerT>
+FoundBlock find_block(const PagerT& pager, const void* address) noexcept {
+  return find_block<Zone>(pager, address, report_misuse);
 }
 
 }  // namespace slabmalloc

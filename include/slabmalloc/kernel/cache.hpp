@@ -135,6 +135,8 @@ class Cache {
   static_assert(ObjectCacheOptions<Options>,
                 "a cache takes CacheOptions, or what inherits from them or from "
                 "GranuleCacheOptions");
+  static_assert(!DebuggedCacheOptions<Options>,
+                "an object cache has no debug mode: leave Debug as it is in CacheOptions");
 
  public:
   using Hooks = CheckedHooks<HooksT>;

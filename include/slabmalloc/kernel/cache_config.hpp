@@ -48,9 +48,14 @@ concept ObjectCacheOptions = std::derived_from<O, CommonCacheOptions> && require
   O::largest_page_bytes;
 };
 
+/// Options with a debug mode, which object caches do not have.
+template <class O>
+concept DebuggedCacheOptions = O::Debug::is_on;
+
 /// `O` if it has the options, else CacheOptions; works as CpuZonesConfigOrDefault.
 template <class O>
-using ObjectCacheOptionsOrDefault = std::conditional_t<ObjectCacheOptions<O>, O, CacheOptions>;
+using ObjectCacheOptionsOrDefault =
+    std::conditional_t<ObjectCacheOptions<O> && !DebuggedCacheOptions<O>, O, CacheOptions>;
 
 /// The one size class of a cache. Its size is known at run time, so no layout selects it.
 struct CacheSizeClass {

@@ -20,6 +20,9 @@
 // may allocate and free here, but only with Context::Interrupt or Emergency, lest the heap call
 // them again from within.
 //
+// With a debug mode in its configuration (debug_config.hpp), its calls take the way of DebugMode
+// around those of this picture (debug_mode.hpp).
+//
 // Invariant, beside those of its parts and memory, with its line in validate():
 //   K1  frame bytes = those of all CPUs' zones + frame caches + reserved frames + runs
 #pragma once
@@ -31,6 +34,8 @@
 #include "slabmalloc/kernel/cpu_memory.hpp"
 #include "slabmalloc/kernel/cpu_parts.hpp"
 #include "slabmalloc/kernel/cpu_zones_statistics.hpp"
+#include "slabmalloc/kernel/debug_config.hpp"
+#include "slabmalloc/kernel/debug_mode.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
 #include "slabmalloc/kernel/slow_path.hpp"
 
@@ -64,11 +69,15 @@ class CpuZones {
 
  public:
   using Hooks = CheckedHooks<HooksT>;
-  using Config = CpuZonesConfigOrDefault<ConfigT>;
+  using Config = ConfigInUse<CpuZonesConfigOrDefault<ConfigT>>;
   using Part = CpuPart<Hooks, Config>;
   using Zone = typename Part::Zone;
   using Atomics = typename Config::Atomics;
   using SizeClasses = typename Config::SizeClasses;
+  using Pager = PagerT;
+  using Mode = DebugMode<Hooks, Zone, Config>;
+
+  static constexpr bool is_debugged = Config::Debug::is_on;
 
   /// Layouts select a size class. The zones of a cache have one class, whose size they do not know.
   static constexpr bool has_layouts = SizeClasses::max_size != 0;
@@ -79,11 +88,17 @@ class CpuZones {
   static_assert(Config::growth_frames != 0, "growth_frames is at least 1");
 
   /// The largest size in bytes that a size class serves; larger requests become runs of the pager.
-  static constexpr std::size_t MAX_ALLOC_SIZE = Zone::MAX_ALLOC_SIZE;
+  static constexpr std::size_t MAX_ALLOC_SIZE = [] {
+    if constexpr (is_debugged) {
+      return Zone::MAX_ALLOC_SIZE - Mode::Blocks::overhead_bytes;
+    } else {
+      return Zone::MAX_ALLOC_SIZE;
+    }
+  }();
 
   /// Pre: `pager` outlives it.
   constexpr explicit CpuZones(PagerT& pager, Life life = {}) noexcept
-      : memory_(parts_, pager, life), slow_path_(parts_, memory_), pager_(pager) {}
+      : memory_(parts_, pager, mode_.frames(life)), slow_path_(parts_, memory_), pager_(pager) {}
   /// Zones of one size class on pages of a size known at run time: slots laid out by `geometry` in
   /// frames of `frame_bytes`. The life of a frame tells its header where the slots begin.
   /// Pre: `pager` outlives it.
@@ -109,20 +124,13 @@ class CpuZones {
   /// MayNotWait takes one step of such a search, each call the next.
   [[gnu::always_inline]] Result<void*> allocate(Layout layout,
                                                 Context context = Context::MayWait) noexcept {
-    const std::uint32_t index = class_for(layout);
-    if (index == SizeClasses::no_class) [[unlikely]] {
-      return slow_path_.allocate_run(layout, context);
-    }
-    return allocate_of(NumberedClass{index}, context);
+    return allocate_for(layout, context, Mode::caller());
   }
 
   /// As allocate(), but every byte of `layout.size()` is 0.
-  Result<void*> allocate_zeroed(Layout layout, Context context = Context::MayWait) noexcept {
-    const Result<void*> object = allocate(layout, context);
-    if (object) {
-      __builtin_memset(object.value(), 0, layout.size());
-    }
-    return object;
+  [[gnu::always_inline]] Result<void*> allocate_zeroed(
+      Layout layout, Context context = Context::MayWait) noexcept {
+    return allocate_zeroed_for(layout, context, Mode::caller());
   }
 
   /// Frees a block of any CPU, or nothing for a null pointer. It calls the pager for runs alone,
@@ -133,47 +141,27 @@ class CpuZones {
   /// pager finds the misuse of a run. Of a waiting run, the heap finds only a second free at once.
   [[gnu::always_inline]] void deallocate(void* object, Layout layout,
                                          Context context = Context::MayWait) noexcept {
-    const std::uint32_t index = class_for(layout);
-    if (index == SizeClasses::no_class) [[unlikely]] {
-      return memory_.runs().deallocate(object, layout, context);
-    }
-    deallocate_of(NumberedClass{index}, object);
+    deallocate_for(object, layout, context, Mode::caller());
   }
 
   /// Allocates `count` blocks for `layout` into `objects`; returns how many it got. It uses fewer
   /// sections than `count` calls of allocate().
-  std::size_t allocate_many(Layout layout, void** objects, std::size_t count,
-                            Context context = Context::MayWait) noexcept {
-    const std::uint32_t index = class_for(layout);
-    if (index != SizeClasses::no_class) {
-      return allocate_many_of(index, objects, count, context);
-    }
-    std::size_t done = 0;
-    for (; done < count; ++done) {
-      const Result<void*> object = allocate(layout, context);
-      if (!object) {
-        break;
-      }
-      objects[done] = object.value();
-    }
-    return done;
+  [[gnu::always_inline]] std::size_t allocate_many(Layout layout, void** objects, std::size_t count,
+                                                   Context context = Context::MayWait) noexcept {
+    return allocate_many_for(layout, objects, count, context, Mode::caller());
   }
 
   /// Frees `count` blocks of `layout`. As deallocate().
-  void deallocate_many(void* const* objects, std::size_t count, Layout layout,
-                       Context context = Context::MayWait) noexcept {
-    const std::uint32_t index = class_for(layout);
-    if (index != SizeClasses::no_class) {
-      return deallocate_many_of(index, objects, count);
-    }
-    for (std::size_t done = 0; done < count; ++done) {
-      deallocate(objects[done], layout, context);
-    }
+  [[gnu::always_inline]] void deallocate_many(void* const* objects, std::size_t count,
+                                              Layout layout,
+                                              Context context = Context::MayWait) noexcept {
+    deallocate_many_for(objects, count, layout, context, Mode::caller());
   }
 
   // ---- objects of a size class, for clients that know it ----------------------------------------
 
-  /// As allocate(), of the size class `one`.
+  /// As allocate(), of the size class `one`. This and the next three know no debug mode: with one
+  /// they are for DebugMode alone.
   template <class Class>
   [[gnu::always_inline]] Result<void*> allocate_of(const Class& one, Context context) noexcept {
     // The section by hand, here and below: not every compiler keeps a guard's members in registers.
@@ -259,16 +247,21 @@ class CpuZones {
   /// Fails: as deallocate(), but for SizeMismatch. It reports frames that others got from the
   /// pager; of their runs it frees those that begin at `object`.
   /// Cost: block_at(), then as deallocate().
-  [[gnu::noinline]] void deallocate(void* object, Context context = Context::MayWait) noexcept {
-    if (object != nullptr) {
-      deallocate_found(object, find_block<Zone>(pager_, object), context);
-    }
+  [[gnu::always_inline]] void deallocate(void* object,
+                                         Context context = Context::MayWait) noexcept {
+    deallocate_by_address(object, context, Mode::caller());
   }
 
   /// The bytes that a client may use from `object` on, a block of any CPU; 0 for a null pointer.
   /// Context: as deallocate(object).
   /// Fails: 0 after misuse, reported as deallocate(object) does. Cost: block_at(), and constant.
-  std::size_t usable_size(void* object) noexcept { return find_in_use(object).bytes; }
+  [[gnu::always_inline]] std::size_t usable_size(void* object) noexcept {
+    if constexpr (is_debugged) {
+      return mode_.usable_size(*this, object, Mode::caller());
+    } else {
+      return find_in_use(object).bytes;
+    }
+  }
 
   /// Makes `object`, a block of any CPU, one for `layout`, and moves it if it has to. The first
   /// bytes stay: as many as both blocks have. It allocates for a null pointer. A block stays in
@@ -277,36 +270,20 @@ class CpuZones {
   /// Context: as an allocation with `context`, and as deallocate(object).
   /// Fails: as allocate(), with the block untouched. InvalidLayout after misuse, reported as
   /// deallocate(object) does. Cost: block_at(), and if it moves, the calls and the copy.
-  Result<void*> reallocate(void* object, Layout layout,
-                           Context context = Context::MayWait) noexcept {
-    if (object == nullptr) {
-      return allocate(layout, context);
-    }
-    const FoundBlock found = find_in_use(object);
-    if (found.kind == FoundBlock::Kind::None) {
-      return AllocationError::InvalidLayout;
-    }
-    const std::uint32_t index = class_for(layout);
-    const bool stays = found.kind == FoundBlock::Kind::Object
-                           ? index == found.index
-                           : index == SizeClasses::no_class && fits_run(object, found, layout);
-    if (stays) {
-      return object;
-    }
-    const Result<void*> moved = allocate(layout, context);
-    if (moved) {
-      __builtin_memcpy(moved.value(), object,
-                       found.bytes < layout.size() ? found.bytes : layout.size());
-      deallocate_found(object, found, context);
-    }
-    return moved;
+  [[gnu::always_inline]] Result<void*> reallocate(void* object, Layout layout,
+                                                  Context context = Context::MayWait) noexcept {
+    return reallocate_for(object, layout, context, Mode::caller());
   }
 
   // ---- sizes ------------------------------------------------------------------------------------
 
   /// The bytes that a block of `layout` may use; 0 if no size class serves it.
   static constexpr std::size_t usable_size(Layout layout) noexcept {
-    return Zone::usable_size(layout);
+    if constexpr (is_debugged) {
+      return class_for(layout) != SizeClasses::no_class ? Mode::Blocks::size_of(layout) : 0;
+    } else {
+      return Zone::usable_size(layout);
+    }
   }
 
   // ---- reserves and limits ----------------------------------------------------------------------
@@ -404,22 +381,38 @@ class CpuZones {
   /// slow paths do it.
   /// Thread: any context that stays on this CPU, as an inter-processor interrupt.
   /// Cost: O(queued pages + size classes), in sections of a constant length each.
-  bool drain_this_cpu() noexcept { return parts_.drain_this_cpu(); }
+  bool drain_this_cpu() noexcept {
+    if constexpr (is_debugged) {
+      mode_.flush_this_cpu(*this);
+    }
+    return parts_.drain_this_cpu();
+  }
 
   /// Makes each CPU do drain_this_cpu() in its next slow path, or others do it if it is idle.
-  void drain_later() noexcept { parts_.drain_later(); }
+  void drain_later() noexcept {
+    if constexpr (is_debugged) {
+      mode_.flush_later();
+    }
+    parts_.drain_later();
+  }
 
   /// Gives waiting runs back to the pager, and the empty frames of all CPUs' frame caches but for
   /// `keep` of each page kind and CPU. Returns their bytes, which is 0 from a handler that
   /// interrupted a section.
   /// Context: any from which the pager may be called.
-  std::size_t give_back(std::uint32_t keep = 0) noexcept { return memory_.give_back(keep); }
+  [[gnu::always_inline]] std::size_t give_back(std::uint32_t keep = 0) noexcept {
+    check_pager_call(Mode::caller());
+    return memory_.give_back(keep);
+  }
 
   /// Does the deferred work of the caller's CPU that waits for allocations that may call the pager.
   /// It fills the CPU's reserve, drains the CPU on request, and gives frames beyond
   /// Config::cached_frames back. Then it does the client's deferred work. For idle loops.
   /// Context: any from which the pager may be called.
-  void run_deferred() noexcept { slow_path_.run_deferred(); }
+  [[gnu::always_inline]] void run_deferred() noexcept {
+    check_pager_call(Mode::caller());
+    slow_path_.run_deferred();
+  }
 
   /// drain_this_cpu() and run_deferred(). Then other CPUs may drain this one, until its next slow
   /// path. So its empty pages reach them without an interrupt. For idle loops, each time before
@@ -427,7 +420,13 @@ class CpuZones {
   /// Context: a thread of this CPU that may call the pager, with interrupts enabled or not.
   /// A handler that comes later may end the state, and the next call restores it.
   /// Cost: a few loads if the CPU is idle already; else as the two calls.
-  bool enter_idle() noexcept { return slow_path_.enter_idle(); }
+  bool enter_idle() noexcept {
+    if constexpr (is_debugged) {
+      return mode_.enter_idle(*this);
+    } else {
+      return slow_path_.enter_idle();
+    }
+  }
 
   /// The client's deferred work, drain_this_cpu(), the same for idle CPUs, drain_later() for the
   /// others, give_back(); returns the bytes given back.
@@ -443,13 +442,48 @@ class CpuZones {
   /// Drains all frees in flight between CPUs, and frees the objects reserved for interrupts. So
   /// everything free is visible as free, and class_statistics() counts the slots in use.
   /// Pre: nobody else uses it. Cost: O(pages).
-  void drain_and_leave_current() noexcept { parts_.drain_all(); }
+  void drain_and_leave_current() noexcept {
+    if constexpr (is_debugged) {
+      mode_.flush_all(*this);
+    }
+    parts_.drain_all();
+  }
 
   /// Gives everything back, live objects included, and starts anew. Runs stay their clients'. Pre:
   /// nobody else uses it or its objects.
   void release_all() noexcept {
-    parts_.drain_all();
+    drain_and_leave_current();
     memory_.release_all();
+  }
+
+  // ---- the debug mode ---------------------------------------------------------------------------
+
+  /// The heap's name in reports, its plan of failures, and its delayed blocks.
+  constexpr Mode& debug() noexcept
+    requires is_debugged
+  {
+    return mode_;
+  }
+
+  /// Checks all blocks but runs: red zones, guards, free_byte in free ones. Returns how many are
+  /// damaged, with a report of each. Pre: nobody else uses the heap. Cost: O(bytes of pages).
+  [[gnu::always_inline]] std::size_t check_blocks() noexcept
+    requires is_debugged
+  {
+    return mode_.check_blocks(*this, Mode::caller());
+  }
+
+  /// Calls `callback(const Leak&)` for each live block of the size classes to which no word of the
+  /// roots leads, directly or by blocks of this heap; returns their number. It follows runs, and
+  /// reports none. A block of another heap that holds such a pointer is a root. It takes no memory,
+  /// and a constant amount of stack.
+  /// Pre: nobody else uses the heap, and neither does the callback. The pager is a FindingPager.
+  /// Cost: block_at() for each word of roots and of blocks reached; O(pages).
+  template <class Callback>
+  std::size_t find_leaks(const LeakRoot* roots, std::size_t count, Callback&& callback) noexcept
+    requires is_debugged
+  {
+    return mode_.find_leaks(*this, roots, count, callback);
   }
 
   // ---- statistics and checks --------------------------------------------------------------------
@@ -510,6 +544,9 @@ class CpuZones {
   const char* validate() const noexcept {
     const char* broken = parts_.validate();
     broken = broken != nullptr ? broken : memory_.validate();
+    if constexpr (is_debugged) {
+      broken = broken != nullptr ? broken : mode_.validate();
+    }
     if (broken != nullptr) {
       return broken;
     }
@@ -525,15 +562,134 @@ class CpuZones {
   using Parts = CpuParts<Hooks, Config>;
   using Section = typename Parts::Section;
   using PartPointer = typename Parts::Pointers::PartPointer;
-  using Memory = CpuMemory<Hooks, PagerT, Config, Life>;
-
-  [[gnu::always_inline]] static constexpr std::uint32_t class_for(Layout layout) noexcept {
-    static_assert(has_layouts, "the objects of a cache have no layouts: call the cache itself");
-    return Zone::class_for(layout);
-  }
+  using Memory = CpuMemory<Hooks, PagerT, Config, typename Mode::template Frames<Life>>;
+  using Caller = typename Mode::Caller;
+  using Numbered = NumberedClass;  ///< For DebugMode.
+  template <KernelHooks, class, class>
+  friend class DebugMode;
 
   /// Bounds the work with interrupts saved.
   static constexpr std::uint32_t objects_per_section = 16;
+
+  // ---- the calls of clients, and with a debug mode the address of each in the client ------------
+
+  /// The size class of a slot, or no_class.
+  [[gnu::always_inline]] static constexpr std::uint32_t class_of_slot(Layout layout) noexcept {
+    static_assert(has_layouts, "the objects of a cache have no layouts: call the cache itself");
+    return Zone::class_for(layout);
+  }
+  /// The size class of a block.
+  [[gnu::always_inline]] static constexpr std::uint32_t class_for(Layout layout) noexcept {
+    return class_of_slot(Mode::extend(layout));
+  }
+
+  [[gnu::always_inline]] Result<void*> allocate_for(Layout layout, Context context,
+                                                    [[maybe_unused]] Caller caller) noexcept {
+    if constexpr (is_debugged) {
+      return mode_.allocate(*this, layout, context, caller);
+    } else {
+      return allocate_plain(layout, context);
+    }
+  }
+  [[gnu::always_inline]] Result<void*> allocate_plain(Layout layout, Context context) noexcept {
+    const std::uint32_t index = class_of_slot(layout);
+    if (index == SizeClasses::no_class) [[unlikely]] {
+      return slow_path_.allocate_run(layout, context);
+    }
+    return allocate_of(NumberedClass{index}, context);
+  }
+  Result<void*> allocate_zeroed_for(Layout layout, Context context, Caller caller) noexcept {
+    const Result<void*> object = allocate_for(layout, context, caller);
+    if (object) {
+      __builtin_memset(object.value(), 0, layout.size());
+    }
+    return object;
+  }
+  [[gnu::always_inline]] void deallocate_for(void* object, Layout layout, Context context,
+                                             [[maybe_unused]] Caller caller) noexcept {
+    if constexpr (is_debugged) {
+      mode_.deallocate(*this, object, layout, context, caller);
+    } else {
+      const std::uint32_t index = class_of_slot(layout);
+      if (index == SizeClasses::no_class) [[unlikely]] {
+        return memory_.runs().deallocate(object, layout, context);
+      }
+      deallocate_of(NumberedClass{index}, object);
+    }
+  }
+  std::size_t allocate_many_for(Layout layout, void** objects, std::size_t count, Context context,
+                                Caller caller) noexcept {
+    const std::uint32_t index = is_debugged ? SizeClasses::no_class : class_of_slot(layout);
+    if (index != SizeClasses::no_class) {
+      return allocate_many_of(index, objects, count, context);
+    }
+    std::size_t done = 0;
+    for (; done < count; ++done) {
+      const Result<void*> object = allocate_for(layout, context, caller);
+      if (!object) {
+        break;
+      }
+      objects[done] = object.value();
+    }
+    return done;
+  }
+  void deallocate_many_for(void* const* objects, std::size_t count, Layout layout, Context context,
+                           Caller caller) noexcept {
+    const std::uint32_t index = is_debugged ? SizeClasses::no_class : class_of_slot(layout);
+    if (index != SizeClasses::no_class) {
+      return deallocate_many_of(index, objects, count);
+    }
+    for (std::size_t done = 0; done < count; ++done) {
+      deallocate_for(objects[done], layout, context, caller);
+    }
+  }
+  [[gnu::noinline]] void deallocate_by_address(void* object, Context context,
+                                               [[maybe_unused]] Caller caller) noexcept {
+    if (object == nullptr) {
+      return;
+    }
+    if constexpr (is_debugged) {
+      mode_.deallocate(*this, object, context, caller);
+    } else {
+      deallocate_found(object, find_block<Zone>(pager_, object), context);
+    }
+  }
+  Result<void*> reallocate_for(void* object, Layout layout, Context context,
+                               [[maybe_unused]] Caller caller) noexcept {
+    if (object == nullptr) {
+      return allocate_for(layout, context, caller);
+    }
+    if constexpr (is_debugged) {
+      return mode_.reallocate(*this, object, layout, context, caller);
+    } else {
+      return reallocate_plain(object, layout, context);
+    }
+  }
+  Result<void*> reallocate_plain(void* object, Layout layout, Context context) noexcept {
+    const FoundBlock found = find_in_use(object);
+    if (found.kind == FoundBlock::Kind::None) {
+      return AllocationError::InvalidLayout;
+    }
+    const std::uint32_t index = class_of_slot(layout);
+    const bool stays = found.kind == FoundBlock::Kind::Object
+                           ? index == found.index
+                           : index == SizeClasses::no_class && fits_run(object, found, layout);
+    if (stays) {
+      return object;
+    }
+    const Result<void*> moved = allocate_plain(layout, context);
+    if (moved) {
+      __builtin_memcpy(moved.value(), object,
+                       found.bytes < layout.size() ? found.bytes : layout.size());
+      deallocate_found(object, found, context);
+    }
+    return moved;
+  }
+  [[gnu::always_inline]] void check_pager_call([[maybe_unused]] Caller caller) noexcept {
+    if constexpr (is_debugged) {
+      mode_.check_pager_call(*this, caller);
+    }
+  }
 
   void deallocate_found(void* object, const FoundBlock& found, Context context) noexcept {
     if (found.kind == FoundBlock::Kind::Run) {
@@ -569,6 +725,7 @@ class CpuZones {
   const auto& account() const noexcept { return memory_.frames().account(); }
 
   Parts parts_;  ///< First: fast paths find its part pointers at the heap's address.
+  [[no_unique_address]] Mode mode_;
   Memory memory_;
   SlowPath<Memory, Config> slow_path_;
   PagerT& pager_;

@@ -25,8 +25,14 @@ namespace slabmalloc {
 ///   begin(frame, context)   called for each frame that comes from the pager, for an allocation
 ///                           with that context; if it says false the frame goes back at once
 ///   end(frame)              called before a frame goes back
+/// A SizedFrameLife takes the bytes of the frame too, after its address.
 template <class L>
-concept FrameLife = requires(L& life, void* frame, Context context) {
+concept SizedFrameLife = requires(L& life, void* frame, std::size_t bytes, Context context) {
+  { life.begin(frame, bytes, context) } noexcept -> std::same_as<bool>;
+  { life.end(frame, bytes) } noexcept;
+};
+template <class L>
+concept FrameLife = SizedFrameLife<L> || requires(L& life, void* frame, Context context) {
   { life.begin(frame, context) } noexcept -> std::same_as<bool>;
   { life.end(frame) } noexcept;
 };
@@ -65,7 +71,11 @@ class FrameSupply {
 
   /// Pre: `frame` came from here, and lies nowhere any more.
   void give_back(void* frame, std::size_t bytes) noexcept {
-    life_.end(frame);
+    if constexpr (SizedFrameLife<Life>) {
+      life_.end(frame, bytes);
+    } else {
+      life_.end(frame);
+    }
     pager_.deallocate_frame(frame, bytes);
     account_.depart(bytes);
   }
@@ -128,13 +138,21 @@ class FrameSupply {
       if (is_again) [[unlikely]] {
         continue;
       }
-      if (is_aligned && life_.begin(frame, context)) [[likely]] {
+      if (is_aligned && begin_life(frame, bytes, context)) [[likely]] {
         frames[kept++] = frame;
       } else {
         pager_.deallocate_frame(frame, bytes);
       }
     }
     return kept;
+  }
+
+  bool begin_life(void* frame, [[maybe_unused]] std::size_t bytes, Context context) noexcept {
+    if constexpr (SizedFrameLife<Life>) {
+      return life_.begin(frame, bytes, context);
+    } else {
+      return life_.begin(frame, context);
+    }
   }
 
   PagerT& pager_;

@@ -13,6 +13,11 @@
 
 namespace slabmalloc {
 
+/// No debug mode. KernelDebug (debug_config.hpp) is one.
+struct NoDebug {
+  static constexpr bool is_on = false;
+};
+
 /// The members of every configuration of CpuZones beside CommonConfig; the types below add page
 /// kinds.
 struct CommonKernelConfig : CommonConfig {
@@ -47,6 +52,8 @@ struct CommonKernelConfig : CommonConfig {
   /// Makes each CPU count the frees of each size class. So CpuZones::class_counts() knows the
   /// objects in use, at the price of a few instructions a free.
   static constexpr bool counts_frees = false;
+  /// The debug mode.
+  using Debug = NoDebug;
 };
 
 /// 8 B to 8 KiB.

@@ -57,6 +57,8 @@ class ObjectCache {
   static_assert(ObjectCacheOptions<Options>,
                 "ObjectCache takes CacheOptions, or what inherits from them or from "
                 "GranuleCacheOptions");
+  static_assert(!DebuggedCacheOptions<Options>,
+                "an object cache has no debug mode: leave Debug as it is in CacheOptions");
   static_assert(!std::same_as<Life, OwnLife<T>> || std::is_nothrow_default_constructible_v<T>,
                 "a cache makes its objects without arguments: give the type a default constructor "
                 "that is noexcept, or the cache an ObjectLife");

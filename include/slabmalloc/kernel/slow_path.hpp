@@ -135,6 +135,8 @@ class SlowPath {
   std::size_t failures() const noexcept { return failures_.get(); }
   /// Those that waited for memory.
   std::size_t sleeps() const noexcept { return sleeps_.get(); }
+  /// Takes back the count of one: its caller tries again.
+  void retract_failure() noexcept { failures_.subtract(1); }
 
  private:
   std::size_t bytes_of_class(std::uint32_t index) const noexcept {

@@ -41,6 +41,10 @@ class TextLine {
     }
   }
   void append(std::size_t number) noexcept { append(Digits(number)); }
+  void append_hexadecimal(std::size_t number) noexcept {
+    append("0x");
+    append(Digits(number, 16));
+  }
 
   /// Ends a column of `width`, whose text the caller appended.
   void end_column(std::size_t width) noexcept {

@@ -309,6 +309,34 @@ class Zone {
     });
   }
 
+  /// A slot of a page whose seal is sound. `bytes` is 0 where no page is, and `begin` null where
+  /// the page has no slot.
+  struct FoundAround {
+    std::byte* begin = nullptr;
+    std::size_t bytes = 0;
+    std::uint32_t slot = 0;
+  };
+
+  /// The slot that holds the byte at `address`, on a page of the kind that class `index` has. The
+  /// page may be another class's, or another heap's.
+  /// Thread: any. Pre: as deallocate_class(). Cost: constant.
+  static FoundAround slot_around(const void* address, std::uint32_t index) noexcept {
+    return Table::with_group(index, [address]<class Group>(std::uint32_t) -> FoundAround {
+      using Page = typename Group::Page;
+      Header* const page = Page::head_of(address);
+      const std::size_t size = page != nullptr ? page->size_to_prove() : 0;
+      if (size < SlotGeometry::minimum_object_size || !page->has_seal_for(size)) {
+        return {};
+      }
+      const SlotGeometry geometry = Page::geometry(size);
+      const std::uint32_t slot = geometry.slot_around(Page::offset_of(address, page));
+      if (slot == SlotGeometry::no_slot) {
+        return {nullptr, size, 0};
+      }
+      return {Page::slots_of(page) + std::size_t{slot} * size, size, slot};
+    });
+  }
+
   // ---- remote frees -----------------------------------------------------------------------------
 
   /// Delivers all buffered frees and drains every announced free by others. Cost: O(queued pages).
