@@ -152,6 +152,7 @@ TEST_F(DebugCallsTest, a_block_that_a_handler_frees_while_its_cpu_goes_idle_is_n
     }
   };
   EXPECT_TRUE(heap.enter_idle());
+  DebugKernel::tracer = nullptr;
   EXPECT_EQ(last, nullptr);
   EXPECT_EQ(heap.debug().delayed_blocks(), 0u);
 }
@@ -171,6 +172,26 @@ TEST_F(DebugCallsTest, delayed_blocks_serve_before_memory_is_exhausted) {
     EXPECT_EQ(again, block);
   }
   EXPECT_EQ(heap.failures(), failures);
+  for (void* const block : blocks) {
+    heap.deallocate(block, layout);
+  }
+}
+
+TEST_F(DebugCallsTest, an_allocation_does_not_sleep_while_its_cpu_delays_blocks) {
+  const Layout layout = debug_layout(2000);
+  heap.set_limit(64 * kibibyte);
+  std::vector<void*> blocks;
+  while (void* const block = allocate(layout)) {
+    blocks.push_back(block);
+  }
+  heap.set_waiting(true);
+  for (void*& block : blocks) {
+    heap.deallocate(block, layout);
+    block = allocate(layout);
+    ASSERT_NE(block, nullptr);
+  }
+  EXPECT_EQ(heap.statistics().sleeps, 0u);
+  heap.set_waiting(false);
   for (void* const block : blocks) {
     heap.deallocate(block, layout);
   }

@@ -113,6 +113,7 @@ TEST_F(DebugFaultsTest, a_write_into_a_block_of_the_size_class_is_found_by_its_n
   std::vector<DebugReport> found;
   while (found.empty()) {
     taken.push_back(allocate(layout));
+    ASSERT_NE(taken.back(), nullptr) << "no allocation found it";
     found = reports.take();
   }
   ASSERT_EQ(found.size(), 1u);

@@ -387,25 +387,21 @@ class DebugMode<Hooks, Zone, Config> {
     const std::uint32_t index = Zone::class_for(extend(layout));
     const bool is_run = index == SizeClasses::no_class;
     const Layout extended = is_run ? extend_run<Heap>(layout) : extend(layout);
-    Result<void*> object = heap.allocate_plain(extended, context);
+    // Where it would sleep until memory is free, delayed blocks come first.
+    const bool sleeps = context == Context::MayWait && heap.account().waiters().is_enabled();
+    Result<void*> object = heap.allocate_plain(extended, sleeps ? Context::MayNotWait : context);
     if (!object && object.error() == AllocationError::OutOfMemory) {
-      object = allocate_again(heap, extended, context);
+      flush_later();
+      if (flush_this_cpu(heap) || sleeps) {
+        heap.slow_path_.retract_failure();
+        object = heap.allocate_plain(extended, context);
+      }
     }
     if (object) {
       const std::size_t bytes = is_run ? extended.size() : SizeClasses::size_of(index);
       begin_use(Block(object.value(), bytes, is_run), Blocks::size_of(layout), user);
     }
     return object;
-  }
-  /// After OutOfMemory: frees what CPUs delay, and tries once more.
-  template <class Heap>
-  Result<void*> allocate_again(Heap& heap, Layout extended, Context context) noexcept {
-    flush_later();
-    if (!flush_this_cpu(heap)) {
-      return AllocationError::OutOfMemory;
-    }
-    heap.slow_path_.retract_failure();
-    return heap.allocate_plain(extended, context);
   }
 
   /// Hands a block that was free to a client.
