@@ -170,6 +170,7 @@ class ReusedNodes : public StateScenario<NodeList> {
 
 /// A heap of one kind of object, and of blocks of pointers.
 struct Zones {
+  static constexpr bool has_layouts = true;
   using Hooks = explorer::Hooks;
   using Atomics = ExploredAtomics;
   static constexpr unsigned blocks = 3;

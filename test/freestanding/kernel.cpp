@@ -33,6 +33,15 @@ struct KernelWithReaders : Kernel {
   static bool has_passed(std::uintptr_t number) noexcept { return number < saved; }
 };
 
+struct KernelWithNodes : Kernel {
+  static std::uint32_t node(std::uint32_t cpu) noexcept { return cpu % 2; }
+};
+struct TwoNodes : NodeOptions {
+  static constexpr std::uint32_t nodes = 2;
+  static constexpr std::uint32_t limits = 2;
+};
+using Nodes = NodeFrames<KernelWithNodes, TwoNodes>;
+
 struct KernelWithThreads : Kernel {
   static bool wait(WaitCondition condition) noexcept { return condition(); }
   static void wake() noexcept { ++saved; }
@@ -185,6 +194,8 @@ constinit CpuZones<Kernel, FrameAllocator<Kernel>, SmallArenaKernelConfig<>> zon
     frames_of_many_cpus);
 constinit CpuZones<KernelWithThreads, FrameAllocator<Kernel>> zones_with_threads(
     frames_of_many_cpus);
+constinit Nodes frames_of_nodes;
+constinit CpuZones<KernelWithNodes, Nodes> zones_of_nodes(frames_of_nodes);
 constinit CpuZones<KernelWithReaders, FrameAllocator<Kernel>> zones_with_readers(
     frames_of_many_cpus);
 constinit RetiredObjects retired_objects(zones_with_readers);
@@ -199,6 +210,9 @@ struct OwnedFrames : FrameOptions {
 template class slabmalloc::FrameAllocator<Kernel, 16 * kibibyte>;
 template class slabmalloc::FrameAllocator<Kernel, 4 * kibibyte, HardwareAtomics, OwnedFrames>;
 template class slabmalloc::EarlyMemory<4 * kibibyte>;
+template class slabmalloc::NodeFrames<KernelWithNodes, TwoNodes>;
+template class slabmalloc::ChosenFrames<Nodes>;
+template class slabmalloc::NodeFrames<KernelOfOneCpu, NodeOptions, 64 * kibibyte, SingleCpuAtomics>;
 
 /// Keeps all of the above in the object: external, and never called.
 const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
@@ -212,12 +226,17 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   broken = broken != nullptr ? broken : small;
   const char* const sleeping = exercise_reclaim(cache_of_many_cpus, zones_with_threads);
   broken = broken != nullptr ? broken : sleeping;
+<<<<<<< HEAD
   const char* const debugged = exercise_reclaim(cache_of_many_cpus, zones_in_debug_mode);
   broken = broken != nullptr ? broken : debugged;
   Kernel::saved += zones_in_debug_mode.check_blocks();
   const LeakRoot root{regions, count * sizeof(MemoryRegion)};
   Kernel::saved += zones_in_debug_mode.find_leaks(
       &root, 1, [](const Leak& leak) noexcept { Kernel::saved += leak.size; });
+=======
+  const char* const near = exercise_reclaim(cache_of_many_cpus, zones_of_nodes);
+  broken = broken != nullptr ? broken : near;
+>>>>>>> nodes
   const char* const made = exercise_made_cache(zones_of_many_cpus, frames_of_many_cpus, count);
   broken = broken != nullptr ? broken : made;
   const char* const one = exercise_made_cache(zones_of_one_cpu, frames_of_one_cpu, count);

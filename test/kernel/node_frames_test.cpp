@@ -14,6 +14,7 @@
 #include "kernel/node_fixture.hpp"
 #include "support/misuse_recorder.hpp"
 #include "support/random.hpp"
+#include "support/run_threads.hpp"
 
 namespace slabmalloc::test {
 namespace {
@@ -377,6 +378,33 @@ TEST_F(NodeHeapTest, frame_caches_of_the_other_node_are_the_last_resort_of_each_
     for (void* const frame : all) {
       frames_.deallocate_frame(frame, 4096);
     }
+  }
+}
+
+/// CPUs of both nodes use both up together, and free what others have allocated.
+TEST_F(NodeHeapTest, cpus_of_all_nodes_share_the_memory_and_the_accounts_stay_exact) {
+  constexpr std::size_t cpus = 4;
+  std::array<std::vector<void*>, cpus> all;
+  run_threads(cpus, [&](std::size_t cpu) {
+    HostedCpu::number = static_cast<std::uint32_t>(cpu);
+    while (void* const frame = frames_.allocate_frame(4096).address) {
+      *static_cast<std::size_t*>(frame) = cpu;
+      all[cpu].push_back(frame);
+    }
+  });
+  EXPECT_EQ(frames_.statistics().free_bytes, 0u);
+  run_threads(cpus, [&](std::size_t cpu) {
+    const std::size_t other = (cpu + 2) % cpus;
+    for (void* const frame : all[other]) {
+      EXPECT_EQ(*static_cast<std::size_t*>(frame), other);
+      frames_.deallocate_frame(frame, 4096);
+    }
+  });
+  for (const std::uint32_t node : {0u, 1u}) {
+    const NodeStatistics statistics = frames_.statistics(node);
+    EXPECT_EQ(statistics.used_bytes, 0u);
+    EXPECT_EQ(statistics.local_allocations + statistics.remote_allocations, statistics.allocations);
+    EXPECT_EQ(statistics.allocations, statistics.frees);
   }
 }
 

@@ -18,6 +18,7 @@
 #include "slabmalloc/base/result.hpp"
 #include "slabmalloc/kernel/block_checks.hpp"
 #include "slabmalloc/kernel/block_lookup.hpp"
+#include "slabmalloc/kernel/cpu_parts.hpp"
 #include "slabmalloc/kernel/debug_frames.hpp"
 #include "slabmalloc/kernel/delayed_frees.hpp"
 #include "slabmalloc/kernel/failure_plan.hpp"
