@@ -226,17 +226,14 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   broken = broken != nullptr ? broken : small;
   const char* const sleeping = exercise_reclaim(cache_of_many_cpus, zones_with_threads);
   broken = broken != nullptr ? broken : sleeping;
-<<<<<<< HEAD
   const char* const debugged = exercise_reclaim(cache_of_many_cpus, zones_in_debug_mode);
   broken = broken != nullptr ? broken : debugged;
   Kernel::saved += zones_in_debug_mode.check_blocks();
   const LeakRoot root{regions, count * sizeof(MemoryRegion)};
   Kernel::saved += zones_in_debug_mode.find_leaks(
       &root, 1, [](const Leak& leak) noexcept { Kernel::saved += leak.size; });
-=======
   const char* const near = exercise_reclaim(cache_of_many_cpus, zones_of_nodes);
   broken = broken != nullptr ? broken : near;
->>>>>>> nodes
   const char* const made = exercise_made_cache(zones_of_many_cpus, frames_of_many_cpus, count);
   broken = broken != nullptr ? broken : made;
   const char* const one = exercise_made_cache(zones_of_one_cpu, frames_of_one_cpu, count);
