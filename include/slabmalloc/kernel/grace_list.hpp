@@ -15,7 +15,7 @@
 // one exchange. A caller that finds them taken returns with nothing, and never waits.
 //
 // Invariant, with its line in validate():
-//   J1  size() = incoming + waiting + passed nodes
+//   V1  size() = incoming + waiting + passed nodes
 #pragma once
 
 #include <cstddef>
@@ -74,7 +74,7 @@ class GraceList {
   /// False if the next take() closes a batch; a hint.
   bool has_batch() const noexcept { return waiting_.load(Order::relaxed) != nullptr; }
 
-  /// J1, or null. Pre: nobody uses it. Cost: O(nodes).
+  /// V1, or null. Pre: nobody uses it. Cost: O(nodes).
   const char* validate() const noexcept {
     std::size_t linked = 0;
     const Link* const lists[] = {&incoming_, &waiting_, &passed_};
@@ -84,7 +84,7 @@ class GraceList {
         ++linked;
       }
     }
-    return linked == size() ? nullptr : "J1: size = incoming + waiting + passed nodes";
+    return linked == size() ? nullptr : "V1: size = incoming + waiting + passed nodes";
   }
 
  private:

@@ -22,8 +22,8 @@
 // (CpuZones::set_deferred_work), by reclaim, and by idle loops. Each CPU has its own part, so CPUs
 // that retire objects share nothing.
 //
-// Invariant, beside that of the lists (J1), with its line in validate():
-//   J2  an open block holds 1 to block_entries - 1 objects
+// Invariant, beside that of the lists (V1), with its line in validate():
+//   V2  an open block holds 1 to block_entries - 1 objects
 #pragma once
 
 #include <cstddef>
@@ -181,7 +181,7 @@ class RetiredObjects {
       }
       const Block* const open = part.open.load(Order::relaxed);
       if (open != nullptr && (open->count == 0 || open->count >= block_entries)) {
-        return "J2: an open block holds 1 to block_entries - 1 objects";
+        return "V2: an open block holds 1 to block_entries - 1 objects";
       }
     }
     return nullptr;
