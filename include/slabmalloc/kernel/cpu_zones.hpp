@@ -460,7 +460,7 @@ class CpuZones {
 
   /// The heap's name in reports, its plan of failures, and its delayed blocks.
   constexpr Mode& debug() noexcept
-    requires is_debugged
+    requires(is_debugged)
   {
     return mode_;
   }
@@ -468,7 +468,7 @@ class CpuZones {
   /// Checks all blocks but runs: red zones, guards, free_byte in free ones. Returns how many are
   /// damaged, with a report of each. Pre: nobody else uses the heap. Cost: O(bytes of pages).
   [[gnu::always_inline]] std::size_t check_blocks() noexcept
-    requires is_debugged
+    requires(is_debugged)
   {
     return mode_.check_blocks(*this, Mode::caller());
   }
@@ -481,7 +481,7 @@ class CpuZones {
   /// Cost: block_at() for each word of roots and of blocks reached; O(pages).
   template <class Callback>
   std::size_t find_leaks(const LeakRoot* roots, std::size_t count, Callback&& callback) noexcept
-    requires is_debugged
+    requires(is_debugged)
   {
     return mode_.find_leaks(*this, roots, count, callback);
   }

@@ -232,7 +232,7 @@ class FrameAllocator {
   /// Sets the word of the frame or run in which `address` lies; it is 0 when that is allocated.
   /// False if there is none. Cost: as SpanTable::block_at() under the lock.
   bool set_owner(const void* address, std::uintptr_t word) noexcept
-    requires Options::has_owners
+    requires(Options::has_owners)
   {
     const typename Lock::Guard guard(lock_);
     Word* const owner = owner_at(address);
@@ -244,7 +244,7 @@ class FrameAllocator {
   /// The word of the frame or run in which `address` lies, or 0 if there is none.
   /// Cost: as SpanTable::block_at() under the lock.
   std::uintptr_t owner(const void* address) const noexcept
-    requires Options::has_owners
+    requires(Options::has_owners)
   {
     const typename Lock::Guard guard(lock_);
     const Word* const owner = owner_at(address);
