@@ -119,6 +119,27 @@ TEST(ReclaimerWaiting, allocations_look_at_what_others_freed_before_they_shrink)
   EXPECT_EQ(calls, 1);
 }
 
+/// It then looks for memory and asks again, whatever its own callbacks find.
+TEST(ReclaimerWaiting, a_caller_that_waited_learns_that_others_may_have_freed_something) {
+  Place<SleepingKernel> place;
+  const auto reclaim = [&place](std::uint32_t cpu) {
+    HostedCpu::number = cpu;
+    return place.reclaimer.reclaim_for(&place.reclaimer, ReclaimRequest::first(64, 8).next());
+  };
+  std::thread other;
+  place.on_shrink = [&]() -> std::size_t {
+    if (!other.joinable()) {
+      other = std::thread([&] { EXPECT_TRUE(reclaim(1)); });
+      while (SleepingKernel::waits == 0) {
+        std::this_thread::yield();
+      }
+    }
+    return 0;
+  };
+  EXPECT_FALSE(reclaim(0)) << "it waited for nobody, and nothing was freed";
+  other.join();
+}
+
 TEST(ReclaimerWaiting, a_callback_that_allocates_does_not_wait_for_itself) {
   Place<SleepingKernel> place;
   int calls = 0;

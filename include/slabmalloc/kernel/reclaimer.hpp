@@ -102,17 +102,17 @@ class Reclaimer {
   /// It asks the other CPUs to drain. A call from inside a shrink callback, or while another thread
   /// is in one, calls none.
   std::size_t reclaim(std::size_t bytes) noexcept {
-    std::size_t shrunk = 0;
+    bool has_freed = false;
     constexpr std::size_t most = ReclaimRequest::everything;
-    return reclaim({bytes < most ? bytes : most}, false, shrunk);
+    return reclaim({bytes < most ? bytes : most}, false, has_freed);
   }
 
   /// A ReclaimCallback. If there is too little without shrink callbacks, and another thread is in
   /// one, it waits for its turn. Pre: `reclaimer` is the address of one of this type.
   static bool reclaim_for(void* reclaimer, const ReclaimRequest& request) noexcept {
-    std::size_t shrunk = 0;
-    const std::size_t given = static_cast<Reclaimer*>(reclaimer)->reclaim(request, true, shrunk);
-    return given != 0 || shrunk != 0;
+    bool has_freed = false;
+    const std::size_t given = static_cast<Reclaimer*>(reclaimer)->reclaim(request, true, has_freed);
+    return given != 0 || has_freed;
   }
 
   /// CpuZones::trim() of all; returns the bytes that went back to the pagers.
@@ -145,7 +145,9 @@ class Reclaimer {
  private:
   using Guard = typename SpinLock<Hooks, Atomics>::Guard;
 
-  std::size_t reclaim(const ReclaimRequest& request, bool may_wait, std::size_t& shrunk) noexcept {
+  /// Returns the bytes that it gave to pagers. `has_freed` is true afterwards if its callbacks freed
+  /// something, or if it waited for others, whose callbacks may have.
+  std::size_t reclaim(const ReclaimRequest& request, bool may_wait, bool& has_freed) noexcept {
     const std::size_t bytes = request.bytes;
     std::size_t given = 0;
     walk(true, [&](Reclaimable& entry) {
@@ -161,14 +163,11 @@ class Reclaimer {
     // An allocation first looks at what it has, before it waits for more.
     bool has_waited = false;
     if (turn_.begin(may_wait && (given == 0 || !request.is_first()), has_waited)) {
-      if (has_waited && request.is_first()) {
-        // The thread before freed memory, which may be enough for all that wait.
-        shrunk = 1;
-      } else {
-        shrink_all(request, given, shrunk);
-      }
+      // What others freed meanwhile may be enough. So the first request leaves it at that.
+      const bool looks = has_waited && request.is_first();
+      has_freed = (!looks && shrink_all(request, given)) || has_waited;
       turn_.end();
-      if (given < bytes && shrunk != 0) {
+      if (given < bytes && has_freed) {
         drain_all(bytes, given);
       }
     }
@@ -181,17 +180,21 @@ class Reclaimer {
       return given < bytes;
     });
   }
-  void shrink_all(const ReclaimRequest& request, std::size_t& given, std::size_t& shrunk) noexcept {
+  /// True if a callback freed something. Pre: given < request.bytes.
+  bool shrink_all(const ReclaimRequest& request, std::size_t& given) noexcept {
     const std::size_t before = given;
+    std::size_t shrunk = 0;
+    std::size_t freed = given;
     walk(true, [&](Reclaimable& entry) {
-      // Bytes that callbacks freed may be among those given, and need not be.
-      const auto freed = [&] { return before + shrunk > given ? before + shrunk : given; };
-      if (entry.has_shrink() && freed() < request.bytes) {
-        shrunk += entry.shrink(request.without(freed()));
+      if (entry.has_shrink()) {
+        shrunk += entry.shrink(request.without(freed));
         given += entry.trim();
+        // Bytes that callbacks freed may be among those given, and need not be.
+        freed = before + shrunk > given ? before + shrunk : given;
       }
-      return freed() < request.bytes;
+      return freed < request.bytes;
     });
+    return shrunk != 0;
   }
 
   /// Calls step(entry) for each entry at most once, from the hand or the first one on, until it
