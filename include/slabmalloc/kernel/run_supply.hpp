@@ -116,22 +116,22 @@ class RunSupply {
   }
 
  private:
-  /// The alignment that every run of the pager has.
-  static constexpr std::size_t least_alignment = [] {
+  /// What the pager rounds a run up to, and aligns it to; 1 if it does not say that.
+  static constexpr std::size_t base_bytes = [] {
     if constexpr (requires { PagerT::base_bytes; }) {
       return std::size_t{PagerT::base_bytes};
     } else {
-      return alignof(std::size_t);
+      return std::size_t{1};
     }
   }();
+  /// The alignment of every run: it has room for a link.
+  static constexpr std::size_t least_alignment =
+      Deferred::with_link(Layout::from_size_align(base_bytes, base_bytes).value_or(Layout()))
+          .align();
 
-  /// The bytes that the pager takes for a run: whole frames if it says what they are.
+  /// The bytes that the pager takes for a run.
   static constexpr std::size_t frame_bytes_of(Layout asked) noexcept {
-    if constexpr (requires { PagerT::base_bytes; }) {
-      return align_up(asked.size(), PagerT::base_bytes);
-    } else {
-      return asked.size();
-    }
+    return align_up(asked.size(), base_bytes);
   }
 
   void* ask_pager(Layout asked, [[maybe_unused]] Context context) noexcept {
