@@ -120,7 +120,7 @@ template <class PartPointer, class Part>
   pointer.store(part);
 }
 
-/// The part of the CPU that runs the caller, for slow paths.
+/// That of `parts`, one for each CPU, which belongs to the CPU that runs the caller. For slow paths.
 /// Pre: the caller saved interrupts. Panics if there is none.
 template <KernelHooks Hooks, class Part>
 Part& own_part(Part* parts) noexcept {

@@ -323,11 +323,7 @@ class DebugMode<Hooks, Zone, Config> {
   };
 
   /// Pre: the caller saved interrupts.
-  Own& own() noexcept {
-    const std::uint32_t number = Hooks::cpu();
-    require<Hooks>(number < Hooks::maximum_cpus, "cpu() < maximum_cpus");
-    return own_[number];
-  }
+  Own& own() noexcept { return own_part<Hooks>(own_); }
 
   /// True if the caller's CPU delays blocks. No other CPU changes that.
   bool delays_some() noexcept {

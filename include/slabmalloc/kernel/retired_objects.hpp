@@ -232,13 +232,8 @@ class RetiredObjects {
 
   /// The caller may move to another CPU at once: that costs time, and breaks nothing.
   Part& part_of_this_cpu() noexcept {
-    std::uint32_t cpu = 0;
-    {
-      const InterruptGuard<Hooks> interrupts;
-      cpu = Hooks::cpu();
-    }
-    require<Hooks>(cpu < Hooks::maximum_cpus, "cpu() is below maximum_cpus");
-    return parts_[cpu];
+    const InterruptGuard<Hooks> interrupts;
+    return own_part<Hooks>(parts_);
   }
 
   Block* make_block(Context context) noexcept {
