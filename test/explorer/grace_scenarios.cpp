@@ -3,6 +3,7 @@
 // Scenarios of memory that waits for readers. Threads are readers, CPUs and their handlers.
 #include <new>
 
+#include "explorer/cpu_hooks.hpp"
 #include "explorer/scenarios.hpp"
 #include "explorer/tiny_pages.hpp"
 #include "slabmalloc/kernel/retired_objects.hpp"
@@ -21,18 +22,7 @@ struct Reader {
   void close() noexcept { sections.fetch_add(1, Order::acq_rel); }
 };
 
-struct Hooks {
-  static constexpr std::uint32_t maximum_cpus = 1;
-  using InterruptState = int;
-  static std::uint32_t cpu() noexcept { return 0; }
-  static InterruptState save_interrupts() noexcept { return 0; }
-  static void restore_interrupts(InterruptState) noexcept {}
-  static void panic(const char* line) noexcept {
-    expect(false, line);
-    __builtin_trap();
-  }
-  static void log(const char*) noexcept {}
-
+struct Hooks : CpuHooks<1> {
   /// The scenario's reader lies at the start of the region.
   static Reader& reader() noexcept { return *reinterpret_cast<Reader*>(region()); }
   static std::uintptr_t grace_period_begin() noexcept { return reader().latest(); }

@@ -3,6 +3,7 @@
 // Scenarios of the kernel services' shared parts. Threads are CPUs and their handlers.
 #include <new>
 
+#include "explorer/cpu_hooks.hpp"
 #include "explorer/scenarios.hpp"
 #include "explorer/tiny_pages.hpp"
 #include "slabmalloc/kernel/cpu_parts.hpp"
@@ -17,17 +18,7 @@ namespace slabmalloc::explorer {
 
 namespace {
 
-struct Hooks {
-  static constexpr std::uint32_t maximum_cpus = most_threads;
-  using InterruptState = int;
-  static std::uint32_t cpu() noexcept { return 0; }
-  static InterruptState save_interrupts() noexcept { return 0; }
-  static void restore_interrupts(InterruptState) noexcept {}
-  static void panic(const char* line) noexcept {
-    expect(false, line);
-    __builtin_trap();
-  }
-  static void log(const char*) noexcept {}
+struct Hooks : CpuHooks<most_threads> {
   static void relax() noexcept { wait_for_change(); }
 };
 

@@ -64,39 +64,38 @@ void work(Frames& frames, Random random, int steps) {
   }
 }
 
-TEST(FrameAllocatorThreads, share_the_frames_and_give_all_of_them_back) {
-  MisuseRecorder misuse;
-  PhysicalMemory memory(mebibyte);
-  Frames frames;
-  const MemoryRegion region = memory.region(0, mebibyte);
-  ASSERT_TRUE(frames.add(&region, 1));
-  const std::vector<std::size_t> before = free_blocks(frames);
-  Random random;
-  std::vector<Random> randoms;
-  for (int thread = 0; thread < 4; ++thread) {
-    randoms.push_back(random.fork());
+class FrameAllocatorThreads : public testing::Test {
+ protected:
+  /// 1 MiB of 16.
+  void SetUp() override {
+    const MemoryRegion region = memory.region(0, mebibyte);
+    ASSERT_TRUE(frames.add(&region, 1));
+    before = free_blocks(frames);
+    for (int thread = 0; thread < 4; ++thread) {
+      randoms.push_back(random.fork());
+    }
   }
+  void TearDown() override { EXPECT_EQ(frames.validate(), nullptr); }
+
+  MisuseRecorder misuse;
+  PhysicalMemory memory{16 * mebibyte};
+  Frames frames;
+  std::vector<std::size_t> before;  ///< Free blocks of each order.
+  Random random;
+  std::vector<Random> randoms;  ///< One for each thread.
+};
+
+TEST_F(FrameAllocatorThreads, share_the_frames_and_give_all_of_them_back) {
   run_threads(4, [&](std::size_t thread) { work(frames, randoms[thread], 4000); });
   EXPECT_EQ(free_blocks(frames), before);
   EXPECT_EQ(frames.statistics().used_bytes, 0u);
   EXPECT_EQ(frames.statistics().allocations, frames.statistics().frees);
-  EXPECT_EQ(frames.validate(), nullptr);
 }
 
-TEST(FrameAllocatorThreads, go_on_while_memory_is_added_and_looked_at) {
-  MisuseRecorder misuse;
-  PhysicalMemory memory(16 * mebibyte);
-  Frames frames;
-  MemoryRegion region = memory.region(0, mebibyte);
-  ASSERT_TRUE(frames.add(&region, 1));
-  Random random;
-  std::vector<Random> randoms;
-  for (int thread = 0; thread < 3; ++thread) {
-    randoms.push_back(random.fork());
-  }
+TEST_F(FrameAllocatorThreads, go_on_while_memory_is_added_and_looked_at) {
   run_threads(4, [&](std::size_t thread) {
     if (thread != 0) {
-      work(frames, randoms[thread - 1], 3000);
+      work(frames, randoms[thread], 3000);
       return;
     }
     for (std::size_t step = 1; step < 16; ++step) {
@@ -113,21 +112,9 @@ TEST(FrameAllocatorThreads, go_on_while_memory_is_added_and_looked_at) {
   });
   EXPECT_EQ(frames.statistics().used_bytes, 0u);
   EXPECT_EQ(frames.statistics().managed_bytes, mebibyte + 15 * mebibyte / 2);
-  EXPECT_EQ(frames.validate(), nullptr);
 }
 
-TEST(FrameAllocatorThreads, go_on_while_memory_goes_offline_and_comes_back) {
-  MisuseRecorder misuse;
-  PhysicalMemory memory(mebibyte);
-  Frames frames;
-  const MemoryRegion region = memory.region(0, mebibyte);
-  ASSERT_TRUE(frames.add(&region, 1));
-  const std::vector<std::size_t> before = free_blocks(frames);
-  Random random;
-  std::vector<Random> randoms;
-  for (int thread = 0; thread < 4; ++thread) {
-    randoms.push_back(random.fork());
-  }
+TEST_F(FrameAllocatorThreads, go_on_while_memory_goes_offline_and_comes_back) {
   std::size_t successes = 0;
   run_threads(4, [&](std::size_t thread) {
     if (thread != 0) {
@@ -146,15 +133,9 @@ TEST(FrameAllocatorThreads, go_on_while_memory_goes_offline_and_comes_back) {
   });
   EXPECT_GT(successes, 0u);
   EXPECT_EQ(free_blocks(frames), before);
-  EXPECT_EQ(frames.validate(), nullptr);
 }
 
-TEST(FrameAllocatorThreads, one_of_two_frees_of_a_frame_is_reported) {
-  MisuseRecorder misuse;
-  PhysicalMemory memory(mebibyte);
-  Frames frames;
-  const MemoryRegion region = memory.region(0, mebibyte);
-  ASSERT_TRUE(frames.add(&region, 1));
+TEST_F(FrameAllocatorThreads, one_of_two_frees_of_a_frame_is_reported) {
   constexpr std::size_t count = 100;
   std::vector<void*> given(count);
   ASSERT_EQ(frames.allocate_frames(frame, given.data(), count), count);
@@ -165,7 +146,6 @@ TEST(FrameAllocatorThreads, one_of_two_frees_of_a_frame_is_reported) {
   });
   EXPECT_EQ(misuse.take_kinds(), std::vector<MisuseKind>(count, MisuseKind::DoubleFree));
   EXPECT_EQ(frames.statistics().used_bytes, 0u);
-  EXPECT_EQ(frames.validate(), nullptr);
 }
 
 }  // namespace

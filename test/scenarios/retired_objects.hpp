@@ -16,16 +16,9 @@
 namespace slabmalloc::scenario {
 
 /// A kernel of one CPU, whose read sections the scenario opens and closes.
-struct ReadingHooks {
-  static constexpr std::uint32_t maximum_cpus = 1;
+struct ReadingHooks : NoHooks {
   static constexpr std::uint32_t readers = 3;
-  using InterruptState = bool;
 
-  static std::uint32_t cpu() noexcept { return 0; }
-  static InterruptState save_interrupts() noexcept { return false; }
-  static void restore_interrupts(InterruptState) noexcept {}
-  [[noreturn]] static void panic(const char*) noexcept { __builtin_trap(); }
-  static void log(const char*) noexcept {}
   static std::uintptr_t grace_period_begin() noexcept { return ++now; }
   static bool has_passed(std::uintptr_t number) noexcept {
     for (const std::uintptr_t began : sections) {
