@@ -120,7 +120,7 @@ template <class PartPointer, class Part>
   pointer.store(part);
 }
 
-/// That of `parts`, one for each CPU, which belongs to the CPU that runs the caller. For slow paths.
+/// That of `parts`, one for each CPU, that belongs to the CPU of the caller. For slow paths.
 /// Pre: the caller saved interrupts. Panics if there is none.
 template <KernelHooks Hooks, class Part>
 Part& own_part(Part* parts) noexcept {

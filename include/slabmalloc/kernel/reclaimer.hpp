@@ -145,8 +145,8 @@ class Reclaimer {
  private:
   using Guard = typename SpinLock<Hooks, Atomics>::Guard;
 
-  /// Returns the bytes that it gave to pagers. `has_freed` is true afterwards if its callbacks freed
-  /// something, or if it waited for others, whose callbacks may have.
+  /// Returns the bytes that it gave to pagers. `has_freed` is true afterwards if its callbacks
+  /// freed something, or if it waited for others, whose callbacks may have.
   std::size_t reclaim(const ReclaimRequest& request, bool may_wait, bool& has_freed) noexcept {
     const std::size_t bytes = request.bytes;
     std::size_t given = 0;
