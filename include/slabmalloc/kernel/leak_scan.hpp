@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "slabmalloc/base/assert.hpp"
 #include "slabmalloc/base/bits.hpp"
 #include "slabmalloc/kernel/block_checks.hpp"
 #include "slabmalloc/zone/pager.hpp"
@@ -54,7 +55,7 @@ class LeakScan {
   void mark(const LeakRoot& root) noexcept {
     follow_words(root.begin, root.bytes);
     while (void* const begin = top_) {
-      const Block block = block_around(begin);
+      const Block block = linked_block(begin);
       top_ = block.record->link();
       block.record->set_link(nullptr);
       if (block.is_run) {
@@ -76,7 +77,7 @@ class LeakScan {
   /// Takes the marks off all runs. The heap has no list of runs, so it reports none.
   void sweep_runs() noexcept {
     while (void* const begin = runs_) {
-      const Block block = block_around(begin);
+      const Block block = linked_block(begin);
       runs_ = block.record->link();
       block.record->set_link(nullptr);
       block.record->set_state(State::Live);
@@ -101,6 +102,12 @@ class LeakScan {
       block.record->set_link(top_);
       top_ = block.begin;
     }
+  }
+  /// The block that begins at `begin`, which is in a list.
+  Block linked_block(void* begin) const noexcept {
+    const Block block = block_around(begin);
+    invariant(static_cast<bool>(block), "a block in a list has a record");
+    return block;
   }
   /// The slot or run with a record around `address`, whatever its state.
   Block block_around(void* address) const noexcept {
