@@ -94,6 +94,8 @@ class FrameSpan {
   /// Orders are below it: blocks have less than 2^32 frames, and an address.
   static constexpr std::uint32_t order_limit =
       word_bits - base_bits < 32 ? word_bits - base_bits : 32;
+  /// Absent frames and meta-data that one block of block_at() has.
+  static constexpr std::size_t most_at_once = 4096;
 
   /// Bytes of meta-data for `range`, a multiple of the alignment that create() needs.
   static constexpr std::size_t metadata_bytes(FrameRange range) noexcept {
@@ -267,13 +269,13 @@ class FrameSpan {
     });
   }
 
-  /// The block that `frame` is in; of absent frames and meta-data, as many as follow, up to 4096.
-  /// Pre: `frame` lies in the span. Cost: O(orders^2).
-  FrameBlock block_at(std::uintptr_t frame) const noexcept {
+  /// The block that `frame` is in; of absent frames and meta-data, as many as follow, up to `most`.
+  /// Pre: `frame` lies in the span. Cost: O(orders^2 + most).
+  FrameBlock block_at(std::uintptr_t frame, std::size_t most = most_at_once) const noexcept {
     const std::uint8_t found = state(frame);
     if (found == absent || found == metadata) {
       std::uintptr_t end = frame + 1;
-      while (end < range_.end && end - frame < 4096 && state(end) == found) {
+      while (end < range_.end && end - frame < most && state(end) == found) {
         ++end;
       }
       return {frame, end - frame, found == absent ? FrameUse::Absent : FrameUse::Metadata};
@@ -308,7 +310,7 @@ class FrameSpan {
   Word& owner(std::uintptr_t first) noexcept
     requires HasOwners
   {
-    return reinterpret_cast<Word*>(states_)[first - range_.end];
+    return *(reinterpret_cast<Word*>(states_) - (range_.end - first));
   }
 
   /// The first of F1–F6, B1 and B2 that does not hold, or null. Cost: O(frames).
