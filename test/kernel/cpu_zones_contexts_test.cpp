@@ -153,6 +153,15 @@ TEST_F(CpuZonesTest, the_end_of_a_reserve_frees_the_objects_of_all_cpus) {
   EXPECT_EQ(heap.class_statistics(index).used, 0u);
 }
 
+TEST_F(CpuZonesTest, in_the_middle_of_a_free_a_reserve_can_end) {
+  ASSERT_TRUE(heap.reserve_for_interrupts(small, 2));
+  in_a_section(heap, [&] {
+    EXPECT_TRUE(heap.reserve_for_interrupts(small, 0, Context::Interrupt));
+    EXPECT_FALSE(heap.reserve_for_interrupts(small, 1, Context::Interrupt));
+  });
+  ASSERT_TRUE(heap.reserve_for_interrupts(small, 0));
+}
+
 TEST_F(CpuZonesTest, in_the_middle_of_a_free_handlers_free_by_the_remote_path) {
   void* const object = allocate();
   in_a_section(heap, [&] {

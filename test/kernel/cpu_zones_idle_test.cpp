@@ -7,8 +7,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "kernel/cpu_zones_fixture.hpp"
@@ -89,25 +91,67 @@ TEST_F(CpuZonesIdleTest, trim_and_runs_get_them_too) {
 
 TEST_F(CpuZonesIdleTest, an_idle_cpu_wakes_by_any_call) {
   void* const pin = allocate();  // Its page has free slots.
-  const auto wakes = [this](auto&& call) {
+  // Another CPU drains what it freed for this one only while this one is idle.
+  const auto is_idle_after = [this](auto&& call) {
+    void* const object = allocate();
     EXPECT_TRUE(heap.enter_idle());
     EXPECT_TRUE(heap.enter_idle());
     call();
-    const std::size_t before = heap.nested_calls();
-    void* const object = allocate(small, Context::Interrupt);
+    on_cpu(1);
+    const std::size_t before = heap.statistics().idle_drains;
+    heap.deallocate(object, small);
+    heap.trim();
+    const bool is_idle = heap.statistics().idle_drains != before;
+    EXPECT_TRUE(heap.enter_idle());
+    on_cpu(0);
+    return is_idle;
+  };
+  const auto free = [this](void* object) {
     EXPECT_NE(object, nullptr);
     heap.deallocate(object, small);
-    EXPECT_EQ(heap.nested_calls(), before);
   };
-  wakes([&] { heap.deallocate(allocate(), small); });
-  wakes([&] { heap.deallocate(allocate(small, Context::Emergency), small); });
-  wakes([&] { EXPECT_TRUE(heap.drain_this_cpu()); });
-  wakes([&] { heap.run_deferred(); });
-  wakes([&] { EXPECT_TRUE(heap.reserve_for_interrupts(small, 2)); });
-  wakes([&] { EXPECT_TRUE(heap.reserve_for_interrupts(small, 0)); });
-  wakes([&] { heap.trim(); });
-  wakes([] {});
+  EXPECT_FALSE(is_idle_after([&] { free(allocate()); }));
+  for (const Context context : {Context::MayNotWait, Context::Interrupt, Context::Emergency}) {
+    EXPECT_FALSE(is_idle_after([&] { free(allocate(small, context)); }));
+  }
+  EXPECT_FALSE(is_idle_after([&] { EXPECT_TRUE(heap.drain_this_cpu()); }));
+  EXPECT_FALSE(is_idle_after([&] { heap.run_deferred(); }));
+  EXPECT_FALSE(is_idle_after([&] { EXPECT_TRUE(heap.reserve_for_interrupts(small, 2)); }));
+  EXPECT_FALSE(is_idle_after([&] { heap.trim(); }));
+  EXPECT_TRUE(is_idle_after([] {}));
+  EXPECT_TRUE(heap.reserve_for_interrupts(small, 0));
   heap.deallocate(pin, small);
+}
+
+TEST(CpuZonesIdle, what_a_handler_frees_between_drain_and_offer_is_found) {
+  struct HandlerPager : FrameSource {
+    std::function<void()> handler;
+    void deallocate_frame(void* frame, std::size_t bytes) noexcept {
+      if (handler != nullptr) {
+        std::exchange(handler, nullptr)();
+      }
+      FrameSource::deallocate_frame(frame, bytes);
+    }
+  } frames;
+  CpuZones<OpenKernel, HandlerPager> heap(frames);
+  HostedCpu::number = 0;
+  const Layout other = layout_of(128);
+  std::vector<void*> objects;
+  while (heap.frame_bytes() < 32 * base_bytes) {
+    objects.push_back(heap.allocate(small).value());
+  }
+  void* const last = heap.allocate(other).value();
+  for (void* const object : objects) {
+    heap.deallocate(object, small);
+  }
+  frames.handler = [&] { heap.deallocate(last, other); };
+  EXPECT_TRUE(heap.enter_idle());
+  EXPECT_EQ(frames.handler, nullptr) << "it called the pager after the drain";
+  EXPECT_TRUE(heap.enter_idle());
+  HostedCpu::number = 1;
+  heap.trim();
+  EXPECT_EQ(heap.frame_bytes(), 0u);
+  HostedCpu::number = 0;
 }
 
 TEST_F(CpuZonesIdleTest, a_cpu_leaves_nothing_behind_when_it_becomes_idle) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernel/cpu_zones_fixture.hpp"
+#include "slabmalloc/kernel/frame_allocator.hpp"
 #include "support/misuse_recorder.hpp"
 
 namespace slabmalloc {
@@ -137,6 +138,20 @@ TEST_F(CpuZonesTest, a_waiting_run_that_is_freed_again_is_reported) {
   EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
   heap.run_deferred();
   EXPECT_EQ(frames.live_bytes(), 0u);
+}
+
+TEST(CpuZonesRuns, a_foreign_run_is_reported_while_another_one_waits) {
+  alignas(64 * kibibyte) static std::byte memory[mebibyte];
+  FrameAllocator<test::OpenKernel> frames;
+  const MemoryRegion region{reinterpret_cast<std::uintptr_t>(memory), sizeof memory};
+  ASSERT_TRUE(frames.add(&region, 1));
+  CpuZones<test::OpenKernel, FrameAllocator<test::OpenKernel>> heap(frames);
+  test::MisuseRecorder misuse;
+  const Layout layout = test::layout_of(20'000);
+  heap.deallocate(heap.allocate(layout).value(), layout, Context::Interrupt);
+  // Nothing is mapped there.
+  heap.deallocate(reinterpret_cast<void*>(std::uintptr_t{0x10000}), layout);
+  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::ForeignPointer});
 }
 
 TEST(CpuZonesWithoutRuns, refuse_large_requests_in_every_context) {

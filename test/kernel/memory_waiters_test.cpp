@@ -103,10 +103,12 @@ class HeapThatWaits : public testing::Test {
   template <class Act>
   void* allocate_while(std::uint32_t cpu, Layout layout, Act&& act) {
     SleepingKernel::waits = 0;
+    has_ended = false;
     void* found = nullptr;
     std::thread waiter([&] {
       HostedCpu::number = cpu;
       found = heap.allocate(layout).value_or(nullptr);
+      has_ended = true;
     });
     wait_for_sleeper();
     act();
@@ -124,6 +126,7 @@ class HeapThatWaits : public testing::Test {
   FrameSource frames;
   Heap heap{frames};
   std::vector<void*> objects;
+  std::atomic<bool> has_ended{false};  ///< The allocation of allocate_while().
 };
 
 TEST_F(HeapThatWaits, fails_at_the_deadline_and_not_before) {
@@ -195,6 +198,114 @@ TEST_F(HeapThatWaits, wakes_by_each_way_in_which_memory_becomes_free) {
   EXPECT_NE(last, nullptr);
   heap.deallocate(last, run);
   heap.deallocate(object, run);
+}
+
+TEST_F(HeapThatWaits, gets_a_page_that_becomes_empty_after_the_first_drain) {
+  const Deadline deadline(std::chrono::minutes(1));
+  const Layout busy = layout_of(128);
+  const Layout last = layout_of(256);
+  // CPU 0 has two full pages of small blocks, a full one of busy ones, and one that has free slots.
+  HostedCpu::number = 0;
+  free_last(objects.size());
+  heap.drain_and_leave_current();
+  const auto allocate_page = [&](Layout layout) {
+    std::vector<void*> blocks(KernelConfig::BasePage::geometry(layout.size()).slots);
+    for (void*& block : blocks) {
+      block = heap.allocate(layout, Context::MayNotWait).value();
+    }
+    return blocks;
+  };
+  objects = allocate_page(small);
+  for (void* const object : allocate_page(small)) {
+    objects.push_back(object);
+  }
+  std::vector<void*> blocks = allocate_page(busy);
+  void* const block = heap.allocate(last, Context::MayNotWait).value();
+  ASSERT_EQ(heap.frame_bytes(), limit);
+  // Takes slow paths, and leaves the page in use.
+  const auto work = [&] {
+    for (int round = 0; round < 400; ++round) {
+      for (std::size_t number = 1; number < blocks.size(); ++number) {
+        heap.deallocate(blocks[number], busy);
+      }
+      for (std::size_t number = 1; number < blocks.size(); ++number) {
+        blocks[number] = heap.allocate(busy, Context::MayNotWait).value_or(nullptr);
+        ASSERT_NE(blocks[number], nullptr);
+      }
+    }
+  };
+  void* const found = allocate_while(1, layout_of(32), [&] {
+    work();
+    heap.deallocate(block, last);  // Its page is empty, and stays the current one.
+    while (!has_ended) {
+      work();
+    }
+  });
+  EXPECT_NE(found, nullptr);
+  HostedCpu::number = 1;
+  heap.deallocate(found, layout_of(32));
+  EXPECT_TRUE(heap.enter_idle());
+  HostedCpu::number = 0;
+  for (void* const object : blocks) {
+    heap.deallocate(object, busy);
+  }
+}
+
+/// A pager that refuses each run, once a caller sleeps.
+struct RefusingRuns : FrameSource {
+  std::atomic<bool> is_asked{false};
+  Frame allocate_run(std::size_t, std::size_t) noexcept {
+    is_asked = true;
+    wait_for_sleeper();
+    return {};
+  }
+};
+
+TEST(HeapThatWaitsForCharges, wakes_when_a_charge_ends_without_memory) {
+  const Deadline deadline(std::chrono::minutes(1));
+  RefusingRuns frames;
+  CpuZones<SleepingKernel, RefusingRuns> heap(frames);
+  heap.set_limit(4 * base_bytes);
+  heap.set_waiting(true);
+  std::thread charger([&] {
+    HostedCpu::number = 0;
+    EXPECT_FALSE(heap.allocate(layout_of(4 * base_bytes), Context::MayNotWait));
+  });
+  while (!frames.is_asked) {
+    std::this_thread::yield();
+  }
+  HostedCpu::number = 1;
+  void* const found = heap.allocate(small).value_or(nullptr);
+  charger.join();
+  EXPECT_NE(found, nullptr);
+  heap.deallocate(found, small);
+  EXPECT_EQ(heap.validate(), nullptr);
+  heap.release_all();
+  HostedCpu::number = 0;
+}
+
+/// A pager that rounds runs up, as FrameAllocator does.
+struct RoundingFrames : FrameSource {
+  static constexpr std::size_t base_bytes = test::base_bytes;
+};
+
+TEST(HeapThatWaitsForRuns, does_not_wait_for_a_run_whose_last_page_is_above_the_limit) {
+  const Deadline deadline(std::chrono::minutes(1));
+  RoundingFrames frames;
+  CpuZones<SleepingKernel, RoundingFrames> heap(frames);
+  heap.set_limit(10'000);
+  heap.set_waiting(true);
+  std::size_t calls = 0;
+  heap.set_reclaim(
+      [](void* count, const ReclaimRequest&) noexcept {
+        ++*static_cast<std::size_t*>(count);
+        return true;
+      },
+      &calls);
+  HostedCpu::number = 0;
+  EXPECT_FALSE(heap.allocate(layout_of(9'000)));
+  EXPECT_EQ(heap.statistics().sleeps, 0u);
+  EXPECT_EQ(calls, 1u) << "memory of other heaps does not help";
 }
 
 /// A kernel in which a thread that slept runs on CPU 3.

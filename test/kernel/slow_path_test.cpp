@@ -20,11 +20,18 @@ struct ForAllConfig : KernelConfig {
   static constexpr bool reserved_frames_are_for_all = true;
 };
 
-template <class Config>
+/// Counts the looks of waits, on two nodes.
+struct CountingKernel : OpenKernel {
+  static inline std::size_t looks = 0;
+  static void relax() noexcept { ++looks; }
+  static std::uint32_t node(std::uint32_t cpu) noexcept { return cpu % 2; }
+};
+
+template <class Config, class Kernel = OpenKernel>
 class SlowPathOf : public testing::Test {
  protected:
-  using Parts = CpuParts<OpenKernel, Config>;
-  using Memory = CpuMemory<OpenKernel, FrameSource, Config, PlainFrames>;
+  using Parts = CpuParts<Kernel, Config>;
+  using Memory = CpuMemory<Kernel, FrameSource, Config, PlainFrames>;
 
   void SetUp() override { HostedCpu::number = 0; }
   void TearDown() override {
@@ -49,6 +56,7 @@ class SlowPathOf : public testing::Test {
 };
 using SlowPathTest = SlowPathOf<KernelConfig>;
 using SlowPathWithReserveForAll = SlowPathOf<ForAllConfig>;
+using SlowPathWithNodes = SlowPathOf<KernelConfig, CountingKernel>;
 
 TEST_F(SlowPathTest, searches_only_where_the_pager_has_nothing) {
   EXPECT_NE(allocate(Context::MayWait), nullptr);
@@ -185,6 +193,18 @@ TEST_F(SlowPathWithReserveForAll, every_context_ends_with_the_reserved_frames) {
     EXPECT_NE(allocate(context), nullptr);
     EXPECT_EQ(memory.reserve().bytes(), 0u);
   }
+}
+
+TEST_F(SlowPathWithNodes, a_handler_waits_once_for_a_cpu_that_has_its_part) {
+  ASSERT_NE(allocate(Context::MayWait), nullptr);
+  ASSERT_TRUE(memory.reserve_frames(base_bytes, 1, Context::MayWait));
+  ASSERT_TRUE(parts.offer());
+  PartOwner<HardwareAtomics>& owner = parts.begin()->owner;
+  ASSERT_TRUE(owner.begin_step());
+  CountingKernel::looks = 0;
+  EXPECT_EQ(allocate(Context::Emergency), nullptr);
+  EXPECT_EQ(CountingKernel::looks, bounded_looks);
+  owner.end_step();
 }
 
 TEST_F(SlowPathTest, runs_are_searched_for_too) {

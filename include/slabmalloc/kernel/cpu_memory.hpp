@@ -117,8 +117,8 @@ class CpuMemory {
   }
 
   /// An object of class `index`, on a reserved frame if need be, or null. Context: any.
-  void* allocate_reserved(std::uint32_t index) noexcept {
-    const Section part = parts_.enter();
+  void* allocate_reserved(std::uint32_t index, PartWait wait = PartWait::Bounded) noexcept {
+    const Section part = parts_.enter(wait);
     if (!part) {
       return nullptr;
     }

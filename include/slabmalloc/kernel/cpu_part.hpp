@@ -93,7 +93,7 @@ class ZoneDrain {
     }
     if (pages != 0 && zone.has_remote_frees()) {
       if (index != 0) {
-        want();  // A class before this one may have an empty page by that.
+        want();  // This may empty a page of a class that the round has already passed.
       }
       next_.store(index, Order::relaxed);
       zone.drain_some(pages);
@@ -258,6 +258,15 @@ struct alignas(64) CpuPart {
     zone.buffered_frees().flush_all();
     return waiters->has_some();
   }
+  /// True if a page of the zone is empty. Cost: O(size classes).
+  bool has_empty_page() noexcept {
+    for (std::uint32_t index = 0; index < Zone::class_count; ++index) {
+      if (zone.has_empty_page(index)) {
+        return true;
+      }
+    }
+    return false;
+  }
   /// True if nobody owns the part, and another CPU would find something to drain there. Thread:
   /// any; a hint. Cost: a few loads.
   bool needs_help() const noexcept {
@@ -281,6 +290,11 @@ struct alignas(64) CpuPart {
   /// Does a step of deferred work for the zone and the reserve; a drain handles `pages` queued
   /// pages. False if nothing was left to do.
   bool run_deferred(Turn turn, std::uint32_t pages) noexcept {
+    // A fast path may have emptied a page after the last round, and wakes nobody. run_deferred() of
+    // the heap does one round, so that it ends.
+    if (pages == 0 && waiters != nullptr && waiters->may_have_some()) [[unlikely]] {
+      drain.want();
+    }
     const bool drains = drain.is_under_way();
     // A reserve that nothing can fill now does not keep the drain from empty pages.
     if (!(drains && turn == Turn::Drain) && reserve.has_work() &&

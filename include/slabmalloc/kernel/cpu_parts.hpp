@@ -13,8 +13,8 @@
 // code goes on, so plain loads and stores in program order are enough.
 //
 // A CPU that goes idle offers its part instead of putting it back (part_owner.hpp). Its part
-// pointer stays null then. So its next slow path notices, and takes the part back. Meanwhile other
-// CPUs drain the part, one step at a time, each in a section of their own.
+// pointer stays null then. So its next slow path notices, and takes the part back. Until then
+// other CPUs may drain the part. One CPU makes each step, in a section on its own part.
 //
 // It owns the parts and their pointers. A section is short: an allocation's slow path reads the
 // words of three pages and drains a few more. Invariant between sections, with its line in
@@ -380,7 +380,7 @@ class CpuParts {
   /// Makes each CPU drain in its next slow paths, or others do so for it if it is idle.
   void drain_later() noexcept {
     for (Part& part : parts_) {
-      // An idle CPU has drained all but these.
+      // An idle CPU has drained all but these, or its drain is wanted already.
       if (!part.owner.is_nobody() || part.zone.has_remote_frees()) {
         part.drain.want();
       }
@@ -395,10 +395,15 @@ class CpuParts {
     return !own().owner.is_its_cpu();
   }
   /// Offers the part of the caller's CPU to the others. False if it is occupied.
+  /// Cost: O(size classes), a few loads each.
   bool offer() noexcept {
     Section part = enter();
     if (!part) {
       return false;
+    }
+    // Handlers and other threads of this CPU may have emptied a page after its drain.
+    if (part->has_empty_page()) {
+      part->drain.want();
     }
     part.offer();
     return true;

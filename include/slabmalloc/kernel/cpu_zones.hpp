@@ -291,8 +291,8 @@ class CpuZones {
   /// Makes each CPU keep `objects` blocks of `layout` for calls that can get them nowhere else.
   /// Such calls are handlers that interrupt an allocation or a free, or find no memory without the
   /// pager. Slow paths refill the reserve; this call fills that of the caller's CPU at once. 0 ends
-  /// it, and frees what all CPUs kept. The next slow path or run_deferred() of a CPU frees what it
-  /// adds at this moment, and what it keeps beyond a smaller number.
+  /// it, and frees what all CPUs kept. A CPU that is just adding an object, or keeps more than the
+  /// new number, frees the excess in its next slow path or run_deferred().
   /// Context: as an allocation with `context`. Cost: O(CPUs), beside that of the allocations.
   /// Fails: InvalidLayout if no size class serves it; TooMany above Config::reserve_objects, with
   /// nothing changed; OutOfMemory if this CPU's reserve could not be filled, and slow paths try
@@ -322,8 +322,9 @@ class CpuZones {
       }
       deallocate_of(NumberedClass{index}, object);
     }
-    return memory_.fill_object_reserve(index, context) ? Result<void>()
-                                                       : AllocationError::OutOfMemory;
+    return objects == 0 || memory_.fill_object_reserve(index, context)
+               ? Result<void>()
+               : AllocationError::OutOfMemory;
   }
 
   /// Keeps `frames` frames of `layout`'s page kind, for Context::Emergency alone or for all

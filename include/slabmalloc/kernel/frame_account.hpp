@@ -69,22 +69,14 @@ class FrameAccount {
 
   /// Charges up to `most` more blocks of `bytes`, as many as the limit allows; returns how many.
   /// Pre: `bytes` is not 0.
-  /// Order: acquire, with the release in discharge(): the pager's memory went back before its room
-  /// is used again, even where the pager has no lock.
   std::uint32_t charge(std::size_t bytes, std::uint32_t most) noexcept {
     const UpdateGuard<Hooks, Atomics> guard;
-    std::size_t before = charged_.load(Order::relaxed);
-    std::uint32_t count = 0;
-    do {
-      // It never charges blocks beyond the limit: they would keep others from those within it.
-      const std::size_t limit = limit_.load(Order::relaxed);
-      const std::size_t room = before < limit ? (limit - before) / bytes : 0;
-      count = room < most ? static_cast<std::uint32_t>(room) : most;
-      if (count == 0) {
-        return 0;
-      }
-    } while (!charged_.compare_exchange(before, before + count * bytes, Order::acquire));
-    return count;
+    const std::uint32_t count = charge_once(bytes, most);
+    if (count != 0 || !waiters_.is_enabled()) {
+      return count;
+    }
+    exchange_refused(true);
+    return charge_once(bytes, most);
   }
   /// As charge(). If the limit allows none, it calls the callback and tries once more.
   /// Thread: any that holds nothing.
@@ -96,18 +88,20 @@ class FrameAccount {
     callback_(callback_argument_);
     return charge(bytes, most);
   }
-  /// Ends the charge of bytes that did not come. It wakes nobody: the pager has none.
-  /// Order: release, with the acquire in charge().
+  /// Ends the charge of bytes that did not come. If the limit refused a charge meanwhile, waiters
+  /// look again: the pager may have what they want. Thread: any that holds nothing.
   void discharge(std::size_t bytes) noexcept {
-    const UpdateGuard<Hooks, Atomics> guard;
-    charged_.fetch_sub(bytes, Order::release);
+    end_charge(bytes);
+    if (waiters_.is_enabled() && exchange_refused(false)) {
+      waiters_.note_change();
+    }
   }
   /// Counts charged bytes that came.
   void arrive(std::size_t bytes) noexcept { held_.add(bytes); }
   /// Counts bytes that went back, and ends their charge. Thread: any that holds nothing.
   void depart(std::size_t bytes) noexcept {
     held_.subtract(bytes);
-    discharge(bytes);
+    end_charge(bytes);
     waiters_.note_change();
   }
 
@@ -134,9 +128,39 @@ class FrameAccount {
  private:
   using Cell = typename Atomics::template Cell<std::size_t>;
 
+  /// Order: acquire, with the release in end_charge(): the pager's memory went back before its room
+  /// is used again, even where the pager has no lock.
+  std::uint32_t charge_once(std::size_t bytes, std::uint32_t most) noexcept {
+    std::size_t before = charged_.load(Order::relaxed);
+    std::uint32_t count = 0;
+    do {
+      // A charge never passes the limit, not even for a moment: others that fit would be refused.
+      const std::size_t limit = limit_.load(Order::relaxed);
+      const std::size_t room = before < limit ? (limit - before) / bytes : 0;
+      count = room < most ? static_cast<std::uint32_t>(room) : most;
+      if (count == 0) {
+        return 0;
+      }
+    } while (!charged_.compare_exchange(before, before + count * bytes, Order::acquire));
+    return count;
+  }
+  /// Order: release, with the acquire in charge_once().
+  void end_charge(std::size_t bytes) noexcept {
+    const UpdateGuard<Hooks, Atomics> guard;
+    charged_.fetch_sub(bytes, Order::release);
+  }
+  /// Notes that the limit refused a charge, or takes the note away; returns whether there was one.
+  /// Order: acq_rel, with itself: of a refused charge and a discharge, the second sees what the
+  /// first did. So either the charge finds the room, or the discharge finds the note.
+  bool exchange_refused(bool is_refused) noexcept {
+    const UpdateGuard<Hooks, Atomics> guard;
+    return has_refused_.exchange(is_refused, Order::acq_rel);
+  }
+
   Cell charged_;
   ByteCount<Hooks, Atomics> held_;
   Cell limit_{~std::size_t{0}};
+  typename Atomics::template Cell<bool> has_refused_;
   MemoryWaiters<Hooks, Atomics> waiters_;
   LimitCallback callback_ = nullptr;
   void* callback_argument_ = nullptr;

@@ -112,8 +112,9 @@ class FrameAllocator {
 
   /// Takes the memory of a region out of service: all frames that have a byte of it. Nothing moves.
   /// If a frame there is in use, nothing changes, and it calls in_use(const PagerBlock&) for each
-  /// frame and run of clients that reaches into the region, as it is at its turn, and for
-  /// meta-data. That has use None, and never goes away. `in_use` may call this allocator. Frames
+  /// frame and run of a client that overlaps the region, and for each stretch of meta-data.
+  /// Other CPUs may change blocks between two calls. Meta-data has use None, and stays for ever.
+  /// `in_use` may call this allocator. Frames
   /// in frame caches are in use, so give them back first. Holes stay holes. add() leaves offline
   /// frames as they are. Fails: false if a frame is in use.
   /// Cost: O(blocks * (log spans + orders^2)) under the lock, up to the first that is in use.
@@ -222,7 +223,7 @@ class FrameAllocator {
   PagerBlock block_at(const void* address) const noexcept {
     const std::uintptr_t frame = reinterpret_cast<std::uintptr_t>(address) >> base_bits;
     const typename Lock::Guard guard(lock_);
-    const FrameBlock block = spans_.block_at(frame);
+    const FrameBlock block = spans_.block_at(frame, 1);
     if (block.use == FrameUse::Allocated) {
       return {address_of(block.first), block.frames << base_bits, use_of(block)};
     }
@@ -339,7 +340,7 @@ class FrameAllocator {
   Word* owner_at(const void* address) const noexcept {
     if constexpr (Options::has_owners) {
       const FrameBlock block =
-          spans_.block_at(reinterpret_cast<std::uintptr_t>(address) >> base_bits);
+          spans_.block_at(reinterpret_cast<std::uintptr_t>(address) >> base_bits, 1);
       if (block.use == FrameUse::Allocated) {
         return &spans_.find(block.first)->owner(block.first);
       }

@@ -49,7 +49,8 @@ namespace slabmalloc {
 ///                      It returns false when a time passed that the kernel chooses. wake() must
 ///                      miss nobody who asked before it. So wait() asks, and goes to sleep, under a
 ///                      lock that wake() takes. thread() is a number of the running thread, not 0.
-///                      A kernel without wait() may have it: by default it is that of the CPU
+///                      A kernel may supply thread() alone. Without it, the number of the CPU
+///                      plus 1 stands for the thread
 template <class H>
 concept KernelHooks = requires(typename H::InterruptState state, const char* line) {
   { H::maximum_cpus } -> std::convertible_to<std::uint32_t>;

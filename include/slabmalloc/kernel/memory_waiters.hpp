@@ -60,6 +60,8 @@ class MemoryWaiters {
   /// Whether a caller waits for what was freed just before. Cost: one load if waiting is not
   /// enabled, else an atomic operation.
   bool has_some() noexcept { return is_enabled() && change_waiters(0) != 0; }
+  /// The same as a hint, at the cost of one load.
+  bool may_have_some() const noexcept { return waiters_.load(Order::relaxed) != 0; }
   /// Wakes all waiters. Thread: any that holds nothing and may call Hooks::wake().
   /// Order: release, with the acquire in changes(): a waiter that sees the change sees the memory.
   [[gnu::cold]] void wake() noexcept {

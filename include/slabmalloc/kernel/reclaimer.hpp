@@ -146,7 +146,7 @@ class Reclaimer {
   using Guard = typename SpinLock<Hooks, Atomics>::Guard;
 
   /// Returns the bytes that it gave to pagers. `has_freed` is true afterwards if its callbacks
-  /// freed something, or if it waited for others, whose callbacks may have.
+  /// freed something, or if it got its turn after others, whose callbacks may have.
   std::size_t reclaim(const ReclaimRequest& request, bool may_wait, bool& has_freed) noexcept {
     const std::size_t bytes = request.bytes;
     std::size_t given = 0;
@@ -163,7 +163,8 @@ class Reclaimer {
     // An allocation first looks at what it has, before it waits for more.
     bool has_waited = false;
     if (turn_.begin(may_wait && (given == 0 || !request.is_first()), has_waited)) {
-      // What others freed meanwhile may be enough. So the first request leaves it at that.
+      // What others freed meanwhile may be enough. So the first request calls no
+      // callbacks, and the allocation looks again.
       const bool looks = has_waited && request.is_first();
       has_freed = (!looks && shrink_all(request, given)) || has_waited;
       turn_.end();

@@ -40,6 +40,11 @@ class RunSupply {
   constexpr RunSupply(PagerT& pager, Account& account) noexcept
       : pager_(pager), account_(account) {}
 
+  /// The bytes that a run for `layout` is charged.
+  static constexpr std::size_t charged_bytes(Layout layout) noexcept {
+    return align_up(Deferred::with_link(layout).size(), base_bytes());
+  }
+
   /// Asks the pager for a run, and passes it the context if the pager takes one. If the limit
   /// forbids the run, the limit's callback may free memory.
   /// Thread: any that holds nothing. Context: one that may call the pager.
@@ -47,7 +52,7 @@ class RunSupply {
   Result<void*> allocate(Layout layout, Context context) noexcept {
     if constexpr (exist) {
       const Layout asked = Deferred::with_link(layout);
-      const std::size_t bytes = frame_bytes_of(asked);
+      const std::size_t bytes = charged_bytes(asked);
       if (account_.charge_or_call(bytes, 1) == 0) {
         return AllocationError::OutOfMemory;
       }
@@ -77,7 +82,7 @@ class RunSupply {
     }
     // A waiting run must not reach the pager by another way, which would give it to another client.
     if (exist && run != nullptr &&
-        (goes_to_pager ? deferred_.holds(run) : !deferred_.push(run, asked))) {
+        (goes_to_pager ? is_deferred_run(run) : !deferred_.push(run, asked))) {
       report_misuse({MisuseKind::DoubleFree, run, 0, 0});
     } else if (goes_to_pager) {
       return_to_pager(run, asked);
@@ -117,23 +122,32 @@ class RunSupply {
 
  private:
   /// What the pager rounds a run up to, and aligns it to; 1 if it does not say that.
-  static constexpr std::size_t base_bytes = [] {
+  static constexpr std::size_t base_bytes() noexcept {
     if constexpr (requires { PagerT::base_bytes; }) {
       return std::size_t{PagerT::base_bytes};
     } else {
       return std::size_t{1};
     }
-  }();
+  }
   /// The alignment of every run: it has room for a link.
   static constexpr std::size_t least_alignment =
-      Deferred::with_link(Layout::from_size_align(base_bytes, base_bytes).value_or(Layout()))
+      Deferred::with_link(Layout::from_size_align(base_bytes(), base_bytes()).value_or(Layout()))
           .align();
 
-  /// The bytes that the pager takes for a run.
-  static constexpr std::size_t frame_bytes_of(Layout asked) noexcept {
-    return align_up(asked.size(), base_bytes);
+  /// True if `address` is a run that waits. Where the pager can tell that it is no run, this does
+  /// not read there.
+  bool is_deferred_run(const void* address) const noexcept {
+    if constexpr (FindingPager<PagerT>) {
+      if (deferred_.is_empty()) {
+        return false;
+      }
+      const PagerBlock block = pager_.block_at(address);
+      if (block.use != PagerUse::Run || block.address != address) {
+        return false;
+      }
+    }
+    return deferred_.holds(address);
   }
-
   void* ask_pager(Layout asked, [[maybe_unused]] Context context) noexcept {
     if constexpr (requires { pager_.allocate_run(asked.size(), asked.align(), context); }) {
       return pager_.allocate_run(asked.size(), asked.align(), context).address;
@@ -147,7 +161,7 @@ class RunSupply {
     if (!PagerRuns<PagerT>::deallocate(&pager_, run, asked)) {
       return false;
     }
-    const std::size_t bytes = frame_bytes_of(asked);
+    const std::size_t bytes = charged_bytes(asked);
     bytes_.subtract(bytes);
     account_.depart(bytes);
     return true;

@@ -64,7 +64,8 @@ class SlowPath {
       return object;
     }
     if (is_nested || !may_call_pager(context)) {
-      return allocate_without_pager(index, context);
+      // A caller that found the part in use has waited for it long enough.
+      return allocate_without_pager(index, context, is_nested ? PartWait::None : PartWait::Bounded);
     }
     if (run_client_work()) {
       if (void* const object = parts_.allocate(index, is_nested)) {
@@ -89,7 +90,7 @@ class SlowPath {
     if (!run) {
       searches_.add(1);
       run = context == Context::MayWait ? search_for_run(layout) : search_some_for_run(layout);
-      if (!run && may_sleep(context, layout.size())) {
+      if (!run && may_sleep(context, Runs::charged_bytes(layout))) {
         sleep_until([&] { return static_cast<bool>(run = search_heap_for_run(layout, true)); });
       }
     }
@@ -148,14 +149,15 @@ class SlowPath {
     return AllocationError::OutOfMemory;
   }
   /// Only the frame caches of other nodes and reserved memory are left.
-  Result<void*> allocate_without_pager(std::uint32_t index, Context context) noexcept {
+  Result<void*> allocate_without_pager(std::uint32_t index, Context context,
+                                       PartWait wait) noexcept {
     void* object = nullptr;
     if constexpr (Part::has_nodes) {
-      const Section part = parts_.enter();
+      const Section part = parts_.enter(wait);
       object = part ? part->allocate_from_all_nodes(index) : nullptr;
     }
     if (object == nullptr) {
-      object = allocate_reserved(index, context);
+      object = allocate_reserved(index, context, wait);
     }
     if (object == nullptr) {
       object = parts_.take_reserved(index, context == Context::Emergency);
@@ -167,7 +169,7 @@ class SlowPath {
     searches_.add(1);
     void* object = context == Context::MayWait ? search(index) : search_some(index);
     if (object == nullptr) {
-      object = allocate_reserved(index, context);
+      object = allocate_reserved(index, context, PartWait::Bounded);
     }
     if (object == nullptr && may_sleep(context, bytes_of_class(index))) {
       sleep_until([&] { return (object = search_heap(index, true)) != nullptr; });
@@ -175,9 +177,9 @@ class SlowPath {
     return object != nullptr ? object : out_of_memory();
   }
   /// An object, on a reserved frame if the context may have one, or null.
-  void* allocate_reserved(std::uint32_t index, Context context) noexcept {
+  void* allocate_reserved(std::uint32_t index, Context context, PartWait wait) noexcept {
     return Config::reserved_frames_are_for_all || context == Context::Emergency
-               ? memory_.allocate_reserved(index)
+               ? memory_.allocate_reserved(index, wait)
                : nullptr;
   }
 
@@ -255,7 +257,8 @@ class SlowPath {
     if (!run) {
       reclaim_until(ReclaimRequest::first(layout.size(), layout.align()), [&] {
         run = search_heap_for_run(layout, true);
-        return static_cast<bool>(run) || !memory_.frames().account().has_room(layout.size());
+        return static_cast<bool>(run) ||
+               !memory_.frames().account().has_room(Runs::charged_bytes(layout));
       });
     }
     return run;

@@ -167,15 +167,15 @@ class SpanTable {
 
   /// The block that `frame` is in, as FrameSpan::block_at() says, and a run whole. In no span, the
   /// absent frames up to the next one.
-  /// Cost: O(orders^2), and O(log spans + orders) for each other span of the run.
-  FrameBlock block_at(std::uintptr_t frame) const noexcept {
+  /// Cost: O(orders^2 + most), and O(log spans + orders) for each other span of the run.
+  FrameBlock block_at(std::uintptr_t frame, std::size_t most = Span::most_at_once) const noexcept {
     const Span* span = find(frame);
     if (span == nullptr) {
       const Span* const next = first_above(frame);
       const std::uintptr_t end = next != nullptr ? next->range().first : end_of_frames;
       return {frame, end - frame, FrameUse::Absent};
     }
-    FrameBlock block = span->block_at(frame);
+    FrameBlock block = span->block_at(frame, most);
     if (block.use == FrameUse::Allocated) {
       block.frames += frames_behind(span, block.first + block.frames);
     }
@@ -414,7 +414,7 @@ class SpanTable {
     for (const Span* span = first_above(0); span != nullptr && found == 0;
          span = first_above(end)) {
       const std::uintptr_t joint = span->range().first;
-      // The free frames before `seen` are too few.
+      // An earlier search looked at the free frames before `seen`.
       if (joint == end && joint >= seen && !span->free_block_at(joint).is_empty()) {
         found = place_around(joint, alignment, frames, seen);
       }

@@ -45,7 +45,8 @@ concept ClassPager = Pager<P> && requires(P& pager, std::size_t bytes, std::uint
 ///   allocate_run(bytes, alignment)   `bytes` is at least 1; aligned to `alignment`, a power of two
 ///   deallocate_run(run, bytes, alignment)   takes back what allocate_run gave for the same
 ///                                    figures; it may return a bool, false if it refused a bad free
-///   base_bytes, optional             what it rounds `bytes` up to, a power of two
+///   base_bytes, optional             what it rounds `bytes` up to, a power of two; all runs are
+///                                    aligned to it
 template <class P>
 concept RunPager =
     Pager<P> && requires(P& pager, void* run, std::size_t bytes, std::size_t alignment) {
