@@ -201,6 +201,8 @@ constinit CpuZones<KernelWithReaders, FrameAllocator<Kernel>> zones_with_readers
 constinit RetiredObjects retired_objects(zones_with_readers);
 constinit CpuZones<Kernel, FrameAllocator<Kernel>, DebugKernelConfig> zones_in_debug_mode(
     frames_of_many_cpus);
+constinit ObjectCache<Thing, Kernel, FrameAllocator<Kernel>, DebugCacheOptions> cache_in_debug_mode(
+    "thing", frames_of_many_cpus);
 
 }  // namespace
 
@@ -231,6 +233,10 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   Kernel::saved += zones_in_debug_mode.check_blocks();
   const LeakRoot root{regions, count * sizeof(MemoryRegion)};
   Kernel::saved += zones_in_debug_mode.find_leaks(
+      &root, 1, [](const Leak& leak) noexcept { Kernel::saved += leak.size; });
+  const char* const debugged_cache = exercise_cache(cache_in_debug_mode, count);
+  broken = broken != nullptr ? broken : debugged_cache;
+  Kernel::saved += cache_in_debug_mode.zones().find_leaks(
       &root, 1, [](const Leak& leak) noexcept { Kernel::saved += leak.size; });
   const char* const near = exercise_reclaim(cache_of_many_cpus, zones_of_nodes);
   broken = broken != nullptr ? broken : near;

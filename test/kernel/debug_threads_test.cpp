@@ -98,5 +98,75 @@ TEST(DebugThreads, of_several_frees_at_the_same_time_all_but_one_are_reported) {
   heap.release_all();
 }
 
+// ---- caches -------------------------------------------------------------------------------------
+
+struct Entry {
+  std::uint64_t words[20] = {};
+};
+using Entries = ObjectCache<Entry, test::PatientKernel, test::FrameSource, DebugCacheOptions>;
+
+TEST(DebugThreads, objects_of_a_cache_go_between_cpus_and_stay_constructed) {
+  test::MisuseRecorder misuse;
+  test::FrameSource frames;
+  Entries entries("entry", frames);
+  Random random;
+  std::array<std::atomic<Entry*>, 128> places{};
+  std::array<std::uint64_t, threads> seeds;
+  for (std::uint64_t& seed : seeds) {
+    seed = random.next();
+  }
+  const auto drop = [&](Entry* entry) {
+    if (entry != nullptr) {
+      for (std::uint64_t& word : entry->words) {
+        word = 0;
+      }
+      entries.deallocate(entry);
+    }
+  };
+  test::run_threads(threads, [&](std::size_t thread) {
+    HostedCpu::number = static_cast<std::uint32_t>(thread);
+    Random own(seeds[thread]);
+    for (int turn = 0; turn < 20'000; ++turn) {
+      Entry* const entry = entries.allocate();
+      ASSERT_NE(entry, nullptr);
+      for (std::uint64_t& word : entry->words) {
+        ASSERT_EQ(word, 0u);
+        word = own.next();
+      }
+      drop(places[own.below(places.size())].exchange(entry));
+      if (own.one_in(500)) {
+        entries.zones().trim();
+      }
+      if (own.one_in(100)) {
+        EXPECT_TRUE(entries.enter_idle());
+      }
+    }
+  });
+  HostedCpu::number = 0;
+  for (auto& place : places) {
+    drop(place.exchange(nullptr));
+  }
+  EXPECT_EQ(entries.validate(), nullptr);
+  EXPECT_EQ(entries.destroy(), 0u);
+  EXPECT_EQ(frames.live_bytes(), 0u);
+}
+
+TEST(DebugThreads, of_several_frees_of_an_object_at_the_same_time_all_but_one_are_reported) {
+  test::MisuseRecorder misuse;
+  test::FrameSource frames;
+  Entries entries("entry", frames);
+  for (int round = 0; round < 300; ++round) {
+    HostedCpu::number = 0;
+    Entry* const entry = entries.allocate();
+    test::run_threads(threads, [&](std::size_t thread) {
+      HostedCpu::number = static_cast<std::uint32_t>(thread);
+      entries.deallocate(entry);
+    });
+    ASSERT_EQ(misuse.take_count(MisuseKind::DoubleFree), threads - 1);
+  }
+  HostedCpu::number = 0;
+  EXPECT_EQ(entries.destroy(), 0u);
+}
+
 }  // namespace
 }  // namespace slabmalloc

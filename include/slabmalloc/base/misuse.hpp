@@ -84,7 +84,8 @@ struct BlockHistory {
   BlockUser allocated;         ///< The last allocation.
   BlockUser freed;             ///< The last free; without a caller while the block is in use.
   /// Of damage: the byte nearest to the block that was overwritten, counted from its first, and the
-  /// value found there.
+  /// value found there. No offset if several bytes of an object changed, nobody knows which.
+  static constexpr std::ptrdiff_t no_offset = PTRDIFF_MAX;
   std::ptrdiff_t offset = 0;
   std::uint8_t value = 0;
 };

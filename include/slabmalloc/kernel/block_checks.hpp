@@ -16,13 +16,14 @@
 #include "slabmalloc/kernel/block_record.hpp"
 #include "slabmalloc/kernel/debug_hooks.hpp"
 #include "slabmalloc/kernel/debug_report.hpp"
+#include "slabmalloc/page/lookup.hpp"
 
 namespace slabmalloc {
 
 /// A slot of a size class, or a run, and its record.
-template <class Atomics>
+template <class BlocksT>
 struct DebugBlock {
-  using Blocks = BlockLayout<Atomics>;
+  using Blocks = BlocksT;
 
   DebugBlock() noexcept = default;
   DebugBlock(void* address, std::size_t slot_bytes, bool is_of_run) noexcept
@@ -41,22 +42,51 @@ struct DebugBlock {
   bool is_run = false;
 };
 
-/// The checks of one heap. Thread: any, in any context.
-template <KernelHooks Hooks, class Zone, class Atomics>
+/// The slots of a heap with size classes. ShapedSlots (object_checks.hpp) are those of a cache.
+template <class Zone>
+struct ClassSlots {
+  using SizeClasses = typename Zone::SizeClasses;
+  static constexpr bool has_runs = true;
+
+  static constexpr std::size_t size_of(std::uint32_t index) noexcept {
+    return SizeClasses::size_of(index);
+  }
+  /// The slot that holds the byte at `address`, on a page of the kind that class `index` has. The
+  /// page may be another class's, or another heap's.
+  static FoundAround around(const void* address, std::uint32_t index) noexcept {
+    return Zone::slot_around(address, index);
+  }
+  /// The same in the frame of `bytes` at `frame`.
+  static FoundAround in_frame(const void* frame, std::size_t bytes, const void* address) noexcept {
+    const std::uint32_t index = Zone::class_of_page(frame, bytes);
+    return index != SizeClasses::no_class ? around(address, index) : FoundAround();
+  }
+  /// The number of the slot of `bytes` at `begin`, if it is known.
+  static std::size_t number_of(const std::byte* begin, std::size_t bytes) noexcept {
+    const std::uint32_t index = SizeClasses::index_for(bytes);
+    return index < Zone::class_count ? around(begin, index).slot : 0;
+  }
+};
+
+/// The checks of one heap, whose slots `Slots` finds. Thread: any, in any context.
+template <KernelHooks Hooks, class SlotsT, class BlocksT>
 class BlockChecks {
  public:
-  using Blocks = BlockLayout<Atomics>;
-  using Block = DebugBlock<Atomics>;
+  using Slots = SlotsT;
+  using Blocks = BlocksT;
+  using Block = DebugBlock<Blocks>;
   using Record = typename Blocks::Record;
   using State = typename Record::State;
 
   static constexpr std::size_t any_size = ~std::size_t{0};
 
   constexpr BlockChecks() noexcept = default;
+  constexpr explicit BlockChecks(const Slots& slots) noexcept : slots_(slots) {}
   BlockChecks(const BlockChecks&) = delete;
   BlockChecks& operator=(const BlockChecks&) = delete;
 
   constexpr const BlockOwner& owner() const noexcept { return owner_; }
+  const Slots& slots() const noexcept { return slots_; }
   constexpr void set_name(const char* name) noexcept { owner_.name = name; }
 
   // ---- the block of a call ---------------------------------------------------------------------
@@ -66,8 +96,8 @@ class BlockChecks {
   /// DoubleFree, or of Overflow if the record was overwritten.
   Block find(const void* address, std::uint32_t index, std::size_t size,
              const BlockUser& user) const noexcept {
-    const typename Zone::FoundAround around = Zone::slot_around(address, index);
-    const std::size_t class_bytes = Zone::SizeClasses::size_of(index);
+    const FoundAround around = slots_.around(address, index);
+    const std::size_t class_bytes = slots_.size_of(index);
     if (around.bytes <= Blocks::overhead_bytes) {
       report({MisuseKind::ForeignPointer, address, class_bytes, 0}, user);
       return {};
@@ -113,23 +143,16 @@ class BlockChecks {
   /// Checks D1 to D4 of a block that nobody else frees or allocates now, and repairs what it can.
   /// False after a report.
   bool check_block(const Block& block, const BlockUser& user) const noexcept {
-    const State state = block.record->state();
-    const std::size_t room = block.room();
-    const bool is_live = is_in_use(state);
-    if (state == State::Damaged) {
-      report_damage(MisuseKind::Overflow, block, as_offset(room), user);
-      return false;
-    }
-    const std::size_t size = block.record->size();
-    if (size + Blocks::guard_bytes > room) {
-      report_damage(MisuseKind::Overflow, block, as_offset(room), user);
+    if (!check_record(block, user)) {
       return false;
     }
     const bool is_sound = block.is_run || check_guard(block, user);
-    if (is_live) {
-      return check_bytes(MisuseKind::Overflow, block, size, red_byte, user) && is_sound;
-    }
-    return check_bytes(MisuseKind::WriteAfterFree, block, 0, free_byte, user) && is_sound;
+    const std::size_t room = block.room();
+    const bool is_filled =
+        is_in_use(block.record->state())
+            ? check_bytes(MisuseKind::Overflow, block, {block.record->size(), room}, red_byte, user)
+            : check_bytes(MisuseKind::WriteAfterFree, block, {0, room}, free_byte, user);
+    return is_filled && is_sound;
   }
 
   /// A block was free, and its record says something else: it was overwritten.
@@ -137,7 +160,15 @@ class BlockChecks {
     report_damage(MisuseKind::WriteAfterFree, block, as_offset(block.room()), user);
   }
 
- private:
+ protected:
+  /// Some bytes of a block, from `first` up to `end`.
+  struct Range {
+    std::size_t first;
+    std::size_t end;
+  };
+  /// Of damage somewhere in an object.
+  static constexpr std::ptrdiff_t no_offset = BlockHistory::no_offset;
+
   static constexpr bool is_in_use(State state) noexcept {
     return state == State::Live || state == State::Reached || state == State::Freeing;
   }
@@ -166,6 +197,15 @@ class BlockChecks {
     return false;
   }
 
+  /// D1 and D2.
+  bool check_record(const Block& block, const BlockUser& user) const noexcept {
+    if (block.record->state() != State::Damaged &&
+        block.record->size() + Blocks::guard_bytes <= block.room()) {
+      return true;
+    }
+    report_damage(MisuseKind::Overflow, block, as_offset(block.room()), user);
+    return false;
+  }
   /// D3. The nearest damaged byte counts.
   bool check_guard(const Block& block, const BlockUser& user) const noexcept {
     std::byte* const guard = block.begin - Blocks::guard_bytes;
@@ -181,25 +221,26 @@ class BlockChecks {
     __builtin_memset(guard, red_byte, Blocks::guard_bytes);
     return false;
   }
-  /// D4: from `first` to the record all bytes are `value`.
-  bool check_bytes(MisuseKind kind, const Block& block, std::size_t first, std::uint8_t value,
+  /// D4: all bytes of `range` are `value`.
+  bool check_bytes(MisuseKind kind, const Block& block, Range range, std::uint8_t value,
                    const BlockUser& user) const noexcept {
-    const std::size_t bytes = block.room() - first;
-    const std::size_t index = first_other(block.begin + first, bytes, value);
+    const std::size_t bytes = range.end - range.first;
+    const std::size_t index = first_other(block.begin + range.first, bytes, value);
     if (index == bytes) {
       return true;
     }
-    report_damage(kind, block, as_offset(first + index), user);
-    __builtin_memset(block.begin + first, value, bytes);
+    report_damage(kind, block, as_offset(range.first + index), user);
+    __builtin_memset(block.begin + range.first, value, bytes);
     return false;
   }
 
-  // ---- reports ---------------------------------------------------------------------------------
-
   [[gnu::cold]] void report_damage(MisuseKind kind, const Block& block, std::ptrdiff_t offset,
                                    const BlockUser& user) const noexcept {
-    report_block(kind, block.begin + offset, block, user, 0, offset);
+    const std::ptrdiff_t place = offset != no_offset ? offset : 0;
+    report_block(kind, block.begin + place, block, user, 0, offset);
   }
+
+ private:
   [[gnu::cold, gnu::noinline]] void report_block(MisuseKind kind, const void* address,
                                                  const Block& block, const BlockUser& user,
                                                  std::size_t given_size = 0,
@@ -217,9 +258,11 @@ class BlockChecks {
     history.heap = owner != nullptr ? owner->name : owner_.name;
     if (is_damage(kind)) {
       history.offset = offset;
-      history.value = static_cast<std::uint8_t>(block.begin[offset]);
+      history.value =
+          offset != no_offset ? static_cast<std::uint8_t>(block.begin[offset]) : std::uint8_t{0};
     }
-    Misuse misuse{kind, address, block.bytes, block.is_run ? 0 : slot_of(block)};
+    Misuse misuse{kind, address, block.bytes,
+                  block.is_run ? 0 : slots_.number_of(block.begin, block.bytes)};
     misuse.block = block.begin;
     // Of two frees at the same time the second may come while the first one checks.
     misuse.state = state == State::NeverAllocated ? BlockState::NeverAllocated
@@ -231,12 +274,9 @@ class BlockChecks {
     misuse.history = &history;
     report(misuse, user);
   }
-  static std::size_t slot_of(const Block& block) noexcept {
-    const std::uint32_t index = Zone::SizeClasses::index_for(block.bytes);
-    return index < Zone::class_count ? Zone::slot_around(block.begin, index).slot : 0;
-  }
 
   BlockOwner owner_;
+  [[no_unique_address]] Slots slots_;
 };
 
 }  // namespace slabmalloc

@@ -20,7 +20,7 @@
 // record from writes that go on from an object. The state is mixed with the record's address, so
 // other memory does not pass for a record.
 //
-// Equations over a slot, with their lines in DebugMode::check_block():
+// Equations over a slot, with their lines in BlockChecks::check_block():
 //   D1  the state is one of these
 //   D2  size + guard_bytes <= offset of the record
 //   D3  the guard before is red_byte
@@ -143,9 +143,10 @@ class BlockRecord {
 };
 
 /// Where the parts of a block lie.
-template <class Atomics>
+template <class AtomicsT, class RecordT = BlockRecord<AtomicsT>>
 struct BlockLayout {
-  using Record = BlockRecord<Atomics>;
+  using Atomics = AtomicsT;
+  using Record = RecordT;
 
   static constexpr std::size_t guard_bytes = 16;
   /// The bytes that a block has beside those of its client, at least.

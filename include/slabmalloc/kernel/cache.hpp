@@ -29,6 +29,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <type_traits>
 
 #include "slabmalloc/kernel/cache_config.hpp"
 #include "slabmalloc/kernel/cache_shape.hpp"
@@ -50,12 +51,12 @@ struct ObjectCallbacks {
   void* argument = nullptr;
 };
 
-/// The life of a frame: begin() constructs all slots, or none.
-template <class Page>
+/// The life of a frame: begin() constructs all slots, or none. `Shape` is CacheShape or DebugShape.
+template <class Page, class Shape>
 class ConstructedFrames {
  public:
   /// Pre: `shape` outlives it.
-  constexpr ConstructedFrames(const CacheShape& shape, const ObjectCallbacks& callbacks) noexcept
+  constexpr ConstructedFrames(const Shape& shape, const ObjectCallbacks& callbacks) noexcept
       : shape_(&shape), callbacks_(callbacks) {}
 
   bool begin(void* frame, Context context) noexcept {
@@ -71,8 +72,16 @@ class ConstructedFrames {
     }
     return true;
   }
-  void end(void* frame) noexcept {
-    destroy_first(shape_->geometry.slots, Page::slots_of(header_of(frame)));
+  void end(void* frame) noexcept { destroy_first(shape_->geometry.slots, first_slot(frame)); }
+
+  // ---- for a debug mode ------------------------------------------------------------------------
+
+  constexpr const Shape& shape() const noexcept { return *shape_; }
+  /// Pre: begin() succeeded for `frame`.
+  std::byte* first_slot(void* frame) const noexcept { return Page::slots_of(header_of(frame)); }
+  constexpr FreeContent free_content() const noexcept {
+    const bool is_raw = callbacks_.construct == nullptr && callbacks_.destroy == nullptr;
+    return is_raw ? FreeContent::Raw : FreeContent::Kept;
   }
 
  private:
@@ -86,7 +95,7 @@ class ConstructedFrames {
     }
   }
 
-  const CacheShape* shape_;
+  const Shape* shape_;
   ObjectCallbacks callbacks_;
 };
 
@@ -134,38 +143,42 @@ class Cache {
   static_assert(sizeof(HooksMessage<HooksT>) != 0);
   static_assert(ObjectCacheOptions<Options>,
                 "a cache takes CacheOptions, or what inherits from them or from "
-                "GranuleCacheOptions");
-  static_assert(!DebuggedCacheOptions<Options>,
-                "an object cache has no debug mode: leave Debug as it is in CacheOptions");
+                "GranuleCacheOptions, or in debug mode DebugCacheOptions");
 
  public:
   using Hooks = CheckedHooks<HooksT>;
   using Config = CacheConfig<ObjectCacheOptionsOrDefault<Options>>;
   using Page = typename Config::BasePage;
-  using Zones = CpuZones<Hooks, PagerT, Config, ConstructedFrames<Page>>;
+  /// CacheShape, and in debug mode DebugShape.
+  using Shape = std::conditional_t<Config::Debug::is_on, DebugShape, CacheShape>;
+  using Frames = ConstructedFrames<Page, Shape>;
+  using Zones = CpuZones<Hooks, PagerT, Config, Frames>;
   using Made = MadeCache<Cache>;
 
   // ---- creation --------------------------------------------------------------------------------
 
   /// The shape of a cache for objects of `bytes`, aligned to `alignment`.
   /// Fails: NoSize, AlignmentNotPower or TooLarge in its `error`.
-  static constexpr CacheShape shape_for(std::size_t bytes, std::size_t alignment) noexcept {
-    return CacheShape::of<Config>(bytes, alignment);
+  static constexpr Shape shape_for(std::size_t bytes, std::size_t alignment) noexcept {
+    return Shape::template of<Config>(bytes, alignment);
   }
 
   /// Pre: `shape` is of shape_for() and has no error; `name` and `pager` outlive the cache.
-  constexpr Cache(const char* name, PagerT& pager, const CacheShape& shape,
+  constexpr Cache(const char* name, PagerT& pager, const Shape& shape,
                   const ObjectCallbacks& callbacks = {}) noexcept
       : name_(name),
         shape_(shape),
-        zones_(pager, ConstructedFrames<Page>(shape_, callbacks), shape.geometry,
-               shape.page_bytes) {}
+        zones_(pager, Frames(shape_, callbacks), shape.geometry, shape.page_bytes) {
+    if constexpr (Zones::is_debugged) {
+      zones_.debug().set_name(name);
+    }
+  }
 
   /// Makes a cache in `storage`, which has the size and alignment of a Cache and outlives it.
   /// Pre: `pager` and the name outlive it.
   /// Fails: NoSize, AlignmentNotPower or TooLarge, and it wrote nothing.
   static Made create(void* storage, PagerT& pager, const CacheParameters& parameters) noexcept {
-    const CacheShape shape = shape_for(parameters.object_bytes, parameters.alignment);
+    const Shape shape = shape_for(parameters.object_bytes, parameters.alignment);
     if (shape.error != CacheError::None) {
       return {nullptr, shape.error};
     }
@@ -177,7 +190,7 @@ class Cache {
   template <class Heap>
   static Made create_in(Heap& heap, PagerT& pager, const CacheParameters& parameters,
                         Context context = Context::MayWait) noexcept {
-    const CacheShape shape = shape_for(parameters.object_bytes, parameters.alignment);
+    const Shape shape = shape_for(parameters.object_bytes, parameters.alignment);
     if (shape.error != CacheError::None) {
       return {nullptr, shape.error};
     }
@@ -203,24 +216,68 @@ class Cache {
   /// A constructed object, as its last user left it, or null if there is no memory.
   /// Cost: as CpuZones::allocate(), plus a frame's constructors if a frame comes from the pager.
   [[gnu::always_inline]] void* allocate(Context context = Context::MayWait) noexcept {
-    return zones_.allocate_of(ShapedClass(shape_), context).value_or(nullptr);
+    return allocate_as(ShapedClass(shape_), context);
   }
 
   /// Frees an object of any CPU, or nothing for a null pointer. Pre: it is in its constructed
   /// state.
   /// Fails: as CpuZones::deallocate().
   [[gnu::always_inline]] void deallocate(void* object) noexcept {
-    zones_.deallocate_of(ShapedClass(shape_), object);
+    deallocate_as(ShapedClass(shape_), object);
   }
 
   /// Allocates up to `count` objects into `objects`; returns how many it got.
-  std::size_t allocate_many(void** objects, std::size_t count,
-                            Context context = Context::MayWait) noexcept {
-    return zones_.allocate_many_of(0, objects, count, context);
+  [[gnu::always_inline]] std::size_t allocate_many(void** objects, std::size_t count,
+                                                   Context context = Context::MayWait) noexcept {
+    return allocate_many_for(objects, count, context, Mode::caller());
   }
   /// Frees `count` objects. As deallocate().
-  void deallocate_many(void* const* objects, std::size_t count) noexcept {
-    zones_.deallocate_many_of(0, objects, count);
+  [[gnu::always_inline]] void deallocate_many(void* const* objects, std::size_t count) noexcept {
+    deallocate_many_for(objects, count, Mode::caller());
+  }
+
+  // ---- the same for ObjectCache ----------------------------------------------------------------
+
+  using Mode = typename Zones::Mode;
+
+  /// As allocate() and deallocate(), where the shape of `one` is a constant.
+  [[gnu::always_inline]] void* allocate_as(const ShapedClass& one, Context context) noexcept {
+    if constexpr (Zones::is_debugged) {
+      return zones_.debug().allocate(zones_, context, Mode::caller());
+    } else {
+      return zones_.allocate_of(one, context).value_or(nullptr);
+    }
+  }
+  [[gnu::always_inline]] void deallocate_as(const ShapedClass& one, void* object) noexcept {
+    if constexpr (Zones::is_debugged) {
+      zones_.debug().deallocate(zones_, object, Mode::caller());
+    } else {
+      zones_.deallocate_of(one, object);
+    }
+  }
+  /// As allocate_many() and deallocate_many(), with the address of their caller in debug mode.
+  std::size_t allocate_many_for(void** objects, std::size_t count, Context context,
+                                [[maybe_unused]] typename Mode::Caller caller) noexcept {
+    if constexpr (Zones::is_debugged) {
+      std::size_t done = 0;
+      while (done < count &&
+             (objects[done] = zones_.debug().allocate(zones_, context, caller)) != nullptr) {
+        ++done;
+      }
+      return done;
+    } else {
+      return zones_.allocate_many_of(0, objects, count, context);
+    }
+  }
+  void deallocate_many_for(void* const* objects, std::size_t count,
+                           [[maybe_unused]] typename Mode::Caller caller) noexcept {
+    if constexpr (Zones::is_debugged) {
+      for (std::size_t done = 0; done < count; ++done) {
+        zones_.debug().deallocate(zones_, objects[done], caller);
+      }
+    } else {
+      zones_.deallocate_many_of(0, objects, count);
+    }
   }
 
   // ---- reserves and limits ---------------------------------------------------------------------
@@ -290,9 +347,9 @@ class Cache {
   // ---- statistics and checks -------------------------------------------------------------------
 
   const char* name() const noexcept { return name_; }
-  const CacheShape& shape() const noexcept { return shape_; }
+  const Shape& shape() const noexcept { return shape_; }
 
-  /// The zones that supply the objects.
+  /// The zones that supply the objects; in debug mode, they have its calls.
   Zones& zones() noexcept { return zones_; }
 
   /// Thread: any; the figures may lag behind other CPUs. Calls reported as misuse count as frees.
@@ -328,7 +385,7 @@ class Cache {
 
  private:
   const char* name_;
-  CacheShape shape_;
+  Shape shape_;
   Zones zones_;
 };
 

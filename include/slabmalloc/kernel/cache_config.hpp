@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "slabmalloc/kernel/debug_config.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
 #include "slabmalloc/page/shaped_page.hpp"
 
@@ -48,14 +49,18 @@ concept ObjectCacheOptions = std::derived_from<O, CommonCacheOptions> && require
   O::largest_page_bytes;
 };
 
-/// Options with a debug mode, which object caches do not have.
-template <class O>
-concept DebuggedCacheOptions = O::Debug::is_on;
+/// As GranuleCacheOptions, with all checks.
+template <std::size_t GranuleBytes, class AtomicsT = HardwareAtomics>
+struct GranuleDebugCacheOptions : GranuleCacheOptions<GranuleBytes, AtomicsT> {
+  using Debug = KernelDebug;
+};
+
+/// As CacheOptions, with all checks.
+struct DebugCacheOptions : GranuleDebugCacheOptions<4 * kibibyte> {};
 
 /// `O` if it has the options, else CacheOptions; works as CpuZonesConfigOrDefault.
 template <class O>
-using ObjectCacheOptionsOrDefault =
-    std::conditional_t<ObjectCacheOptions<O> && !DebuggedCacheOptions<O>, O, CacheOptions>;
+using ObjectCacheOptionsOrDefault = std::conditional_t<ObjectCacheOptions<O>, O, CacheOptions>;
 
 /// The one size class of a cache. Its size is known at run time, so no layout selects it.
 struct CacheSizeClass {

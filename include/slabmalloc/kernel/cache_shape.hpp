@@ -73,19 +73,27 @@ struct CacheShape {
   CacheError error = CacheError::None;
 
   /// The shape for objects of `bytes`, each aligned to `alignment` and to Options::alignment, a
-  /// power of two. Fails: NoSize, AlignmentNotPower or TooLarge in `error`.
-  template <class Options>
+  /// power of two. A debug mode has `ExtraBytes` more in each slot, an alignment of at least
+  /// `Least`, and `GuardBytes` before the first slot.
+  /// Fails: NoSize, AlignmentNotPower or TooLarge in `error`.
+  template <class Options, std::size_t ExtraBytes = 0, std::size_t Least = 1,
+            std::size_t GuardBytes = 0>
   static constexpr CacheShape of(std::size_t bytes, std::size_t alignment) noexcept {
+    constexpr std::size_t own = Options::alignment > Least ? Options::alignment : Least;
     CacheShape shape;
-    shape.alignment = alignment > Options::alignment ? alignment : Options::alignment;
+    shape.alignment = alignment > own ? alignment : own;
     shape.error = check(bytes, alignment, shape.alignment, Options::largest_page_bytes / 8);
     if (shape.error != CacheError::None) {
       return shape;
     }
     // SlotGeometry has no slots of less than 2 bytes.
     const std::size_t least = SlotGeometry::minimum_object_size;
-    const std::size_t object_bytes = align_up(bytes > least ? bytes : least, shape.alignment);
-    constexpr std::size_t header = ShapedPage<typename Options::Atomics>::header_bytes;
+    const std::size_t object_bytes =
+        align_up((bytes > least ? bytes : least) + ExtraBytes, shape.alignment);
+    const std::size_t step =
+        shape.alignment > Options::colour_bytes ? shape.alignment : Options::colour_bytes;
+    const std::size_t header =
+        ShapedPage<typename Options::Atomics>::header_bytes + lead_for(GuardBytes, step);
     for (shape.page_bytes = Options::granule_bytes;; shape.page_bytes *= 2) {
       shape.geometry = SlotGeometry::fit(object_bytes, shape.page_bytes, header, true);
       if (shape.waste() <= shape.page_bytes / 8 ||
@@ -93,8 +101,6 @@ struct CacheShape {
         break;
       }
     }
-    const std::size_t step =
-        shape.alignment > Options::colour_bytes ? shape.alignment : Options::colour_bytes;
     const std::size_t unused =
         shape.waste() - header - 2 * sizeof(Word) * std::size_t{shape.geometry.words};
     shape.step_bytes = static_cast<std::uint32_t>(step);
@@ -134,15 +140,28 @@ struct CacheShape {
   /// The first broken invariant, as an equation, or null. `header_bytes` is of the page type. Pre:
   /// there is no error.
   constexpr const char* validate(std::size_t header_bytes) const noexcept {
+    const char* const broken = validate_slots(header_bytes);
+    return broken != nullptr || waste() - meta_data(header_bytes) <= page_bytes / 8
+               ? broken
+               : "Q3: page - slots - meta-data <= page / 8";
+  }
+
+ protected:
+  /// The least multiple of `step`, a power of two, that has room for `guard_bytes`.
+  static constexpr std::size_t lead_for(std::size_t guard_bytes, std::size_t step) noexcept {
+    return guard_bytes != 0 ? align_up(guard_bytes, step) : 0;
+  }
+  constexpr std::size_t meta_data(std::size_t header_bytes) const noexcept {
+    return header_bytes + 2 * sizeof(Word) * std::size_t{geometry.words};
+  }
+  /// Q1 and Q2, or null.
+  constexpr const char* validate_slots(std::size_t header_bytes) const noexcept {
     if (geometry.object_size % alignment != 0 || step_bytes % alignment != 0) {
       return "Q1: object size and step are multiples of the alignment";
     }
-    const std::size_t meta_data = header_bytes + 2 * sizeof(Word) * std::size_t{geometry.words};
-    if (waste() < meta_data + (colours() - 1) * step_bytes) {
-      return "Q2: slots + meta-data + colours <= page";
-    }
-    return waste() - meta_data <= page_bytes / 8 ? nullptr
-                                                 : "Q3: page - slots - meta-data <= page / 8";
+    return waste() >= meta_data(header_bytes) + (colours() - 1) * step_bytes
+               ? nullptr
+               : "Q2: slots + meta-data + colours <= page";
   }
 
  private:

@@ -34,6 +34,7 @@
 #include "slabmalloc/kernel/cpu_memory.hpp"
 #include "slabmalloc/kernel/cpu_parts.hpp"
 #include "slabmalloc/kernel/cpu_zones_statistics.hpp"
+#include "slabmalloc/kernel/debug_cache.hpp"
 #include "slabmalloc/kernel/debug_config.hpp"
 #include "slabmalloc/kernel/debug_mode.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
@@ -89,7 +90,7 @@ class CpuZones {
 
   /// The largest size in bytes that a size class serves; larger requests become runs of the pager.
   static constexpr std::size_t MAX_ALLOC_SIZE = [] {
-    if constexpr (is_debugged) {
+    if constexpr (is_debugged && has_layouts) {
       return Zone::MAX_ALLOC_SIZE - Mode::Blocks::overhead_bytes;
     } else {
       return Zone::MAX_ALLOC_SIZE;
@@ -98,7 +99,10 @@ class CpuZones {
 
   /// Pre: `pager` outlives it.
   constexpr explicit CpuZones(PagerT& pager, Life life = {}) noexcept
-      : memory_(parts_, pager, mode_.frames(life)), slow_path_(parts_, memory_), pager_(pager) {}
+      : mode_(life),
+        memory_(parts_, pager, mode_.frames(life)),
+        slow_path_(parts_, memory_),
+        pager_(pager) {}
   /// Zones of one size class on pages of a size known at run time: slots laid out by `geometry` in
   /// frames of `frame_bytes`. The life of a frame tells its header where the slots begin.
   /// Pre: `pager` outlives it.
@@ -568,6 +572,8 @@ class CpuZones {
   using Numbered = NumberedClass;  ///< For DebugMode.
   template <KernelHooks, class, class>
   friend class DebugMode;
+  template <KernelHooks, class, class>
+  friend class DebugCore;
 
   /// Bounds the work with interrupts saved.
   static constexpr std::uint32_t objects_per_section = 16;

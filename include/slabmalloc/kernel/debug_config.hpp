@@ -49,8 +49,10 @@ struct ConfigWithRecords : C {
   using Pages = typename DebugPages<typename C::Pages, typename C::SizeClasses>::Type;
 };
 
-/// The configuration with which a heap of configuration `C` works.
+/// The configuration with which a heap of configuration `C` works. The pages of a cache, whose size
+/// class has no size here, stay: its frames come with records (object_checks.hpp).
 template <class C>
-using ConfigInUse = std::conditional_t<C::Debug::is_on, ConfigWithRecords<C>, C>;
+using ConfigInUse =
+    std::conditional_t<C::Debug::is_on && C::SizeClasses::max_size != 0, ConfigWithRecords<C>, C>;
 
 }  // namespace slabmalloc

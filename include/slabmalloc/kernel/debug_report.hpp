@@ -74,7 +74,10 @@ void write_report(const Misuse& misuse, const BlockUser& finder, const char* hea
                                                              : " bytes, free");
     end_line();
   }
-  if (is_damage(misuse.kind)) {
+  if (is_damage(misuse.kind) && history.offset == BlockHistory::no_offset) {
+    line.append("  damage     in more than one place");
+    end_line();
+  } else if (is_damage(misuse.kind)) {
     line.append("  damage     ");
     line.append_hexadecimal(history.value);
     line.append(history.offset < 0 ? " at offset -" : " at offset ");

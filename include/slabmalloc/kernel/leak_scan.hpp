@@ -38,15 +38,15 @@ struct Leak {
 };
 
 /// The marks of one scan. Thread: one, while nobody allocates or frees in the heap.
-template <class Zone, FindingPager PagerT, class Atomics>
+template <class Slots, FindingPager PagerT, class Blocks>
 class LeakScan {
  public:
-  using Block = DebugBlock<Atomics>;
-  using Blocks = BlockLayout<Atomics>;
+  using Block = DebugBlock<Blocks>;
   using State = typename Blocks::Record::State;
 
   /// Pre: `owner` is that of a heap over `pager`.
-  LeakScan(const PagerT& pager, const BlockOwner& owner) noexcept : pager_(pager), owner_(owner) {}
+  LeakScan(const PagerT& pager, const Slots& slots, const BlockOwner& owner) noexcept
+      : pager_(pager), slots_(slots), owner_(owner) {}
   LeakScan(const LeakScan&) = delete;
   LeakScan& operator=(const LeakScan&) = delete;
 
@@ -112,23 +112,20 @@ class LeakScan {
   /// The slot or run with a record around `address`, whatever its state.
   Block block_around(void* address) const noexcept {
     const PagerBlock place = pager_.block_at(address);
-    if (place.use == PagerUse::Run && place.bytes > Blocks::overhead_bytes) {
+    if (Slots::has_runs && place.use == PagerUse::Run && place.bytes > Blocks::overhead_bytes) {
       return Block(place.address, place.bytes, true);
     }
     if (place.use != PagerUse::Frame) {
       return {};
     }
-    const std::uint32_t index = Zone::class_of_page(place.address, place.bytes);
-    if (index == Zone::SizeClasses::no_class) {
-      return {};
-    }
-    const typename Zone::FoundAround around = Zone::slot_around(address, index);
+    const FoundAround around = slots_.in_frame(place.address, place.bytes, address);
     return around.begin != nullptr && around.bytes > Blocks::overhead_bytes
                ? Block(around.begin, around.bytes, false)
                : Block();
   }
 
   const PagerT& pager_;
+  const Slots& slots_;
   const BlockOwner& owner_;
   void* top_ = nullptr;   ///< Reached blocks whose words are not followed yet.
   void* runs_ = nullptr;  ///< Runs that were.

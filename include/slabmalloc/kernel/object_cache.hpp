@@ -56,9 +56,7 @@ class ObjectCache {
   static_assert(sizeof(HooksMessage<HooksT>) != 0);
   static_assert(ObjectCacheOptions<Options>,
                 "ObjectCache takes CacheOptions, or what inherits from them or from "
-                "GranuleCacheOptions");
-  static_assert(!DebuggedCacheOptions<Options>,
-                "an object cache has no debug mode: leave Debug as it is in CacheOptions");
+                "GranuleCacheOptions, or in debug mode DebugCacheOptions");
   static_assert(!std::same_as<Life, OwnLife<T>> || std::is_nothrow_default_constructible_v<T>,
                 "a cache makes its objects without arguments: give the type a default constructor "
                 "that is noexcept, or the cache an ObjectLife");
@@ -69,7 +67,7 @@ class ObjectCache {
   using Untyped = Cache<Hooks, PagerT, ObjectCacheOptionsOrDefault<Options>>;
   using Zones = typename Untyped::Zones;
 
-  static constexpr CacheShape shape = Untyped::shape_for(sizeof(T), alignof(T));
+  static constexpr typename Untyped::Shape shape = Untyped::shape_for(sizeof(T), alignof(T));
   static_assert(
       shape.error != CacheError::TooLarge,
       "for larger objects, raise Options::largest_page_bytes or give a layout to CpuZones");
@@ -91,44 +89,24 @@ class ObjectCache {
   /// A constructed object, as its last user left it, or null if there is no memory.
   /// Cost: as CpuZones::allocate(), plus a frame's constructors if a frame comes from the pager.
   [[gnu::always_inline]] T* allocate(Context context = Context::MayWait) noexcept {
-    return static_cast<T*>(zones().allocate_of(ShapedClass(shape), context).value_or(nullptr));
+    return static_cast<T*>(cache_.allocate_as(ShapedClass(shape), context));
   }
 
   /// Frees an object of any CPU, or nothing for a null pointer. Pre: it is in its constructed
   /// state.
   /// Fails: as CpuZones::deallocate().
   [[gnu::always_inline]] void deallocate(T* object) noexcept {
-    zones().deallocate_of(ShapedClass(shape), object);
+    cache_.deallocate_as(ShapedClass(shape), object);
   }
 
   /// Allocates up to `count` objects into `objects`; returns how many it got.
-  std::size_t allocate_many(T** objects, std::size_t count,
-                            Context context = Context::MayWait) noexcept {
-    void* some[batch];
-    std::size_t done = 0;
-    while (done < count) {
-      const std::size_t wanted = count - done < batch ? count - done : batch;
-      const std::size_t got = cache_.allocate_many(some, wanted, context);
-      for (std::size_t index = 0; index < got; ++index) {
-        objects[done++] = static_cast<T*>(some[index]);
-      }
-      if (got < wanted) {
-        break;
-      }
-    }
-    return done;
+  [[gnu::always_inline]] std::size_t allocate_many(T** objects, std::size_t count,
+                                                   Context context = Context::MayWait) noexcept {
+    return allocate_many_for(objects, count, context, Untyped::Mode::caller());
   }
-
   /// Frees `count` objects. As deallocate().
-  void deallocate_many(T* const* objects, std::size_t count) noexcept {
-    void* some[batch];
-    for (std::size_t done = 0; done < count;) {
-      std::size_t index = 0;
-      for (; index < batch && done < count; ++index) {
-        some[index] = objects[done++];
-      }
-      cache_.deallocate_many(some, index);
-    }
+  [[gnu::always_inline]] void deallocate_many(T* const* objects, std::size_t count) noexcept {
+    deallocate_many_for(objects, count, Untyped::Mode::caller());
   }
 
   // ---- the rest is that of Cache ---------------------------------------------------------------
@@ -161,6 +139,36 @@ class ObjectCache {
   const char* validate() const noexcept { return cache_.validate(); }
 
  private:
+  using Caller = typename Untyped::Mode::Caller;
+
+  std::size_t allocate_many_for(T** objects, std::size_t count, Context context,
+                                Caller caller) noexcept {
+    void* some[batch];
+    std::size_t done = 0;
+    while (done < count) {
+      const std::size_t wanted = count - done < batch ? count - done : batch;
+      const std::size_t got = cache_.allocate_many_for(some, wanted, context, caller);
+      for (std::size_t index = 0; index < got; ++index) {
+        objects[done++] = static_cast<T*>(some[index]);
+      }
+      if (got < wanted) {
+        break;
+      }
+    }
+    return done;
+  }
+
+  void deallocate_many_for(T* const* objects, std::size_t count, Caller caller) noexcept {
+    void* some[batch];
+    for (std::size_t done = 0; done < count;) {
+      std::size_t index = 0;
+      for (; index < batch && done < count; ++index) {
+        some[index] = objects[done++];
+      }
+      cache_.deallocate_many_for(some, index, caller);
+    }
+  }
+
   constexpr ObjectCallbacks callbacks() noexcept {
     ObjectCallbacks result;
     result.construct = [](void* place, Context context, void* life) noexcept {

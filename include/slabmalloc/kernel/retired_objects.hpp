@@ -253,6 +253,8 @@ class RetiredObjects {
   void free_object(void* object, Layout layout, Context context) noexcept {
     if constexpr (Zones::has_layouts) {
       zones_.deallocate(object, layout, context);
+    } else if constexpr (Zones::is_debugged) {
+      zones_.debug().deallocate(zones_, object, Zones::Mode::caller());
     } else {
       zones_.deallocate_of(NumberedClass{0}, object);
     }

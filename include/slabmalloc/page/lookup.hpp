@@ -19,6 +19,14 @@ struct FoundSlot {
   std::uint32_t slot = 0;
 };
 
+/// A slot of a page whose seal is sound. `bytes` is 0 where no page is, and `begin` null where the
+/// page has no slot.
+struct FoundAround {
+  std::byte* begin = nullptr;
+  std::size_t bytes = 0;
+  std::uint32_t slot = 0;
+};
+
 /// Reports `object`, an address in `page` that is not a slot's first byte.
 template <ClassPage Page>
 [[gnu::cold, gnu::noinline]] void report_misaligned(const void* object, typename Page::Header* page,

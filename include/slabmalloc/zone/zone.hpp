@@ -309,14 +309,6 @@ class Zone {
     });
   }
 
-  /// A slot of a page whose seal is sound. `bytes` is 0 where no page is, and `begin` null where
-  /// the page has no slot.
-  struct FoundAround {
-    std::byte* begin = nullptr;
-    std::size_t bytes = 0;
-    std::uint32_t slot = 0;
-  };
-
   /// The slot that holds the byte at `address`, on a page of the kind that class `index` has. The
   /// page may be another class's, or another heap's.
   /// Thread: any. Pre: as deallocate_class(). Cost: constant.
