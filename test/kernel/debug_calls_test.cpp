@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -197,6 +198,69 @@ TEST_F(DebugCallsTest, an_allocation_does_not_sleep_while_its_cpu_delays_blocks)
   }
 }
 
+TEST(DebugCallsThreads, a_free_on_another_cpu_ends_a_wait) {
+  using Kernel = test::SleepingKernel;
+  using Frames = FrameAllocator<Kernel>;
+  test::PhysicalMemory memory(4 * mebibyte);
+  Frames frames;
+  const MemoryRegion region = memory.region(0, 4 * mebibyte);
+  ASSERT_TRUE(frames.add(&region, 1));
+  CpuZones<Kernel, Frames, DebugKernelConfig> heap(frames);
+  const Layout layout = debug_layout(7000);
+  heap.set_limit(256 * kibibyte);
+  HostedCpu::number = 0;
+  std::vector<void*> blocks;
+  while (void* const block = heap.allocate(layout, Context::MayNotWait).value_or(nullptr)) {
+    blocks.push_back(block);
+  }
+  heap.set_waiting(true);
+  Kernel::waits = 0;
+  std::thread other([&] {
+    HostedCpu::number = 1;
+    while (Kernel::waits == 0) {
+      std::this_thread::yield();
+    }
+    heap.deallocate(blocks.back(), layout);
+    blocks.pop_back();
+  });
+  void* const found = heap.allocate(layout).value_or(nullptr);
+  other.join();
+  ASSERT_NE(found, nullptr);
+  EXPECT_EQ(heap.statistics().sleeps, 1u);
+  heap.deallocate(found, layout);
+  for (void* const block : blocks) {
+    heap.deallocate(block, layout);
+  }
+  heap.drain_and_leave_current();
+  heap.release_all();
+}
+
+TEST_F(DebugCallsTest, a_drain_in_the_middle_of_a_section_ends_the_delay_later) {
+  const Layout layout = debug_layout(100);
+  for (const bool is_nested_free : {false, true}) {
+    void* const block = allocate(layout);
+    void* const handlers = allocate(layout);
+    heap.deallocate(block, layout);
+    ASSERT_EQ(heap.debug().delayed_blocks(), 1u);
+    {
+      const InSection handler;
+      if (is_nested_free) {
+        heap.drain_later();
+        heap.deallocate(handlers, layout);
+      } else {
+        EXPECT_FALSE(heap.drain_this_cpu());
+      }
+    }
+    void* const last = allocate(layout);
+    EXPECT_EQ(heap.debug().delayed_blocks(), 0u);
+    heap.deallocate(last, layout);
+    if (!is_nested_free) {
+      heap.deallocate(handlers, layout);
+    }
+    EXPECT_TRUE(heap.drain_this_cpu());
+  }
+}
+
 TEST_F(DebugCallsTest, a_free_in_the_middle_of_a_section_is_checked_and_not_delayed) {
   const Layout layout = debug_layout(100);
   std::byte* const block = allocate(layout);
@@ -253,18 +317,25 @@ TEST_F(DebugCallsTest, a_call_that_may_wait_where_it_must_not_is_reported) {
 TEST_F(DebugCallsTest, a_handler_in_the_middle_of_a_section_must_not_call_the_pager) {
   const Layout layout = debug_layout(100);
   void* const first = allocate(layout);
+  ASSERT_TRUE(heap.reserve_for_interrupts(layout, 1));
+  void* run = nullptr;
   {
     const InSection handler;
     heap.give_back();
     EXPECT_EQ(reports.take_one().misuse.kind, Kind::WrongContext);
     heap.run_deferred();
     EXPECT_EQ(reports.take_one().misuse.kind, Kind::WrongContext);
-    EXPECT_EQ(allocate(layout, Context::MayNotWait), nullptr);
-    EXPECT_EQ(reports.take_one().misuse.kind, Kind::WrongContext);
+    run = allocate(debug_layout(20000), Context::MayNotWait);
+    EXPECT_EQ(reports.take_one().misuse.kind, Kind::WrongContext) << "a run is the pager's";
+    void* const reserved = allocate(layout, Context::MayNotWait);
+    EXPECT_NE(reserved, nullptr) << "what the CPU keeps for handlers";
     EXPECT_EQ(allocate(layout, Context::Interrupt), nullptr);
+    heap.deallocate(reserved, layout);
     EXPECT_TRUE(reports.take().empty());
   }
+  heap.deallocate(run, debug_layout(20000));
   heap.deallocate(first, layout);
+  ASSERT_TRUE(heap.reserve_for_interrupts(layout, 0));
 }
 
 // ---- failures on purpose ------------------------------------------------------------------------

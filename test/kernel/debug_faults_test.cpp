@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,35 @@ TEST_F(DebugFaultsTest, a_write_at_each_offset_behind_a_block_of_each_class_is_a
   }
 }
 
+TEST_F(DebugFaultsTest, a_write_that_goes_on_into_the_record_is_an_overflow) {
+  const Layout layout = debug_layout(100);
+  // Up to each byte of the owner and the size, which come first.
+  for (std::size_t end = room(layout) + 1; end <= room(layout) + 2 * sizeof(void*); ++end) {
+    std::byte* const block = allocate_on_1(layout);
+    std::vector<std::byte> before(block + layout.size(), block + end);
+    std::memset(block + layout.size(), 0x41, end - layout.size());
+    EXPECT_EQ(heap.check_blocks(), 1u);
+    EXPECT_EQ(reports.take_one().misuse.kind, Kind::Overflow);
+    EXPECT_EQ(heap.find_leaks(nullptr, 0, [](const Leak&) {}), 0u);
+    free_on_2(block, layout);
+    const DebugReport report = reports.take_one();
+    EXPECT_EQ(report.misuse.kind, Kind::Overflow);
+    EXPECT_EQ(report.misuse.block, block);
+    EXPECT_STREQ(report.history.heap, "test");
+    std::memcpy(block + layout.size(), before.data(), before.size());
+    free_on_2(block, layout);
+  }
+}
+
+TEST_F(DebugFaultsTest, a_bad_size_of_a_run_in_a_handler_is_reported) {
+  const Layout layout = debug_layout(20000);
+  std::byte* const run = allocate_on_1(layout);
+  HostedCpu::number = 2;
+  heap.deallocate(run, debug_layout(std::size_t{1} << 46), Context::Interrupt);
+  EXPECT_EQ(reports.take_one().misuse.kind, Kind::ForeignPointer);
+  heap.deallocate(run, layout, Context::Interrupt);
+}
+
 TEST_F(DebugFaultsTest, a_write_at_each_offset_before_a_block_of_each_class_is_an_underflow) {
   for (const Layout layout : all_layouts()) {
     // The first slot of a page and another.
@@ -108,6 +138,9 @@ TEST_F(DebugFaultsTest, a_write_into_a_block_of_the_size_class_is_found_by_its_n
   std::byte* const block = allocate(layout);
   heap.deallocate(block, layout);
   heap.drain_this_cpu();
+  block[76] = std::byte{0x43};
+  EXPECT_EQ(heap.check_blocks(), 1u);
+  EXPECT_EQ(reports.take_one().history.offset, 76);
   block[77] = std::byte{0x44};
   std::vector<std::byte*> taken;
   std::vector<DebugReport> found;

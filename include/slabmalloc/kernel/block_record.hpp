@@ -63,8 +63,7 @@ class BlockRecord {
 
   /// Makes this the record of a block that no client had yet.
   void begin() noexcept {
-    owner_.store(nullptr, Order::relaxed);
-    size_.store(0, Order::relaxed);
+    set_owner_and_size(nullptr, 0);
     set_user(allocation, {});
     set_user(free, {});
     set_state(State::NeverAllocated);
@@ -72,7 +71,8 @@ class BlockRecord {
 
   State state() const noexcept {
     const std::uint32_t number = state_.load(Order::relaxed) ^ seal();
-    return number - first_state <= static_cast<std::uint32_t>(State::Freed) - 1
+    const bool is_sealed = seal_.load(Order::relaxed) == seal_of(owner(), size());
+    return is_sealed && number - first_state <= static_cast<std::uint32_t>(State::Freed) - 1
                ? static_cast<State>(number - first_state + 1)
                : State::Damaged;
   }
@@ -89,8 +89,7 @@ class BlockRecord {
   }
 
   void begin_use(const BlockOwner* owner, std::size_t size, const BlockUser& user) noexcept {
-    owner_.store(owner, Order::relaxed);
-    size_.store(size, Order::relaxed);
+    set_owner_and_size(owner, size);
     set_user(allocation, user);
     set_user(free, {});
     set_state(State::Live);
@@ -102,7 +101,7 @@ class BlockRecord {
 
   const BlockOwner* owner() const noexcept { return owner_.load(Order::relaxed); }
   std::size_t size() const noexcept { return size_.load(Order::relaxed); }
-  void set_size(std::size_t size) noexcept { size_.store(size, Order::relaxed); }
+  void set_size(std::size_t size) noexcept { set_owner_and_size(owner(), size); }
   BlockUser allocated() const noexcept { return user(allocation); }
   BlockUser freed() const noexcept { return user(free); }
 
@@ -117,9 +116,18 @@ class BlockRecord {
 
   static constexpr std::uint32_t first_state = 0x51AB0DE5;
 
-  std::uint32_t seal() const noexcept {
-    const auto address = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(this));
-    return static_cast<std::uint32_t>(address * 0x9E3779B97F4A7C15 >> 32);
+  static std::uint32_t mix(std::uint64_t number) noexcept {
+    return static_cast<std::uint32_t>(number * 0x9E3779B97F4A7C15 >> 32);
+  }
+  std::uint32_t seal() const noexcept { return mix(reinterpret_cast<std::uintptr_t>(this)); }
+  /// A write that goes on from the object destroys these two first. Nothing follows them after it.
+  std::uint32_t seal_of(const BlockOwner* owner, std::size_t size) const noexcept {
+    return mix(reinterpret_cast<std::uintptr_t>(owner)) ^ mix(~std::uint64_t{size}) ^ ~seal();
+  }
+  void set_owner_and_size(const BlockOwner* owner, std::size_t size) noexcept {
+    owner_.store(owner, Order::relaxed);
+    size_.store(size, Order::relaxed);
+    seal_.store(seal_of(owner, size), Order::relaxed);
   }
   std::uint32_t word_of(State state) const noexcept {
     return (first_state + static_cast<std::uint32_t>(state) - 1) ^ seal();
@@ -139,6 +147,7 @@ class BlockRecord {
   Cell<const void*> caller_[2];
   Cell<std::uintptr_t> time_[2];
   Cell<std::uint32_t> cpu_[2];
+  Cell<std::uint32_t> seal_;  ///< Of the owner and the size.
   Cell<std::uint32_t> state_;
 };
 

@@ -78,7 +78,7 @@ class DebugMode<Hooks, Zone, Config> : public CacheDebugCore<Hooks, Config> {
   template <class Heap>
   void* allocate_checked(Heap& heap, Context context, Caller caller) noexcept {
     const BlockUser user = block_user<Hooks>(caller);
-    this->check_context(heap, context, user);
+    this->check_allocation(heap, context, false, user);
     this->flush_if_wanted(heap);
     if (this->plan_.is_due()) {
       return nullptr;

@@ -76,6 +76,14 @@ class DebugCore {
     }
     return is_right;
   }
+  /// The same for an allocation. With MayNotWait, an allocation in the middle of a section gets
+  /// what its CPU keeps for handlers; a run comes from the pager alone.
+  template <class Heap>
+  void check_allocation(Heap& heap, Context context, bool is_run, const BlockUser& user) noexcept {
+    if (context == Context::MayWait || is_run) {
+      check_context(heap, context, user);
+    }
+  }
   /// The same for functions of the heap that may call the pager, but do not wait.
   template <class Heap>
   void check_pager_call(Heap& heap, Caller caller) noexcept {
@@ -85,7 +93,7 @@ class DebugCore {
   // ---- delayed blocks --------------------------------------------------------------------------
 
   /// Frees all blocks that the caller's CPU delays. False if there were none, or its part is in
-  /// use.
+  /// use: then its next call does it.
   template <class Heap>
   bool flush_this_cpu(Heap& heap) noexcept {
     // Others may delay more meanwhile.
@@ -96,6 +104,8 @@ class DebugCore {
         const typename Heap::Section part = heap.parts_.enter();
         if (part) {
           block = own().frees.pop();
+        } else {
+          own().is_flush_wanted.store(true, Order::relaxed);
         }
       }
       if (block.address == nullptr) {
@@ -150,13 +160,19 @@ class DebugCore {
       });
     }
   }
-  /// Checks those; returns how many were damaged, with a report of each.
+  /// Checks those and the free ones of all pages; returns how many were damaged, with a report of
+  /// each.
   template <class Heap>
   std::size_t check_blocks(Heap& heap, Caller caller) noexcept {
     const BlockUser user = block_user<Hooks>(caller);
     std::size_t damaged = 0;
-    for_each_block(
-        heap, [&](const Block& block) { damaged += checks_.check_block(block, user) ? 0u : 1u; });
+    for (auto& part : heap.parts_) {
+      part.zone.visit_slots([&](void* object, std::size_t bytes) noexcept {
+        if (bytes > Blocks::overhead_bytes) {
+          damaged += checks_.check_block(Block(object, bytes, false), user) ? 0u : 1u;
+        }
+      });
+    }
     return damaged;
   }
 
@@ -245,9 +261,15 @@ class DebugCore {
   }
 
   /// Keeps `block` from reuse, and frees older ones beyond the bounds. Frees it at once in the
-  /// middle of a section, or if it is larger than all that a CPU delays.
+  /// middle of a section, if it is larger than all that a CPU delays, or if a caller waits for
+  /// memory.
   template <class Heap>
   void delay(Heap& heap, const DelayedBlock& block) noexcept {
+    if (heap.account().waiters().has_some()) {
+      flush_this_cpu(heap);
+      release(heap, block);
+      return;
+    }
     DelayedBlock oldest = block;
     do {
       oldest = block;

@@ -209,6 +209,11 @@ class DebugMode<Hooks, Zone, Config>
         return;
       }
     }
+    // The record lies behind the run, so a size that no run of the heap can have is not believed.
+    if (extended.size() > heap.memory_.runs().bytes()) {
+      checks_.report({MisuseKind::ForeignPointer, object, extended.size(), 0}, user);
+      return;
+    }
     end_use(heap, checks_.find_run(object, extended.size(), size, false, user),
             SizeClasses::no_class, extended, context, user);
   }
@@ -217,7 +222,9 @@ class DebugMode<Hooks, Zone, Config>
   Result<void*> allocate_checked(Heap& heap, Layout layout, Context context,
                                  Caller caller) noexcept {
     const BlockUser user = block_user<Hooks>(caller);
-    this->check_context(heap, context, user);
+    const std::uint32_t index = Zone::class_for(extend(layout));
+    const bool is_run = index == SizeClasses::no_class;
+    this->check_allocation(heap, context, is_run, user);
     this->flush_if_wanted(heap);
     if (this->plan_.is_due()) {
       return AllocationError::OutOfMemory;
@@ -225,8 +232,6 @@ class DebugMode<Hooks, Zone, Config>
     if (!Blocks::extend(layout)) {
       return AllocationError::InvalidLayout;
     }
-    const std::uint32_t index = Zone::class_for(extend(layout));
-    const bool is_run = index == SizeClasses::no_class;
     const Layout extended = is_run ? extend_run<Heap>(layout) : extend(layout);
     const Result<void*> object = this->allocate_or_flush(
         heap, context, [&](Context one) { return heap.allocate_plain(extended, one); });

@@ -360,6 +360,18 @@ class alignas(64) SizeClass {
     });
   }
 
+  /// Calls visitor(object, bytes) for each slot of each page, in use or free. As visit_live().
+  template <class Visitor>
+  void visit_slots(Visitor&& visitor) const noexcept {
+    const SlotGeometry slots = geometry();
+    for_each_page([&](Header* page) noexcept {
+      std::byte* object = Page::slots_of(page);
+      for (std::uint32_t slot = 0; slot < slots.slots; ++slot, object += slots.object_size) {
+        visitor(static_cast<void*>(object), slots.object_size);
+      }
+    });
+  }
+
   /// The slots that may be in use although they look free. See CurrentPage::latest_claim().
   typename CurrentPage<Page>::ClaimedSlots latest_claim() const noexcept {
     return current_.latest_claim();

@@ -458,6 +458,13 @@ class Zone {
     table_.for_each_class([&](const auto& size_class) noexcept { size_class.visit_live(visitor); });
   }
 
+  /// The same for every slot of the pages, in use or free.
+  template <class Visitor>
+  void visit_slots(Visitor&& visitor) const noexcept {
+    table_.for_each_class(
+        [&](const auto& size_class) noexcept { size_class.visit_slots(visitor); });
+  }
+
   /// The first broken invariant, as an equation, or null. Cost: O(pages).
   const char* validate() const noexcept { return supply_.validate(table_); }
 
