@@ -17,6 +17,8 @@ constexpr Job jobs[] = {
     {"scenarios", scenarios_job, true, "how the core behaves, as in the hosted tests"},
     {"storm", storm_job, true,
      "all CPUs and their interrupts on one heap, until memory is used up"},
+    {"pressure", pressure_job, true,
+     "waits, sleeping callbacks, idle CPUs, tags and nodes, until memory is used up"},
     {"idle", idle_job, true, "memory of CPUs that sleep reaches one that does not"},
     {"retire", retire_job, true, "readers without locks, and objects that wait for them"},
     {"exhaustion", exhaustion_job, true, "how much of a small arena can be used"},

@@ -41,6 +41,7 @@ void frames_job();
 void nodes_job();
 void scenarios_job();
 void storm_job();
+void pressure_job();
 void idle_job();
 void retire_job();
 void exhaustion_job();

@@ -13,24 +13,17 @@
 #include "kernel/heap.hpp"
 #include "kernel/jobs.hpp"
 #include "kernel/machine.hpp"
+#include "kernel/node_memory.hpp"
 #include "kernel/print.hpp"
 #include "slabmalloc/kernel.hpp"
 
 namespace boot {
 namespace {
 
-struct HooksWithNodes : Hooks {
-  static std::uint32_t node(std::uint32_t cpu) noexcept { return machine.nodes.of_cpu(cpu); }
-};
-struct MachineNodes : slabmalloc::NodeOptions {
-  static constexpr std::uint32_t nodes = decltype(machine.nodes)::maximum_nodes;
-  static constexpr std::uint32_t limits = 2;
-};
 using NodeFrames = slabmalloc::NodeFrames<HooksWithNodes, MachineNodes, page_bytes>;
 using NodeHeap =
     slabmalloc::CpuZones<HooksWithNodes, NodeFrames, slabmalloc::GranuleKernelConfig<page_bytes>>;
 
-constexpr std::uintptr_t low_end = std::uintptr_t{16} << 20;
 constexpr auto layout = slabmalloc::Layout::from_size_align(256, 64).value();
 
 constinit Room<NodeFrames> frames_room{};
@@ -45,39 +38,12 @@ constinit Objects objects[maximum_cpus]{};
 
 std::uint32_t node_here() noexcept { return frames_room.content().node_here(); }
 
-/// Tells `frames` of all nodes, and gives it all memory.
-void take_nodes(NodeFrames& frames) noexcept {
-  frames.set_limit(0, low_end, slabmalloc::LowMemory::Last);
-  frames.set_limit(1, std::uintptr_t{4} << 30, slabmalloc::LowMemory::Shared);
-  for (const auto& [region, node] : machine.nodes) {
-    expect(static_cast<bool>(frames.set_node({region.start, region.bytes}, node)),
-           "there is room for each stretch of memory");
-  }
-  for (std::uint32_t from = 0; from < machine.nodes.nodes(); ++from) {
-    for (std::uint32_t to = 0; to < machine.nodes.nodes(); ++to) {
-      frames.set_distance(from, to, machine.nodes.distance(from, to));
-    }
-  }
-  slabmalloc::EarlyMemory<page_bytes> early;
-  for_each_free([&](Region region) {
-    expect(static_cast<bool>(early.add({region.start, region.bytes})), "there is room for it");
-  });
-  expect(static_cast<bool>(early.hand_over(frames)), "the nodes take all memory");
-}
-
 /// Free bytes of a node, by what the firmware told.
 std::size_t bytes_of_node(std::uint32_t wanted) noexcept {
   std::size_t sum = 0;
-  for_each_free([&](Region free) {
-    for (const auto& [region, node] : machine.nodes) {
-      if (node == wanted && region.overlaps(free)) {
-        const std::uintptr_t start = free.start > region.start ? free.start : region.start;
-        const std::uintptr_t end = free.end() < region.end() ? free.end() : region.end();
-        sum += end - start;
-      }
-    }
-  });
-  return machine.nodes.begin() == machine.nodes.end() && wanted == 0 ? free_bytes() : sum;
+  for_each_free_of_nodes(
+      [&](Region region, std::uint32_t node) { sum += node == wanted ? region.bytes : 0; });
+  return sum;
 }
 
 void allocate_objects(std::uint32_t number) noexcept {
