@@ -222,6 +222,7 @@ void handle() noexcept {
 }
 
 void tell() noexcept {
+  std::uint64_t operations = 0;
   std::uint64_t shrunk = 0;
   print_line("  CPU     turns  refused   sleeps   inodes   shrunk  in handlers");
   for (std::uint32_t number = 0; number < cpu_count(); ++number) {
@@ -229,11 +230,13 @@ void tell() noexcept {
     print_line("  ", column(3, number), column(10, one.turns), column(9, one.refused),
                column(9, one.sleeps), column(9, one.inodes), column(9, one.shrunk),
                column(13, one.in_handlers.load(Order::relaxed)));
+    operations += 2 * (one.turns + one.in_handlers.load(Order::relaxed));
     shrunk += one.shrunk;
   }
   const slabmalloc::CpuZonesStatistics zones = place().heap.statistics();
   const slabmalloc::TagStatistics last = place().heap.tag_statistics(last_tag);
-  print_line("  ", zones.sleeps, " allocations waited; ", zones.idle_drains,
+  print_line("  ", operations, " operations; ", zones.sleeps, " allocations waited; ",
+             zones.idle_drains,
              " drains for idle CPUs; the last tag was refused ", last.refused, " times");
   expect(shrunk != 0, "callbacks freed memory");
   expect(zones.sleeps != 0, "allocations waited at the limit");

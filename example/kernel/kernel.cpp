@@ -176,10 +176,9 @@ __attribute__((interrupt("supervisor"), aligned(4))) void trap() noexcept {
   call_firmware(set_timer, now + timer_ticks);
   make(random(now), packet_words, Context::Interrupt);
 }
-/// What a hart without work does until the next interrupt.
+/// What a hart without work does until the next interrupt: others may use its memory meanwhile.
 void idle() noexcept {
-  heap.run_deferred();
-  files.zones().run_deferred();
+  reclaimer.enter_idle();
   asm volatile("wfi");
 }
 void start_heap(const MemoryRegion& memory) noexcept {
