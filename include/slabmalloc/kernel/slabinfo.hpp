@@ -22,6 +22,32 @@
 
 namespace slabmalloc {
 
+/// What the report needs of a column, without the words of the documents.
+struct SlabinfoColumn {
+  std::size_t CacheStatistics::* member;
+  const char* name;
+  bool (*is_known)(const CacheStatistics& one) noexcept;
+  std::uint32_t width;
+  std::uint32_t divisor;
+};
+
+/// The columns of the report.
+struct SlabinfoColumns {
+  SlabinfoColumn at[counter_entries<CacheStatistics>];
+
+  static constexpr SlabinfoColumns make() noexcept {
+    SlabinfoColumns result{};
+    for (std::size_t index = 0; index < counter_entries<CacheStatistics>; ++index) {
+      const CacheColumn& column = CacheStatistics::counters[index];
+      result.at[index] = {column.member, column.name, column.is_known,
+                          static_cast<std::uint32_t>(column.width),
+                          static_cast<std::uint32_t>(column.divisor)};
+    }
+    return result;
+  }
+};
+inline constexpr SlabinfoColumns slabinfo_columns = SlabinfoColumns::make();
+
 /// The lines of the report. The text is valid until the next call.
 class SlabinfoLine {
  public:
@@ -29,7 +55,7 @@ class SlabinfoLine {
     line_.clear();
     line_.append("name");
     line_.end_column(name_width);
-    for (const CacheColumn& column : CacheStatistics::counters) {
+    for (const SlabinfoColumn& column : slabinfo_columns.at) {
       line_.right(column.name, column.width);
     }
     return line_.c_str();
@@ -45,7 +71,7 @@ class SlabinfoLine {
       line_.append("-runs");
     }
     line_.end_column(name_width);
-    for (const CacheColumn& column : CacheStatistics::counters) {
+    for (const SlabinfoColumn& column : slabinfo_columns.at) {
       if (column.is_known(one)) {
         line_.right(one.*column.member / column.divisor, column.width);
       } else {
