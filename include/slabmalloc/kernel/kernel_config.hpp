@@ -67,8 +67,8 @@ template <std::size_t GranuleBytes, class AtomicsT = HardwareAtomics>
 struct GranuleKernelConfig : CommonKernelConfig {
   using Atomics = AtomicsT;
   using SizeClasses = SizeClassTable<KernelSpec>;
-  using BasePage = typename PageSizes<GranuleBytes, AtomicsT>::Base;
-  using MiddlePage = EmbeddedPage<(GranuleBytes < 64 * kibibyte ? 64 : 256) * kibibyte, AtomicsT>;
+  using BasePage = SizedPage<PageSizes<GranuleBytes, AtomicsT>::Base::size_bytes, AtomicsT>;
+  using MiddlePage = SizedPage<(GranuleBytes < 64 * kibibyte ? 64 : 256) * kibibyte, AtomicsT>;
   using Pages = PageKinds<PageKind<BasePage, 256>, PageKind<MiddlePage, 8 * kibibyte>>;
 };
 
@@ -79,9 +79,11 @@ struct KernelConfig : GranuleKernelConfig<4 * kibibyte> {};
 template <class AtomicsT = HardwareAtomics>
 struct SmallArenaKernelConfig : CommonKernelConfig {
   using Atomics = AtomicsT;
-  using SizeClasses = typename SmallArenaPages<AtomicsT>::SizeClasses;
-  using BasePage = typename SmallArenaPages<AtomicsT>::Page4;
-  using Pages = typename SmallArenaPages<AtomicsT>::Pages;
+  template <std::size_t Bytes>
+  using PageOf = SizedPage<Bytes, AtomicsT>;
+  using SizeClasses = typename SmallArenaPages<PageOf>::SizeClasses;
+  using BasePage = PageOf<4 * kibibyte>;
+  using Pages = typename SmallArenaPages<PageOf>::Pages;
   static constexpr std::uint32_t growth_frames = 1;
   static constexpr std::uint32_t cached_frames = 0;
 };

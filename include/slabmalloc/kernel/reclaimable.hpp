@@ -103,7 +103,8 @@ class Reclaimable {
       return statistics_of_pages(self.name_, zones, index - Zones::Zone::class_count, result);
     }
     result = CacheStatistics::of(self.name_, zones.class_counts(index),
-                                 Zones::Zone::slots_per_page(index), Zones::Config::counts_frees);
+                                 zones.zone_of(0).class_geometry(index).slots,
+                                 Zones::Config::counts_frees);
     result.kind = CacheKind::Class;
     return true;
   }
