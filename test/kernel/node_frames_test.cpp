@@ -6,8 +6,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "kernel/frame_fixture.hpp"
@@ -27,6 +29,27 @@ using Three = NodeFrames<NodeKernel, ThreeNodes, 256>;
 static_assert(FindingPager<Three> && FindingPager<ChosenFrames<Three>>);
 
 constinit Three made_by_the_compiler;
+
+TEST(NodeFrames, an_order_is_sound_if_it_has_each_bank_once) {
+  int sound = 0;
+  for (std::uint32_t number = 0; number < 4 * 4 * 4 * 5; ++number) {
+    const std::uint16_t order[] = {
+        static_cast<std::uint16_t>(number % 4), static_cast<std::uint16_t>(number / 4 % 4),
+        static_cast<std::uint16_t>(number / 16 % 4), static_cast<std::uint16_t>(number / 64)};
+    const std::set<std::uint16_t> banks(std::begin(order), std::end(order));
+    const bool expected = banks.size() == 4 && *banks.rbegin() < 4;
+    EXPECT_EQ(has_each_once(order), expected) << number;
+    sound += expected ? 1 : 0;
+  }
+  EXPECT_EQ(sound, 24);
+  std::uint16_t many[100] = {};
+  for (std::uint16_t bank = 0; bank < 100; ++bank) {
+    many[bank] = static_cast<std::uint16_t>(99 - bank);
+  }
+  EXPECT_TRUE(has_each_once(many));
+  many[10] = many[74];
+  EXPECT_FALSE(has_each_once(many));
+}
 
 TEST(NodeFrames, have_nothing_at_first) {
   EXPECT_EQ(made_by_the_compiler.allocate_frame(256).address, nullptr);

@@ -37,6 +37,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "slabmalloc/base/bits.hpp"
 #include "slabmalloc/base/result.hpp"
 #include "slabmalloc/kernel/frame_allocator.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
@@ -46,6 +47,18 @@
 #include "slabmalloc/zone/statistics.hpp"
 
 namespace slabmalloc {
+
+/// True if `order` has each of the numbers 0 … count - 1 once.
+template <std::size_t count>
+bool has_each_once(const std::uint16_t (&order)[count]) noexcept {
+  Word seen[(count + word_bits - 1) / word_bits] = {};
+  for (const std::uint16_t number : order) {
+    if (number >= count || test_and_set(seen[number / word_bits], number % word_bits)) {
+      return false;
+    }
+  }
+  return true;
+}
 
 /// Options of NodeFrames. To change one, inherit from it and shadow the member.
 struct NodeOptions : FrameOptions {
@@ -272,11 +285,7 @@ class NodeFrames {
       }
     }
     for (std::uint32_t node = 0; node < nodes; ++node) {
-      std::size_t sum = 0;
-      for (const std::uint16_t bank : orders_[node]) {
-        sum += bank;
-      }
-      if (sum != (nodes * bands) * (nodes * bands - std::size_t{1}) / 2) {
+      if (!has_each_once(orders_[node])) {
         return "J2: an order has each bank once";
       }
       if (statistics(node).allocations < local_[node].get() + remote_[node].get()) {
