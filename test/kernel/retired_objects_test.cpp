@@ -341,6 +341,22 @@ TEST(RetiredObjects, drain_waits_for_a_cpu_that_has_the_batches) {
   Kernel::in_hook = nullptr;
 }
 
+TEST_F(RetiredObjectsTest, an_idle_loop_frees_what_passed) {
+  heap.set_deferred_work(Retired::step, &retired);
+  Route* const route = make_route();
+  Readers::open(0);
+  retired.retire(route, route_kind);
+  EXPECT_TRUE(heap.enter_idle());
+  EXPECT_TRUE(heap.enter_idle());
+  EXPECT_FALSE(retired.is_empty());
+  Readers::close_all();
+  EXPECT_TRUE(heap.enter_idle());
+  EXPECT_TRUE(retired.is_empty());
+  HostedCpu::number = 1;
+  heap.trim();
+  EXPECT_EQ(frames.live_bytes(), 0u) << "and its memory is for all";
+}
+
 TEST(RetiredObjects, a_cache_keeps_its_objects_until_readers_leave) {
   FrameSource frames;
   ObjectCache<Route, ReadingKernel, FrameSource> cache("route", frames);

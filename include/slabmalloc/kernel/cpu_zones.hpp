@@ -424,7 +424,8 @@ class CpuZones {
   /// they halt, and for a CPU that goes offline. False if the CPU's part was occupied.
   /// Context: a thread of this CPU that may call the pager, with interrupts enabled or not.
   /// A handler that comes later may end the state, and the next call restores it.
-  /// Cost: a few loads if the CPU is idle already; else as the two calls.
+  /// Cost: a few loads, beside the client's deferred work, if the CPU is idle already; else as the
+  /// two calls.
   bool enter_idle() noexcept {
     if constexpr (is_debugged) {
       return mode_.enter_idle(*this);
@@ -433,11 +434,10 @@ class CpuZones {
     }
   }
 
-  /// The client's deferred work, drain_this_cpu(), the same for idle CPUs, drain_later() for the
-  /// others, give_back(); returns the bytes given back.
+  /// The client's deferred work of this CPU, drain_this_cpu(), the same drain for idle CPUs,
+  /// drain_later() for the others, give_back(); returns the bytes given back.
   std::size_t trim() noexcept {
-    while (slow_path_.run_client_work()) {
-    }
+    slow_path_.run_all_client_work();
     drain_later();
     drain_this_cpu();
     parts_.drain_idle();

@@ -102,6 +102,9 @@ class SlowPath {
     // Every second step leaves the zone alone.
     while (run_some_deferred(Config::drain_pages) || run_some_deferred(Config::drain_pages)) {
     }
+    run_all_client_work();
+  }
+  void run_all_client_work() noexcept {
     while (run_client_work()) {
     }
   }
@@ -116,6 +119,8 @@ class SlowPath {
 
   /// See CpuZones.
   bool enter_idle() noexcept {
+    // First: it may come up while the CPU is idle, and takes the part back if it frees something.
+    run_all_client_work();
     if (parts_.is_idle()) {
       return true;
     }
