@@ -20,8 +20,8 @@
 // may allocate and free here, but only with Context::Interrupt or Emergency, lest the heap call
 // them again from within.
 //
-// With a debug mode in its configuration (debug_config.hpp), its calls take the way of DebugMode
-// around those of this picture (debug_mode.hpp).
+// With a debug mode in its configuration (debug_config.hpp), DebugMode wraps the calls of this
+// picture (debug_mode.hpp).
 //
 // Invariant, beside those of its parts and memory, with its line in validate():
 //   K1  frame bytes = those of all CPUs' zones + frame caches + reserved frames + runs
