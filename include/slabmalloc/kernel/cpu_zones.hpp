@@ -20,8 +20,8 @@
 // may allocate and free here, but only with Context::Interrupt or Emergency, lest the heap call
 // them again from within.
 //
-// With a debug mode in its configuration (debug_config.hpp), its calls take the way of DebugMode
-// around those of this picture (debug_mode.hpp).
+// With a debug mode in its configuration (debug_config.hpp), DebugMode wraps the calls of this
+// picture (debug_mode.hpp).
 //
 // Invariant, beside those of its parts and memory, with its line in validate():
 //   K1  frame bytes = those of all CPUs' zones + frame caches + reserved frames + runs
@@ -141,8 +141,9 @@ class CpuZones {
   /// and only if `context` allows that. Other runs wait, as excess frames do, for give_back() or
   /// for the next allocations that may call the pager.
   /// Context: any, NMIs included; it matters for runs, to a pager that locks or waits.
-  /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook. The
-  /// pager finds the misuse of a run. Of a waiting run, the heap finds only a second free at once.
+  /// Fails: DoubleFree, MisalignedFree, SizeMismatch or ForeignPointer to the misuse hook, the last
+  /// for a block of another heap too. The pager finds the misuse of a run. Of a waiting run, the
+  /// heap finds only a second free at once.
   [[gnu::always_inline]] void deallocate(void* object, Layout layout,
                                          Context context = Context::MayWait) noexcept {
     deallocate_for(object, layout, context, Mode::caller());

@@ -183,9 +183,9 @@ class Zone {
   /// As deallocate_remote_class(), by any zone whose class has the same slots and frames: that of
   /// another owner, or in the middle of a call of this one.
   void deallocate_remote_as(void* object, std::uint32_t index) const noexcept {
-    table_.with_class(index, [object](const auto& group, const auto& size_class) {
+    table_.with_class(index, [this, object](const auto& group, const auto& size_class) {
       const auto [page, slot] = find_in(group, size_class, object);
-      if (page != nullptr) {
+      if (page != nullptr && check_kin(size_class, page, object)) {
         remote_free_in(group, size_class, page, slot).deliver();
       }
     });
@@ -676,9 +676,24 @@ class Zone {
     }
     if (page->is_owned_by(queue_.tag())) {
       free_own(group, size_class, page, slot, object);
-    } else {
+    } else if (check_kin(size_class, page, object)) {
       buffer(remote_free_in(group, size_class, page, slot));
     }
+  }
+
+  /// False, and a report, if the pager knows all zones whose objects this one may free, and the
+  /// owner of `page` is none of them. A page without an owner holds no object: the free finds that.
+  template <class Class>
+  bool check_kin([[maybe_unused]] const Class& size_class, [[maybe_unused]] const Header* page,
+                 [[maybe_unused]] const void* object) const noexcept {
+    if constexpr (requires(std::uintptr_t tag) { supply_.pager()->knows_zone(tag); }) {
+      const std::uintptr_t tag = page->tag.load(Order::relaxed) & ~PageState::mask;
+      if (tag != 0 && !supply_.pager()->knows_zone(tag)) [[unlikely]] {
+        report_misuse({MisuseKind::ForeignPointer, object, size_class.geometry().object_size, 0});
+        return false;
+      }
+    }
+    return true;
   }
 
   /// Buffers a free of another owner's object, where that is allowed; else delivers it.
