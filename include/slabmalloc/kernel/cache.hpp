@@ -137,6 +137,8 @@ class Cache {
                 "GranuleCacheOptions");
   static_assert(!DebuggedCacheOptions<Options>,
                 "an object cache has no debug mode: leave Debug as it is in CacheOptions");
+  static_assert(!TaggedCacheOptions<Options>,
+                "an object cache has no tags, but a name and a limit: leave tags 0 in the options");
 
  public:
   using Hooks = CheckedHooks<HooksT>;

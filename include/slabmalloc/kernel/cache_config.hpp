@@ -52,10 +52,15 @@ concept ObjectCacheOptions = std::derived_from<O, CommonCacheOptions> && require
 template <class O>
 concept DebuggedCacheOptions = O::Debug::is_on;
 
+/// Options with tags, which object caches do not have: a cache has a name and a limit itself.
+template <class O>
+concept TaggedCacheOptions = O::tags != 0;
+
 /// `O` if it has the options, else CacheOptions; works as CpuZonesConfigOrDefault.
 template <class O>
 using ObjectCacheOptionsOrDefault =
-    std::conditional_t<ObjectCacheOptions<O> && !DebuggedCacheOptions<O>, O, CacheOptions>;
+    std::conditional_t<ObjectCacheOptions<O> && !DebuggedCacheOptions<O> && !TaggedCacheOptions<O>,
+                       O, CacheOptions>;
 
 /// The one size class of a cache. Its size is known at run time, so no layout selects it.
 struct CacheSizeClass {

@@ -16,6 +16,7 @@
 
 #include "slabmalloc/kernel/debug_page.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
+#include "slabmalloc/kernel/tagged_page.hpp"
 
 namespace slabmalloc {
 
@@ -49,8 +50,17 @@ struct ConfigWithRecords : C {
   using Pages = typename DebugPages<typename C::Pages, typename C::SizeClasses>::Type;
 };
 
+/// `C` with page kinds that have tags.
+template <class C>
+struct ConfigWithTags : C {
+  using Pages = typename TaggedPages<typename C::Pages>::Type;
+};
+
 /// The configuration with which a heap of configuration `C` works.
 template <class C>
-using ConfigInUse = std::conditional_t<C::Debug::is_on, ConfigWithRecords<C>, C>;
+using ConfigWithPageTags = std::conditional_t<C::tags != 0, ConfigWithTags<C>, C>;
+template <class C>
+using ConfigInUse = std::conditional_t<C::Debug::is_on, ConfigWithRecords<ConfigWithPageTags<C>>,
+                                       ConfigWithPageTags<C>>;
 
 }  // namespace slabmalloc

@@ -104,8 +104,8 @@ class DebugMode<Hooks, Zone, Config> {
 
   template <class Heap>
   [[gnu::noinline]] Result<void*> allocate(Heap& heap, Layout layout, Context context,
-                                           Caller caller) noexcept {
-    const Result<void*> result = allocate_checked(heap, layout, context, caller);
+                                           Caller caller, typename Heap::Tag tag) noexcept {
+    const Result<void*> result = allocate_checked(heap, layout, context, caller, tag);
     trace_event<Hooks>({HeapEvent::Kind::Allocate, result.value_or(nullptr), layout.size(), context,
                         caller, name()});
     return result;
@@ -170,7 +170,10 @@ class DebugMode<Hooks, Zone, Config> {
       return object;
     }
     const std::size_t size = block.record->size();
-    const Result<void*> moved = allocate(heap, layout, context, caller);
+    using Kind = FoundBlock::Kind;
+    const Result<void*> moved =
+        allocate(heap, layout, context, caller,
+                 heap.tag_of(object, block.is_run ? Kind::Run : Kind::Object, found.index));
     if (moved) {
       __builtin_memcpy(moved.value(), object, size < layout.size() ? size : layout.size());
       end_use(heap, block, found.index, layout_of(block), context, user);
@@ -370,8 +373,8 @@ class DebugMode<Hooks, Zone, Config> {
   }
 
   template <class Heap>
-  Result<void*> allocate_checked(Heap& heap, Layout layout, Context context,
-                                 Caller caller) noexcept {
+  Result<void*> allocate_checked(Heap& heap, Layout layout, Context context, Caller caller,
+                                 typename Heap::Tag tag) noexcept {
     const BlockUser user = block_user<Hooks>(caller);
     check_context(heap, context, user);
     flush_if_wanted(heap);
@@ -386,12 +389,13 @@ class DebugMode<Hooks, Zone, Config> {
     const Layout extended = is_run ? extend_run<Heap>(layout) : extend(layout);
     // Where it would sleep until memory is free, delayed blocks come first.
     const bool sleeps = context == Context::MayWait && heap.account().waiters().is_enabled();
-    Result<void*> object = heap.allocate_plain(extended, sleeps ? Context::MayNotWait : context);
+    Result<void*> object =
+        heap.allocate_plain(extended, sleeps ? Context::MayNotWait : context, tag);
     if (!object && object.error() == AllocationError::OutOfMemory) {
       flush_later();
       if (flush_this_cpu(heap) || sleeps) {
         heap.slow_path_.retract_failure();
-        object = heap.allocate_plain(extended, context);
+        object = heap.allocate_plain(extended, context, tag);
       }
     }
     if (object) {
@@ -445,6 +449,9 @@ class DebugMode<Hooks, Zone, Config> {
       unpoison_shadow<Hooks>(block.begin, block.bytes);
       heap.memory_.runs().deallocate(block.begin, layout, context);
       return;
+    }
+    if constexpr (Heap::has_tags) {
+      heap.tags_.take(heap, block.begin, index);
     }
     __builtin_memset(block.begin, free_byte, block.room());
     block.record->end_use(user);

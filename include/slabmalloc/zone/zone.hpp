@@ -309,6 +309,20 @@ class Zone {
     });
   }
 
+  /// Calls f<Page>(page, slot, geometry) for the object of class `index` at `object`, of any zone
+  /// of this configuration; `Page` is its page type. It does nothing for a null pointer.
+  /// Thread: any. Fails: as deallocate_class(), but for a double free; then no call.
+  template <class F>
+  static void with_slot(void* object, std::uint32_t index, F&& f) noexcept {
+    Table::with_group(index, [&]<class Group>(std::uint32_t position) {
+      const FoundSlot<Header> found = find<Group>(object, position);
+      if (found.page != nullptr) {
+        f.template operator()<typename Group::Page>(found.page, found.slot,
+                                                    Group::geometries.at[position]);
+      }
+    });
+  }
+
   /// A slot of a page whose seal is sound. `bytes` is 0 where no page is, and `begin` null where
   /// the page has no slot.
   struct FoundAround {
