@@ -19,4 +19,5 @@
 #include "slabmalloc/kernel/retired_objects.hpp"
 #include "slabmalloc/kernel/slabinfo.hpp"
 #include "slabmalloc/kernel/spin_lock.hpp"
+#include "slabmalloc/kernel/tag_statistics.hpp"
 #include "slabmalloc/slabmalloc.hpp"

@@ -204,11 +204,40 @@ constinit CpuZones<Kernel, FrameAllocator<Kernel>, DebugKernelConfig> zones_in_d
 constinit ObjectCache<Thing, Kernel, FrameAllocator<Kernel>, DebugCacheOptions> cache_in_debug_mode(
     "thing", frames_of_many_cpus);
 
-}  // namespace
-
 struct OwnedFrames : FrameOptions {
   static constexpr bool has_owners = true;
 };
+template <class Config>
+struct Tagged : Config {
+  static constexpr std::uint32_t tags = 16;
+};
+using TaggedFrames = FrameAllocator<Kernel, 4 * kibibyte, HardwareAtomics, OwnedFrames>;
+constinit TaggedFrames frames_with_owners;
+constinit CpuZones<Kernel, TaggedFrames, Tagged<KernelConfig>> zones_with_tags(frames_with_owners);
+constinit CpuZones<Kernel, TaggedFrames, Tagged<DebugKernelConfig>> debugged_zones_with_tags(
+    frames_with_owners);
+using TaggedFramesOfOneCpu =
+    FrameAllocator<KernelOfOneCpu, 64 * kibibyte, SingleCpuAtomics, OwnedFrames>;
+constinit TaggedFramesOfOneCpu frames_with_owners_of_one_cpu;
+constinit CpuZones<KernelOfOneCpu, TaggedFramesOfOneCpu,
+                   Tagged<GranuleKernelConfig<64 * kibibyte, SingleCpuAtomics>>>
+    zones_with_tags_of_one_cpu(frames_with_owners_of_one_cpu);
+
+template <class Zones>
+const char* exercise_tags(Zones& zones) {
+  const Layout layout = Layout::of<Thing>();
+  zones.set_tag_name(1, "thing");
+  zones.set_tag_limit(1, 65536, [](void*) noexcept { ++Kernel::saved; }, nullptr);
+  void* several[8];
+  zones.deallocate_many(several, zones.allocate_many(layout, several, 8, Context::MayWait, 1),
+                        layout);
+  zones.deallocate(zones.allocate_zeroed(layout, Context::MayWait, 1).value_or(nullptr), layout);
+  Kernel::saved += zones.tag_statistics(1).bytes;
+  return exercise_reclaim(cache_of_many_cpus, zones);
+}
+
+}  // namespace
+
 template class slabmalloc::FrameAllocator<Kernel, 16 * kibibyte>;
 template class slabmalloc::FrameAllocator<Kernel, 4 * kibibyte, HardwareAtomics, OwnedFrames>;
 template class slabmalloc::EarlyMemory<4 * kibibyte>;
@@ -238,12 +267,17 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   broken = broken != nullptr ? broken : debugged_cache;
   Kernel::saved += cache_in_debug_mode.zones().find_leaks(
       &root, 1, [](const Leak& leak) noexcept { Kernel::saved += leak.size; });
+  const char* const tagged = exercise_tags(zones_with_tags);
+  broken = broken != nullptr ? broken : tagged;
+  const char* const both = exercise_tags(debugged_zones_with_tags);
+  broken = broken != nullptr ? broken : both;
   const char* const near = exercise_reclaim(cache_of_many_cpus, zones_of_nodes);
   broken = broken != nullptr ? broken : near;
   const char* const made = exercise_made_cache(zones_of_many_cpus, frames_of_many_cpus, count);
   broken = broken != nullptr ? broken : made;
   const char* const one = exercise_made_cache(zones_of_one_cpu, frames_of_one_cpu, count);
   broken = broken != nullptr ? broken : one;
+  broken = broken != nullptr ? broken : exercise_tags(zones_with_tags_of_one_cpu);
   broken = broken != nullptr ? broken : exercise_retired(zones_with_readers, retired_objects);
   return broken != nullptr ? broken : exercise_reclaim(cache_of_one_cpu, zones_of_one_cpu);
 }

@@ -144,6 +144,8 @@ class Cache {
   static_assert(ObjectCacheOptions<Options>,
                 "a cache takes CacheOptions, or what inherits from them or from "
                 "GranuleCacheOptions, or in debug mode DebugCacheOptions");
+  static_assert(!TaggedCacheOptions<Options>,
+                "an object cache has no tags, but a name and a limit: leave tags 0 in the options");
 
  public:
   using Hooks = CheckedHooks<HooksT>;

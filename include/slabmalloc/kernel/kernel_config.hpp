@@ -52,6 +52,9 @@ struct CommonKernelConfig : CommonConfig {
   /// Makes each CPU count the frees of each size class. So CpuZones::class_counts() knows the
   /// objects in use, at the price of a few instructions a free.
   static constexpr bool counts_frees = false;
+  /// The tags of the heap's blocks, from 0 to this number less 1; at most 255. With 0 there are
+  /// none, and no code and no memory for them (heap_tags.hpp).
+  static constexpr std::uint32_t tags = 0;
   /// The debug mode.
   using Debug = NoDebug;
 };

@@ -95,6 +95,7 @@ class NodeFrames {
   using Bank = FrameAllocator<HooksT, BaseBytes, Atomics, Options>;
   static constexpr std::size_t base_bytes = BaseBytes;
   static constexpr std::uint32_t nodes = Options::nodes;
+  static constexpr bool has_owners = Options::has_owners;
   /// Banks of a node.
   static constexpr std::uint32_t bands = Options::limits + 1;
   static_assert(nodes != 0 && nodes * bands <= 65536, "there are 1 … 65536 banks");
@@ -208,6 +209,12 @@ class NodeFrames {
   bool deallocate_run(void* run, std::size_t bytes, std::size_t alignment) noexcept {
     return frames_at(run).deallocate_run(run, bytes, alignment);
   }
+  bool deallocate_run(void* run, std::size_t bytes, std::size_t alignment,
+                      std::uintptr_t& owner) noexcept
+    requires(Options::has_owners)
+  {
+    return frames_at(run).deallocate_run(run, bytes, alignment, owner);
+  }
 
   // ---- by address ------------------------------------------------------------------------------
 
@@ -215,8 +222,18 @@ class NodeFrames {
   PagerBlock block_at(const void* address) const noexcept {
     return frames_at(address).block_at(address);
   }
-  /// The bank in which `address` lies, with memory or without: for memory at an address, offlining
-  /// and owners.
+  bool set_owner(const void* address, std::uintptr_t word) noexcept
+    requires(Options::has_owners)
+  {
+    return frames_at(address).set_owner(address, word);
+  }
+  std::uintptr_t owner(const void* address) const noexcept
+    requires(Options::has_owners)
+  {
+    return frames_at(address).owner(address);
+  }
+  /// The bank in which `address` lies, with memory or without: for memory at an address and
+  /// offlining.
   Bank& frames_at(const void* address) noexcept {
     return frames_at(reinterpret_cast<std::uintptr_t>(address));
   }
@@ -487,6 +504,22 @@ class ChosenFrames {
   }
   bool deallocate_run(void* run, std::size_t bytes, std::size_t alignment) noexcept {
     return frames_.deallocate_run(run, bytes, alignment);
+  }
+  bool deallocate_run(void* run, std::size_t bytes, std::size_t alignment,
+                      std::uintptr_t& owner) noexcept
+    requires(NodeFramesT::has_owners)
+  {
+    return frames_.deallocate_run(run, bytes, alignment, owner);
+  }
+  bool set_owner(const void* address, std::uintptr_t word) noexcept
+    requires(NodeFramesT::has_owners)
+  {
+    return frames_.set_owner(address, word);
+  }
+  std::uintptr_t owner(const void* address) const noexcept
+    requires(NodeFramesT::has_owners)
+  {
+    return frames_.owner(address);
   }
   PagerBlock block_at(const void* address) const noexcept { return frames_.block_at(address); }
 

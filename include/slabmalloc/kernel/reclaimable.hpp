@@ -16,6 +16,7 @@
 
 #include "slabmalloc/kernel/cache_statistics.hpp"
 #include "slabmalloc/kernel/reclaim_request.hpp"
+#include "slabmalloc/kernel/tag_statistics.hpp"
 
 namespace slabmalloc {
 
@@ -79,6 +80,10 @@ class Reclaimable {
   bool statistics(std::uint32_t index, CacheStatistics& result) const noexcept {
     return operations_->statistics(*this, index, result);
   }
+  /// The statistics of tag `tag` of a heap; false if it has fewer. Thread: any.
+  bool tag_statistics(std::uint32_t tag, TagStatistics& result) const noexcept {
+    return operations_->tag_statistics(target_, tag, result);
+  }
 
  private:
   template <class Hooks, class Atomics>
@@ -93,6 +98,7 @@ class Reclaimable {
     bool (*enter_idle)(void* target) noexcept;
     bool (*statistics)(const Reclaimable& self, std::uint32_t index,
                        CacheStatistics& result) noexcept;
+    bool (*tag_statistics)(const void* target, std::uint32_t tag, TagStatistics& result) noexcept;
   };
 
   template <class Zones>
@@ -125,6 +131,20 @@ class Reclaimable {
     result.failures = zones.failures();
     return index == 1;
   }
+  template <class Zones>
+  static bool statistics_of_tag(const void* target, std::uint32_t tag,
+                                TagStatistics& result) noexcept {
+    if constexpr (Zones::has_tags) {
+      if (tag < Zones::Config::tags) {
+        result = static_cast<const Zones*>(target)->tag_statistics(tag);
+        return true;
+      }
+    }
+    return false;
+  }
+  static bool no_statistics_of_tag(const void*, std::uint32_t, TagStatistics&) noexcept {
+    return false;
+  }
   template <class Cache>
   static bool statistics_of_cache(const Reclaimable& self, std::uint32_t index,
                                   CacheStatistics& result) noexcept {
@@ -152,14 +172,16 @@ class Reclaimable {
   /// `ZonesOf(target)` are the zones of the object that `target` points to.
   template <auto ZonesOf>
   static constexpr Operations make_operations(
-      decltype(Operations::name_of) name_of, decltype(Operations::statistics) statistics) noexcept {
+      decltype(Operations::name_of) name_of, decltype(Operations::statistics) statistics,
+      decltype(Operations::tag_statistics) tag_statistics) noexcept {
     return {name_of,
             [](void* target) noexcept { return ZonesOf(target).drain_this_cpu(); },
             [](void* target) noexcept { ZonesOf(target).drain_later(); },
             [](void* target) noexcept { return ZonesOf(target).give_back(); },
             [](void* target) noexcept { return ZonesOf(target).trim(); },
             [](void* target) noexcept { return ZonesOf(target).enter_idle(); },
-            statistics};
+            statistics,
+            tag_statistics};
   }
   template <class Zones>
   static Zones& zones_itself(void* target) noexcept {
@@ -171,11 +193,12 @@ class Reclaimable {
   }
   template <class Zones>
   static constexpr Operations operations_of_zones =
-      make_operations<&Reclaimable::zones_itself<Zones>>(nullptr, &statistics_of_class<Zones>);
+      make_operations<&Reclaimable::zones_itself<Zones>>(nullptr, &statistics_of_class<Zones>,
+                                                         &statistics_of_tag<Zones>);
   template <class Cache>
   static constexpr Operations operations_of_cache =
-      make_operations<&Reclaimable::zones_of_cache<Cache>>(&name_of_cache<Cache>,
-                                                           &statistics_of_cache<Cache>);
+      make_operations<&Reclaimable::zones_of_cache<Cache>>(
+          &name_of_cache<Cache>, &statistics_of_cache<Cache>, &no_statistics_of_tag);
   /// The table; for a target without one, the one message that says why.
   template <class Zones>
   static constexpr const Operations* operations_for_heap() noexcept {

@@ -2,7 +2,7 @@
 //
 // A report of all heaps and caches, in the manner of /proc/slabinfo. It has a line for each cache.
 // For a heap it has one for each size class that a client ever used, one for runs, and one for all
-// frames and runs.
+// frames and runs. Then comes one for each tag that a client used or limited (tag_statistics.hpp).
 //
 //   name                 in use   objects   bytes  per page     KiB   pages    most   limit …
 //   inode                   120       128     600         6       4      20      24       -
@@ -18,6 +18,7 @@
 
 #include "slabmalloc/kernel/cache_statistics.hpp"
 #include "slabmalloc/kernel/reclaimer.hpp"
+#include "slabmalloc/kernel/tag_statistics.hpp"
 #include "slabmalloc/kernel/text_line.hpp"
 
 namespace slabmalloc {
@@ -108,6 +109,13 @@ void write_slabinfo(const Reclaimable& entry, Sink&& sink) noexcept {
   for (std::uint32_t index = 0; entry.statistics(index, one); ++index) {
     if (one.was_used()) {
       sink(line.of(one));
+    }
+  }
+  TagLine tag_line;
+  TagStatistics tag;
+  for (std::uint32_t number = 0; entry.tag_statistics(number, tag); ++number) {
+    if (tag.was_used()) {
+      sink(tag_line.of(tag));
     }
   }
 }

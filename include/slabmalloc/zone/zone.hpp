@@ -183,7 +183,7 @@ class Zone {
   /// As deallocate_remote_class(), by any zone whose class has the same slots and frames: that of
   /// another owner, or in the middle of a call of this one.
   void deallocate_remote_as(void* object, std::uint32_t index) const noexcept {
-    table_.with_class(index, [this, object](const auto& group, const auto& size_class) {
+    table_.with_class(index, [&](const auto& group, const auto& size_class) {
       const auto [page, slot] = find_in(group, size_class, object);
       if (page != nullptr && check_kin(size_class, page, object)) {
         remote_free_in(group, size_class, page, slot).deliver();
@@ -304,6 +304,20 @@ class Zone {
         return false;
       }
       return page != nullptr;
+    });
+  }
+
+  /// Calls f<Page>(page, slot, geometry) for the object of class `index` at `object`, of any zone
+  /// of this configuration; `Page` is its page type. It does nothing for a null pointer.
+  /// Thread: any. Fails: as deallocate_class(), but for a double free; then no call.
+  template <class F>
+  static void with_slot(void* object, std::uint32_t index, F&& f) noexcept {
+    Table::with_group(index, [&]<class Group>(std::uint32_t position) {
+      const FoundSlot<Header> found = find<Group>(object, position);
+      if (found.page != nullptr) {
+        f.template operator()<typename Group::Page>(found.page, found.slot,
+                                                    Group::geometries.at[position]);
+      }
     });
   }
 
