@@ -15,6 +15,7 @@
 #include "slabmalloc/kernel/kernel_config.hpp"
 #include "slabmalloc/kernel/node_frames.hpp"
 #include "slabmalloc/kernel/object_cache.hpp"
+#include "slabmalloc/kernel/per_cpu.hpp"
 #include "slabmalloc/kernel/reclaimer.hpp"
 #include "slabmalloc/kernel/retired_objects.hpp"
 #include "slabmalloc/kernel/slabinfo.hpp"

@@ -139,6 +139,17 @@ struct ReadThing {
 };
 constexpr RetiredKind read_thing_kind = RetiredKind::of<ReadThing>(offsetof(ReadThing, retired));
 
+template <class Heap>
+const char* exercise_per_cpu(Heap& heap, std::uint32_t cpus) {
+  heap.set_cpus(cpus);
+  const auto thing = heap.template allocate<Thing>();
+  Kernel::saved += thing ? thing.here()->words[0] + thing.on(cpus - 1)->words[1] : 0;
+  heap.deallocate(thing, Context::Interrupt);
+  heap.trim();
+  Kernel::saved += heap.statistics().used_bytes + heap.frame_bytes();
+  return heap.validate();
+}
+
 template <class Zones>
 const char* exercise_retired(Zones& zones, RetiredObjects<Zones>& retired) {
   const Layout layout = Layout::of<ReadThing>();
@@ -199,6 +210,11 @@ constinit CpuZones<KernelWithNodes, Nodes> zones_of_nodes(frames_of_nodes);
 constinit CpuZones<KernelWithReaders, FrameAllocator<Kernel>> zones_with_readers(
     frames_of_many_cpus);
 constinit RetiredObjects retired_objects(zones_with_readers);
+constinit PerCpuHeap<Kernel, Nodes> per_cpu_of_many_cpus(frames_of_nodes);
+constinit PerCpuHeap<KernelOfOneCpu,
+                     FrameAllocator<KernelOfOneCpu, 64 * kibibyte, SingleCpuAtomics>,
+                     PerCpuConfig<64 * kibibyte, SingleCpuAtomics>>
+    per_cpu_of_one_cpu(frames_of_one_cpu);
 constinit CpuZones<Kernel, FrameAllocator<Kernel>, DebugKernelConfig> zones_in_debug_mode(
     frames_of_many_cpus);
 
@@ -239,5 +255,8 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   const char* const one = exercise_made_cache(zones_of_one_cpu, frames_of_one_cpu, count);
   broken = broken != nullptr ? broken : one;
   broken = broken != nullptr ? broken : exercise_retired(zones_with_readers, retired_objects);
+  const char* const copies = exercise_per_cpu(per_cpu_of_many_cpus, 3);
+  broken = broken != nullptr ? broken : copies;
+  broken = broken != nullptr ? broken : exercise_per_cpu(per_cpu_of_one_cpu, 1);
   return broken != nullptr ? broken : exercise_reclaim(cache_of_one_cpu, zones_of_one_cpu);
 }
