@@ -209,11 +209,16 @@ class NodeFrames {
   bool deallocate_run(void* run, std::size_t bytes, std::size_t alignment) noexcept {
     return frames_at(run).deallocate_run(run, bytes, alignment);
   }
+  /// Clang 14 compiles this and the words below in an explicit instantiation without owners, too.
   bool deallocate_run(void* run, std::size_t bytes, std::size_t alignment,
                       std::uintptr_t& owner) noexcept
     requires(Options::has_owners)
   {
-    return frames_at(run).deallocate_run(run, bytes, alignment, owner);
+    if constexpr (has_owners) {
+      return frames_at(run).deallocate_run(run, bytes, alignment, owner);
+    } else {
+      return false;
+    }
   }
 
   // ---- by address ------------------------------------------------------------------------------
@@ -225,12 +230,20 @@ class NodeFrames {
   bool set_owner(const void* address, std::uintptr_t word) noexcept
     requires(Options::has_owners)
   {
-    return frames_at(address).set_owner(address, word);
+    if constexpr (has_owners) {
+      return frames_at(address).set_owner(address, word);
+    } else {
+      return false;
+    }
   }
   std::uintptr_t owner(const void* address) const noexcept
     requires(Options::has_owners)
   {
-    return frames_at(address).owner(address);
+    if constexpr (has_owners) {
+      return frames_at(address).owner(address);
+    } else {
+      return 0;
+    }
   }
   /// The bank in which `address` lies, with memory or without: for memory at an address and
   /// offlining.
@@ -509,17 +522,29 @@ class ChosenFrames {
                       std::uintptr_t& owner) noexcept
     requires(NodeFramesT::has_owners)
   {
-    return frames_.deallocate_run(run, bytes, alignment, owner);
+    if constexpr (NodeFramesT::has_owners) {
+      return frames_.deallocate_run(run, bytes, alignment, owner);
+    } else {
+      return false;
+    }
   }
   bool set_owner(const void* address, std::uintptr_t word) noexcept
     requires(NodeFramesT::has_owners)
   {
-    return frames_.set_owner(address, word);
+    if constexpr (NodeFramesT::has_owners) {
+      return frames_.set_owner(address, word);
+    } else {
+      return false;
+    }
   }
   std::uintptr_t owner(const void* address) const noexcept
     requires(NodeFramesT::has_owners)
   {
-    return frames_.owner(address);
+    if constexpr (NodeFramesT::has_owners) {
+      return frames_.owner(address);
+    } else {
+      return 0;
+    }
   }
   PagerBlock block_at(const void* address) const noexcept { return frames_.block_at(address); }
 
