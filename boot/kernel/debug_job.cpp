@@ -60,6 +60,7 @@ constexpr Layout thing = Layout::of<std::byte[100]>();
 
 void use_heap(DebugHeap& heap, std::uint32_t cpu) noexcept {
   constexpr std::uint32_t places = 64;
+  std::uint32_t allocations = 0;
   Object* objects[places] = {};
   Random random(machine.command_line.number("seed", 1) + cpu);
   for (std::uint32_t turn = 0; turn < 2000; ++turn) {
@@ -71,7 +72,9 @@ void use_heap(DebugHeap& heap, std::uint32_t cpu) noexcept {
     const std::uint32_t bytes = Object::draw_bytes(random, 64, 4);
     void* const block = heap.allocate(Layout::from_size_align(bytes, 8).value()).value_or(nullptr);
     place = block != nullptr ? Object::make(block, bytes, turn) : nullptr;
+    allocations += block != nullptr ? 1 : 0;
   }
+  expect(allocations >= 1900, "nearly all allocations find memory");
   for (Object* const object : objects) {
     if (object != nullptr) {
       heap.deallocate(object, object->layout());

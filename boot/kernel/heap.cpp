@@ -19,16 +19,12 @@ void reserve_memory(Region region) noexcept {
   require_room(machine.memory.reserve({region.start, region.bytes}));
 }
 
-void take_memory(Frames& frames, std::size_t most_bytes) noexcept {
-  slabmalloc::EarlyMemory<page_bytes> early;
+void find_memory(slabmalloc::EarlyMemory<page_bytes>& early, std::size_t most_bytes) noexcept {
   for_each_free([&](Region region) {
     const std::size_t bytes = region.bytes < most_bytes ? region.bytes : most_bytes;
     require_room(early.add({region.start, bytes}));
     most_bytes -= bytes;
   });
-  if (!early.hand_over(frames)) {
-    panic("there is too little memory for the frame allocator");
-  }
 }
 
 }  // namespace boot

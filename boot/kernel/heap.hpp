@@ -54,18 +54,28 @@ class Room {
   alignas(T) std::byte bytes_[sizeof(T)];
 };
 
-/// Gives `frames` the free memory of the machine, at most `most_bytes` of it.
-/// Fails: ends the kernel if there is not enough for the meta-data.
-void take_memory(Frames& frames, std::size_t most_bytes = ~std::size_t{0}) noexcept;
+/// Adds the free memory of the machine, at most `most_bytes` of it.
+void find_memory(slabmalloc::EarlyMemory<page_bytes>& early, std::size_t most_bytes) noexcept;
 
-/// A heap over frames of its own.
+/// Gives the frame allocator `frames` that memory.
+/// Fails: ends the kernel if there is not enough for the meta-data.
+template <class AnyFrames>
+void take_memory(AnyFrames& frames, std::size_t most_bytes = ~std::size_t{0}) noexcept {
+  slabmalloc::EarlyMemory<page_bytes> early;
+  find_memory(early, most_bytes);
+  if (!early.hand_over(frames)) {
+    panic("there is too little memory for the frame allocator");
+  }
+}
+
+/// A heap over a frame allocator of its own.
 template <class Heap>
 struct KernelMemory {
   explicit KernelMemory(std::size_t most_bytes) noexcept : heap(frames) {
     take_memory(frames, most_bytes);
   }
 
-  Frames frames;
+  typename Heap::Pager frames;
   Heap heap;
 };
 

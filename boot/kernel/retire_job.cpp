@@ -132,13 +132,21 @@ void work(std::uint32_t number) noexcept {
 }
 
 void tell(const KernelMemory<Heap>& memory) noexcept {
+  std::uint64_t replaced = 0;
+  std::uint64_t reads = 0;
   print_line("  CPU  replaced  refused     read");
   for (std::uint32_t number = 0; number < cpu_count(); ++number) {
     const Deeds& one = state.deeds[number];
     print_line("  ", column(3, number), column(10, one.turns.load(Order::relaxed)),
                column(9, one.refused.load(Order::relaxed)), column(9, one.reads));
     expect(one.changed == 0, "no object changes while it is read");
+    replaced += one.turns.load(Order::relaxed) - one.refused.load(Order::relaxed);
+    reads += one.reads;
   }
+  // Half of the turns read, and the others replace.
+  const std::uint64_t turns = state.turns * cpu_count();
+  expect(replaced >= turns / 4, "most objects are replaced by others");
+  expect(reads >= turns / 4, "CPUs read objects");
   print_line("  grace periods: ", ReadingHooks::epoch.load(Order::relaxed),
              "; frames: ", memory.frames.statistics().used_bytes_high_water / 1024,
              " KiB used at most");

@@ -59,6 +59,8 @@ and `stats_file:PATH` appends them to a file as one line of JSON. Names are the 
   print_section<ZoneStatistics>("Zone", "`ZoneStatistics`, the sums over its size classes.");
   print_section<CpuZonesStatistics>(
       "Heap of a kernel", "`CpuZonesStatistics`. Its member `zones` has the sums over all zones.");
+  print_section<TagStatistics>("A tag of a kernel's heap",
+                               "`TagStatistics`. The name and the number of the tag come first.");
   print_section<FrameStatistics>("Frame allocator", "`FrameStatistics`.");
   print_section<NodeStatistics>("A NUMA node", "`NodeStatistics`.");
   print_section<CacheStatistics>(

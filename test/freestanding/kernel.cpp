@@ -139,6 +139,38 @@ struct ReadThing {
 };
 constexpr RetiredKind read_thing_kind = RetiredKind::of<ReadThing>(offsetof(ReadThing, retired));
 
+template <class Heap>
+const char* exercise_per_cpu(Heap& heap, std::uint32_t cpus) {
+  heap.set_cpus(cpus);
+  const auto thing = heap.template allocate<Thing>();
+  Kernel::saved += thing ? thing.here()->words[0] + thing.on(cpus - 1)->words[1] : 0;
+  heap.deallocate(thing, Context::Interrupt);
+  heap.trim();
+  Kernel::saved += heap.statistics().used_bytes + heap.frame_bytes();
+  return heap.validate();
+}
+
+/// The page tables of this file map nothing.
+struct PageTables {
+  bool map(void* address, void* frame, std::size_t, Context) noexcept { return address != frame; }
+  void unmap(void*, std::size_t bytes) noexcept { Kernel::saved += bytes; }
+  void flush() noexcept { ++Kernel::saved; }
+};
+
+template <class Mapped, class Heap>
+const char* exercise_mapped(Mapped& mapped, Heap& heap, MemoryRegion range) {
+  mapped.set_range(range);
+  void* const run = mapped.allocate(range.bytes / 4).value_or(nullptr);
+  Kernel::saved += mapped.usable_size(run) + mapped.used_bytes() + mapped.waiting_bytes();
+  mapped.deallocate(run, Context::Interrupt);
+  const Layout layout = Layout::from_size_align(range.bytes / 8, 8).value_or(Layout());
+  void* const large = heap.allocate(layout).value_or(nullptr);
+  heap.deallocate(large);
+  Kernel::saved += heap.trim() + mapped.flush();
+  mapped.release();
+  return mapped.validate();
+}
+
 template <class Zones>
 const char* exercise_retired(Zones& zones, RetiredObjects<Zones>& retired) {
   const Layout layout = Layout::of<ReadThing>();
@@ -199,16 +231,55 @@ constinit CpuZones<KernelWithNodes, Nodes> zones_of_nodes(frames_of_nodes);
 constinit CpuZones<KernelWithReaders, FrameAllocator<Kernel>> zones_with_readers(
     frames_of_many_cpus);
 constinit RetiredObjects retired_objects(zones_with_readers);
+constinit PageTables page_tables;
+constinit MappedRuns<Kernel, FrameAllocator<Kernel>, PageTables> mapped_runs(frames_of_many_cpus,
+                                                                             page_tables);
+constinit FallbackRuns fallback_runs(frames_of_many_cpus, mapped_runs);
+constinit CpuZones<Kernel, decltype(fallback_runs)> zones_over_mapped_runs(fallback_runs);
+constinit PerCpuHeap<Kernel, Nodes> per_cpu_of_many_cpus(frames_of_nodes);
+constinit PerCpuHeap<KernelOfOneCpu,
+                     FrameAllocator<KernelOfOneCpu, 64 * kibibyte, SingleCpuAtomics>,
+                     PerCpuConfig<64 * kibibyte, SingleCpuAtomics>>
+    per_cpu_of_one_cpu(frames_of_one_cpu);
 constinit CpuZones<Kernel, FrameAllocator<Kernel>, DebugKernelConfig> zones_in_debug_mode(
     frames_of_many_cpus);
 constinit ObjectCache<Thing, Kernel, FrameAllocator<Kernel>, DebugCacheOptions> cache_in_debug_mode(
     "thing", frames_of_many_cpus);
 
-}  // namespace
-
 struct OwnedFrames : FrameOptions {
   static constexpr bool has_owners = true;
 };
+template <class Config>
+struct Tagged : Config {
+  static constexpr std::uint32_t tags = 16;
+};
+using TaggedFrames = FrameAllocator<Kernel, 4 * kibibyte, HardwareAtomics, OwnedFrames>;
+constinit TaggedFrames frames_with_owners;
+constinit CpuZones<Kernel, TaggedFrames, Tagged<KernelConfig>> zones_with_tags(frames_with_owners);
+constinit CpuZones<Kernel, TaggedFrames, Tagged<DebugKernelConfig>> debugged_zones_with_tags(
+    frames_with_owners);
+using TaggedFramesOfOneCpu =
+    FrameAllocator<KernelOfOneCpu, 64 * kibibyte, SingleCpuAtomics, OwnedFrames>;
+constinit TaggedFramesOfOneCpu frames_with_owners_of_one_cpu;
+constinit CpuZones<KernelOfOneCpu, TaggedFramesOfOneCpu,
+                   Tagged<GranuleKernelConfig<64 * kibibyte, SingleCpuAtomics>>>
+    zones_with_tags_of_one_cpu(frames_with_owners_of_one_cpu);
+
+template <class Zones>
+const char* exercise_tags(Zones& zones) {
+  const Layout layout = Layout::of<Thing>();
+  zones.set_tag_name(1, "thing");
+  zones.set_tag_limit(1, 65536, [](void*) noexcept { ++Kernel::saved; }, nullptr);
+  void* several[8];
+  zones.deallocate_many(several, zones.allocate_many(layout, several, 8, Context::MayWait, 1),
+                        layout);
+  zones.deallocate(zones.allocate_zeroed(layout, Context::MayWait, 1).value_or(nullptr), layout);
+  Kernel::saved += zones.tag_statistics(1).bytes;
+  return exercise_reclaim(cache_of_many_cpus, zones);
+}
+
+}  // namespace
+
 template class slabmalloc::FrameAllocator<Kernel, 16 * kibibyte>;
 template class slabmalloc::FrameAllocator<Kernel, 4 * kibibyte, HardwareAtomics, OwnedFrames>;
 template class slabmalloc::EarlyMemory<4 * kibibyte>;
@@ -238,12 +309,22 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   broken = broken != nullptr ? broken : debugged_cache;
   Kernel::saved += cache_in_debug_mode.zones().find_leaks(
       &root, 1, [](const Leak& leak) noexcept { Kernel::saved += leak.size; });
+  const char* const tagged = exercise_tags(zones_with_tags);
+  broken = broken != nullptr ? broken : tagged;
+  const char* const both = exercise_tags(debugged_zones_with_tags);
+  broken = broken != nullptr ? broken : both;
   const char* const near = exercise_reclaim(cache_of_many_cpus, zones_of_nodes);
   broken = broken != nullptr ? broken : near;
   const char* const made = exercise_made_cache(zones_of_many_cpus, frames_of_many_cpus, count);
   broken = broken != nullptr ? broken : made;
   const char* const one = exercise_made_cache(zones_of_one_cpu, frames_of_one_cpu, count);
   broken = broken != nullptr ? broken : one;
+  broken = broken != nullptr ? broken : exercise_tags(zones_with_tags_of_one_cpu);
   broken = broken != nullptr ? broken : exercise_retired(zones_with_readers, retired_objects);
+  const char* const mapped = exercise_mapped(mapped_runs, zones_over_mapped_runs, regions[0]);
+  broken = broken != nullptr ? broken : mapped;
+  const char* const copies = exercise_per_cpu(per_cpu_of_many_cpus, 3);
+  broken = broken != nullptr ? broken : copies;
+  broken = broken != nullptr ? broken : exercise_per_cpu(per_cpu_of_one_cpu, 1);
   return broken != nullptr ? broken : exercise_reclaim(cache_of_one_cpu, zones_of_one_cpu);
 }

@@ -13,6 +13,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "kernel/hosted_kernel.hpp"
@@ -67,6 +68,69 @@ class CacheTest : public testing::Test {
   Counted counted;
   test::MisuseRecorder misuse;
 };
+
+TEST_F(CacheTest, a_free_of_an_object_of_another_cache_is_reported) {
+  const CacheShape shape = Caches::shape_for(192, 8);
+  Caches one("one", frames, shape);
+  Caches other("other", frames, shape);
+  const std::size_t count = 3 * shape.objects_per_page() + 1;
+  std::vector<void*> objects;
+  for (std::size_t number = 0; number < count; ++number) {
+    HostedCpu::number = number % 2;
+    objects.push_back(one.allocate());
+  }
+  void* const own = other.allocate();
+  for (void* const object : objects) {
+    for (std::uint32_t cpu = 0; cpu < 3; ++cpu) {
+      HostedCpu::number = cpu;
+      other.deallocate(object);
+      EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::ForeignPointer});
+    }
+  }
+  other.deallocate_many(objects.data(), count);
+  EXPECT_EQ(misuse.take_kinds(), std::vector(count, MisuseKind::ForeignPointer));
+  one.deallocate_many(objects.data(), count);
+  other.deallocate(own);
+  for (Caches* const cache : {&one, &other}) {
+    EXPECT_EQ(cache->validate(), nullptr);
+    EXPECT_EQ(cache->destroy(), 0u);
+  }
+}
+
+/// A kernel whose part pointers a test may hide, as if it interrupted a section.
+struct NestedKernel : OpenKernel {
+  static inline void* part = nullptr;
+  template <std::uint32_t>
+  static void* local() noexcept {
+    return part;
+  }
+  template <std::uint32_t>
+  static void set_local(void* value) noexcept {
+    part = value;
+  }
+};
+struct NestedConfig : KernelConfig {
+  static constexpr std::uint32_t local_slot = 0;
+};
+
+TEST_F(CacheTest, a_free_of_a_block_of_another_heap_is_reported_in_a_section_too) {
+  const Layout layout = Layout::of<std::byte[64]>();
+  void* const block = heap.allocate(layout).value();
+  CpuZones<NestedKernel, FrameSource, NestedConfig> other(heap_frames);
+  void* const own = other.allocate(layout).value();
+  other.deallocate(block, layout);
+  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::ForeignPointer});
+  void* const part = std::exchange(NestedKernel::part, nullptr);
+  other.deallocate(block, layout);
+  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::ForeignPointer});
+  other.deallocate(own, layout);
+  NestedKernel::part = part;
+  EXPECT_TRUE(other.drain_this_cpu());
+  EXPECT_EQ(other.statistics().zones.used_bytes, 0u);
+  heap.deallocate(block, layout);
+  other.release_all();
+  NestedKernel::part = nullptr;
+}
 
 TEST_F(CacheTest, objects_of_every_size_and_alignment_lie_apart_and_aligned) {
   const auto storage = std::make_unique<std::array<std::byte, sizeof(Caches) + 64>>();

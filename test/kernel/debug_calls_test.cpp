@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -336,6 +337,33 @@ TEST_F(DebugCallsTest, a_handler_in_the_middle_of_a_section_must_not_call_the_pa
   heap.deallocate(run, debug_layout(20000));
   heap.deallocate(first, layout);
   ASSERT_TRUE(heap.reserve_for_interrupts(layout, 0));
+}
+
+/// Its caches are larger than any size class, so a heap in debug mode has them as runs.
+struct WideKernel : test::PatientKernel {
+  static constexpr std::uint32_t maximum_cpus = 32;
+  static inline bool sleeps = true;
+  static bool may_sleep() noexcept { return sleeps; }
+};
+
+TEST(DebugCalls, a_caller_that_must_not_sleep_destroys_a_cache_in_a_heap) {
+  using Memory = FrameAllocator<WideKernel>;
+  using Caches = Cache<WideKernel, Memory>;
+  using Heap = CpuZones<WideKernel, Memory, DebugKernelConfig>;
+  static_assert(sizeof(Caches) > Heap::MAX_ALLOC_SIZE);
+  test::MisuseRecorder misuse;
+  test::PhysicalMemory memory(std::size_t{4} << 20);
+  Memory frames;
+  const MemoryRegion region = memory.region(0, std::size_t{4} << 20);
+  ASSERT_TRUE(frames.add(&region, 1));
+  const auto heap = std::make_unique<Heap>(frames);
+  WideKernel::sleeps = false;
+  const auto made = Caches::create_in(*heap, frames, {"cache", 64}, Context::MayNotWait);
+  ASSERT_TRUE(made);
+  EXPECT_EQ(made.cache->destroy_in(*heap, Context::MayNotWait), 0u);
+  EXPECT_EQ(heap->run_bytes(), 0u);
+  EXPECT_EQ(misuse.take_kinds(), std::vector<MisuseKind>());
+  WideKernel::sleeps = true;
 }
 
 // ---- failures on purpose ------------------------------------------------------------------------

@@ -144,6 +144,60 @@ TEST(EarlyMemory, grows_into_free_memory_but_not_into_what_is_about_to_be_reserv
   EXPECT_EQ(early.bytes(EarlyUse::Used), 64 + 166 * 8 + 8 * kibibyte + 8 * kibibyte);
 }
 
+/// A table that lies in memory, at 28 KiB of 32.
+class GrownTableTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(early.add(memory.region(0, 32 * kibibyte)));
+    early.allow_growth();
+    ASSERT_TRUE(early.reserve(memory.region(0, 64)));
+    ASSERT_TRUE(early.reserve(memory.region(0, 64)));
+    ASSERT_EQ(all(early), table_at(28));
+  }
+  void TearDown() override { EXPECT_EQ(early.validate(), nullptr); }
+  Stretches table_at(std::size_t place) const {
+    const auto at = reinterpret_cast<std::uintptr_t>(memory.at(0));
+    Stretches result = {{at, 64, EarlyUse::Used},
+                        {at + 64, place * kibibyte - 64, EarlyUse::Free},
+                        {at + place * kibibyte, 4 * kibibyte, EarlyUse::Used}};
+    return result;
+  }
+  /// As a client that uses what it reserved.
+  void overwrite(std::size_t place) {
+    __builtin_memset(memory.at(place * kibibyte), 0xA5, 4 * kibibyte);
+  }
+
+  MisuseRecorder misuse;
+  PhysicalMemory memory{64 * kibibyte};
+  EarlyMemory<4096, 4> early;
+};
+
+TEST_F(GrownTableTest, a_table_leaves_what_is_reserved_or_removed) {
+  ASSERT_TRUE(early.reserve(memory.region(31 * kibibyte, kibibyte)));
+  overwrite(28);
+  ASSERT_EQ(early.bytes(EarlyUse::Used), 64 + kibibyte + 4 * kibibyte);
+  ASSERT_TRUE(early.remove(memory.region(20 * kibibyte, 12 * kibibyte)));
+  overwrite(20);
+  overwrite(24);
+  EXPECT_EQ(early.validate(), nullptr);
+  EXPECT_EQ(early.bytes(EarlyUse::Free), 16 * kibibyte - 64);
+  const Stretches before = all(early);
+  EXPECT_FALSE(early.reserve(memory.region(0, 20 * kibibyte))) << "there is no other place";
+  EXPECT_FALSE(early.remove(memory.region(64, 20 * kibibyte)));
+  EXPECT_EQ(all(early), before);
+}
+
+TEST_F(GrownTableTest, a_free_of_the_table_is_reported) {
+  ASSERT_TRUE(early.reserve(memory.region(27 * kibibyte, kibibyte)));
+  const Stretches before = all(early);
+  EXPECT_FALSE(early.deallocate(memory.at(28 * kibibyte), 4 * kibibyte));
+  EXPECT_FALSE(early.deallocate(memory.at(32 * kibibyte - 1), 1));
+  EXPECT_FALSE(early.deallocate(memory.at(27 * kibibyte), kibibyte + 1));
+  EXPECT_EQ(misuse.take_kinds(), std::vector(3, MisuseKind::ForeignPointer));
+  EXPECT_EQ(all(early), before);
+  EXPECT_TRUE(early.deallocate(memory.at(27 * kibibyte), kibibyte));
+}
+
 TEST(EarlyMemory, reports_a_bad_free_and_changes_nothing) {
   MisuseRecorder misuse;
   EarlyMemory<> early;
@@ -154,6 +208,8 @@ TEST(EarlyMemory, reports_a_bad_free_and_changes_nothing) {
   EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::ForeignPointer}) << "beyond the memory";
   EXPECT_FALSE(early.deallocate(reinterpret_cast<void*>(0x17F0), 0x100));
   EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
+  EXPECT_FALSE(early.deallocate(reinterpret_cast<void*>(~std::uintptr_t{0}), 1));
+  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::ForeignPointer}) << "the last byte";
   EXPECT_EQ(all(early), before);
   EXPECT_TRUE(early.deallocate(reinterpret_cast<void*>(0x1900), 0x100)) << "a part of it";
   EXPECT_EQ(early.bytes(EarlyUse::Free), 0x900u);

@@ -52,12 +52,12 @@ class EarlyProgram {
   };
 
   void act() {
-    switch (choices_.below(8)) {
+    switch (choices_.below(9)) {
       case 0:
       case 1:
         return change(&Early::add, 1, 0);
       case 2:
-        return reserve();
+        return change(&Early::reserve, 2, 0);
       case 3:
       case 4:
         return allocate();
@@ -65,6 +65,8 @@ class EarlyProgram {
         return free_block();
       case 6:
         return free_badly();
+      case 7:
+        return change(&Early::remove, 0, 1);
       default:
         return choices_.below(16) == 0 ? early_.allow_growth() : void();
     }
@@ -81,20 +83,14 @@ class EarlyProgram {
 
   void change(Result<void> (Early::*call)(MemoryRegion), int set, int clear) {
     const Stretch stretch = any_stretch();
+    bool has_table = false;
+    for (std::size_t one = stretch.first; one < stretch.first + stretch.count; ++one) {
+      has_table = has_table || table_[one];
+    }
     if ((early_.*call)(region(stretch))) {
       paint(stretch, set, clear);
-    }
-  }
-  /// Not where a table lies: the program learns of tables that way alone.
-  void reserve() {
-    const Stretch stretch = any_stretch();
-    for (std::size_t one = stretch.first; one < stretch.first + stretch.count; ++one) {
-      if (table_[one]) {
-        return;
-      }
-    }
-    if (early_.reserve(region(stretch))) {
-      paint(stretch, 2, 0);
+    } else {
+      EXPECT_TRUE(has_table || may_be_full());
     }
   }
   void paint(Stretch stretch, int set, int clear) {
@@ -136,16 +132,20 @@ class EarlyProgram {
     return units;
   }
   /// True if the table may have been full.
-  bool may_be_full() const {
-    std::size_t entries = 0;
+  bool may_be_full() const { return entries() + 2 > capacity(); }
+  std::size_t entries() const {
+    std::size_t changes = 0;
     for (std::size_t one = 0; one <= units; ++one) {
-      entries += use_at(one) != use_at(one - 1) ? 1u : 0u;
+      changes += use_at(one) != use_at(one - 1) ? 1u : 0u;
     }
-    std::size_t capacity = 0;
+    return changes;
+  }
+  std::size_t capacity() const {
+    std::size_t bytes = 0;
     for (const bool is_table : table_) {
-      capacity += is_table ? unit / 16 : 0;
+      bytes += is_table ? unit : 0;
     }
-    return entries + 2 > std::max<std::size_t>(capacity, 4);
+    return std::max<std::size_t>(bytes / sizeof(MemoryRegion), 4);
   }
   int use_at(std::size_t one) const { return one >= units ? 0 : table_[one] ? 3 : uses_[one]; }
 
@@ -157,6 +157,11 @@ class EarlyProgram {
         std::next(blocks_.begin(), static_cast<std::ptrdiff_t>(choices_.below(blocks_.size())));
     const auto [first, content] = *block;
     EXPECT_TRUE(holds_pattern(memory_.at(first * unit), content.bytes, content.key));
+    for (std::size_t one = first; one < first + content.bytes / unit; ++one) {
+      if (uses_[one] != 3) {
+        return;  // Its memory was removed.
+      }
+    }
     if (early_.deallocate(memory_.at(first * unit), content.bytes)) {
       paint({first, content.bytes / unit}, 0, 2);
       blocks_.erase(block);
@@ -168,7 +173,7 @@ class EarlyProgram {
     bool has_free = false;
     const std::size_t count = std::max<std::size_t>(stretch.count, 1);
     for (std::size_t one = stretch.first; one < stretch.first + count; ++one) {
-      is_used = is_used && use_at(one) == 3;
+      is_used = is_used && use_at(one) == 3 && !table_[one];
       has_free = has_free || use_at(one) == 1;
     }
     if (!is_used) {
@@ -202,6 +207,7 @@ class EarlyProgram {
   void expect_agreement() {
     ASSERT_EQ(early_.validate(), nullptr);
     find_table(nullptr, 0);
+    ASSERT_LE(entries(), capacity()) << "a client has memory of the table";
     std::size_t free = 0;
     for (std::size_t one = 0; one < units; ++one) {
       free += use_at(one) == 1 ? unit : 0;

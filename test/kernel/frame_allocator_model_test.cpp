@@ -212,7 +212,9 @@ class ModelRun {
     if (run.alignment == 0) {
       frames_.deallocate_frame(run.address, run.bytes);
     } else {
-      frames_.deallocate_run(run.address, run.bytes, run.alignment);
+      std::uintptr_t owner = 0;
+      ASSERT_TRUE(frames_.deallocate_run(run.address, run.bytes, run.alignment, owner));
+      ASSERT_EQ(owner, run.key);
     }
     model_.set(number_of(run.address), run.frames, true);
     ASSERT_EQ(frames_.owner(run.address), 0u);

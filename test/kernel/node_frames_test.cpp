@@ -6,8 +6,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "kernel/frame_fixture.hpp"
@@ -27,6 +29,27 @@ using Three = NodeFrames<NodeKernel, ThreeNodes, 256>;
 static_assert(FindingPager<Three> && FindingPager<ChosenFrames<Three>>);
 
 constinit Three made_by_the_compiler;
+
+TEST(NodeFrames, an_order_is_sound_if_it_has_each_bank_once) {
+  int sound = 0;
+  for (std::uint32_t number = 0; number < 4 * 4 * 4 * 5; ++number) {
+    const std::uint16_t order[] = {
+        static_cast<std::uint16_t>(number % 4), static_cast<std::uint16_t>(number / 4 % 4),
+        static_cast<std::uint16_t>(number / 16 % 4), static_cast<std::uint16_t>(number / 64)};
+    const std::set<std::uint16_t> banks(std::begin(order), std::end(order));
+    const bool expected = banks.size() == 4 && *banks.rbegin() < 4;
+    EXPECT_EQ(has_each_once(order), expected) << number;
+    sound += expected ? 1 : 0;
+  }
+  EXPECT_EQ(sound, 24);
+  std::uint16_t many[100] = {};
+  for (std::uint16_t bank = 0; bank < 100; ++bank) {
+    many[bank] = static_cast<std::uint16_t>(99 - bank);
+  }
+  EXPECT_TRUE(has_each_once(many));
+  many[10] = many[74];
+  EXPECT_FALSE(has_each_once(many));
+}
 
 TEST(NodeFrames, have_nothing_at_first) {
   EXPECT_EQ(made_by_the_compiler.allocate_frame(256).address, nullptr);
@@ -280,6 +303,7 @@ TEST_F(ThreeNodesTest, a_batch_of_frames_may_come_from_several_banks) {
 struct TwoNodes : NodeOptions {
   static constexpr std::uint32_t nodes = 2;
   static constexpr std::uint32_t limits = 1;
+  static constexpr bool has_owners = true;
 };
 using Two = NodeFrames<NodeKernel, TwoNodes>;
 
@@ -287,7 +311,7 @@ class NodeHeapTest : public testing::Test {
  protected:
   /// Node 0: 1 MiB below the limit and 4 above; node 1: 4 MiB.
   NodeHeapTest() {
-    frames_.set_limit(0, reinterpret_cast<std::uintptr_t>(memory_.at(mebibyte)), LowMemory::Last);
+    frames_.set_limit(0, limit(), LowMemory::Last);
     EXPECT_TRUE(frames_.set_node(memory_.region(5 * mebibyte, 4 * mebibyte), 1));
     const MemoryRegion region = memory_.region(0, 9 * mebibyte);
     EXPECT_TRUE(frames_.add(&region, 1));
@@ -296,12 +320,36 @@ class NodeHeapTest : public testing::Test {
     HostedCpu::number = 0;
     EXPECT_EQ(frames_.validate(), nullptr);
   }
+  std::uintptr_t limit() const { return reinterpret_cast<std::uintptr_t>(memory_.at(mebibyte)); }
   static constexpr Layout layout = Layout::from_size_align(256, 8).value();
 
   MisuseRecorder misuse_;
   PhysicalMemory memory_{9 * mebibyte};
   Two frames_;
 };
+
+struct TaggedConfig : KernelConfig {
+  static constexpr std::uint32_t tags = 2;
+};
+
+TEST_F(NodeHeapTest, tags_of_runs_are_kept_by_the_banks) {
+  ChosenFrames low(frames_, NodeChoice{.below = limit()});
+  CpuZones<NodeKernel, Two, TaggedConfig> heap(frames_);
+  CpuZones<NodeKernel, ChosenFrames<Two>, TaggedConfig> low_heap(low);
+  constexpr Layout run = Layout::from_size_align(20'000, 8).value();
+  for (HostedCpu::number = 0; HostedCpu::number < 4; ++HostedCpu::number) {
+    void* const block = heap.allocate(run, Context::MayWait, 1).value_or(nullptr);
+    void* const low_block = low_heap.allocate(run, Context::MayWait, 1).value_or(nullptr);
+    EXPECT_NE(frames_.owner(block), 0u);
+    EXPECT_NE(low.owner(low_block), frames_.owner(block));
+    EXPECT_EQ(heap.tag_statistics(1).bytes, 20'480u);
+    EXPECT_EQ(low_heap.tag_statistics(1).bytes, 20'480u);
+    heap.deallocate(block, run);
+    low_heap.deallocate(low_block);
+    EXPECT_EQ(heap.tag_statistics(1).bytes, 0u);
+    EXPECT_EQ(low_heap.tag_statistics(1).bytes, 0u);
+  }
+}
 
 TEST_F(NodeHeapTest, each_cpu_gets_memory_of_its_node_and_then_of_the_other) {
   CpuZones<NodeKernel, Two> heap(frames_);

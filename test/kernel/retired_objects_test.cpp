@@ -3,9 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "kernel/reading_kernel.hpp"
@@ -13,6 +17,7 @@
 #include "slabmalloc/kernel/object_cache.hpp"
 #include "slabmalloc/kernel/reclaimer.hpp"
 #include "support/frames.hpp"
+#include "support/misuse_recorder.hpp"
 #include "support/pattern.hpp"
 
 namespace slabmalloc::test {
@@ -228,6 +233,128 @@ TEST_F(RetiredObjectsTest, a_reclaimer_asks_them_for_memory) {
   EXPECT_GE(reclaimer.reclaim(1 << 20), sizeof(Route));
   EXPECT_TRUE(retired.is_empty());
   ASSERT_TRUE(reclaimer.remove(entry));
+}
+
+/// An object that was retired, and what CPU 0 does while CPU 1 waits for it.
+struct DrainTrial {
+  using Heap = CpuZones<Reading<BusyKernel>, FrameSource>;
+  using Retired = RetiredObjects<Heap>;
+  static constexpr Layout layout = Layout::of<Route>();
+
+  FrameSource frames;
+  Heap heap{frames};
+  Retired retired{heap};
+  void* const object = heap.allocate(layout).value();
+  void* const other = heap.allocate(layout).value();
+
+  /// Drains on CPU 1 before the `turn`-th section that work() begins. False if that has fewer.
+  template <class Work>
+  bool run(int turn, Work&& work) {
+    int left = turn;
+    BusyKernel::elsewhere = [&] {
+      if (--left == 0) {
+        has_drained = retired.drain();
+        heap.drain_this_cpu();
+        MisuseRecorder reports;
+        is_free = !Heap::Zone::is_in_use(object, Heap::Zone::class_for(layout));
+        EXPECT_EQ(reports.take_kinds().size(), is_free ? 1u : 0u);
+      }
+    };
+    work();
+    BusyKernel::elsewhere = nullptr;
+    return left <= 0;
+  }
+  bool has_drained = false;
+  bool is_free = false;
+};
+
+/// CPU 1 drains before each section of what CPU 0 does.
+template <class Prepare, class Work>
+void expect_drains_to_wait(const char* name, Prepare&& prepare, Work&& work) {
+  int early = 0;
+  int late = 0;
+  for (int turn = 1;; ++turn) {
+    DrainTrial trial;
+    prepare(trial);
+    if (!trial.run(turn, [&] { work(trial); })) {
+      break;
+    }
+    EXPECT_TRUE(trial.is_free || !trial.has_drained) << name << ", before section " << turn;
+    (trial.has_drained ? late : early) += 1;
+    EXPECT_TRUE(trial.retired.drain());
+    EXPECT_EQ(trial.retired.validate(), nullptr);
+  }
+  EXPECT_GT(early, 0) << name << ": the object was in no hand";
+  EXPECT_GT(late, 0) << name;
+}
+
+TEST(RetiredObjects, drain_waits_for_what_another_cpu_is_freeing) {
+  const auto step = [](DrainTrial& trial) { DrainTrial::Retired::step(&trial.retired); };
+  expect_drains_to_wait(
+      "an object with a link",
+      [&](DrainTrial& trial) {
+        trial.retired.retire(trial.object, route_kind, Context::Interrupt);
+        step(trial);
+      },
+      step);
+  const auto retire_in_block = [](DrainTrial& trial) {
+    ASSERT_TRUE(trial.retired.retire(trial.object, trial.layout, Context::Interrupt));
+  };
+  expect_drains_to_wait(
+      "a block",
+      [&](DrainTrial& trial) {
+        retire_in_block(trial);
+        step(trial);
+      },
+      step);
+  expect_drains_to_wait("an open block", retire_in_block, [](DrainTrial& trial) {
+    ASSERT_TRUE(trial.retired.retire(trial.other, trial.layout, Context::Interrupt));
+  });
+}
+
+TEST(RetiredObjects, drain_waits_for_a_cpu_that_has_the_batches) {
+  using Kernel = Reading<PatientKernel>;
+  FrameSource frames;
+  CpuZones<Kernel, FrameSource> heap(frames);
+  RetiredObjects retired(heap);
+  using Retired = decltype(retired);
+  std::atomic<bool> has_batches = false;
+  std::thread other([&] {
+    HostedCpu::number = 1;
+    retired.retire(heap.allocate(Layout::of<Route>()).value(), route_kind, Context::Interrupt);
+    Retired::step(&retired);
+    static thread_local bool holds = true;
+    Kernel::in_hook = [&] {
+      if (holds) {
+        holds = false;
+        has_batches = true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      }
+    };
+    Retired::step(&retired);
+  });
+  while (!has_batches) {
+    std::this_thread::yield();
+  }
+  EXPECT_TRUE(retired.drain()) << "nobody retires an object meanwhile";
+  other.join();
+  Kernel::in_hook = nullptr;
+}
+
+TEST_F(RetiredObjectsTest, an_idle_loop_frees_what_passed) {
+  heap.set_deferred_work(Retired::step, &retired);
+  Route* const route = make_route();
+  Readers::open(0);
+  retired.retire(route, route_kind);
+  EXPECT_TRUE(heap.enter_idle());
+  EXPECT_TRUE(heap.enter_idle());
+  EXPECT_FALSE(retired.is_empty());
+  Readers::close_all();
+  EXPECT_TRUE(heap.enter_idle());
+  EXPECT_TRUE(retired.is_empty());
+  HostedCpu::number = 1;
+  heap.trim();
+  EXPECT_EQ(frames.live_bytes(), 0u) << "and its memory is for all";
 }
 
 TEST(RetiredObjects, a_cache_keeps_its_objects_until_readers_leave) {

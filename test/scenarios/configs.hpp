@@ -35,6 +35,15 @@ struct EagerConfig : DefaultConfig {
   static constexpr std::uint32_t depot_pages = 0;
 };
 
+/// As MiddlePageConfig, with one type of class for all page kinds.
+struct SizedPageConfig : CommonConfig {
+  using BasePage = SizedPage<4 * kibibyte>;
+  using MiddlePage = SizedPage<64 * kibibyte>;
+  using LargePage = SizedPage<2 * mebibyte>;
+  using Pages = PageKinds<PageKind<BasePage, 256>, PageKind<MiddlePage, 8 * kibibyte>,
+                          PageKind<LargePage, 128 * kibibyte>>;
+};
+
 /// Only base pages of any granule, for machines without memory for large pages.
 template <std::size_t GranuleBytes, class AtomicsT = HardwareAtomics>
 struct BaseGranuleConfig : CommonConfig {

@@ -20,7 +20,7 @@ std::string class_rows() {
     Classes::with_group(index, [&]<class Group>(std::uint32_t position) {
       const SlotGeometry& geometry = Group::geometries.at[position];
       rows += std::to_string(geometry.object_size) + ' ' +
-              std::to_string(Group::Page::frame_bytes(geometry.object_size)) + ' ' +
+              std::to_string(Group::frame_bytes_at(position)) + ' ' +
               std::to_string(geometry.slots) + '\n';
     });
   }

@@ -220,7 +220,7 @@ SLABMALLOC_FUZZ_TARGET(slabmalloc::test::FuzzInput& input) {
   static const Host host = hosted_host(1);
   static constexpr Scenario scenario{"zone_fuzz", nullptr};
   Trial trial(host, scenario);
-  switch (input.below(5)) {
+  switch (input.below(6)) {
     case 0:
       return ZoneProgram<BaseConfig>(trial, input).run();
     case 1:
@@ -229,6 +229,8 @@ SLABMALLOC_FUZZ_TARGET(slabmalloc::test::FuzzInput& input) {
       return ZoneProgram<EagerBaseConfig>(trial, input).run();
     case 3:
       return ZoneProgram<TwoPagesConfig>(trial, input).run();
+    case 4:
+      return ZoneProgram<SizedPageConfig>(trial, input).run();
     default:
       return ZoneProgram<SmallArenaConfig>(trial, input).run();
   }

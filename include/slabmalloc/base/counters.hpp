@@ -60,13 +60,18 @@ template <class Counters, std::size_t index = 0, class Visit>
   }
 }
 
-/// Adds the counters of another owner to `sum`.
-template <class Counters>
-constexpr Counters& add_counters(Counters& sum, const Counters& other) noexcept {
-  for_each_counter<Counters>([&](const auto& entry) noexcept {
-    const std::size_t before = entry.kind != CounterKind::Constant ? sum.*entry.member : 0;
-    sum.*entry.member = before + other.*entry.member;
-  });
+/// Adds the counters of another owner to `sum`. It leaves no table either.
+template <class Counters, std::size_t index = 0>
+[[gnu::always_inline]] constexpr Counters& add_counters(Counters& sum,
+                                                        const Counters& other) noexcept {
+  if constexpr (index < counter_entries<Counters>) {
+    constexpr auto member = Counters::counters[index].member;
+    constexpr bool adds = Counters::counters[index].kind != CounterKind::Constant;
+    sum.*member = (adds ? sum.*member : 0) + other.*member;
+    add_counters<Counters, index + 1>(sum, other);
+  } else if constexpr (requires { typename Counters::Base; }) {
+    add_counters<typename Counters::Base>(sum, other);
+  }
   return sum;
 }
 

@@ -6,8 +6,8 @@
 //   address ─► page: seal ─► slot around it ─► record: state, owner, size ─► a block, or misuse
 //   block   ─► guard before it, red zone behind it, free_byte in it      ─► nothing, or damage
 //
-// A bad call has no effect, as without a debug mode. Damage is repaired after the report, so the
-// next one tells of the next write.
+// A bad call has no effect, as without a debug mode; but after WrongContext it goes on. Damage is
+// repaired after the report, so the next one tells of the next write.
 #pragma once
 
 #include <cstddef>

@@ -16,9 +16,9 @@
 //   NeverAllocated       guard: red_byte     free_byte
 //   Freed                guard: red_byte     free_byte
 //
-// A write beyond an object hits its red zone first, and a write before it the guard. Both keep the
-// record from writes that go on from an object. The state is mixed with the record's address, so
-// other memory does not pass for a record.
+// A write beyond an object hits its red zone first, and a write before it the guard. Both protect
+// the record from writes that run past either end of an object. The state is mixed with the
+// record's address, so other memory does not pass for a record.
 //
 // Equations over a slot, with their lines in BlockChecks::check_block():
 //   D1  the state is one of these

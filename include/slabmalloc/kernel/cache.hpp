@@ -144,6 +144,8 @@ class Cache {
   static_assert(ObjectCacheOptions<Options>,
                 "a cache takes CacheOptions, or what inherits from them or from "
                 "GranuleCacheOptions, or in debug mode DebugCacheOptions");
+  static_assert(!TaggedCacheOptions<Options>,
+                "an object cache has no tags, but a name and a limit: leave tags 0 in the options");
 
  public:
   using Hooks = CheckedHooks<HooksT>;
@@ -201,12 +203,13 @@ class Cache {
 
   /// destroy(), and gives the cache's own block back to `heap`, where create_in() made it. Returns
   /// how many objects are in use, and then the cache stays.
-  /// Pre: nobody else uses it, and no Reclaimer lists it. Context: one that may call the pager.
+  /// Pre: nobody else uses it, and no Reclaimer lists it. Context: one that may call the pager; as
+  /// a free in `heap` with `context`.
   template <class Heap>
-  std::size_t destroy_in(Heap& heap) noexcept {
+  std::size_t destroy_in(Heap& heap, Context context = Context::MayWait) noexcept {
     const std::size_t used = destroy();
     if (used == 0) {
-      heap.deallocate(this, Layout::of<Cache>());
+      heap.deallocate(this, Layout::of<Cache>(), context);
     }
     return used;
   }
@@ -221,7 +224,7 @@ class Cache {
 
   /// Frees an object of any CPU, or nothing for a null pointer. Pre: it is in its constructed
   /// state.
-  /// Fails: as CpuZones::deallocate().
+  /// Fails: as CpuZones::deallocate(). An object of another cache is a ForeignPointer.
   [[gnu::always_inline]] void deallocate(void* object) noexcept {
     deallocate_as(ShapedClass(shape_), object);
   }

@@ -58,9 +58,14 @@ struct GranuleDebugCacheOptions : GranuleCacheOptions<GranuleBytes, AtomicsT> {
 /// As CacheOptions, with all checks.
 struct DebugCacheOptions : GranuleDebugCacheOptions<4 * kibibyte> {};
 
+/// Options with tags, which object caches do not have: a cache has a name and a limit itself.
+template <class O>
+concept TaggedCacheOptions = O::tags != 0;
+
 /// `O` if it has the options, else CacheOptions; works as CpuZonesConfigOrDefault.
 template <class O>
-using ObjectCacheOptionsOrDefault = std::conditional_t<ObjectCacheOptions<O>, O, CacheOptions>;
+using ObjectCacheOptionsOrDefault =
+    std::conditional_t<ObjectCacheOptions<O> && !TaggedCacheOptions<O>, O, CacheOptions>;
 
 /// The one size class of a cache. Its size is known at run time, so no layout selects it.
 struct CacheSizeClass {

@@ -29,7 +29,8 @@ namespace slabmalloc {
 
 /// Memory between one pager and the CPUs' zones.
 /// Thread: any that holds nothing. Context: where not said otherwise, one that may call the pager.
-template <KernelHooks Hooks, Pager PagerT, class Config, FrameLife Life>
+template <KernelHooks Hooks, Pager PagerT, class Config, FrameLife Life,
+          class RunReturn = PlainRunReturn>
 class CpuMemory {
  public:
   using Parts = CpuParts<Hooks, Config>;
@@ -39,13 +40,13 @@ class CpuMemory {
   using Atomics = typename Config::Atomics;
   using Frames = FrameSupply<Hooks, PagerT, Atomics, Life>;
   using Reserve = FrameReserve<Hooks, typename Config::Pages, Atomics>;
-  using Runs = RunSupply<Hooks, PagerT, Atomics>;
+  using Runs = RunSupply<Hooks, PagerT, Atomics, RunReturn>;
 
   static constexpr std::size_t no_bytes = 0;  ///< No frame's.
 
   /// Pre: `parts` and `pager` outlive it.
-  constexpr CpuMemory(Parts& parts, PagerT& pager, Life life) noexcept
-      : parts_(parts), frames_(pager, life), runs_(pager, frames_.account()) {
+  constexpr CpuMemory(Parts& parts, PagerT& pager, Life life, RunReturn run_return = {}) noexcept
+      : parts_(parts), frames_(pager, life), runs_(pager, frames_.account(), run_return) {
     parts.attach(waiters());
   }
 

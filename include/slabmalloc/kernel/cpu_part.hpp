@@ -186,6 +186,11 @@ class FrameCachePager {
     return frame;
   }
 
+  /// True if `tag` is that of a zone of the heap: it frees objects of these alone. Thread: any.
+  bool knows_zone(std::uintptr_t tag) const noexcept {
+    return tag - reinterpret_cast<std::uintptr_t>(parts_) < Hooks::maximum_cpus * sizeof(Part);
+  }
+
   /// Takes from the frame caches of other nodes too, until the next call, with false.
   void use_all_nodes(bool all) noexcept { uses_all_nodes_ = all; }
 

@@ -20,8 +20,10 @@
 // may allocate and free here, but only with Context::Interrupt or Emergency, lest the heap call
 // them again from within.
 //
-// With a debug mode in its configuration (debug_config.hpp), its calls take the way of DebugMode
-// around those of this picture (debug_mode.hpp).
+// With a debug mode in its configuration (debug_config.hpp), DebugMode wraps the calls of this
+// picture (debug_mode.hpp).
+//
+// With tags in its configuration, it charges each block to one (heap_tags.hpp).
 //
 // Invariant, beside those of its parts and memory, with its line in validate():
 //   K1  frame bytes = those of all CPUs' zones + frame caches + reserved frames + runs
@@ -37,6 +39,7 @@
 #include "slabmalloc/kernel/debug_cache.hpp"
 #include "slabmalloc/kernel/debug_config.hpp"
 #include "slabmalloc/kernel/debug_mode.hpp"
+#include "slabmalloc/kernel/heap_tags.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
 #include "slabmalloc/kernel/slow_path.hpp"
 
@@ -77,8 +80,10 @@ class CpuZones {
   using SizeClasses = typename Config::SizeClasses;
   using Pager = PagerT;
   using Mode = DebugMode<Hooks, Zone, Config>;
+  using Tags = HeapTags<Hooks, Config>;
 
   static constexpr bool is_debugged = Config::Debug::is_on;
+  static constexpr bool has_tags = Tags::are_on;
 
   /// Layouts select a size class. The zones of a cache have one class, whose size they do not know.
   static constexpr bool has_layouts = SizeClasses::max_size != 0;
@@ -100,7 +105,7 @@ class CpuZones {
   /// Pre: `pager` outlives it.
   constexpr explicit CpuZones(PagerT& pager, Life life = {}) noexcept
       : mode_(life),
-        memory_(parts_, pager, mode_.frames(life)),
+        memory_(parts_, pager, mode_.frames(life), tags_.run_return()),
         slow_path_(parts_, memory_),
         pager_(pager) {}
   /// Zones of one size class on pages of a size known at run time: slots laid out by `geometry` in
@@ -141,8 +146,9 @@ class CpuZones {
   /// and only if `context` allows that. Other runs wait, as excess frames do, for give_back() or
   /// for the next allocations that may call the pager.
   /// Context: any, NMIs included; it matters for runs, to a pager that locks or waits.
-  /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook. The
-  /// pager finds the misuse of a run. Of a waiting run, the heap finds only a second free at once.
+  /// Fails: DoubleFree, MisalignedFree, SizeMismatch or ForeignPointer to the misuse hook, the last
+  /// for a block of another heap too. The pager finds the misuse of a run. Of a waiting run, the
+  /// heap finds only a second free at once.
   [[gnu::always_inline]] void deallocate(void* object, Layout layout,
                                          Context context = Context::MayWait) noexcept {
     deallocate_for(object, layout, context, Mode::caller());
@@ -162,10 +168,62 @@ class CpuZones {
     deallocate_many_for(objects, count, layout, context, Mode::caller());
   }
 
+  // ---- blocks with a tag ------------------------------------------------------------------------
+
+  /// As the functions without a tag, which is then 0. The block is charged to `tag` until its free,
+  /// or until its run is back at the pager.
+  /// Fails: as those; OutOfMemory if the tag's limit has no room, in any context. Pre: tag is less
+  /// than Config::tags, or else it panics.
+  /// Cost: as those, and at most four atomic operations. A free of any block has three more.
+  [[gnu::always_inline]] Result<void*> allocate(Layout layout, Context context,
+                                                std::uint32_t tag) noexcept
+    requires(has_tags)
+  {
+    return allocate_for(layout, context, Mode::caller(), tag);
+  }
+  [[gnu::always_inline]] Result<void*> allocate_zeroed(Layout layout, Context context,
+                                                       std::uint32_t tag) noexcept
+    requires(has_tags)
+  {
+    return allocate_zeroed_for(layout, context, Mode::caller(), tag);
+  }
+  [[gnu::always_inline]] std::size_t allocate_many(Layout layout, void** objects, std::size_t count,
+                                                   Context context, std::uint32_t tag) noexcept
+    requires(has_tags)
+  {
+    return allocate_many_for(layout, objects, count, context, Mode::caller(), tag);
+  }
+
+  /// Gives the tag a name in reports. Pre: `name` outlives the heap. Thread: while nobody reports.
+  constexpr void set_tag_name(std::uint32_t tag, const char* name) noexcept
+    requires(has_tags)
+  {
+    Tags::require_tag(tag);
+    tags_.accounts().set_name(tag, name);
+  }
+  /// Limits the bytes of the tag's blocks from now on; those that are there stay. An allocation
+  /// that would pass the limit, and may call the pager, gives waiting runs back, then calls the
+  /// callback once. The callback must not allocate with the tag.
+  /// Thread: any, with the callback as before; another one while nobody allocates.
+  void set_tag_limit(std::uint32_t tag, std::size_t bytes, LimitCallback callback = nullptr,
+                     void* argument = nullptr) noexcept
+    requires(has_tags)
+  {
+    Tags::require_tag(tag);
+    tags_.accounts().set_limit(tag, bytes, callback, argument);
+  }
+  /// A snapshot. Thread: any.
+  TagStatistics tag_statistics(std::uint32_t tag) const noexcept
+    requires(has_tags)
+  {
+    Tags::require_tag(tag);
+    return tags_.accounts().statistics(tag);
+  }
+
   // ---- objects of a size class, for clients that know it ----------------------------------------
 
-  /// As allocate(), of the size class `one`. This and the next three know no debug mode: with one
-  /// they are for DebugMode alone.
+  /// As allocate(), of the size class `one`. This and the next three know no debug mode and no
+  /// tags: with one of them they are for the heap itself.
   template <class Class>
   [[gnu::always_inline]] Result<void*> allocate_of(const Class& one, Context context) noexcept {
     // The section by hand, here and below: not every compiler keeps a guard's members in registers.
@@ -271,6 +329,7 @@ class CpuZones {
   /// bytes stay: as many as both blocks have. It allocates for a null pointer. A block stays in
   /// place if `layout` has its size class, or as many base frames as a run; a later free may name
   /// `layout`.
+  /// It keeps the block's tag; a null pointer's is 0. While it moves, both blocks are charged.
   /// Context: as an allocation with `context`, and as deallocate(object).
   /// Fails: as allocate(), with the block untouched. InvalidLayout after misuse, reported as
   /// deallocate(object) does. Cost: block_at(), and if it moves, the calls and the copy.
@@ -424,7 +483,8 @@ class CpuZones {
   /// they halt, and for a CPU that goes offline. False if the CPU's part was occupied.
   /// Context: a thread of this CPU that may call the pager, with interrupts enabled or not.
   /// A handler that comes later may end the state, and the next call restores it.
-  /// Cost: a few loads if the CPU is idle already; else as the two calls.
+  /// Cost: a few loads, beside the client's deferred work, if the CPU is idle already; else as the
+  /// two calls.
   bool enter_idle() noexcept {
     if constexpr (is_debugged) {
       return mode_.enter_idle(*this);
@@ -433,11 +493,10 @@ class CpuZones {
     }
   }
 
-  /// The client's deferred work, drain_this_cpu(), the same for idle CPUs, drain_later() for the
-  /// others, give_back(); returns the bytes given back.
+  /// The client's deferred work of this CPU, drain_this_cpu(), the same drain for idle CPUs,
+  /// drain_later() for the others, give_back(); returns the bytes given back.
   std::size_t trim() noexcept {
-    while (slow_path_.run_client_work()) {
-    }
+    slow_path_.run_all_client_work();
     drain_later();
     drain_this_cpu();
     parts_.drain_idle();
@@ -458,6 +517,9 @@ class CpuZones {
   /// nobody else uses it or its objects.
   void release_all() noexcept {
     drain_and_leave_current();
+    if constexpr (has_tags) {
+      tags_.release_objects(*this);
+    }
     memory_.release_all();
   }
 
@@ -552,6 +614,9 @@ class CpuZones {
     if constexpr (is_debugged) {
       broken = broken != nullptr ? broken : mode_.validate();
     }
+    if constexpr (has_tags) {
+      broken = broken != nullptr ? broken : tags_.validate(*this);
+    }
     if (broken != nullptr) {
       return broken;
     }
@@ -567,13 +632,17 @@ class CpuZones {
   using Parts = CpuParts<Hooks, Config>;
   using Section = typename Parts::Section;
   using PartPointer = typename Parts::Pointers::PartPointer;
-  using Memory = CpuMemory<Hooks, PagerT, Config, typename Mode::template Frames<Life>>;
+  using Memory = CpuMemory<Hooks, PagerT, Config, typename Mode::template Frames<Life>,
+                           typename Tags::RunReturn>;
   using Caller = typename Mode::Caller;
+  using Tag = typename Tags::Tag;
   using Numbered = NumberedClass;  ///< For DebugMode.
   template <KernelHooks, class, class>
   friend class DebugMode;
   template <KernelHooks, class, class>
   friend class DebugCore;
+  template <KernelHooks, class>
+  friend class HeapTags;
 
   /// Bounds the work with interrupts saved.
   static constexpr std::uint32_t objects_per_section = 16;
@@ -591,22 +660,32 @@ class CpuZones {
   }
 
   [[gnu::always_inline]] Result<void*> allocate_for(Layout layout, Context context,
-                                                    [[maybe_unused]] Caller caller) noexcept {
+                                                    [[maybe_unused]] Caller caller,
+                                                    Tag tag = {}) noexcept {
     if constexpr (is_debugged) {
-      return mode_.allocate(*this, layout, context, caller);
+      return mode_.allocate(*this, layout, context, caller, tag);
     } else {
-      return allocate_plain(layout, context);
+      return allocate_plain(layout, context, tag);
     }
   }
-  [[gnu::always_inline]] Result<void*> allocate_plain(Layout layout, Context context) noexcept {
+  [[gnu::always_inline]] Result<void*> allocate_plain(Layout layout, Context context,
+                                                      [[maybe_unused]] Tag tag) noexcept {
+    if constexpr (has_tags) {
+      return tags_.allocate(*this, layout, context, tag);
+    } else {
+      return allocate_untagged(layout, context);
+    }
+  }
+  [[gnu::always_inline]] Result<void*> allocate_untagged(Layout layout, Context context) noexcept {
     const std::uint32_t index = class_of_slot(layout);
     if (index == SizeClasses::no_class) [[unlikely]] {
       return slow_path_.allocate_run(layout, context);
     }
     return allocate_of(NumberedClass{index}, context);
   }
-  Result<void*> allocate_zeroed_for(Layout layout, Context context, Caller caller) noexcept {
-    const Result<void*> object = allocate_for(layout, context, caller);
+  Result<void*> allocate_zeroed_for(Layout layout, Context context, Caller caller,
+                                    Tag tag = {}) noexcept {
+    const Result<void*> object = allocate_for(layout, context, caller, tag);
     if (object) {
       __builtin_memset(object.value(), 0, layout.size());
     }
@@ -621,18 +700,28 @@ class CpuZones {
       if (index == SizeClasses::no_class) [[unlikely]] {
         return memory_.runs().deallocate(object, layout, context);
       }
-      deallocate_of(NumberedClass{index}, object);
+      deallocate_plain(object, index);
     }
   }
+  /// Frees an object of class `index`.
+  [[gnu::always_inline]] void deallocate_plain(void* object, std::uint32_t index) noexcept {
+    if constexpr (has_tags) {
+      if (!tags_.take(*this, object, index)) [[unlikely]] {
+        return;
+      }
+    }
+    deallocate_of(NumberedClass{index}, object);
+  }
   std::size_t allocate_many_for(Layout layout, void** objects, std::size_t count, Context context,
-                                Caller caller) noexcept {
-    const std::uint32_t index = is_debugged ? SizeClasses::no_class : class_of_slot(layout);
+                                Caller caller, Tag tag = {}) noexcept {
+    const std::uint32_t index =
+        is_debugged || has_tags ? SizeClasses::no_class : class_of_slot(layout);
     if (index != SizeClasses::no_class) {
       return allocate_many_of(index, objects, count, context);
     }
     std::size_t done = 0;
     for (; done < count; ++done) {
-      const Result<void*> object = allocate_for(layout, context, caller);
+      const Result<void*> object = allocate_for(layout, context, caller, tag);
       if (!object) {
         break;
       }
@@ -642,7 +731,8 @@ class CpuZones {
   }
   void deallocate_many_for(void* const* objects, std::size_t count, Layout layout, Context context,
                            Caller caller) noexcept {
-    const std::uint32_t index = is_debugged ? SizeClasses::no_class : class_of_slot(layout);
+    const std::uint32_t index =
+        is_debugged || has_tags ? SizeClasses::no_class : class_of_slot(layout);
     if (index != SizeClasses::no_class) {
       return deallocate_many_of(index, objects, count);
     }
@@ -684,13 +774,23 @@ class CpuZones {
     if (stays) {
       return object;
     }
-    const Result<void*> moved = allocate_plain(layout, context);
+    const Result<void*> moved =
+        allocate_plain(layout, context, tag_of(object, found.kind, found.index));
     if (moved) {
       __builtin_memcpy(moved.value(), object,
                        found.bytes < layout.size() ? found.bytes : layout.size());
       deallocate_found(object, found, context);
     }
     return moved;
+  }
+  /// The tag of a block in use.
+  Tag tag_of([[maybe_unused]] void* object, [[maybe_unused]] FoundBlock::Kind kind,
+             [[maybe_unused]] std::uint32_t index) const noexcept {
+    if constexpr (has_tags) {
+      return tags_.tag_of(*this, object, kind, index);
+    } else {
+      return {};
+    }
   }
   [[gnu::always_inline]] void check_pager_call([[maybe_unused]] Caller caller) noexcept {
     if constexpr (is_debugged) {
@@ -703,7 +803,7 @@ class CpuZones {
       memory_.runs().deallocate(object, Layout::from_size_align(found.bytes, 1).value_or({}),
                                 context);
     } else if (found.kind == FoundBlock::Kind::Object) {
-      deallocate_of(NumberedClass{found.index}, object);
+      deallocate_plain(object, found.index);
     }
   }
   /// The block at `object`, if that is in use; none for a null pointer. Fails: reports misuse.
@@ -733,6 +833,7 @@ class CpuZones {
 
   Parts parts_;  ///< First: fast paths find its part pointers at the heap's address.
   [[no_unique_address]] Mode mode_;
+  [[no_unique_address]] Tags tags_;
   Memory memory_;
   SlowPath<Memory, Config> slow_path_;
   PagerT& pager_;

@@ -16,6 +16,7 @@
 
 #include "slabmalloc/kernel/debug_page.hpp"
 #include "slabmalloc/kernel/kernel_config.hpp"
+#include "slabmalloc/kernel/tagged_page.hpp"
 
 namespace slabmalloc {
 
@@ -49,10 +50,19 @@ struct ConfigWithRecords : C {
   using Pages = typename DebugPages<typename C::Pages, typename C::SizeClasses>::Type;
 };
 
+/// `C` with page kinds that have tags.
+template <class C>
+struct ConfigWithTags : C {
+  using Pages = typename TaggedPages<typename C::Pages>::Type;
+};
+template <class C>
+using ConfigWithPageTags = std::conditional_t<C::tags != 0, ConfigWithTags<C>, C>;
+
 /// The configuration with which a heap of configuration `C` works. The pages of a cache, whose size
 /// class has no size here, stay: its frames come with records (object_checks.hpp).
 template <class C>
 using ConfigInUse =
-    std::conditional_t<C::Debug::is_on && C::SizeClasses::max_size != 0, ConfigWithRecords<C>, C>;
+    std::conditional_t<C::Debug::is_on && C::SizeClasses::max_size != 0,
+                       ConfigWithRecords<ConfigWithPageTags<C>>, ConfigWithPageTags<C>>;
 
 }  // namespace slabmalloc

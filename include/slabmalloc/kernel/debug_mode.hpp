@@ -94,8 +94,8 @@ class DebugMode<Hooks, Zone, Config>
 
   template <class Heap>
   [[gnu::noinline]] Result<void*> allocate(Heap& heap, Layout layout, Context context,
-                                           Caller caller) noexcept {
-    const Result<void*> result = allocate_checked(heap, layout, context, caller);
+                                           Caller caller, typename Heap::Tag tag) noexcept {
+    const Result<void*> result = allocate_checked(heap, layout, context, caller, tag);
     trace_event<Hooks>({HeapEvent::Kind::Allocate, result.value_or(nullptr), layout.size(), context,
                         caller, name()});
     return result;
@@ -160,7 +160,10 @@ class DebugMode<Hooks, Zone, Config>
       return object;
     }
     const std::size_t size = block.record->size();
-    const Result<void*> moved = allocate(heap, layout, context, caller);
+    using Kind = FoundBlock::Kind;
+    const Result<void*> moved =
+        allocate(heap, layout, context, caller,
+                 heap.tag_of(object, block.is_run ? Kind::Run : Kind::Object, found.index));
     if (moved) {
       __builtin_memcpy(moved.value(), object, size < layout.size() ? size : layout.size());
       end_use(heap, block, found.index, layout_of(block), context, user);
@@ -219,8 +222,8 @@ class DebugMode<Hooks, Zone, Config>
   }
 
   template <class Heap>
-  Result<void*> allocate_checked(Heap& heap, Layout layout, Context context,
-                                 Caller caller) noexcept {
+  Result<void*> allocate_checked(Heap& heap, Layout layout, Context context, Caller caller,
+                                 typename Heap::Tag tag) noexcept {
     const BlockUser user = block_user<Hooks>(caller);
     const std::uint32_t index = Zone::class_for(extend(layout));
     const bool is_run = index == SizeClasses::no_class;
@@ -234,7 +237,7 @@ class DebugMode<Hooks, Zone, Config>
     }
     const Layout extended = is_run ? extend_run<Heap>(layout) : extend(layout);
     const Result<void*> object = this->allocate_or_flush(
-        heap, context, [&](Context one) { return heap.allocate_plain(extended, one); });
+        heap, context, [&](Context one) { return heap.allocate_plain(extended, one, tag); });
     if (object) {
       const std::size_t bytes = is_run ? extended.size() : SizeClasses::size_of(index);
       begin_use(Block(object.value(), bytes, is_run), Blocks::size_of(layout), user);
@@ -275,6 +278,9 @@ class DebugMode<Hooks, Zone, Config>
       unpoison_shadow<Hooks>(block.begin, block.bytes);
       heap.memory_.runs().deallocate(block.begin, layout, context);
       return;
+    }
+    if constexpr (Heap::has_tags) {
+      heap.tags_.take(heap, block.begin, index);
     }
     __builtin_memset(block.begin, free_byte, block.room());
     block.record->end_use(user);

@@ -21,6 +21,7 @@
 //
 // The table lies in the object at first. When it is full, it moves to free memory, and has twice
 // the room there. The memory of such a table is used, and goes to the frame allocator at the end.
+// It leaves memory that is reserved or removed, and no client can free it.
 //
 // Invariants, with their lines in validate():
 //   Y1  addresses ascend: address of entry i < address of entry i + 1
@@ -69,11 +70,13 @@ class EarlyMemory {
   /// Adds memory. What is reserved there stays so. The last byte of the address space is left out.
   /// Fails: OutOfMemory, with nothing changed, if the table is full and cannot grow.
   Result<void> add(MemoryRegion region) noexcept { return change(region, memory, 0, {}); }
-  /// Takes memory away, such as that beyond what the kernel can map. What is reserved stays so.
-  /// Fails: as add().
+  /// Takes memory away, such as that beyond what the kernel can map. What is reserved stays so. A
+  /// table that lies there moves out first.
+  /// Fails: as add(); OutOfMemory too if the table finds no other place.
   Result<void> remove(MemoryRegion region) noexcept { return change(region, 0, memory, region); }
-  /// Keeps a region from being allocated or handed over, whether there is memory or not.
-  /// Fails: as add().
+  /// Keeps a region from being allocated or handed over, whether there is memory or not. A table
+  /// that lies there moves out first.
+  /// Fails: as remove().
   Result<void> reserve(MemoryRegion region) noexcept { return change(region, taken, 0, region); }
   /// From here on the table may grow into free memory. Call it once everything in use is reserved,
   /// and all memory that was added is mapped and writable.
@@ -98,11 +101,12 @@ class EarlyMemory {
   }
   /// Frees memory that was allocated or reserved, or a part of it.
   /// Fails: false if the table is full and cannot grow; and for a bad free, which it reports as
-  /// DoubleFree of free memory, and ForeignPointer where there is no memory. Nothing changes then.
+  /// DoubleFree of free memory, and ForeignPointer where there is no memory, or the table. Nothing
+  /// changes then.
   bool deallocate(void* address, std::size_t bytes) noexcept {
     const MemoryRegion region{reinterpret_cast<std::uintptr_t>(address), bytes != 0 ? bytes : 1};
     bool has_free = false;
-    bool is_used = true;
+    bool is_used = region.address != end_of(region) && !overlap(region, grown_table());
     for_each_within(region, [&](EarlyUse use) {
       has_free = has_free || use == EarlyUse::Free;
       is_used = is_used && use == EarlyUse::Used;
@@ -116,8 +120,9 @@ class EarlyMemory {
   }
 
   /// Gives all free memory to `frames`, by one call of its add(), and then the memory of a table
-  /// that has grown. That stays out if it lies alone, with no room for meta-data. Memory that was
-  /// reserved or allocated still belongs to its user, who can give it to add() later.
+  /// that has grown. If that memory adjoins no other and is too small for its own meta-data, the
+  /// frame allocator does not get it. Memory that was reserved or allocated still belongs to its
+  /// user, who can give it to add() later.
   /// Pre: as allow_growth(). Post: nothing is in the table. Fails: OutOfMemory, with all memory
   /// still here, if the list finds no room or `frames` does not take it.
   template <class FramesT>
@@ -126,7 +131,7 @@ class EarlyMemory {
     allow_growth();
     // The list lies behind the entries.
     while (capacity_ - count_ < count(EarlyUse::Free)) {
-      if (!grow({})) {
+      if (!move_table(2 * capacity_, {})) {
         return AllocationError::OutOfMemory;
       }
     }
@@ -209,6 +214,9 @@ class EarlyMemory {
     const std::uintptr_t room = ~std::uintptr_t{0} - region.address;
     return region.address + (region.bytes < room ? region.bytes : room);
   }
+  static constexpr bool overlap(MemoryRegion one, MemoryRegion other) noexcept {
+    return one.address < end_of(other) && other.address < end_of(one);
+  }
   EarlyUse use_of(std::size_t index) const noexcept {
     return static_cast<EarlyUse>(entries_[index].use);
   }
@@ -238,7 +246,7 @@ class EarlyMemory {
 
   // ---- changes ---------------------------------------------------------------------------------
 
-  /// A table does not grow into `kept`.
+  /// No table lies in `kept` afterwards.
   Result<void> change(MemoryRegion region, std::size_t set, std::size_t clear,
                       MemoryRegion kept) noexcept {
     if (region.address == end_of(region)) {
@@ -308,13 +316,20 @@ class EarlyMemory {
     }
     return found;
   }
-  /// Room for the entries of one change.
+  /// Room for the entries of one change, in a table outside of `kept`.
   bool make_room(MemoryRegion kept) noexcept {
-    return capacity_ - count_ >= changed_entries || (may_grow_ && grow(kept));
+    const std::size_t room = capacity_ - count_;
+    if (room >= changed_entries && !overlap(kept, grown_table())) {
+      return true;
+    }
+    // A move changes the uses of two regions, before the change that it makes room for.
+    const bool is_large_enough = room >= 3 * changed_entries;
+    return may_grow_ && move_table(is_large_enough ? capacity_ : 2 * capacity_, kept);
   }
-  /// Moves the entries to a table of twice the room. False if there is no memory for it.
-  bool grow(MemoryRegion kept) noexcept {
-    const std::size_t bytes = align_up(2 * capacity_ * sizeof(Entry), BaseBytes);
+  /// Moves the entries to a table with room for `wanted` of them. False if there is no memory for
+  /// it outside of `kept`.
+  bool move_table(std::size_t wanted, MemoryRegion kept) noexcept {
+    const std::size_t bytes = align_up(wanted * sizeof(Entry), BaseBytes);
     const std::uintptr_t address = place(bytes, BaseBytes, ~std::uintptr_t{0}, kept);
     if (address == 0) {
       return false;

@@ -154,13 +154,13 @@ class FrameAccount {
   /// first did. So either the charge finds the room, or the discharge finds the note.
   bool exchange_refused(bool is_refused) noexcept {
     const UpdateGuard<Hooks, Atomics> guard;
-    return has_refused_.exchange(is_refused, Order::acq_rel);
+    return has_refused_.exchange(is_refused ? 1 : 0, Order::acq_rel) != 0;
   }
 
   Cell charged_;
   ByteCount<Hooks, Atomics> held_;
   Cell limit_{~std::size_t{0}};
-  typename Atomics::template Cell<bool> has_refused_;
+  typename Atomics::template Cell<std::uint32_t> has_refused_;  ///< 1 or 0.
   MemoryWaiters<Hooks, Atomics> waiters_;
   LimitCallback callback_ = nullptr;
   void* callback_argument_ = nullptr;

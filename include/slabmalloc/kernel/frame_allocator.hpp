@@ -206,6 +206,13 @@ class FrameAllocator {
     return deallocate(run, frames_of(bytes), true);
   }
 
+  /// As above, and tells the word of the run (set_owner()); a bad free leaves `owner` as it is.
+  bool deallocate_run(void* run, std::size_t bytes, std::size_t, std::uintptr_t& owner) noexcept
+    requires(Options::has_owners)
+  {
+    return deallocate(run, frames_of(bytes), true, &owner);
+  }
+
   // ---- by address ------------------------------------------------------------------------------
 
   /// True if `address` lies in memory that add() gave it, whoever uses that; false in a hole. So a
@@ -400,8 +407,9 @@ class FrameAllocator {
     return address_of(first);
   }
 
-  /// False for a bad free, which it reports.
-  bool deallocate(void* memory, std::size_t frames, bool is_run) noexcept {
+  /// False for a bad free, which it reports. Tells the word of the memory by `owner`, if not null.
+  bool deallocate(void* memory, std::size_t frames, bool is_run,
+                  [[maybe_unused]] std::uintptr_t* owner = nullptr) noexcept {
     if (memory == nullptr) {
       return true;
     }
@@ -419,6 +427,11 @@ class FrameAllocator {
         verdict = {false, MisuseKind::SizeMismatch, frames};
       }
       if (verdict.is_sound) [[likely]] {
+        if constexpr (Options::has_owners) {
+          if (owner != nullptr) {
+            *owner = spans_.find(first)->owner(first);
+          }
+        }
         spans_.deallocate(first, frames);
         used_frames_ -= frames;
         ++counts_.frees;

@@ -54,8 +54,8 @@ class GraceList {
     });
   }
 
-  /// Takes a node whether its grace period has passed or not, or returns null: for memory that its
-  /// readers may see in use again. Context and cost: as take().
+  /// Takes a node whether its grace period has passed or not, or returns null: for memory that may
+  /// be used again while readers still look at it. Context and cost: as take().
   Node* take_any() noexcept {
     return is_empty() ? nullptr : with_batches([&] {
       advance();
@@ -64,13 +64,21 @@ class GraceList {
   }
 
   /// Waits until the batch that waits has passed, if there is one. So after it take() finds a node,
-  /// closes a batch, or has nothing to do. False if that took too long.
+  /// closes a batch, or has nothing to do. False if that took too long. It first waits for a caller
+  /// that has the batches, but not for long: that one wakes nobody.
   /// Context: one that may wait, with nothing held, in no read section.
-  bool wait() noexcept { return wait_until<Hooks>({&GraceList::is_ready, this}); }
+  bool wait() noexcept {
+    for (std::uint32_t look = 0; look < looks_at_taken && is_taken(); ++look) {
+      relax<Hooks>();
+    }
+    return wait_until<Hooks>({&GraceList::is_ready, this});
+  }
 
   /// Nodes in it; the figure may lag behind others.
   std::size_t size() const noexcept { return size_.load(Order::relaxed); }
   bool is_empty() const noexcept { return size() == 0; }
+  /// True if another caller has the batches, for a short time; a hint.
+  bool is_taken() const noexcept { return is_taken_.load(Order::relaxed) != 0; }
   /// False if the next take() closes a batch; a hint.
   bool has_batch() const noexcept { return waiting_.load(Order::relaxed) != nullptr; }
 
@@ -88,6 +96,7 @@ class GraceList {
   }
 
  private:
+  static constexpr std::uint32_t looks_at_taken = std::uint32_t{1} << 14;
   using Link = typename Atomics::template Cell<Node*>;
 
   /// Calls use() while no other caller does, or returns null at once. With interrupts saved: the

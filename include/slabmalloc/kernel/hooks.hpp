@@ -33,7 +33,7 @@ namespace slabmalloc {
 ///   panic(line)        does not return; called where an invariant of the services is broken, with
 ///                      what it says
 ///   log(line)          prints a line of a report; called by reports alone, in their caller's
-///                      context
+///                      context: with a debug mode that is any
 /// Optional:
 ///   relax()            what a CPU does between two looks at a lock: pause, yield, wfe
 ///   local<slot>(), set_local<slot>(value)

@@ -52,6 +52,9 @@ struct CommonKernelConfig : CommonConfig {
   /// Makes each CPU count the frees of each size class. So CpuZones::class_counts() knows the
   /// objects in use, at the price of a few instructions a free.
   static constexpr bool counts_frees = false;
+  /// The tags of the heap's blocks, from 0 to this number less 1; at most 255. With 0 there are
+  /// none, and no code and no memory for them (heap_tags.hpp).
+  static constexpr std::uint32_t tags = 0;
   /// The debug mode.
   using Debug = NoDebug;
 };
@@ -67,8 +70,8 @@ template <std::size_t GranuleBytes, class AtomicsT = HardwareAtomics>
 struct GranuleKernelConfig : CommonKernelConfig {
   using Atomics = AtomicsT;
   using SizeClasses = SizeClassTable<KernelSpec>;
-  using BasePage = typename PageSizes<GranuleBytes, AtomicsT>::Base;
-  using MiddlePage = EmbeddedPage<(GranuleBytes < 64 * kibibyte ? 64 : 256) * kibibyte, AtomicsT>;
+  using BasePage = SizedPage<PageSizes<GranuleBytes, AtomicsT>::Base::size_bytes, AtomicsT>;
+  using MiddlePage = SizedPage<(GranuleBytes < 64 * kibibyte ? 64 : 256) * kibibyte, AtomicsT>;
   using Pages = PageKinds<PageKind<BasePage, 256>, PageKind<MiddlePage, 8 * kibibyte>>;
 };
 
@@ -79,9 +82,11 @@ struct KernelConfig : GranuleKernelConfig<4 * kibibyte> {};
 template <class AtomicsT = HardwareAtomics>
 struct SmallArenaKernelConfig : CommonKernelConfig {
   using Atomics = AtomicsT;
-  using SizeClasses = typename SmallArenaPages<AtomicsT>::SizeClasses;
-  using BasePage = typename SmallArenaPages<AtomicsT>::Page4;
-  using Pages = typename SmallArenaPages<AtomicsT>::Pages;
+  template <std::size_t Bytes>
+  using PageOf = SizedPage<Bytes, AtomicsT>;
+  using SizeClasses = typename SmallArenaPages<PageOf>::SizeClasses;
+  using BasePage = PageOf<4 * kibibyte>;
+  using Pages = typename SmallArenaPages<PageOf>::Pages;
   static constexpr std::uint32_t growth_frames = 1;
   static constexpr std::uint32_t cached_frames = 0;
 };

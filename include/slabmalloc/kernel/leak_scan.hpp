@@ -29,6 +29,18 @@ struct LeakRoot {
   std::size_t bytes;
 };
 
+/// Aligned words.
+struct WordSpan {
+  std::uintptr_t first;
+  std::size_t count;
+};
+/// The words in `bytes` bytes from `begin` on. Their end may be that of the address space, 0.
+constexpr WordSpan words_within(std::uintptr_t begin, std::size_t bytes) noexcept {
+  const std::uintptr_t first = align_up(begin, sizeof(void*));
+  const std::uintptr_t skipped = first - begin;
+  return {first, bytes > skipped ? (bytes - skipped) / sizeof(void*) : 0};
+}
+
 /// A live block that no root leads to.
 struct Leak {
   void* block;
@@ -86,11 +98,10 @@ class LeakScan {
 
  private:
   void follow_words(const void* begin, std::size_t bytes) noexcept {
-    const auto first = reinterpret_cast<std::uintptr_t>(begin);
-    const std::uintptr_t end = align_down(first + bytes, sizeof(void*));
-    for (std::uintptr_t at = align_up(first, sizeof(void*)); at < end; at += sizeof(void*)) {
+    WordSpan words = words_within(reinterpret_cast<std::uintptr_t>(begin), bytes);
+    for (; words.count != 0; --words.count, words.first += sizeof(void*)) {
       void* word = nullptr;
-      __builtin_memcpy(&word, reinterpret_cast<const void*>(at), sizeof(word));
+      __builtin_memcpy(&word, reinterpret_cast<const void*>(words.first), sizeof(word));
       reach(word);
     }
   }

@@ -37,6 +37,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "slabmalloc/base/bits.hpp"
 #include "slabmalloc/base/result.hpp"
 #include "slabmalloc/kernel/frame_allocator.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
@@ -46,6 +47,18 @@
 #include "slabmalloc/zone/statistics.hpp"
 
 namespace slabmalloc {
+
+/// True if `order` has each of the numbers 0 … count - 1 once.
+template <std::size_t count>
+bool has_each_once(const std::uint16_t (&order)[count]) noexcept {
+  Word seen[(count + word_bits - 1) / word_bits] = {};
+  for (const std::uint16_t number : order) {
+    if (number >= count || test_and_set(seen[number / word_bits], number % word_bits)) {
+      return false;
+    }
+  }
+  return true;
+}
 
 /// Options of NodeFrames. To change one, inherit from it and shadow the member.
 struct NodeOptions : FrameOptions {
@@ -82,6 +95,7 @@ class NodeFrames {
   using Bank = FrameAllocator<HooksT, BaseBytes, Atomics, Options>;
   static constexpr std::size_t base_bytes = BaseBytes;
   static constexpr std::uint32_t nodes = Options::nodes;
+  static constexpr bool has_owners = Options::has_owners;
   /// Banks of a node.
   static constexpr std::uint32_t bands = Options::limits + 1;
   static_assert(nodes != 0 && nodes * bands <= 65536, "there are 1 … 65536 banks");
@@ -195,6 +209,17 @@ class NodeFrames {
   bool deallocate_run(void* run, std::size_t bytes, std::size_t alignment) noexcept {
     return frames_at(run).deallocate_run(run, bytes, alignment);
   }
+  /// Clang 14 compiles this and the words below in an explicit instantiation without owners, too.
+  bool deallocate_run(void* run, std::size_t bytes, std::size_t alignment,
+                      std::uintptr_t& owner) noexcept
+    requires(Options::has_owners)
+  {
+    if constexpr (has_owners) {
+      return frames_at(run).deallocate_run(run, bytes, alignment, owner);
+    } else {
+      return false;
+    }
+  }
 
   // ---- by address ------------------------------------------------------------------------------
 
@@ -202,8 +227,26 @@ class NodeFrames {
   PagerBlock block_at(const void* address) const noexcept {
     return frames_at(address).block_at(address);
   }
-  /// The bank in which `address` lies, with memory or without: for memory at an address, offlining
-  /// and owners.
+  bool set_owner(const void* address, std::uintptr_t word) noexcept
+    requires(Options::has_owners)
+  {
+    if constexpr (has_owners) {
+      return frames_at(address).set_owner(address, word);
+    } else {
+      return false;
+    }
+  }
+  std::uintptr_t owner(const void* address) const noexcept
+    requires(Options::has_owners)
+  {
+    if constexpr (has_owners) {
+      return frames_at(address).owner(address);
+    } else {
+      return 0;
+    }
+  }
+  /// The bank in which `address` lies, with memory or without: for memory at an address and
+  /// offlining.
   Bank& frames_at(const void* address) noexcept {
     return frames_at(reinterpret_cast<std::uintptr_t>(address));
   }
@@ -272,11 +315,7 @@ class NodeFrames {
       }
     }
     for (std::uint32_t node = 0; node < nodes; ++node) {
-      std::size_t sum = 0;
-      for (const std::uint16_t bank : orders_[node]) {
-        sum += bank;
-      }
-      if (sum != (nodes * bands) * (nodes * bands - std::size_t{1}) / 2) {
+      if (!has_each_once(orders_[node])) {
         return "J2: an order has each bank once";
       }
       if (statistics(node).allocations < local_[node].get() + remote_[node].get()) {
@@ -478,6 +517,34 @@ class ChosenFrames {
   }
   bool deallocate_run(void* run, std::size_t bytes, std::size_t alignment) noexcept {
     return frames_.deallocate_run(run, bytes, alignment);
+  }
+  bool deallocate_run(void* run, std::size_t bytes, std::size_t alignment,
+                      std::uintptr_t& owner) noexcept
+    requires(NodeFramesT::has_owners)
+  {
+    if constexpr (NodeFramesT::has_owners) {
+      return frames_.deallocate_run(run, bytes, alignment, owner);
+    } else {
+      return false;
+    }
+  }
+  bool set_owner(const void* address, std::uintptr_t word) noexcept
+    requires(NodeFramesT::has_owners)
+  {
+    if constexpr (NodeFramesT::has_owners) {
+      return frames_.set_owner(address, word);
+    } else {
+      return false;
+    }
+  }
+  std::uintptr_t owner(const void* address) const noexcept
+    requires(NodeFramesT::has_owners)
+  {
+    if constexpr (NodeFramesT::has_owners) {
+      return frames_.owner(address);
+    } else {
+      return 0;
+    }
   }
   PagerBlock block_at(const void* address) const noexcept { return frames_.block_at(address); }
 

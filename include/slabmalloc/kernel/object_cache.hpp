@@ -57,6 +57,8 @@ class ObjectCache {
   static_assert(ObjectCacheOptions<Options>,
                 "ObjectCache takes CacheOptions, or what inherits from them or from "
                 "GranuleCacheOptions, or in debug mode DebugCacheOptions");
+  static_assert(!TaggedCacheOptions<Options>,
+                "an object cache has no tags, but a name and a limit: leave tags 0 in the options");
   static_assert(!std::same_as<Life, OwnLife<T>> || std::is_nothrow_default_constructible_v<T>,
                 "a cache makes its objects without arguments: give the type a default constructor "
                 "that is noexcept, or the cache an ObjectLife");

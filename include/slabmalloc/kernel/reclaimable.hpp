@@ -16,6 +16,7 @@
 
 #include "slabmalloc/kernel/cache_statistics.hpp"
 #include "slabmalloc/kernel/reclaim_request.hpp"
+#include "slabmalloc/kernel/tag_statistics.hpp"
 
 namespace slabmalloc {
 
@@ -79,6 +80,10 @@ class Reclaimable {
   bool statistics(std::uint32_t index, CacheStatistics& result) const noexcept {
     return operations_->statistics(*this, index, result);
   }
+  /// The statistics of tag `tag` of a heap; false if it has fewer. Thread: any.
+  bool tag_statistics(std::uint32_t tag, TagStatistics& result) const noexcept {
+    return operations_->tag_statistics(target_, tag, result);
+  }
 
  private:
   template <class Hooks, class Atomics>
@@ -93,6 +98,7 @@ class Reclaimable {
     bool (*enter_idle)(void* target) noexcept;
     bool (*statistics)(const Reclaimable& self, std::uint32_t index,
                        CacheStatistics& result) noexcept;
+    bool (*tag_statistics)(const void* target, std::uint32_t tag, TagStatistics& result) noexcept;
   };
 
   template <class Zones>
@@ -103,7 +109,8 @@ class Reclaimable {
       return statistics_of_pages(self.name_, zones, index - Zones::Zone::class_count, result);
     }
     result = CacheStatistics::of(self.name_, zones.class_counts(index),
-                                 Zones::Zone::slots_per_page(index), Zones::Config::counts_frees);
+                                 zones.zone_of(0).class_geometry(index).slots,
+                                 Zones::Config::counts_frees);
     result.kind = CacheKind::Class;
     return true;
   }
@@ -123,6 +130,20 @@ class Reclaimable {
     result.nested_calls = zones.nested_calls();
     result.failures = zones.failures();
     return index == 1;
+  }
+  template <class Zones>
+  static bool statistics_of_tag(const void* target, std::uint32_t tag,
+                                TagStatistics& result) noexcept {
+    if constexpr (Zones::has_tags) {
+      if (tag < Zones::Config::tags) {
+        result = static_cast<const Zones*>(target)->tag_statistics(tag);
+        return true;
+      }
+    }
+    return false;
+  }
+  static bool no_statistics_of_tag(const void*, std::uint32_t, TagStatistics&) noexcept {
+    return false;
   }
   template <class Cache>
   static bool statistics_of_cache(const Reclaimable& self, std::uint32_t index,
@@ -151,14 +172,16 @@ class Reclaimable {
   /// `ZonesOf(target)` are the zones of the object that `target` points to.
   template <auto ZonesOf>
   static constexpr Operations make_operations(
-      decltype(Operations::name_of) name_of, decltype(Operations::statistics) statistics) noexcept {
+      decltype(Operations::name_of) name_of, decltype(Operations::statistics) statistics,
+      decltype(Operations::tag_statistics) tag_statistics) noexcept {
     return {name_of,
             [](void* target) noexcept { return ZonesOf(target).drain_this_cpu(); },
             [](void* target) noexcept { ZonesOf(target).drain_later(); },
             [](void* target) noexcept { return ZonesOf(target).give_back(); },
             [](void* target) noexcept { return ZonesOf(target).trim(); },
             [](void* target) noexcept { return ZonesOf(target).enter_idle(); },
-            statistics};
+            statistics,
+            tag_statistics};
   }
   template <class Zones>
   static Zones& zones_itself(void* target) noexcept {
@@ -170,11 +193,12 @@ class Reclaimable {
   }
   template <class Zones>
   static constexpr Operations operations_of_zones =
-      make_operations<&Reclaimable::zones_itself<Zones>>(nullptr, &statistics_of_class<Zones>);
+      make_operations<&Reclaimable::zones_itself<Zones>>(nullptr, &statistics_of_class<Zones>,
+                                                         &statistics_of_tag<Zones>);
   template <class Cache>
   static constexpr Operations operations_of_cache =
-      make_operations<&Reclaimable::zones_of_cache<Cache>>(&name_of_cache<Cache>,
-                                                           &statistics_of_cache<Cache>);
+      make_operations<&Reclaimable::zones_of_cache<Cache>>(
+          &name_of_cache<Cache>, &statistics_of_cache<Cache>, &no_statistics_of_tag);
   /// The table; for a target without one, the one message that says why.
   template <class Zones>
   static constexpr const Operations* operations_for_heap() noexcept {

@@ -87,10 +87,9 @@ class Reclaimer {
   /// Calls visitor(entry) for each entry, oldest first, with nothing held.
   template <class Visitor>
   void for_each(Visitor&& visitor) noexcept {
-    walk(false, [&](Reclaimable& entry) {
-      visitor(entry);
-      return true;
-    });
+    for (Walk walk(*this, false); walk.entry() != nullptr; walk.next()) {
+      visitor(*walk.entry());
+    }
   }
 
   // ---- memory pressure -------------------------------------------------------------------------
@@ -150,10 +149,9 @@ class Reclaimer {
   std::size_t reclaim(const ReclaimRequest& request, bool may_wait, bool& has_freed) noexcept {
     const std::size_t bytes = request.bytes;
     std::size_t given = 0;
-    walk(true, [&](Reclaimable& entry) {
-      given += entry.give_back();
-      return given < bytes;
-    });
+    for (Walk walk(*this, true); walk.entry() != nullptr; walk.next(given < bytes)) {
+      given += walk.entry()->give_back();
+    }
     if (given < bytes) {
       drain_all(bytes, given);
     }
@@ -176,77 +174,89 @@ class Reclaimer {
   }
 
   void drain_all(std::size_t bytes, std::size_t& given) noexcept {
-    walk(true, [&](Reclaimable& entry) {
-      given += entry.trim();
-      return given < bytes;
-    });
+    for (Walk walk(*this, true); walk.entry() != nullptr; walk.next(given < bytes)) {
+      given += walk.entry()->trim();
+    }
   }
   /// True if a callback freed something. Pre: given < request.bytes.
   bool shrink_all(const ReclaimRequest& request, std::size_t& given) noexcept {
     const std::size_t before = given;
     std::size_t shrunk = 0;
     std::size_t freed = given;
-    walk(true, [&](Reclaimable& entry) {
+    for (Walk walk(*this, true); walk.entry() != nullptr; walk.next(freed < request.bytes)) {
+      Reclaimable& entry = *walk.entry();
       if (entry.has_shrink()) {
         shrunk += entry.shrink(request.without(freed));
         given += entry.trim();
         // Bytes that callbacks freed may be among those given, and need not be.
         freed = before + shrunk > given ? before + shrunk : given;
       }
-      return freed < request.bytes;
-    });
+    }
     return shrunk != 0;
   }
 
-  /// Calls step(entry) for each entry at most once, from the hand or the first one on, until it
-  /// says false; the hand is then at the next. It may leave out entries that a caller adds
-  /// meanwhile.
-  template <class Step>
-  void walk(bool by_hand, Step&& step) noexcept {
-    std::size_t start = 0;
-    bool is_wrapped = false;
-    Reclaimable* entry = nullptr;
-    {
-      const Guard guard(lock_);
-      Reclaimable* const begin = by_hand ? hand_ : first_;
+  /// The way from entry to entry, each at most once, from the hand or the first one on. It may
+  /// leave out entries that a caller adds meanwhile. It must run to its end.
+  class Walk {
+   public:
+    [[gnu::noinline]] Walk(Reclaimer& list, bool by_hand) noexcept
+        : list_(list), is_by_hand_(by_hand) {
+      const Guard guard(list_.lock_);
+      Reclaimable* const begin = by_hand ? list_.hand_ : list_.first_;
       if (begin == nullptr) {
         return;
       }
-      start = begin->number_;
-      entry = begin->leaves_ ? after(begin, start, is_wrapped) : begin;
-      count_walker(entry);
+      start_ = begin->number_;
+      entry_ = begin->leaves_ ? after(begin) : begin;
+      count_walker();
     }
-    while (entry != nullptr) {
-      const bool goes_on = step(*entry);
-      const Guard guard(lock_);
-      --entry->walkers_;
-      if (by_hand) {
-        hand_ = entry->next_;
+    Walk(const Walk&) = delete;
+    Walk& operator=(const Walk&) = delete;
+
+    /// The caller is its walker. Null at the end.
+    Reclaimable* entry() const noexcept { return entry_; }
+
+    /// Goes to the next entry, or to the end if `goes_on` is false. The hand is then at the next.
+    /// Pre: there is an entry.
+    [[gnu::noinline]] void next(bool goes_on = true) noexcept {
+      const Guard guard(list_.lock_);
+      --entry_->walkers_;
+      if (is_by_hand_) {
+        list_.hand_ = entry_->next_;
       }
-      entry = goes_on ? after(entry, start, is_wrapped) : nullptr;
-      count_walker(entry);
+      entry_ = goes_on ? after(entry_) : nullptr;
+      count_walker();
     }
-  }
-  static void count_walker(Reclaimable* entry) noexcept {
-    if (entry != nullptr) {
-      ++entry->walkers_;
-    }
-  }
-  /// The entry after `entry`, or null at the end of the walk that began at number `start`.
-  Reclaimable* after(Reclaimable* entry, std::size_t start, bool& is_wrapped) const noexcept {
-    for (;;) {
-      entry = entry->next_;
-      const bool is_around = entry == first_;
-      // The entry at which the walk began may be gone.
-      if ((is_around && is_wrapped) || ((is_around || is_wrapped) && entry->number_ >= start)) {
-        return nullptr;
-      }
-      is_wrapped = is_wrapped || is_around;
-      if (!entry->leaves_) {
-        return entry;
+
+   private:
+    void count_walker() noexcept {
+      if (entry_ != nullptr) {
+        ++entry_->walkers_;
       }
     }
-  }
+    /// The entry after `entry`, or null at the end of the walk.
+    Reclaimable* after(Reclaimable* entry) noexcept {
+      for (;;) {
+        entry = entry->next_;
+        const bool is_around = entry == list_.first_;
+        // The entry at which the walk began may be gone.
+        if ((is_around && is_wrapped_) ||
+            ((is_around || is_wrapped_) && entry->number_ >= start_)) {
+          return nullptr;
+        }
+        is_wrapped_ = is_wrapped_ || is_around;
+        if (!entry->leaves_) {
+          return entry;
+        }
+      }
+    }
+
+    Reclaimer& list_;
+    Reclaimable* entry_ = nullptr;
+    std::size_t start_ = 0;  ///< The number of the entry at which it began.
+    bool is_wrapped_ = false;
+    bool is_by_hand_;
+  };
 
   SpinLock<Hooks, Atomics> lock_;
   Reclaimable* first_ = nullptr;

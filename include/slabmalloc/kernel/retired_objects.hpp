@@ -22,8 +22,12 @@
 // (CpuZones::set_deferred_work), by reclaim, and by idle loops. Each CPU has its own part, so CPUs
 // that retire objects share nothing.
 //
-// Invariant, beside that of the lists (V1), with its line in validate():
+// Each part counts its objects from before they enter it until they are free. So drain() knows of
+// those that another CPU has taken out to free them, or to add to their block.
+//
+// Invariants, beside that of the lists (V1), with their lines in validate():
 //   V2  an open block holds 1 to block_entries - 1 objects
+//   V3  unfinished = 0 exactly if the list is empty and no block is open
 #pragma once
 
 #include <cstddef>
@@ -69,7 +73,8 @@ class RetiredObjects {
 
   /// Objects that a block of pointers holds.
   static constexpr std::uint32_t block_entries = 8;
-  /// Objects that one step of deferred work frees, and one more block of them.
+  /// A step of deferred work stops after so many objects. If the last one was a block, all its
+  /// objects are freed too.
   static constexpr std::uint32_t step_objects = 8;
 
   /// Pre: `zones` outlives it.
@@ -77,14 +82,16 @@ class RetiredObjects {
   RetiredObjects(const RetiredObjects&) = delete;
   RetiredObjects& operator=(const RetiredObjects&) = delete;
 
-  /// Frees `object` after a grace period. Where `context` allows calls of the pager, it first frees
-  /// two others whose grace period has passed: so they do not pile up.
+  /// Frees `object` after a grace period. Where `context` allows calls of the pager, it also frees
+  /// up to two objects whose grace period has passed, so that they do not pile up. If the second is
+  /// a block, all its objects are freed: up to 1 + block_entries.
   /// Pre: no read section that opens from here on finds it; `kind` describes it. Context: any.
   /// Fails: as CpuZones::deallocate(), when the object is freed.
   void retire(void* object, const RetiredKind& kind, Context context = Context::MayWait) noexcept {
     auto* const link =
         ::new (static_cast<std::byte*>(object) + kind.link_offset) RetiredLink{nullptr, &kind};
     Part& part = part_of_this_cpu();
+    part.begin();
     part.list.push(link);
     free_two(part, context);
   }
@@ -97,11 +104,14 @@ class RetiredObjects {
     requires(Zones::has_layouts)
   {
     Part& part = part_of_this_cpu();
+    part.begin();
     Block* block = part.take_open();
     if (block == nullptr) {
       block = make_block(context);
       if (block == nullptr) {
-        return retire_by_waiting(object, layout, context);
+        const Result<void> freed = retire_by_waiting(object, layout, context);
+        part.end(1);
+        return freed;
       }
     }
     block->entries[block->count++] = {object, layout};
@@ -129,21 +139,28 @@ class RetiredObjects {
     return bytes;
   }
 
-  /// Frees all objects that were retired before: rcu_barrier(). False if a grace period took too
-  /// long, or others retire objects meanwhile.
+  /// Frees all objects that were retired before, and waits for those that other CPUs are freeing:
+  /// rcu_barrier(). False if a grace period or another CPU took too long, or others retire objects
+  /// meanwhile.
   /// Context: MayWait, in no read section.
   bool drain() noexcept {
-    // They lie in at most three batches: one that passed, one that waits, and one to come.
-    for (std::uint32_t batch = 0; batch < 3; ++batch) {
+    for (std::uint32_t round = 0; !is_empty(); ++round) {
+      if (round == drain_rounds) {
+        return false;
+      }
       free_passed();
+      bool has_some = false;
       for (Part& part : parts_) {
         if (!part.list.wait()) {
           return false;
         }
+        has_some = has_some || part.has_some();
+      }
+      if (!has_some && !wait_for_others()) {
+        return false;
       }
     }
-    free_passed();
-    return is_empty();
+    return true;
   }
 
   /// Frees what has passed, and if that is less than requested, waits for one more batch of each
@@ -163,10 +180,11 @@ class RetiredObjects {
     return shrink(self, request) != 0;
   }
 
-  /// True if no object waits. Thread: any; the answer may lag behind others.
+  /// True if no object waits, and none is being freed. Thread: any; the answer covers all objects
+  /// whose retire() happened before.
   bool is_empty() const noexcept {
     for (const Part& part : parts_) {
-      if (!part.list.is_empty() || part.open.load(Order::relaxed) != nullptr) {
+      if (!part.is_done()) {
         return false;
       }
     }
@@ -182,6 +200,9 @@ class RetiredObjects {
       const Block* const open = part.open.load(Order::relaxed);
       if (open != nullptr && (open->count == 0 || open->count >= block_entries)) {
         return "V2: an open block holds 1 to block_entries - 1 objects";
+      }
+      if (part.is_done() == part.has_some()) {
+        return "V3: unfinished = 0 exactly if the list is empty and no block is open";
       }
     }
     return nullptr;
@@ -199,11 +220,34 @@ class RetiredObjects {
     Entry entries[block_entries];
   };
   static constexpr RetiredKind block_kind = RetiredKind::of<Block>(0);
+  /// Four rounds free all that is in a part: one batch has passed, one waits, one is to come, and
+  /// the open block joins a later one. The others are for objects in the hands of other CPUs.
+  static constexpr std::uint32_t drain_rounds = 16;
 
   struct alignas(64) Part {
     GraceList<Hooks, Atomics, RetiredLink> list;
     /// Null while somebody adds to it.
     typename Atomics::template Cell<Block*> open;
+    /// Objects that are retired, and not free yet, wherever they are.
+    typename Atomics::template Cell<std::size_t> unfinished;
+
+    /// Counts an object, before anyone can find it here.
+    void begin() noexcept {
+      const InterruptGuard<Hooks> interrupts;  // For handlers, where there are no atomics.
+      unfinished.fetch_add(1, Order::relaxed);
+    }
+    /// Takes `count` objects off, after they are free.
+    /// Order: release, with the acquire in is_done(): the caller of drain() sees them free.
+    void end(std::size_t count) noexcept {
+      const InterruptGuard<Hooks> interrupts;
+      unfinished.fetch_sub(count, Order::release);
+    }
+    /// Order: acquire, with the release in end().
+    bool is_done() const noexcept { return unfinished.load(Order::acquire) == 0; }
+    /// True if somebody may take an object here; a hint.
+    bool has_some() const noexcept {
+      return !list.is_empty() || open.load(Order::relaxed) != nullptr;
+    }
 
     /// Order: acquire, with the release in leave_open(): the caller sees the entries.
     Block* take_open() noexcept {
@@ -269,10 +313,22 @@ class RetiredObjects {
   void free_passed(Part& part, std::size_t& bytes) noexcept {
     // A bound, since other CPUs may retire as fast as this frees.
     for (std::size_t most = part.list.size() + 1; most != 0; --most) {
-      if (!free_some(part, 1, bytes)) {
+      if (!free_some(part, 1, bytes) && !part.list.is_taken()) {
         break;
       }
     }
+  }
+  /// Gives other CPUs time to free the objects that they have taken. None calls wake() for that, so
+  /// a sleep until a grace period ends is what lets a thread of this CPU go on, too. False if that
+  /// took too long.
+  bool wait_for_others() noexcept {
+    for (std::uint32_t look = 0; look < bounded_looks; ++look) {
+      if (is_empty()) {
+        return true;
+      }
+      relax<Hooks>();
+    }
+    return wait_for_grace_period<Hooks>();
   }
   /// Frees up to `most` objects of `part`, or a block of them more, and adds their bytes to
   /// `bytes`. False if there was none.
@@ -286,7 +342,9 @@ class RetiredObjects {
       if (link == nullptr) {
         break;
       }
-      freed += free_one(link, bytes);
+      const std::uint32_t count = free_one(link, bytes);
+      part.end(count);
+      freed += count;
     }
     return freed != 0;
   }

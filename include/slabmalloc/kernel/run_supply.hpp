@@ -26,8 +26,16 @@
 
 namespace slabmalloc {
 
-/// Runs of one pager, if that has them.
-template <KernelHooks Hooks, Pager PagerT, class Atomics>
+/// Gives a run of `bytes` that was asked for by `layout` back to the pager; false if that refused.
+struct PlainRunReturn {
+  template <class PagerT>
+  bool operator()(PagerT& pager, void* run, Layout layout, std::size_t) const noexcept {
+    return PagerRuns<PagerT>::deallocate(&pager, run, layout);
+  }
+};
+
+/// Runs of one pager, if that has them. A `RunReturn` stands in for PlainRunReturn.
+template <KernelHooks Hooks, Pager PagerT, class Atomics, class RunReturn = PlainRunReturn>
 class RunSupply {
  public:
   using Account = FrameAccount<Hooks, Atomics>;
@@ -37,8 +45,8 @@ class RunSupply {
   static constexpr bool exist = PagerRuns<PagerT>::exist;
 
   /// Pre: `pager` and `account` outlive it.
-  constexpr RunSupply(PagerT& pager, Account& account) noexcept
-      : pager_(pager), account_(account) {}
+  constexpr RunSupply(PagerT& pager, Account& account, RunReturn run_return = {}) noexcept
+      : pager_(pager), account_(account), run_return_(run_return) {}
 
   /// The bytes that a run for `layout` is charged.
   static constexpr std::size_t charged_bytes(Layout layout) noexcept {
@@ -158,10 +166,10 @@ class RunSupply {
   /// A run that the pager refuses stays charged: it is still the client's, or was never one. False
   /// then.
   bool return_to_pager(void* run, Layout asked) noexcept {
-    if (!PagerRuns<PagerT>::deallocate(&pager_, run, asked)) {
+    const std::size_t bytes = charged_bytes(asked);
+    if (!run_return_(pager_, run, asked, bytes)) {
       return false;
     }
-    const std::size_t bytes = charged_bytes(asked);
     bytes_.subtract(bytes);
     account_.depart(bytes);
     return true;
@@ -169,6 +177,7 @@ class RunSupply {
 
   PagerT& pager_;
   Account& account_;
+  [[no_unique_address]] RunReturn run_return_;
   Deferred deferred_;
   ByteCount<Hooks, Atomics> bytes_;
 };

@@ -2,7 +2,7 @@
 //
 // A report of all heaps and caches, in the manner of /proc/slabinfo. It has a line for each cache.
 // For a heap it has one for each size class that a client ever used, one for runs, and one for all
-// frames and runs.
+// frames and runs. Then comes one for each tag that a client used or limited (tag_statistics.hpp).
 //
 //   name                 in use   objects   bytes  per page     KiB   pages    most   limit …
 //   inode                   120       128     600         6       4      20      24       -
@@ -18,9 +18,36 @@
 
 #include "slabmalloc/kernel/cache_statistics.hpp"
 #include "slabmalloc/kernel/reclaimer.hpp"
+#include "slabmalloc/kernel/tag_statistics.hpp"
 #include "slabmalloc/kernel/text_line.hpp"
 
 namespace slabmalloc {
+
+/// What the report needs of a column, without the words of the documents.
+struct SlabinfoColumn {
+  std::size_t CacheStatistics::* member;
+  const char* name;
+  bool (*is_known)(const CacheStatistics& one) noexcept;
+  std::uint32_t width;
+  std::uint32_t divisor;
+};
+
+/// The columns of the report.
+struct SlabinfoColumns {
+  SlabinfoColumn at[counter_entries<CacheStatistics>];
+
+  static constexpr SlabinfoColumns make() noexcept {
+    SlabinfoColumns result{};
+    for (std::size_t index = 0; index < counter_entries<CacheStatistics>; ++index) {
+      const CacheColumn& column = CacheStatistics::counters[index];
+      result.at[index] = {column.member, column.name, column.is_known,
+                          static_cast<std::uint32_t>(column.width),
+                          static_cast<std::uint32_t>(column.divisor)};
+    }
+    return result;
+  }
+};
+inline constexpr SlabinfoColumns slabinfo_columns = SlabinfoColumns::make();
 
 /// The lines of the report. The text is valid until the next call.
 class SlabinfoLine {
@@ -29,7 +56,7 @@ class SlabinfoLine {
     line_.clear();
     line_.append("name");
     line_.end_column(name_width);
-    for (const CacheColumn& column : CacheStatistics::counters) {
+    for (const SlabinfoColumn& column : slabinfo_columns.at) {
       line_.right(column.name, column.width);
     }
     return line_.c_str();
@@ -45,7 +72,7 @@ class SlabinfoLine {
       line_.append("-runs");
     }
     line_.end_column(name_width);
-    for (const CacheColumn& column : CacheStatistics::counters) {
+    for (const SlabinfoColumn& column : slabinfo_columns.at) {
       if (column.is_known(one)) {
         line_.right(one.*column.member / column.divisor, column.width);
       } else {
@@ -82,6 +109,13 @@ void write_slabinfo(const Reclaimable& entry, Sink&& sink) noexcept {
   for (std::uint32_t index = 0; entry.statistics(index, one); ++index) {
     if (one.was_used()) {
       sink(line.of(one));
+    }
+  }
+  TagLine tag_line;
+  TagStatistics tag;
+  for (std::uint32_t number = 0; entry.tag_statistics(number, tag); ++number) {
+    if (tag.was_used()) {
+      sink(tag_line.of(tag));
     }
   }
 }

@@ -102,6 +102,9 @@ class SlowPath {
     // Every second step leaves the zone alone.
     while (run_some_deferred(Config::drain_pages) || run_some_deferred(Config::drain_pages)) {
     }
+    run_all_client_work();
+  }
+  void run_all_client_work() noexcept {
     while (run_client_work()) {
     }
   }
@@ -116,6 +119,8 @@ class SlowPath {
 
   /// See CpuZones.
   bool enter_idle() noexcept {
+    // First: it may come up while the CPU is idle, and takes the part back if it frees something.
+    run_all_client_work();
     if (parts_.is_idle()) {
       return true;
     }
@@ -136,6 +141,11 @@ class SlowPath {
   std::size_t failures() const noexcept { return failures_.get(); }
   /// Those that waited for memory.
   std::size_t sleeps() const noexcept { return sleeps_.get(); }
+  /// Counts an allocation that ends as OutOfMemory, and returns that.
+  Result<void*> out_of_memory() noexcept {
+    failures_.add(1);
+    return AllocationError::OutOfMemory;
+  }
   /// Takes back the count of one: its caller tries again.
   void retract_failure() noexcept { failures_.subtract(1); }
 
@@ -144,10 +154,6 @@ class SlowPath {
     return parts_.frame_bytes_of(index);
   }
 
-  Result<void*> out_of_memory() noexcept {
-    failures_.add(1);
-    return AllocationError::OutOfMemory;
-  }
   /// Only the frame caches of other nodes and reserved memory are left.
   Result<void*> allocate_without_pager(std::uint32_t index, Context context,
                                        PartWait wait) noexcept {

@@ -15,8 +15,10 @@
 
 namespace slabmalloc {
 
-/// A page of `FrameBytes`, meta-data included. Its object representation is the frame itself.
-template <std::size_t FrameBytes, class AtomicsT = HardwareAtomics>
+/// A page of `FrameBytes`, meta-data included. Its object representation is the frame itself. The
+/// header takes `HeaderBytes` at its end.
+template <std::size_t FrameBytes, class AtomicsT = HardwareAtomics,
+          std::size_t HeaderBytes = sizeof(PageHeader<AtomicsT>)>
 class EmbeddedPage {
   static_assert(is_power_of_two(FrameBytes), "a frame is a power of two of bytes");
 
@@ -31,7 +33,7 @@ class EmbeddedPage {
   static constexpr std::size_t frame_bytes(std::size_t) noexcept { return FrameBytes; }
 
   static constexpr SlotGeometry geometry(std::size_t object_size) noexcept {
-    return SlotGeometry::fit(object_size, FrameBytes, sizeof(Header), true);
+    return SlotGeometry::fit(object_size, FrameBytes, HeaderBytes, true);
   }
 
   [[gnu::always_inline]] static Header* header_of(const void* address) noexcept {
@@ -54,7 +56,7 @@ class EmbeddedPage {
   static void close(Header*, const SlotGeometry&) noexcept {}
 
  private:
-  static constexpr std::size_t header_offset = FrameBytes - sizeof(Header);
+  static constexpr std::size_t header_offset = FrameBytes - HeaderBytes;
 
   [[gnu::always_inline]] static std::uintptr_t frame_start(const void* address) noexcept {
     return align_down(reinterpret_cast<std::uintptr_t>(address), FrameBytes);

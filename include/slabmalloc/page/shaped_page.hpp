@@ -11,12 +11,17 @@
 // The size class holds the frame's size, and so finds the header. The header holds the distance
 // from the first slot, 4 bytes that take no room on 64 bits. The supplier of the frame writes it,
 // before any zone has the frame, and nobody writes it afterwards.
+//
+// SizedPage: such a page whose frame size is a constant, and whose slots begin where the frame
+// does. A configuration of them has one body of code for all its sizes (class_table.hpp). The zone
+// writes the distance, when a frame becomes a page.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "slabmalloc/page/allocable_page.hpp"
+#include "slabmalloc/page/embedded_page.hpp"
 
 namespace slabmalloc {
 
@@ -53,6 +58,10 @@ class ShapedPage {
       return reinterpret_cast<Header*>((reinterpret_cast<std::uintptr_t>(address) | low_bits_) -
                                        (header_bytes - 1));
     }
+    /// How far `address` lies above the start of its frame.
+    [[gnu::always_inline]] std::size_t offset_in_frame(const void* address) const noexcept {
+      return reinterpret_cast<std::uintptr_t>(address) & low_bits_;
+    }
     std::byte* frame_of(Header* header) const noexcept {
       return reinterpret_cast<std::byte*>(reinterpret_cast<std::uintptr_t>(header) &
                                           ~std::uintptr_t{low_bits_});
@@ -62,7 +71,7 @@ class ShapedPage {
     std::uint32_t low_bits_ = 0;  ///< Pages are below 4 GiB, as SlotGeometry asks.
   };
 
-  /// Makes slots begin at `first`. Pre: no zone has the frame.
+  /// Makes slots begin at `first`. Pre: no page of a size class is in the frame.
   static void set_slots(Header* header, const std::byte* first) noexcept {
     static_cast<ShapedHeader*>(header)->distance =
         static_cast<std::uint32_t>(reinterpret_cast<const std::byte*>(header) - first);
@@ -82,5 +91,14 @@ class ShapedPage {
   static void close(Header*, const SlotGeometry&) noexcept {}
 };
 static_assert(RunTimePage<ShapedPage<HardwareAtomics>>);
+
+/// A ShapedPage of `FrameBytes` without a colour.
+template <std::size_t FrameBytes, class AtomicsT = HardwareAtomics>
+class SizedPage : public EmbeddedPage<FrameBytes, AtomicsT, ShapedPage<AtomicsT>::header_bytes> {};
+
+template <class P>
+inline constexpr bool is_sized_page = false;
+template <std::size_t FrameBytes, class Atomics>
+inline constexpr bool is_sized_page<SizedPage<FrameBytes, Atomics>> = true;
 
 }  // namespace slabmalloc

@@ -15,6 +15,7 @@
 #include "slabmalloc/classes/listed_size_classes.hpp"
 #include "slabmalloc/classes/size_class_table.hpp"
 #include "slabmalloc/page/embedded_page.hpp"
+#include "slabmalloc/page/shaped_page.hpp"
 #include "slabmalloc/zone/remote_free_queue.hpp"
 
 namespace slabmalloc {
@@ -29,6 +30,13 @@ struct PageKind {
 /// The page kinds of a zone, smallest objects first. The last serves all remaining classes.
 template <class... Kinds>
 struct PageKinds {};
+
+/// True if all kinds are SizedPages: then one body of code serves all of them.
+template <class Pages>
+inline constexpr bool has_sized_pages = false;
+template <class... Kinds>
+inline constexpr bool has_sized_pages<PageKinds<Kinds...>> =
+    sizeof...(Kinds) != 0 && (is_sized_page<typename Kinds::Page> && ...);
 
 /// The members of every configuration; the types below add page kinds.
 struct CommonConfig {
@@ -111,14 +119,15 @@ struct BasePageConfig : CommonConfig {
 /// 16 B to 2 KiB for an arena of a megabyte or so, in which each class costs half a page. Above 128
 /// B, each size is the largest multiple of 16 B of which so many fit a page of 4, 8 or 16 KiB. Each
 /// lives on the smallest page that its slots fill to 97 %; only the last fills its page to 7/8.
-template <class AtomicsT = HardwareAtomics>
+/// `PageOf<bytes>` is the page type.
+template <template <std::size_t> class PageOf>
 struct SmallArenaPages {
   using SizeClasses =
       ListedSizeClasses<16, 16, 32, 48, 64, 96, 128, 160, 192, 224, 288, 336, 400, 448, 496, 576,
                         672, 800, 896, 1008, 1152, 1344, 1616, 1808, 2016, 2048>;
-  using Page4 = EmbeddedPage<4 * kibibyte, AtomicsT>;
-  using Page8 = EmbeddedPage<8 * kibibyte, AtomicsT>;
-  using Page16 = EmbeddedPage<16 * kibibyte, AtomicsT>;
+  using Page4 = PageOf<4 * kibibyte>;
+  using Page8 = PageOf<8 * kibibyte>;
+  using Page16 = PageOf<16 * kibibyte>;
   using Pages = PageKinds<PageKind<Page4, 800>, PageKind<Page8, 896>, PageKind<Page4, 1008>,
                           PageKind<Page8, 1152>, PageKind<Page4, 1344>, PageKind<Page8, 1616>,
                           PageKind<Page16, 1808>, PageKind<Page4, 2016>, PageKind<Page16, 2048>>;
@@ -127,9 +136,11 @@ struct SmallArenaPages {
 /// As much as possible of an arena of a megabyte or so, for a pager of frames of 4, 8 and 16 KiB.
 /// It keeps no empty page: another page kind may need the memory.
 struct SmallArenaConfig : CommonConfig {
-  using SizeClasses = SmallArenaPages<>::SizeClasses;
-  using BasePage = SmallArenaPages<>::Page4;
-  using Pages = SmallArenaPages<>::Pages;
+  template <std::size_t Bytes>
+  using PageOf = EmbeddedPage<Bytes>;
+  using SizeClasses = SmallArenaPages<PageOf>::SizeClasses;
+  using BasePage = PageOf<4 * kibibyte>;
+  using Pages = SmallArenaPages<PageOf>::Pages;
   static constexpr std::uint32_t idle_pages_per_class = 0;
   static constexpr std::uint32_t depot_pages = 0;
 };

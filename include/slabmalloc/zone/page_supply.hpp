@@ -106,7 +106,9 @@ class PageSupply {
           pager_->deallocate_frame(frame.address, bytes);
           return false;
         }
-        add_new(size_class, size_class.frames().header_of(frame.address), frame.zeroed);
+        Header* const page = size_class.frames().header_of(frame.address);
+        Group::shape(size_class, page);
+        add_new(size_class, page, frame.zeroed);
         return true;
       }
     }
@@ -115,8 +117,8 @@ class PageSupply {
 
   /// Gives the class the frame at `page`. Fails: InvalidPage, reported, if it is null, misaligned
   /// or in this zone already; then false, and nothing was written.
-  template <class Class, class Page>
-  bool refill(Class& size_class, Page* page) noexcept {
+  template <class Group, class Class, class Page>
+  bool refill(Group&, Class& size_class, Page* page) noexcept {
     const auto is_held = [](const Header* header) {
       return Depot<Header>::is_marked(header) ||
              Table::template has_seal_of_any_class<Page>(header);
@@ -125,6 +127,7 @@ class PageSupply {
                       size_class.owner_tag(), is_held)) {
       return false;
     }
+    Group::shape(size_class, Page::header_of(page));
     add_new(size_class, Page::header_of(page), false);
     return true;
   }
@@ -173,7 +176,7 @@ class PageSupply {
     std::size_t count = 0;
     table.for_each_group([&](auto& group) noexcept {
       using Group = typename std::remove_reference_t<decltype(group)>;
-      if constexpr (std::same_as<typename Group::Page, Page>) {
+      if constexpr (Group::template has_pages<Page>) {
         const auto hand_over = [&](Header* page, std::size_t bytes) noexcept {
           frame_bytes_.subtract(bytes);
           give(reinterpret_cast<Page*>(Page::frame_of(page)));
@@ -182,6 +185,9 @@ class PageSupply {
           hand_over(depot_of(group).pop(), Group::first_frame_bytes);
         }
         for (auto& size_class : group.classes) {
+          if (!size_class.template has_frames_of<Page>()) {
+            continue;
+          }
           count += size_class.remove_empty_pages(limit - count, [&](Header* page) noexcept {
             hand_over(page, size_class.frame_bytes());
           });

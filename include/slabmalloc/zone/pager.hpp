@@ -79,6 +79,19 @@ concept FindingPager = RunPager<P> && requires(const P& pager, const void* addre
   { pager.block_at(address) } noexcept -> std::same_as<PagerBlock>;
 };
 
+/// A RunPager that keeps a word of its client's for each run: 0 at first.
+///   set_owner(run, word)   sets the word; false if there is no such run
+///   owner(run)             the word; 0 if there is no such run
+///   deallocate_run(run, bytes, alignment, word)   as deallocate_run(); if it returns true, `word`
+///                          is that of the run that it took back
+template <class P>
+concept OwnerPager =
+    RunPager<P> && requires(P& pager, void* run, std::size_t bytes, std::uintptr_t& word) {
+      { pager.set_owner(run, word) } noexcept -> std::same_as<bool>;
+      { pager.owner(run) } noexcept -> std::same_as<std::uintptr_t>;
+      { pager.deallocate_run(run, bytes, bytes, word) } noexcept -> std::same_as<bool>;
+    };
+
 /// Takes the place of a pager where the client refills by hand.
 struct NoPager {
   static constexpr Frame allocate_frame(std::size_t) noexcept { return {}; }

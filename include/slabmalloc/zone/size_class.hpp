@@ -65,6 +65,11 @@ class alignas(64) SizeClass {
   /// The tag of the owner's open pages.
   std::uintptr_t owner_tag() const noexcept { return queue_->tag(); }
   std::size_t frame_bytes() const noexcept { return frames().bytes_for(geometry().object_size); }
+  /// True if the class's frames are as large as a page of type `P`.
+  template <AllocablePage P>
+  bool has_frames_of() const noexcept {
+    return frame_bytes() == P::frame_bytes(geometry().object_size);
+  }
   /// How the class finds its frames and headers. Thread: any; constant once it is configured.
   [[gnu::always_inline]] const FramesOf<Page>& frames() const noexcept { return frames_; }
   std::uint32_t idle_pages() const noexcept { return pages_.idle_count(); }
@@ -106,6 +111,9 @@ class alignas(64) SizeClass {
     return current_.claim(claimable);
   }
 
+  /// The same by a call, for slow paths.
+  [[gnu::noinline]] void* claim_by_call() noexcept { return claim(); }
+
   /// The slots that a claim takes at most, in eighths of a word: 1 to 8.
   std::uint32_t most_claimed_eighths() const noexcept { return current_.most_claimed_eighths(); }
 
@@ -128,7 +136,7 @@ class alignas(64) SizeClass {
         return nullptr;
       }
     }
-    void* const object = claim();
+    void* const object = claim_by_call();
     invariant(object != nullptr,
               "a page that serves again, a partial and an idle one have a free slot");
     return object;

@@ -127,9 +127,7 @@ class Zone {
   [[gnu::always_inline]] void* claim(Class& size_class,
                                      std::uint32_t pages = Config::drain_pages) noexcept {
     void* const object = size_class.claim();
-    if (object != nullptr && ++claims_since_drain_ == Config::claims_per_drain) [[unlikely]] {
-      drain_some(pages);
-    }
+    count_claim(object, pages);
     return object;
   }
 
@@ -185,9 +183,9 @@ class Zone {
   /// As deallocate_remote_class(), by any zone whose class has the same slots and frames: that of
   /// another owner, or in the middle of a call of this one.
   void deallocate_remote_as(void* object, std::uint32_t index) const noexcept {
-    table_.with_class(index, [object](const auto& group, const auto& size_class) {
+    table_.with_class(index, [&](const auto& group, const auto& size_class) {
       const auto [page, slot] = find_in(group, size_class, object);
-      if (page != nullptr) {
+      if (page != nullptr && check_kin(size_class, page, object)) {
         remote_free_in(group, size_class, page, slot).deliver();
       }
     });
@@ -205,7 +203,7 @@ class Zone {
   [[gnu::always_inline]] FreeOutcome deallocate_fast(std::uint32_t index, void* object,
                                                      const SlotGeometry& geometry,
                                                      const FramesOf<Page>& frames) noexcept {
-    return free_if_open_in<Page>(index, object, geometry, frames);
+    return free_if_open_in<typename Table::Group>(index, object, geometry, frames);
   }
   void finish_deallocate(std::uint32_t index, FreeOutcome outcome, void* object) noexcept {
     table_.with_class(index, [&](auto& group, auto& size_class) {
@@ -280,13 +278,13 @@ class Zone {
     for (std::uint32_t first = 0; first < class_count && result == SizeClasses::no_class;) {
       Table::with_group(first, [&]<class Group>(std::uint32_t) {
         first = Group::first + Group::count;
-        const Header* const header = bytes == Group::first_frame_bytes || !Group::has_one_frame_size
-                                         ? Group::Page::head_of(frame)
+        const Header* const header = Group::may_have_frames_of(bytes)
+                                         ? FramesOf<typename Group::Page>::of(bytes).head_of(frame)
                                          : nullptr;
         const std::size_t size = header != nullptr ? header->size_to_prove() : 0;
         const std::uint32_t index = size != 0 ? SizeClasses::index_for(size) : result;
         if (index >= Group::first && index < first && SizeClasses::size_of(index) == size &&
-            Group::Page::frame_bytes(size) == bytes && header->has_seal_for(size)) {
+            Group::frame_bytes_at(index - Group::first) == bytes && header->has_seal_for(size)) {
           result = index;
         }
       });
@@ -306,6 +304,20 @@ class Zone {
         return false;
       }
       return page != nullptr;
+    });
+  }
+
+  /// Calls f<Page>(page, slot, geometry) for the object of class `index` at `object`, of any zone
+  /// of this configuration; `Page` is its page type. It does nothing for a null pointer.
+  /// Thread: any. Fails: as deallocate_class(), but for a double free; then no call.
+  template <class F>
+  static void with_slot(void* object, std::uint32_t index, F&& f) noexcept {
+    Table::with_group(index, [&]<class Group>(std::uint32_t position) {
+      const FoundSlot<Header> found = find<Group>(object, position);
+      if (found.page != nullptr) {
+        f.template operator()<typename Group::Page>(found.page, found.slot,
+                                                    Group::geometries.at[position]);
+      }
     });
   }
 
@@ -407,12 +419,17 @@ class Zone {
   }
   /// The same by the configuration alone.
   static constexpr std::size_t frame_bytes_of_class(std::uint32_t index) noexcept {
-    return Table::with_group(index, [index]<class Group>(std::uint32_t) {
-      return Group::Page::frame_bytes(SizeClasses::size_of(index));
-    });
+    return Table::with_group(
+        index, []<class Group>(std::uint32_t position) { return Group::frame_bytes_at(position); });
   }
 
-  /// The objects of class `index` that fit a page.
+  /// How the slots of class `index` lie in a page. Thread: any.
+  const SlotGeometry& class_geometry(std::uint32_t index) const noexcept {
+    return table_.with_class(index, [](const auto&, const auto& size_class) -> const SlotGeometry& {
+      return size_class.geometry();
+    });
+  }
+  /// The objects of class `index` that fit a page, by the configuration alone.
   static constexpr std::size_t slots_per_page(std::uint32_t index) noexcept {
     return Table::with_group(index, []<class Group>(std::uint32_t position) {
       return std::size_t{Group::geometries.at[position].slots};
@@ -475,7 +492,7 @@ class Zone {
   static FoundSlot<Header> find(void* object, std::uint32_t position) noexcept {
     using Page = typename Group::Page;
     return find_slot<Page>(object, Group::geometries.at[position],
-                           Table::template has_seal_of_any_class<Page>);
+                           Table::template has_seal_of_any_class<Page>, Group::frames_at(position));
   }
   /// The same for a class.
   template <class Group, class Class>
@@ -501,10 +518,21 @@ class Zone {
       return size_class.geometry();
     }
   }
+  /// The frames of class `index`, in the same way.
+  template <class Group, class Class>
+  [[gnu::always_inline]] static FramesOf<typename Group::Page> frames_of(
+      Group&, const Class& size_class, std::uint32_t index) noexcept {
+    if constexpr (requires { Group::geometries; }) {
+      if (__builtin_constant_p(index)) {
+        return Group::frames_at(index - Group::first);
+      }
+    }
+    return size_class.frames();
+  }
   /// The geometry of a class, for frees that may be delivered later.
   template <class Group, class Class>
   static const SlotGeometry& lasting_geometry(const Class& size_class) noexcept {
-    if constexpr (requires { Group::geometries; }) {
+    if constexpr (AllocablePage<typename Group::Page>) {
       return Group::geometries.at[size_class.index() - Group::first];
     } else {
       return size_class.geometry();
@@ -531,8 +559,17 @@ class Zone {
   template <class Group, class Class>
   [[gnu::noinline]] Result<void*> allocate_slow(Group& group, Class& size_class,
                                                 std::uint32_t pages) noexcept {
-    void* const object = claim(size_class, pages);
+    void* const object = size_class.claim_by_call();
+    count_claim(object, pages);
     return object != nullptr ? object : allocate_from_pages(group, size_class, pages);
+  }
+
+  /// Drains up to `pages` queued pages after every claims_per_drain claims. `object` is that of a
+  /// claim.
+  [[gnu::always_inline]] void count_claim(const void* object, std::uint32_t pages) noexcept {
+    if (object != nullptr && ++claims_since_drain_ == Config::claims_per_drain) [[unlikely]] {
+      drain_some(pages);
+    }
   }
 
   /// The slow path after the current page's words were found to hold nothing.
@@ -578,13 +615,13 @@ class Zone {
   template <class Group, class Class>
   [[gnu::always_inline]] FreeOutcome free_if_open(Group& group, Class& size_class,
                                                   std::uint32_t index, void* object) noexcept {
-    return free_if_open_in<typename Group::Page>(
-        index, object, geometry_of(group, size_class, index), size_class.frames());
+    return free_if_open_in<Group>(index, object, geometry_of(group, size_class, index),
+                                  frames_of(group, size_class, index));
   }
-  template <class Page>
-  [[gnu::always_inline]] FreeOutcome free_if_open_in(std::uint32_t index, void* object,
-                                                     const SlotGeometry& geometry,
-                                                     const FramesOf<Page>& frames) noexcept {
+  template <class Group>
+  [[gnu::always_inline]] FreeOutcome free_if_open_in(
+      std::uint32_t index, void* object, const SlotGeometry& geometry,
+      const FramesOf<typename Group::Page>& frames) noexcept {
     if (object == nullptr) [[unlikely]] {
       return FreeOutcome::Rejected;
     }
@@ -593,7 +630,7 @@ class Zone {
         (class_count != 1 && page->class_index != index)) [[unlikely]] {
       return FreeOutcome::Rejected;
     }
-    const std::uint32_t slot = geometry.slot_at(Page::offset_of(object, page));
+    const std::uint32_t slot = geometry.slot_at(Group::offset_of(object, page, frames));
     if (slot == SlotGeometry::no_slot) [[unlikely]] {
       return FreeOutcome::Rejected;
     }
@@ -653,9 +690,24 @@ class Zone {
     }
     if (page->is_owned_by(queue_.tag())) {
       free_own(group, size_class, page, slot, object);
-    } else {
+    } else if (check_kin(size_class, page, object)) {
       buffer(remote_free_in(group, size_class, page, slot));
     }
+  }
+
+  /// False, and a report, if the pager knows all zones whose objects this one may free, and the
+  /// owner of `page` is none of them. A page without an owner holds no object: the free finds that.
+  template <class Class>
+  bool check_kin([[maybe_unused]] const Class& size_class, [[maybe_unused]] const Header* page,
+                 [[maybe_unused]] const void* object) const noexcept {
+    if constexpr (requires(std::uintptr_t tag) { supply_.pager()->knows_zone(tag); }) {
+      const std::uintptr_t tag = page->tag.load(Order::relaxed) & ~PageState::mask;
+      if (tag != 0 && !supply_.pager()->knows_zone(tag)) [[unlikely]] {
+        report_misuse({MisuseKind::ForeignPointer, object, size_class.geometry().object_size, 0});
+        return false;
+      }
+    }
+    return true;
   }
 
   /// Buffers a free of another owner's object, where that is allowed; else delivers it.

@@ -194,8 +194,9 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
     }
     return this->table_.with_class(index, [&](auto& group, auto& size_class) -> Result<void> {
       using Group = typename std::remove_reference_t<decltype(group)>;
-      if constexpr (std::same_as<typename Group::Page, Page>) {
-        if (this->supply_.refill(size_class, page)) {
+      if constexpr (Group::template has_pages<Page>) {
+        if (size_class.template has_frames_of<Page>() &&
+            this->supply_.refill(group, size_class, page)) {
           return {};
         }
       }

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT
+//
+// HeapTags: what a CpuZones does beside its work while its configuration has tags. A tag is a small
+// number for a client of the heap, such as a driver: blocks are charged to it (tag_accounts.hpp).
+//
+//   allocate ─► charge the tag ─► the heap's allocate ─► write the tag beside the block
+//   free     ─► find the tag, write 0 ─► discharge ─► the heap's free
+//
+// Where the tag of a block lies:
+//
+//   object   in a byte of its page (tagged_page.hpp)
+//   run      in its word at the pager (OwnerPager), as the address of the tag's account
+//
+// An exchange reads the tag and writes 0. So of two frees of one object one alone discharges. The
+// pager tells the word of a run as it takes the run back. A run that waits (run_supply.hpp) stays
+// charged, as it is part of the heap's limit, too. So an allocation gives waiting runs back before
+// the limit of its tag refuses it, if its context may call the pager.
+//
+// Objects that a CPU keeps for handlers, and those that a debug mode keeps from reuse, have no tag.
+//
+// Invariant, beside that of the accounts, with its line in validate():
+//   X2  bytes of all tags = bytes of the slots with a tag + bytes of runs
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "slabmalloc/base/misuse.hpp"
+#include "slabmalloc/base/result.hpp"
+#include "slabmalloc/classes/slot_geometry.hpp"
+#include "slabmalloc/kernel/block_lookup.hpp"
+#include "slabmalloc/kernel/run_supply.hpp"
+#include "slabmalloc/kernel/tag_accounts.hpp"
+#include "slabmalloc/page/page_header.hpp"
+
+namespace slabmalloc {
+
+/// Gives the runs of a heap with tags back.
+template <class Accounts>
+struct TaggedRunReturn {
+  Accounts* accounts = nullptr;
+
+  template <class PagerT>
+  bool operator()(PagerT& pager, void* run, Layout layout, std::size_t bytes) const noexcept {
+    if constexpr (OwnerPager<PagerT>) {
+      std::uintptr_t word = 0;
+      if (run == nullptr || !pager.deallocate_run(run, layout.size(), layout.align(), word)) {
+        return false;
+      }
+      const std::uint32_t tag = accounts->tag_of(word);
+      if (tag != Accounts::no_tag) {
+        accounts->discharge(tag, bytes);
+      }
+      return true;
+    } else {
+      return PagerRuns<PagerT>::deallocate(&pager, run, layout);
+    }
+  }
+};
+
+/// Without tags: nothing, in no bytes.
+template <KernelHooks Hooks, class Config>
+class HeapTags {
+ public:
+  struct Tag {};
+  using RunReturn = PlainRunReturn;
+
+  static constexpr bool are_on = false;
+
+  constexpr RunReturn run_return() noexcept { return {}; }
+};
+
+/// The tags of one heap, a `Heap` that is its friend.
+/// Thread: any, in any context, where not said otherwise.
+template <KernelHooks Hooks, class Config>
+  requires(Config::tags != 0)
+class HeapTags<Hooks, Config> {
+  static_assert(Config::tags <= 255, "tags is from 1 to 255, or 0: none");
+
+ public:
+  using Tag = std::uint32_t;
+  using Atomics = typename Config::Atomics;
+  using SizeClasses = typename Config::SizeClasses;
+  using Accounts = TagAccounts<Hooks, Atomics, Config::tags>;
+  using RunReturn = TaggedRunReturn<Accounts>;
+
+  static constexpr bool are_on = true;
+
+  constexpr RunReturn run_return() noexcept { return {&accounts_}; }
+  constexpr Accounts& accounts() noexcept { return accounts_; }
+  const Accounts& accounts() const noexcept { return accounts_; }
+
+  /// Panics unless the heap has `tag`.
+  static void require_tag(std::uint32_t tag) noexcept {
+    require<Hooks>(tag < Config::tags, "a tag < Config::tags");
+  }
+
+  /// A block of `layout`, which has the record of a debug mode if there is one. Fails: as the heap
+  /// does; OutOfMemory beyond the tag's limit.
+  template <class Heap>
+  [[gnu::noinline]] Result<void*> allocate(Heap& heap, Layout layout, Context context,
+                                           Tag tag) noexcept {
+    using Runs = typename Heap::Memory::Runs;
+    static_assert(!Runs::exist || OwnerPager<typename Heap::Pager>,
+                  "a heap with tags keeps those of its runs at the pager, which must be an "
+                  "OwnerPager: FrameAllocator or NodeFrames with has_owners, or one without runs");
+    require_tag(tag);
+    const std::uint32_t index = Heap::class_of_slot(layout);
+    const bool is_run = index == SizeClasses::no_class;
+    if (is_run && !Runs::exist) {
+      return AllocationError::InvalidLayout;
+    }
+    const std::size_t bytes = is_run ? Runs::charged_bytes(layout) : SizeClasses::size_of(index);
+    if (!charge(heap, tag, bytes, context)) {
+      return heap.slow_path_.out_of_memory();
+    }
+    const Result<void*> block = heap.allocate_untagged(layout, context);
+    if (!block) {
+      accounts_.discharge(tag, bytes);
+    } else if (!is_run) {
+      put<Heap>(block.value(), index, tag);
+    } else if constexpr (OwnerPager<typename Heap::Pager>) {
+      heap.pager_.set_owner(block.value(), accounts_.word_of(tag));
+    }
+    return block;
+  }
+
+  /// Discharges the object of class `index` at `object`, which the caller then frees. False after
+  /// misuse, and then the caller frees nothing.
+  /// Fails: ForeignPointer, SizeMismatch, MisalignedFree to the misuse hook; MismatchedFree if the
+  /// object is another heap's, whose accounts these are not. The free itself finds a double one.
+  template <class Heap>
+  bool take(Heap& heap, void* object, std::uint32_t index) noexcept {
+    bool is_ours = object == nullptr;
+    Heap::Zone::with_slot(
+        object, index,
+        [&]<class Page>(auto* page, std::uint32_t slot, const SlotGeometry& geometry) {
+          is_ours = is_page_of(heap, page);
+          if (!is_ours) [[unlikely]] {
+            report_misuse({MisuseKind::MismatchedFree, object, geometry.object_size, slot, object});
+            return;
+          }
+          const UpdateGuard<Hooks, Atomics> guard;
+          if (const std::uint32_t code = Page::exchange_tag(page, geometry.words, slot, 0)) {
+            accounts_.discharge(code - 1, geometry.object_size);
+          }
+        });
+    return is_ours;
+  }
+
+  /// The tag of the block `found` at `object`; 0 if it has none. Pre: the pager finds blocks.
+  template <class Heap>
+  Tag tag_of(const Heap& heap, void* object, FoundBlock::Kind kind,
+             std::uint32_t index) const noexcept {
+    Tag tag = 0;
+    if (kind == FoundBlock::Kind::Object) {
+      Heap::Zone::with_slot(
+          object, index,
+          [&]<class Page>(auto* page, std::uint32_t slot, const SlotGeometry& geometry) {
+            const std::uint32_t code = Page::tag_code(page, geometry.words, slot);
+            tag = code != 0 ? code - 1 : 0;
+          });
+    } else if constexpr (OwnerPager<typename Heap::Pager>) {
+      const std::uint32_t of_run = accounts_.tag_of(heap.pager_.owner(object));
+      tag = of_run != Accounts::no_tag ? of_run : 0;
+    }
+    return tag;
+  }
+
+  /// Discharges all objects: their pages go. Runs stay charged. Pre: nobody else uses the heap.
+  template <class Heap>
+  void release_objects(Heap& heap) noexcept {
+    for (auto& part : heap.parts_) {
+      part.zone.visit_live([&](void* object, std::size_t bytes) noexcept {
+        take(heap, object, SizeClasses::index_for(bytes));
+      });
+    }
+  }
+
+  /// X1, X2, or null. Pre: no CPU allocates or frees. Cost: O(pages).
+  template <class Heap>
+  const char* validate(const Heap& heap) const noexcept {
+    std::size_t bytes = heap.run_bytes();
+    for (const auto& part : heap.parts_) {
+      part.zone.visit_live([&](void* object, std::size_t object_bytes) noexcept {
+        Heap::Zone::with_slot(
+            object, SizeClasses::index_for(object_bytes),
+            [&]<class Page>(auto* page, std::uint32_t slot, const SlotGeometry& geometry) {
+              bytes += Page::tag_code(page, geometry.words, slot) != 0 ? object_bytes : 0;
+            });
+      });
+    }
+    const char* const broken = accounts_.validate();
+    if (broken != nullptr || bytes == accounts_.bytes()) {
+      return broken;
+    }
+    return "X2: bytes of all tags = bytes of the slots with a tag + bytes of runs";
+  }
+
+ private:
+  /// True if `page`, which a live object pins, is one of the heap's zones; also of a page that just
+  /// left them, which has no live object.
+  template <class Heap, class Header>
+  static bool is_page_of(Heap& heap, const Header* page) noexcept {
+    const std::uintptr_t owner = page->tag.load(Order::relaxed) & ~PageState::mask;
+    const auto begin = reinterpret_cast<std::uintptr_t>(heap.parts_.begin());
+    const auto end = reinterpret_cast<std::uintptr_t>(heap.parts_.end());
+    return owner - begin < end - begin || owner == 0;
+  }
+
+  template <class Heap>
+  void put(void* object, std::uint32_t index, Tag tag) noexcept {
+    Heap::Zone::with_slot(
+        object, index,
+        [&]<class Page>(auto* page, std::uint32_t slot, const SlotGeometry& geometry) {
+          const UpdateGuard<Hooks, Atomics> guard;
+          // A double free may have freed the last block here just after it looked for the tag.
+          if (const std::uint32_t code = Page::exchange_tag(page, geometry.words, slot, tag + 1)) {
+            accounts_.discharge(code - 1, geometry.object_size);
+          }
+        });
+  }
+
+  /// False if the tag's limit has no room, even without the runs that wait.
+  template <class Heap>
+  bool charge(Heap& heap, Tag tag, std::size_t bytes, Context context) noexcept {
+    if (accounts_.charge(tag, bytes)) [[likely]] {
+      return true;
+    }
+    if (!may_call_pager(context)) {
+      return accounts_.refuse(tag);
+    }
+    // Bounded by the runs that wait now: others may add more.
+    const std::size_t waiting =
+        context == Context::MayWait ? heap.memory_.runs().deferred_bytes() : 1;
+    for (std::size_t given = 0; given < waiting;) {
+      const std::size_t run = heap.memory_.give_back_run();
+      if (run == 0) {
+        break;
+      }
+      if (accounts_.charge(tag, bytes)) {
+        return true;
+      }
+      given += run;
+    }
+    return accounts_.charge_or_call(tag, bytes);
+  }
+
+  Accounts accounts_;
+};
+
+}  // namespace slabmalloc
