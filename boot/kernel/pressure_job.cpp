@@ -58,8 +58,8 @@ using Inodes = slabmalloc::ObjectCache<Inode, WaitingHooks, Frames,
                                        slabmalloc::GranuleCacheOptions<page_bytes>>;
 
 /// All memory of the job, and the most that the heap may have of it.
-constexpr std::size_t memory_bytes = std::size_t{page_bytes < 65536 ? 16 : 48} << 20;
-constexpr std::size_t heap_bytes = memory_bytes / 2;
+constexpr std::size_t memory_bytes = std::size_t{page_bytes < 65536 ? 3 : 12} << 20;
+constexpr std::size_t heap_bytes = memory_bytes / 3;
 /// Handlers have tag 0, and CPU n has tag 1 + n % 3. The last has little.
 constexpr std::uint32_t last_tag = TaggedConfig::tags - 1;
 constexpr std::size_t last_tag_bytes = 16 * 1024;
@@ -86,7 +86,7 @@ struct alignas(64) Deeds {
   std::uint64_t turns = 0;
   std::uint64_t refused = 0;
   std::uint64_t sleeps = 0;
-  std::uint64_t shrunk = 0;   ///< Inodes that this CPU freed in the callback.
+  std::uint64_t shrunk = 0;  ///< Inodes that this CPU freed in the callback.
   std::uint64_t inodes = 0;
   Cell<std::uint64_t> in_handlers;
 };
@@ -159,12 +159,14 @@ std::size_t Place::shrink(void* self, std::size_t wanted) noexcept {
   return bytes;
 }
 
-/// Takes blocks of the heap until it refuses one, then frees them.
+/// Takes blocks of the heap until it refuses one, then frees them. It does not wait: each free by a
+/// handler would begin a new wait.
 void hoard(Random& random) noexcept {
   Object* first = nullptr;
   const std::uint32_t bytes = 256 << random.below(6);
   const Layout layout = Layout::from_size_align(bytes, 8).value();
-  while (void* const memory = place().tagged.allocate(layout, Context::MayWait).value_or(nullptr)) {
+  while (void* const memory =
+             place().tagged.allocate(layout, Context::MayNotWait).value_or(nullptr)) {
     auto* const object = Object::make(memory, bytes, 1);
     object->words()[0] = reinterpret_cast<std::uintptr_t>(first);
     first = object;
@@ -200,7 +202,8 @@ void work(std::uint32_t number) noexcept {
       } else {
         ++mine.refused;
       }
-    } else if (!place().exchange.turn(random.next(), Object::draw_bytes(random, 128, 16), context)) {
+    } else if (!place().exchange.turn(random.next(), Object::draw_bytes(random, 128, 16),
+                                      context)) {
       ++mine.refused;
     }
     if (random.one_in(turns_per_hoard) || mine.turns == place().turns / 2) {
@@ -236,8 +239,8 @@ void tell() noexcept {
   const slabmalloc::CpuZonesStatistics zones = place().heap.statistics();
   const slabmalloc::TagStatistics last = place().heap.tag_statistics(last_tag);
   print_line("  ", operations, " operations; ", zones.sleeps, " allocations waited; ",
-             zones.idle_drains,
-             " drains for idle CPUs; the last tag was refused ", last.refused, " times");
+             zones.idle_drains, " drains for idle CPUs; the last tag was refused ", last.refused,
+             " times");
   expect(shrunk != 0, "callbacks freed memory");
   expect(zones.sleeps != 0, "allocations waited at the limit");
   expect(last.refused != 0 || cpu_count() < last_tag, "the limit of a tag was met");
@@ -270,8 +273,9 @@ void give_all_back() noexcept {
     expect(place().heap.tag_statistics(tag).bytes == 0, "nothing is charged to a tag");
   }
   expect(place().frames.statistics().used_bytes == 0, "every frame is accounted for");
-  for (const char* const broken : {place().heap.validate(), place().inodes.validate(),
-                                   place().reclaimer.validate(), place().frames.validate()}) {
+  const char* const equations[] = {place().heap.validate(), place().inodes.validate(),
+                                   place().reclaimer.validate(), place().frames.validate()};
+  for (const char* const broken : equations) {
     expect(broken == nullptr, Text::zero_terminated(broken != nullptr ? broken : ""));
   }
 }
