@@ -25,16 +25,20 @@ using slabmalloc::Layout;
 
 /// A wait asks again after each interrupt, so wake() has nothing to do.
 struct WaitingHooks : HooksWithNodes {
-  static constexpr int deadline = 20;  ///< Interrupts, so at most as many ticks.
+  static constexpr std::uint64_t most_ticks = 20;
 
   static bool wait(slabmalloc::WaitCondition condition) noexcept {
-    for (int interrupts = 0; interrupts < deadline; ++interrupts) {
-      if (condition()) {
-        return true;
+    const Cell<std::uint64_t>& ticks = interrupt_counts[boot::cpu()].ticks;
+    if (*condition.deadline == 0) {
+      *condition.deadline = ticks.load(Order::relaxed) + most_ticks;
+    }
+    while (!condition()) {
+      if (ticks.load(Order::relaxed) >= *condition.deadline) {
+        return false;
       }
       wait_for_interrupt();
     }
-    return condition();
+    return true;
   }
   static void wake() noexcept {}
   static std::uintptr_t thread() noexcept { return std::uintptr_t{1} + boot::cpu(); }
@@ -159,14 +163,12 @@ std::size_t Place::shrink(void* self, std::size_t wanted) noexcept {
   return bytes;
 }
 
-/// Takes blocks of the heap until it refuses one, then frees them. It does not wait: each free by a
-/// handler would begin a new wait.
+/// Takes blocks of the heap until it refuses one, then frees them.
 void hoard(Random& random) noexcept {
   Object* first = nullptr;
   const std::uint32_t bytes = 256 << random.below(6);
   const Layout layout = Layout::from_size_align(bytes, 8).value();
-  while (void* const memory =
-             place().tagged.allocate(layout, Context::MayNotWait).value_or(nullptr)) {
+  while (void* const memory = place().tagged.allocate(layout, Context::MayWait).value_or(nullptr)) {
     auto* const object = Object::make(memory, bytes, 1);
     object->words()[0] = reinterpret_cast<std::uintptr_t>(first);
     first = object;

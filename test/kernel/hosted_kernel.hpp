@@ -59,7 +59,7 @@ struct PatientKernel : OpenKernel {
   static void relax() noexcept { sched_yield(); }
 };
 
-/// A kernel whose threads sleep while they wait, until a deadline.
+/// A kernel whose threads sleep while they wait, until a deadline for all waits of a caller.
 struct SleepingKernel : PatientKernel {
   static inline std::mutex mutex;
   static inline std::condition_variable woken;
@@ -72,7 +72,13 @@ struct SleepingKernel : PatientKernel {
       return true;
     }
     ++waits;
-    return woken.wait_for(lock, deadline, condition);
+    using Clock = std::chrono::steady_clock;
+    if (*condition.deadline == 0) {
+      *condition.deadline =
+          static_cast<std::uint64_t>((Clock::now() + deadline).time_since_epoch().count());
+    }
+    const Clock::duration end(static_cast<Clock::rep>(*condition.deadline));
+    return woken.wait_until(lock, Clock::time_point(end), condition);
   }
   static void wake() noexcept {
     const std::lock_guard lock(mutex);

@@ -14,8 +14,8 @@
 // waiter does, the other side sees it. Else the waiter sees the freed memory. So no wake-up is
 // lost.
 //
-// All waiters look again after each change, and the first to look gets the memory. A wait ends at
-// the deadline of the wait hook. Each change begins a new one, most_looks times at most.
+// All waiters look again after each change, and the first to look gets the memory. The wait hook
+// ends the wait at its deadline, for which it has a word for all looks of one caller.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,7 @@ namespace slabmalloc {
 template <KernelHooks Hooks, class Atomics>
 class MemoryWaiters {
  public:
-  /// Looks of one waiter, so that each wait ends.
+  /// Looks of one waiter, so that each wait ends even if its hook keeps no deadline.
   static constexpr std::uint32_t most_looks = std::uint32_t{1} << 16;
 
   /// Thread: any, while nobody waits.
@@ -45,12 +45,13 @@ class MemoryWaiters {
     change_waiters(1);
     bool has_found = false;
     bool goes_on = true;
+    std::uint64_t deadline = 0;
     for (std::uint32_t looks = 0; !has_found && goes_on && looks < most_looks; ++looks) {
       const Change change{*this, changes()};
       has_found = look();
       if (!has_found) {
         before_sleep();
-        goes_on = wait_until<Hooks>({&Change::has_come, &change});
+        goes_on = wait_until<Hooks>({&Change::has_come, &change, &deadline});
       }
     }
     change_waiters(~std::uint32_t{0});

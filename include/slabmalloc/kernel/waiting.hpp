@@ -20,19 +20,24 @@ namespace slabmalloc {
 inline constexpr std::uint32_t spin_looks = std::uint32_t{1} << 30;
 
 /// Waits until `condition` holds; false if that took too long. Context: one that may wait, with
-/// nothing held. Cost: without the hook, at most `most_looks` looks. On one CPU a spin would keep
-/// others from running, so there it looks once.
+/// nothing held. Cost: without the hook, at most `most_looks` looks in all waits of one caller, who
+/// gives them one `deadline`. On one CPU a spin would keep others from running, so there it looks
+/// once.
 template <KernelHooks Hooks>
 [[gnu::cold]] bool wait_until(WaitCondition condition,
                               std::uint32_t most_looks = spin_looks) noexcept {
+  std::uint64_t own_deadline = 0;
+  if (condition.deadline == nullptr) {
+    condition.deadline = &own_deadline;
+  }
   constexpr bool has_some = requires { Hooks::wait(condition); } || requires { Hooks::wake(); };
   static_assert(!has_some || WaitingHooks<Hooks>,
                 "the hooks wait(), wake() and thread() come together, and are noexcept");
   if constexpr (has_some) {
     return Hooks::wait(condition);
   } else {
-    const std::uint32_t looks = Hooks::maximum_cpus == 1 ? 1 : most_looks;
-    for (std::uint32_t look = 0; look < looks; ++look) {
+    const std::uint32_t most = Hooks::maximum_cpus == 1 ? 1 : most_looks;
+    for (std::uint64_t& looks = *condition.deadline; looks < most; ++looks) {
       if (condition()) {
         return true;
       }
