@@ -199,6 +199,11 @@ constinit CpuZones<KernelWithNodes, Nodes> zones_of_nodes(frames_of_nodes);
 constinit CpuZones<KernelWithReaders, FrameAllocator<Kernel>> zones_with_readers(
     frames_of_many_cpus);
 constinit RetiredObjects retired_objects(zones_with_readers);
+struct StableOptions : CacheOptions {
+  static constexpr bool type_stable = true;
+};
+constinit ObjectCache<Thing, KernelWithReaders, FrameAllocator<Kernel>, StableOptions>
+    cache_with_readers("thing", frames_of_many_cpus);
 constinit CpuZones<Kernel, FrameAllocator<Kernel>, DebugKernelConfig> zones_in_debug_mode(
     frames_of_many_cpus);
 constinit ObjectCache<Thing, Kernel, FrameAllocator<Kernel>, DebugCacheOptions> cache_in_debug_mode(
@@ -238,6 +243,9 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   broken = broken != nullptr ? broken : debugged_cache;
   Kernel::saved += cache_in_debug_mode.zones().find_leaks(
       &root, 1, [](const Leak& leak) noexcept { Kernel::saved += leak.size; });
+  const char* const stable = exercise_cache(cache_with_readers, count);
+  broken = broken != nullptr ? broken : stable;
+  Kernel::saved += cache_with_readers.zones().drain_parked() ? 1u : 0u;
   const char* const near = exercise_reclaim(cache_of_many_cpus, zones_of_nodes);
   broken = broken != nullptr ? broken : near;
   const char* const made = exercise_made_cache(zones_of_many_cpus, frames_of_many_cpus, count);

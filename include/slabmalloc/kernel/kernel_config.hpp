@@ -52,6 +52,9 @@ struct CommonKernelConfig : CommonConfig {
   /// Makes each CPU count the frees of each size class. So CpuZones::class_counts() knows the
   /// objects in use, at the price of a few instructions a free.
   static constexpr bool counts_frees = false;
+  /// True in an object cache at whose freed objects readers without locks may look; see
+  /// CommonCacheOptions.
+  static constexpr bool type_stable = false;
   /// The debug mode.
   using Debug = NoDebug;
 };
