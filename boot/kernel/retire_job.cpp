@@ -4,6 +4,9 @@
 // interrupts and signals replace objects too. Memory is short, so allocations wait for readers.
 // No reader may see an object change, and every frame must be accounted for at the end.
 //
+// Then they do the same with a type-stable cache, whose objects serve again at once. A reader may
+// find another object there, and nothing that is none.
+//
 //   operations=N   turns of all CPUs; default 400,000
 //   seed=N         of the random numbers
 #include <cstddef>
@@ -152,6 +155,128 @@ void tell(const KernelMemory<Heap>& memory) noexcept {
              " KiB used at most");
 }
 
+// ---- a type-stable cache ------------------------------------------------------------------------
+
+constexpr std::uint64_t session_mark = 0x5E55'1044;
+
+/// An object that readers find by its key. They check the key after they found it.
+struct Session {
+  Session() noexcept { mark.store(session_mark, Order::relaxed); }
+  ~Session() { mark.store(0, Order::relaxed); }
+
+  Cell<std::uint64_t> mark{0};
+  Cell<std::uint64_t> key{0};  ///< 0: it is free.
+  Cell<std::uint64_t> value{0};
+  std::uint64_t rest[21] = {};
+};
+
+struct SessionOptions : slabmalloc::GranuleCacheOptions<page_bytes> {
+  static constexpr bool type_stable = true;
+  static constexpr std::uint32_t cached_frames = 1;
+};
+using Sessions = slabmalloc::ObjectCache<Session, ReadingHooks, Frames, SessionOptions>;
+
+struct Table {
+  static constexpr std::uint64_t keys = 512;
+  Sessions* sessions;
+  Cell<Session*> places[keys];
+  Cell<std::uint64_t> found;   ///< Reads that found the session of their key.
+  Cell<std::uint64_t> reused;  ///< Those that found that its memory was free, or another's.
+};
+constinit Table table{};
+
+void drop_session(Session* session) noexcept {
+  if (session != nullptr) {
+    session->key.store(0, Order::release);
+    table.sessions->deallocate(session);
+  }
+}
+
+/// Puts a new session in the place of another, and frees that one at once. Thread: any context.
+void replace_session(std::uint64_t number, Context context) noexcept {
+  const std::uint64_t key = number % Table::keys;
+  Session* const session =
+      number / Table::keys % 3 != 0 ? table.sessions->allocate(context) : nullptr;
+  if (session != nullptr) {
+    expect(session->mark.load(Order::relaxed) == session_mark, "it stayed constructed");
+    // Release: a reader that sees this value sees that the former key is gone.
+    session->value.store(~key, Order::release);
+    session->key.store(key + 1, Order::release);
+  }
+  drop_session(table.places[key].exchange(session, Order::acq_rel));
+}
+
+void read_session(std::uint64_t key) noexcept {
+  ReadingHooks::open_section();
+  if (Session* const session = table.places[key].load(Order::acquire)) {
+    const bool is_object = session->mark.load(Order::relaxed) == session_mark;
+    expect(is_object, "where a reader looks, there is an object of the cache");
+    const bool is_of_key = session->key.load(Order::acquire) == key + 1;
+    const std::uint64_t value = session->value.load(Order::acquire);
+    // Its key did not change meanwhile, so the value is that of the key.
+    if (is_of_key && session->key.load(Order::relaxed) == key + 1) {
+      table.found.fetch_add(1, Order::relaxed);
+      expect(value == ~key, "what is found by a key belongs to it");
+    } else {
+      table.reused.fetch_add(1, Order::relaxed);
+    }
+  }
+  ReadingHooks::close_section();
+}
+
+void handle_sessions() noexcept {
+  const std::uint64_t turn = state.deeds[cpu()].turns.fetch_add(1, Order::relaxed);
+  replace_session((turn + cpu() * 7919) * 0x9E37'79B9'7F4A'7C15 >> 20, Context::Interrupt);
+}
+
+void work_on_sessions(std::uint32_t number) noexcept {
+  Random random(state.seed + number);
+  for (std::uint64_t turn = 0; turn < state.turns / 2; ++turn) {
+    if (random.one_in(2)) {
+      read_session(random.below(Table::keys));
+    } else {
+      replace_session(random.next() >> 8,
+                      random.one_in(4) ? Context::MayNotWait : Context::MayWait);
+    }
+    if (random.one_in(256)) {
+      send_signal(random.below(cpu_count()));
+    }
+    if (random.one_in(512)) {
+      for (auto& place : table.places) {
+        drop_session(place.exchange(nullptr, Order::acq_rel));
+      }
+      table.sessions->zones().trim();
+    }
+  }
+}
+
+void check_sessions(Frames& frames) noexcept {
+  static constinit Room<Sessions> room{};
+  Sessions& sessions = room.make("session", frames);
+  table.sessions = &sessions;
+  table.found.store(0, Order::relaxed);
+  table.reused.store(0, Order::relaxed);
+  expect(static_cast<bool>(sessions.reserve_for_interrupts(4)), "handlers get a reserve");
+  set_timer_handler(handle_sessions);
+  set_signal_handler(handle_sessions);
+  run_on_all_cpus(work_on_sessions);
+  set_timer_handler(nullptr);
+  set_signal_handler(nullptr);
+  run_on_all_cpus([](std::uint32_t) noexcept { count_down(100'000); });
+  print_line("  sessions: ", table.found.load(Order::relaxed), " found, ",
+             table.reused.load(Order::relaxed), " reused meanwhile; at most ",
+             sessions.statistics().pages_high_water, " pages, ",
+             sessions.zones().parked_frame_bytes() / Sessions::page_bytes, " parked");
+  expect(table.found.load(Order::relaxed) != 0, "readers found sessions");
+  for (auto& place : table.places) {
+    drop_session(place.exchange(nullptr, Order::acq_rel));
+  }
+  expect(static_cast<bool>(sessions.reserve_for_interrupts(0)), "the reserves are given up");
+  expect(sessions.validate() == nullptr, "the cache's invariants hold");
+  // Once the readers have left, it waits for nobody.
+  expect(sessions.destroy() == 0, "all frames of the cache went back");
+}
+
 }  // namespace
 
 void retire_job() {
@@ -184,6 +309,7 @@ void retire_job() {
   expect(static_cast<bool>(memory.heap.reserve_for_interrupts(entry_layout, 0)),
          "the reserves are given up");
   memory.heap.set_deferred_work(nullptr, nullptr);
+  check_sessions(memory.frames);
   expect_all_is_back(memory);
 }
 

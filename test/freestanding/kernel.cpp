@@ -241,6 +241,11 @@ constinit PerCpuHeap<KernelOfOneCpu,
                      FrameAllocator<KernelOfOneCpu, 64 * kibibyte, SingleCpuAtomics>,
                      PerCpuConfig<64 * kibibyte, SingleCpuAtomics>>
     per_cpu_of_one_cpu(frames_of_one_cpu);
+struct StableOptions : CacheOptions {
+  static constexpr bool type_stable = true;
+};
+constinit ObjectCache<Thing, KernelWithReaders, FrameAllocator<Kernel>, StableOptions>
+    cache_with_readers("thing", frames_of_many_cpus);
 constinit CpuZones<Kernel, FrameAllocator<Kernel>, DebugKernelConfig> zones_in_debug_mode(
     frames_of_many_cpus);
 constinit ObjectCache<Thing, Kernel, FrameAllocator<Kernel>, DebugCacheOptions> cache_in_debug_mode(
@@ -313,6 +318,9 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   broken = broken != nullptr ? broken : tagged;
   const char* const both = exercise_tags(debugged_zones_with_tags);
   broken = broken != nullptr ? broken : both;
+  const char* const stable = exercise_cache(cache_with_readers, count);
+  broken = broken != nullptr ? broken : stable;
+  Kernel::saved += cache_with_readers.zones().drain_parked() ? 1u : 0u;
   const char* const near = exercise_reclaim(cache_of_many_cpus, zones_of_nodes);
   broken = broken != nullptr ? broken : near;
   const char* const made = exercise_made_cache(zones_of_many_cpus, frames_of_many_cpus, count);

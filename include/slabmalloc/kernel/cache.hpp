@@ -141,6 +141,8 @@ struct [[nodiscard]] MadeCache {
 template <class HooksT, class PagerT, class Options = CacheOptions>
 class Cache {
   static_assert(sizeof(HooksMessage<HooksT>) != 0);
+  static_assert(!ObjectCacheOptionsOrDefault<Options>::type_stable || GraceHooks<HooksT>,
+                "a type-stable cache needs the hooks grace_period_begin() and has_passed(number)");
   static_assert(ObjectCacheOptions<Options>,
                 "a cache takes CacheOptions, or what inherits from them or from "
                 "GranuleCacheOptions, or in debug mode DebugCacheOptions");
@@ -337,11 +339,16 @@ class Cache {
 
   /// Destroys all objects and gives all frames back if none is in use. Returns how many are in use,
   /// and then all stay. A caller may use the cache again afterwards. Pre: nobody else uses it.
+  /// A type-stable cache waits for its readers. If that takes too long, it returns the number of
+  /// objects that readers may look at, and keeps these; call it again later. Context of that:
+  /// MayWait, in no read section. Pre: no reader finds an object from here on.
   /// Cost: O(pages).
   std::size_t destroy() noexcept {
     zones_.drain_and_leave_current();
     const std::size_t used = zones_.class_statistics(0).used;
-    if (used == 0) {
+    if constexpr (Zones::parks_frames) {
+      return used != 0 || zones_.release_after_readers() ? used : parked_objects();
+    } else if (used == 0) {
       zones_.release_all();
     }
     return used;
@@ -387,6 +394,10 @@ class Cache {
   }
 
  private:
+  std::size_t parked_objects() const noexcept {
+    return zones_.parked_frame_bytes() / shape_.page_bytes * shape_.objects_per_page();
+  }
+
   const char* name_;
   Shape shape_;
   Zones zones_;

@@ -27,6 +27,11 @@ struct CommonCacheOptions : CommonKernelConfig {
   static constexpr bool reserved_frames_are_for_all = true;
   /// True lets the cache tell at any time how many objects are in use.
   static constexpr bool counts_frees = true;
+  /// True for readers without locks that look at an object before they know that it is still theirs
+  /// (SLAB_TYPESAFE_BY_RCU). A freed object may serve again at once. But its memory holds a
+  /// constructed object of this cache until a grace period has passed since all of its page were
+  /// freed. The hooks are GraceHooks.
+  static constexpr bool type_stable = false;
 };
 
 /// All options. To change some, inherit and shadow them.

@@ -9,6 +9,8 @@
 //     │        └───────── give_back ───┘ else
 //     └── give_back_run ── RunSupply: deferred runs
 //
+// In a type-stable cache the supply parks frames for a grace period on their way back.
+//
 // It owns the supply of frames, the frame reserve, and the supply of runs. The CPUs' parts own the
 // frame caches. CpuMemory calls the pager between sections, with nothing held. A frame on its way
 // to the pager joins the reserve instead while one is missing there.
@@ -27,6 +29,19 @@
 
 namespace slabmalloc {
 
+/// The frames that the zones of configuration `Config` park.
+template <KernelHooks Hooks, class Config>
+struct ParkedFramesOf {
+  using Type = NoParkedFrames;
+};
+template <KernelHooks Hooks, class Config>
+  requires(Config::type_stable)
+struct ParkedFramesOf<Hooks, Config> {
+  using Type = ParkedFrames<Hooks, typename Config::BasePage>;
+};
+template <KernelHooks Hooks, class Config>
+using ParkedFramesFor = typename ParkedFramesOf<Hooks, Config>::Type;
+
 /// Memory between one pager and the CPUs' zones.
 /// Thread: any that holds nothing. Context: where not said otherwise, one that may call the pager.
 template <KernelHooks Hooks, Pager PagerT, class Config, FrameLife Life,
@@ -38,7 +53,8 @@ class CpuMemory {
   using Section = typename Parts::Section;
   using Caches = typename Part::Caches;
   using Atomics = typename Config::Atomics;
-  using Frames = FrameSupply<Hooks, PagerT, Atomics, Life>;
+  using Frames = FrameSupply<Hooks, PagerT, Atomics, Life, ParkedFramesFor<Hooks, Config>>;
+  static constexpr bool parks_frames = Frames::Parked::exist;
   using Reserve = FrameReserve<Hooks, typename Config::Pages, Atomics>;
   using Runs = RunSupply<Hooks, PagerT, Atomics, RunReturn>;
 
@@ -51,7 +67,10 @@ class CpuMemory {
   }
 
   /// Tells the size of the frames where it is known at run time. Thread: before anyone uses it.
-  constexpr void set_frame_bytes(std::size_t bytes) noexcept { reserve_.set_frame_bytes(bytes); }
+  constexpr void set_frame_bytes(std::size_t bytes) noexcept {
+    reserve_.set_frame_bytes(bytes);
+    frames_.parked().set_frame_bytes(bytes);
+  }
 
   Frames& frames() noexcept { return frames_; }
   const Frames& frames() const noexcept { return frames_; }
@@ -109,7 +128,8 @@ class CpuMemory {
         return false;
       }
       if (!refill_reserve(frame, bytes)) {
-        frames_.give_back(frame, bytes);
+        std::size_t given = 0;
+        frames_.leave(frame, bytes, given);
       }
     }
     while (release_reserved(bytes)) {
@@ -153,6 +173,10 @@ class CpuMemory {
         }
       }
     }
+    if constexpr (parks_frames) {
+      const auto most = static_cast<std::uint32_t>(frames_.parked().size());
+      given += frames_.give_passed(parked_bytes(), most) * parked_bytes();
+    }
     return given;
   }
 
@@ -171,6 +195,9 @@ class CpuMemory {
       while (count < excess_at_once && give_back_one(*own, bytes, kept, given)) {
         ++count;
       }
+    }
+    if constexpr (parks_frames) {
+      count += frames_.give_passed(parked_bytes(), excess_at_once);
     }
     return count != 0;
   }
@@ -211,11 +238,13 @@ class CpuMemory {
   }
 
   /// Gives everything back but runs of clients, the zones' memory included, and ends all
-  /// reservations.
-  /// Pre: nobody else uses it or its objects; nothing is reserved for handlers.
+  /// reservations. A type-stable cache parks its frames.
+  /// Pre: nobody else uses it or its objects, but readers of parked frames; nothing is reserved for
+  /// handlers.
   void release_all() noexcept {
     const auto give = [this](void* frame, std::size_t bytes) noexcept {
-      frames_.give_back(frame, bytes);
+      std::size_t given = 0;
+      frames_.leave(frame, bytes, given);
     };
     for (Part& part : parts_) {
       part.zone.release_all(give);
@@ -234,9 +263,24 @@ class CpuMemory {
     }
   }
 
+  /// Gives all parked frames back, and waits for their grace periods. False if that took too long,
+  /// or others park frames meanwhile. Context: MayWait, in no read section.
+  bool drain_parked() noexcept
+    requires(parks_frames)
+  {
+    return frames_.drain_parked(parked_bytes());
+  }
+  /// Gives all parked frames back at once. Pre: nobody looks at their objects.
+  void give_parked() noexcept
+    requires(parks_frames)
+  {
+    frames_.give_parked(parked_bytes());
+  }
+
   /// The first broken invariant of its members, or null. Pre: nobody uses it.
   const char* validate() const noexcept {
     const char* broken = frames_.account().validate();
+    broken = broken != nullptr ? broken : frames_.parked().validate();
     broken = broken != nullptr ? broken : reserve_.validate();
     return broken != nullptr ? broken : runs_.validate();
   }
@@ -315,12 +359,13 @@ class CpuMemory {
       is_excess = part && reserve_.refill_or_take(other.frame_cache, bytes, frame);
     }
     if (frame != nullptr) {
-      frames_.give_back(frame, bytes);
-      given += bytes;
+      frames_.leave(frame, bytes, given);
     }
     return is_excess;
   }
 
+  /// A type-stable cache has frames of one size.
+  std::size_t parked_bytes() const noexcept { return sizes().at[0]; }
   /// The bytes of frames.
   const auto& sizes() const noexcept { return parts_.begin()->frame_cache.sizes; }
 

@@ -26,7 +26,7 @@
 // With tags in its configuration, it charges each block to one (heap_tags.hpp).
 //
 // Invariant, beside those of its parts and memory, with its line in validate():
-//   K1  frame bytes = those of all CPUs' zones + frame caches + reserved frames + runs
+//   K1  frame bytes = those of all CPUs' zones + frame caches + reserved and parked frames + runs
 #pragma once
 
 #include <cstddef>
@@ -84,6 +84,8 @@ class CpuZones {
 
   static constexpr bool is_debugged = Config::Debug::is_on;
   static constexpr bool has_tags = Tags::are_on;
+  /// Empty frames wait for a grace period on their way to the pager.
+  static constexpr bool parks_frames = Config::type_stable;
 
   /// Layouts select a size class. The zones of a cache have one class, whose size they do not know.
   static constexpr bool has_layouts = SizeClasses::max_size != 0;
@@ -91,6 +93,8 @@ class CpuZones {
   static_assert(Hooks::maximum_cpus != 0, "maximum_cpus is the number of CPUs, at least 1");
   static_assert(atomics_suffice<Hooks, typename Config::Atomics>,
                 "SingleCpuAtomics are for one CPU: say maximum_cpus = 1, or take HardwareAtomics");
+  static_assert(!Config::type_stable || !has_layouts,
+                "type_stable is an option of object caches: a heap's pages change their type");
   static_assert(Config::growth_frames != 0, "growth_frames is at least 1");
 
   /// The largest size in bytes that a size class serves; larger requests become runs of the pager.
@@ -514,13 +518,35 @@ class CpuZones {
   }
 
   /// Gives everything back, live objects included, and starts anew. Runs stay their clients'. Pre:
-  /// nobody else uses it or its objects.
+  /// nobody else uses it or its objects, nor reads them.
   void release_all() noexcept {
     drain_and_leave_current();
     if constexpr (has_tags) {
       tags_.release_objects(*this);
     }
     memory_.release_all();
+    if constexpr (parks_frames) {
+      memory_.give_parked();
+    }
+  }
+  /// The same of a type-stable cache that readers may look at: it waits for a grace period. False
+  /// if that took too long; then its frames stay parked. Context: MayWait, in no read section.
+  /// Pre: nobody else uses it, and no reader finds one of its objects from here on.
+  bool release_after_readers() noexcept
+    requires(Config::type_stable)
+  {
+    drain_and_leave_current();
+    memory_.release_all();
+    return memory_.drain_parked();
+  }
+  /// Gives all frames of a type-stable cache's frame caches back, and waits for their grace
+  /// periods: rcu_barrier(). False if that took too long, or others park frames meanwhile.
+  /// Context: as above.
+  bool drain_parked() noexcept
+    requires(Config::type_stable)
+  {
+    give_back();
+    return memory_.drain_parked();
   }
 
   // ---- the debug mode ---------------------------------------------------------------------------
@@ -573,6 +599,7 @@ class CpuZones {
       result.idle_drains += part.steps_for_others.get();
     }
     result.reserved_frame_bytes = memory_.reserve().bytes();
+    result.parked_frame_bytes = parked_frame_bytes();
     result.run_bytes = run_bytes();
     result.deferred_bytes = memory_.runs().deferred_bytes();
     result.frame_bytes = frame_bytes();
@@ -600,6 +627,8 @@ class CpuZones {
   std::size_t nested_calls() const noexcept { return parts_.nested_calls(); }
   std::size_t failures() const noexcept { return slow_path_.failures(); }
   std::size_t limit_bytes() const noexcept { return account().limit(); }
+  /// Bytes of empty frames that wait for a grace period, in a type-stable cache. Thread: any.
+  std::size_t parked_frame_bytes() const noexcept { return memory_.frames().parked().bytes(); }
   /// Bytes of runs, those that wait included, and the most they ever were. Thread: any.
   std::size_t run_bytes() const noexcept { return memory_.runs().bytes(); }
   std::size_t run_bytes_high_water() const noexcept { return memory_.runs().bytes_high_water(); }
@@ -622,10 +651,11 @@ class CpuZones {
     }
     const CpuZonesStatistics now = statistics();
     const std::size_t bytes = now.zones.page_bytes + now.zones.depot_bytes +
-                              now.cached_frame_bytes + now.reserved_frame_bytes + now.run_bytes;
+                              now.cached_frame_bytes + now.reserved_frame_bytes +
+                              now.parked_frame_bytes + now.run_bytes;
     return bytes == now.frame_bytes
                ? nullptr
-               : "K1: frame bytes = those of all zones + frame caches + reserved frames + runs";
+               : "K1: frame bytes = zones + frame caches + reserved and parked frames + runs";
   }
 
  private:

@@ -15,6 +15,7 @@ struct CpuZonesStatistics {
   ZoneStatistics zones;
   std::size_t cached_frame_bytes = 0;
   std::size_t reserved_frame_bytes = 0;
+  std::size_t parked_frame_bytes = 0;
   std::size_t run_bytes = 0;
   std::size_t deferred_bytes = 0;
   std::size_t frame_bytes = 0;
@@ -33,6 +34,8 @@ struct CpuZonesStatistics {
        "Empty frames in the CPUs' frame caches."},
       {&Self::reserved_frame_bytes, "reserved_frame_bytes", "bytes", CounterKind::Current,
        "Reserved frames."},
+      {&Self::parked_frame_bytes, "parked_frame_bytes", "bytes", CounterKind::Current,
+       "Empty frames of a type-stable cache that wait for a grace period."},
       {&Self::run_bytes, "run_bytes", "bytes", CounterKind::Current,
        "Runs of clients, and those that wait, in whole frames."},
       {&Self::deferred_bytes, "deferred_bytes", "bytes", CounterKind::Current,

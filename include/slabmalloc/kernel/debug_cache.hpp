@@ -37,7 +37,7 @@ class DebugMode<Hooks, Zone, Config> : public CacheDebugCore<Hooks, Config> {
   /// Pre: the shape of `life` outlives it.
   template <class Life>
   constexpr explicit DebugMode(const Life& life) noexcept
-      : Core(life.shape(), life.free_content()) {}
+      : Core(life.shape(), Config::type_stable ? FreeContent::Shared : life.free_content()) {}
 
   /// The life of the frames.
   template <class Life>

@@ -5,6 +5,11 @@
 //   get ────────► account: charge ──► pager ──► FrameLife::begin ──► frames
 //   give_back ──► FrameLife::end ──► pager ──► account: depart
 //
+// A type-stable cache parks its frames on both ways (parked_frames.hpp):
+//
+//   leave ──► parked ──► give_passed ──► give_back
+//   get ◄───────┘
+//
 // It owns the account of all memory of the heap (frame_account.hpp), runs included. It calls
 // everything but the account with nothing held, interrupts as the caller had them.
 #pragma once
@@ -16,6 +21,7 @@
 #include "slabmalloc/base/misuse.hpp"
 #include "slabmalloc/kernel/frame_account.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
+#include "slabmalloc/kernel/parked_frames.hpp"
 #include "slabmalloc/zone/pager.hpp"
 #include "slabmalloc/zone/statistics.hpp"
 
@@ -44,18 +50,25 @@ struct PlainFrames {
 };
 
 /// Frames of one pager. Thread: any that may call the pager, and holds nothing.
-template <KernelHooks Hooks, Pager PagerT, class Atomics, FrameLife Life>
+template <KernelHooks Hooks, Pager PagerT, class Atomics, FrameLife Life,
+          class ParkedT = NoParkedFrames>
 class FrameSupply {
  public:
+  using Parked = ParkedT;
   using Account = FrameAccount<Hooks, Atomics>;
 
   /// Pre: `pager` outlives it.
   constexpr FrameSupply(PagerT& pager, Life life) noexcept : pager_(pager), life_(life) {}
 
-  /// Gets up to `most` frames of `bytes` for an allocation; returns how many there were. If the
-  /// limit allows none, its callback may free memory.
+  /// Gets up to `most` frames of `bytes` for an allocation; returns how many there were. Parked
+  /// ones come first. If the limit allows none, its callback may free memory.
   [[gnu::noinline]] std::uint32_t get(std::size_t bytes, Context context, void** frames,
                                       std::uint32_t most) noexcept {
+    if constexpr (Parked::exist) {
+      if (const std::uint32_t found = parked_.take_back(frames, most)) {
+        return found;
+      }
+    }
     const std::uint32_t got =
         get_charged(bytes, context, frames, account_.charge_or_call(bytes, most));
     if (got != 0) {
@@ -66,6 +79,11 @@ class FrameSupply {
   /// A frame for the reserve, or null. It does not call the limit's callback.
   void* get_to_reserve(std::size_t bytes, Context context) noexcept {
     void* frame = nullptr;
+    if constexpr (Parked::exist) {
+      if (parked_.take_back(&frame, 1) != 0) {
+        return frame;
+      }
+    }
     return get_charged(bytes, context, &frame, account_.charge(bytes, 1)) != 0 ? frame : nullptr;
   }
 
@@ -80,6 +98,59 @@ class FrameSupply {
     account_.depart(bytes);
   }
 
+  /// The same, but parks the frame if readers may look at it. Adds the bytes that went back to
+  /// `given`.
+  [[gnu::always_inline]] void leave(void* frame, std::size_t bytes, std::size_t& given) noexcept {
+    if constexpr (Parked::exist) {
+      parked_.push(frame);
+      account_.waiters().note_change();
+    } else {
+      give_back(frame, bytes);
+      given += bytes;
+    }
+  }
+  /// Gives up to `most` parked frames of `bytes` back whose grace period has passed; returns how
+  /// many.
+  std::uint32_t give_passed(std::size_t bytes, std::uint32_t most) noexcept
+    requires(Parked::exist)
+  {
+    std::uint32_t given = 0;
+    while (given < most) {
+      void* const frame = parked_.take_passed();
+      if (frame == nullptr) {
+        break;
+      }
+      give_back(frame, bytes);
+      ++given;
+    }
+    return given;
+  }
+  /// Gives all parked frames of `bytes` back, and waits for their grace periods. False if that took
+  /// too long, or others park frames meanwhile. Context: MayWait, in no read section.
+  bool drain_parked(std::size_t bytes) noexcept
+    requires(Parked::exist)
+  {
+    // They lie in at most three batches: one that passed, one that waits, and one to come.
+    for (std::uint32_t batch = 0; batch < 3; ++batch) {
+      give_passed(bytes, ~std::uint32_t{0});
+      if (!parked_.wait()) {
+        return false;
+      }
+    }
+    give_passed(bytes, ~std::uint32_t{0});
+    return parked_.size() == 0;
+  }
+  /// Gives all parked frames of `bytes` back at once. Pre: nobody looks at their objects.
+  void give_parked(std::size_t bytes) noexcept
+    requires(Parked::exist)
+  {
+    for (void* frame = nullptr; parked_.take_back(&frame, 1) != 0;) {
+      give_back(frame, bytes);
+    }
+  }
+
+  constexpr Parked& parked() noexcept { return parked_; }
+  const Parked& parked() const noexcept { return parked_; }
   constexpr Account& account() noexcept { return account_; }
   const Account& account() const noexcept { return account_; }
   /// Calls of get() that got some.
@@ -157,6 +228,7 @@ class FrameSupply {
 
   PagerT& pager_;
   [[no_unique_address]] Life life_;
+  [[no_unique_address]] Parked parked_;
   Account account_;
   SharedCounter<Atomics> growths_;
 };

@@ -55,6 +55,9 @@ struct CommonKernelConfig : CommonConfig {
   /// The tags of the heap's blocks, from 0 to this number less 1; at most 255. With 0 there are
   /// none, and no code and no memory for them (heap_tags.hpp).
   static constexpr std::uint32_t tags = 0;
+  /// True in an object cache at whose freed objects readers without locks may look; see
+  /// CommonCacheOptions.
+  static constexpr bool type_stable = false;
   /// The debug mode.
   using Debug = NoDebug;
 };

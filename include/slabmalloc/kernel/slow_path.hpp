@@ -220,8 +220,12 @@ class SlowPath {
     if (object == nullptr && memory_.give_back_other(bytes_of_class(index))) {
       object = memory_.allocate(index, Context::MayWait);
     }
-    if (object == nullptr && memory_.give_back(0) != 0) {
-      object = memory_.allocate(index, Context::MayWait);
+    if (object == nullptr) {
+      const bool has_given = memory_.give_back(0) != 0;
+      // Others may have parked frames meanwhile.
+      if (has_given || Memory::parks_frames) {
+        object = memory_.allocate(index, Context::MayWait);
+      }
     }
     return object;
   }
