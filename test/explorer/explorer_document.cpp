@@ -20,6 +20,10 @@ struct Reason {
   const char* reason;
 };
 constexpr Reason reasons[] = {
+    {"| `include/slabmalloc/kernel/retired_objects.hpp` `is_done` | load | acquire | without "
+     "acquire |",
+     "The scenarios get the freed memory by an allocation, which synchronises already. It matters "
+     "to a caller that unloads the code of the frees."},
     {"| `include/slabmalloc/kernel/object_reserve.hpp` `adjust` | exchange | acquire | without "
      "acquire |",
      "The object was put by an earlier `adjust`. These calls are one after the other, so their "

@@ -35,8 +35,9 @@ struct EagerConfig : DefaultConfig {
   static constexpr std::uint32_t depot_pages = 0;
 };
 
-/// As MiddlePageConfig, with one type of class for all page kinds.
+/// As MiddlePageConfig, with one type of class for all page kinds, which has no depot.
 struct SizedPageConfig : CommonConfig {
+  static constexpr std::uint32_t depot_pages = 0;
   using BasePage = SizedPage<4 * kibibyte>;
   using MiddlePage = SizedPage<64 * kibibyte>;
   using LargePage = SizedPage<2 * mebibyte>;

@@ -248,6 +248,9 @@ struct ZoneMisuse {
   }
 
   void of_a_page_that_left_its_class_is_rejected() {
+    if constexpr (!readable_after_give_back && Config::depot_pages == 0) {
+      return;  // Its meta-data cannot be read any more.
+    }
     // One idle page stays in the class. The next goes to the depot or back to the pager.
     const Objects first = full_page();
     const Objects second = full_page();
