@@ -90,8 +90,8 @@ void replace(std::uint64_t place, std::uint32_t bytes, std::uint32_t tag,
 
 void handle() noexcept {
   const std::uint64_t turn = state.deeds[cpu()].turns.fetch_add(1, Order::relaxed);
-  replace((turn + cpu() * 7919) * 0x9E37'79B9'7F4A'7C15 >> 20, 64,
-          static_cast<std::uint32_t>(Net + turn % 3), Context::Interrupt);
+  const auto tag = static_cast<std::uint32_t>(Net + turn % 3);
+  replace((turn + cpu() * 7919) * 0x9E37'79B9'7F4A'7C15 >> 20, 64, tag, Context::Interrupt);
 }
 
 void work(std::uint32_t number) noexcept {
