@@ -66,7 +66,10 @@ class Map {
   void flush_here() noexcept {
     const std::uint64_t number = wanted_.load(Order::acquire);
     Translation::flush();
-    done_[cpu()].store(number, Order::release);
+    // A signal in between may have flushed for a later number.
+    std::uint64_t done = done_[cpu()].load(Order::relaxed);
+    while (done < number && !done_[cpu()].compare_exchange(done, number, Order::release)) {
+    }
   }
 
   std::uint64_t flushes() const noexcept { return wanted_.load(Order::relaxed); }

@@ -81,11 +81,10 @@ class MemoryFileMap {
       unflushed_.insert(found->second);
       mapped_.erase(found);
     }
-    if (bytes != 0) {
-      EXPECT_EQ(::mmap(address, bytes, PROT_NONE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0),
-                address);
-    }
+    EXPECT_NE(bytes, 0u);
+    EXPECT_EQ(::mmap(address, bytes, PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0),
+              address);
   }
   void flush() noexcept {
     const std::lock_guard lock(mutex_);

@@ -11,15 +11,13 @@
 //   constinit MappedRuns<MyKernel, MyFrames, MyMap> mapped(frames, map);
 //   mapped.set_range({address, bytes});                       // at boot
 //
-//   addresses  | run              |guard| run        |guard| free …   | no span yet …        |
-//   words      | f3 | f9 | f4 | f7|  0  | f1 | f2 | f8 | 0 |  0 …     |
+//   addresses  | run              |guard| run        |guard| free …
+//   words      | f3 | f9 | f4 | f7|  0  | f1 | f2 | f8 |  0  |
 //                 │    └──────────┐
 //   frames     [ f1 ][ f2 ][ f3 ][ f4 ]…[ f9 ]            base frames
 //
-// Behind each run lies a guard: a page that is never mapped. The pages of the range are blocks of
-// spans (span_table.hpp), which hold a word for each page: the frame that is mapped there. Spans
-// come as addresses are used, and never go (release()). Their meta-data, 9.3 bytes a page on 64
-// bits, lies in runs of the frame allocator: one frame for the first 341 pages.
+// Behind each run lies a guard: a page that is never mapped. The pages of the range have a word
+// each (mapped_addresses.hpp), which holds the frame that is mapped there.
 //
 // A free unmaps the run at once. The run waits until the TLBs are flushed: only then its frames go
 // back, and its addresses become free. One flush serves all runs that wait, at the latest when they
@@ -31,10 +29,10 @@
 // The word of a freed run's guard is its link in the list of freed runs. It is not 0, so a second
 // free shows.
 //
-// The lock is held for the spans and the list alone. The map and the frame allocator are called
-// with nothing held.
+// The lock of the addresses is held for them and for the list alone. The map and the frame
+// allocator are called with nothing held.
 //
-// Invariants, with their lines in validate(), beside those of the spans:
+// Invariants, with their lines in validate(), beside those of the addresses:
 //   X4  bytes of runs in use = used_bytes(), and each of their pages has a frame
 //   X5  bytes of freed runs = those of the list = waiting_bytes()
 #pragma once
@@ -46,9 +44,8 @@
 #include "slabmalloc/base/misuse.hpp"
 #include "slabmalloc/base/result.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
+#include "slabmalloc/kernel/mapped_addresses.hpp"
 #include "slabmalloc/kernel/memory_map.hpp"
-#include "slabmalloc/kernel/span_table.hpp"
-#include "slabmalloc/kernel/spin_lock.hpp"
 #include "slabmalloc/zone/pager.hpp"
 #include "slabmalloc/zone/statistics.hpp"
 
@@ -90,31 +87,28 @@ class MappedRuns {
   static constexpr std::size_t base_bytes = FramesT::base_bytes;
 
   /// Pre: `frames` and `map` outlive it.
-  constexpr MappedRuns(FramesT& frames, MapT& map) noexcept : frames_(frames), map_(map) {}
+  constexpr MappedRuns(FramesT& frames, MapT& map) noexcept
+      : frames_(frames), map_(map), addresses_(frames) {}
   MappedRuns(const MappedRuns&) = delete;
   MappedRuns& operator=(const MappedRuns&) = delete;
 
   /// Tells the addresses for runs, which nothing else uses. Their first page is a guard. Pre:
   /// nothing was allocated yet.
-  void set_range(MemoryRegion range) noexcept {
-    next_ = page_of(align_up(range.address, base_bytes)) + 1;
-    end_ = page_of(range.address + range.bytes);
-    first_ = next_;
-    require<Hooks>(next_ < end_, "0 < pages of the range");
-  }
+  void set_range(MemoryRegion range) noexcept { addresses_.set_range(range); }
 
   // ---- runs ------------------------------------------------------------------------------------
 
   /// Memory of `bytes`, rounded up to base frames, at `alignment`, a power of two. Its contents are
   /// unknown.
   /// Context: one that may call the pager, the map too; else there is none.
-  /// Fails: a null address without frames, page tables or addresses, with nothing changed.
+  /// Fails: a null address without frames, page tables or addresses, with nothing changed. It does
+  /// not find what another CPU is about to give back after a flush.
   /// Cost: that of SpanTable::allocate() under the lock, and a frame and a call of the map for each
   /// page.
   Frame allocate_run(std::size_t bytes, std::size_t alignment,
                      Context context = Context::MayWait) noexcept {
     const std::size_t pages = pages_of(bytes);
-    if (!may_call_pager(context) || pages > end_ - first_) {
+    if (!may_call_pager(context) || pages > addresses_.pages()) {
       return nullptr;
     }
     const std::uintptr_t first = take_addresses(pages + 1, order_of(pages_of(alignment)), context);
@@ -128,7 +122,9 @@ class MappedRuns {
       return address_of(first);
     }
     // What was mapped was never anyone's, but a CPU may have read ahead there.
-    map_.unmap(address_of(first), mapped << base_bits);
+    if (mapped != 0) {
+      map_.unmap(address_of(first), mapped << base_bits);
+    }
     put(run, false);
     flush();
     return nullptr;
@@ -178,30 +174,25 @@ class MappedRuns {
   /// Gives the meta-data back too, and starts anew. Pre: no run is in use, and nobody else uses it.
   void release() noexcept {
     flush();
-    spans_.clear([this](Span* span) {
-      frames_.deallocate_run(span, Span::metadata_bytes(span->range()), base_bytes);
-    });
-    metadata_bytes_.set(0);
-    next_ = first_;
+    addresses_.release();
   }
 
   // ---- by address ------------------------------------------------------------------------------
 
   /// True if `address` lies in the range, whoever uses that. Thread: any, in any context.
   bool owns(const void* address) const noexcept {
-    const std::uintptr_t page = page_of(reinterpret_cast<std::uintptr_t>(address));
-    return page - first_ < end_ - first_;
+    return addresses_.has(page_of(reinterpret_cast<std::uintptr_t>(address)));
   }
   /// What lies at `address`, see FindingPager. A guard is None. Cost: O(orders^2) under the lock.
   PagerBlock block_at(const void* address) const noexcept {
     const std::uintptr_t page = page_of(reinterpret_cast<std::uintptr_t>(address));
-    const typename Lock::Guard guard(lock_);
-    const FrameBlock block = spans_.block_at(page);
+    const typename Lock::Guard guard(addresses_.lock());
+    const FrameBlock block = addresses_.block_at(page);
     if (block.use != FrameUse::Allocated) {
       return {nullptr, 0, block.use == FrameUse::Free ? PagerUse::Free : PagerUse::None};
     }
     const FrameRange run{block.first, block.first + block.frames - 1};
-    if (word_of(run.end) != 0) {
+    if (addresses_.word_of(run.end) != 0) {
       return {nullptr, 0, PagerUse::Free};
     }
     return page != run.end ? PagerBlock{address_of(run.first), bytes_of(run), PagerUse::Run}
@@ -218,24 +209,19 @@ class MappedRuns {
   /// Bytes of runs in use, of freed ones that wait, and of meta-data. Thread: any.
   std::size_t used_bytes() const noexcept { return used_bytes_.get(); }
   std::size_t waiting_bytes() const noexcept { return waiting_bytes_.get(); }
-  std::size_t metadata_bytes() const noexcept { return metadata_bytes_.get(); }
+  std::size_t metadata_bytes() const noexcept { return addresses_.metadata_bytes(); }
 
   /// The first invariant that does not hold, or null. Pre: nobody uses it. Cost: O(pages).
   const char* validate() const noexcept {
-    const typename Lock::Guard guard(lock_);
-    const char* broken = spans_.validate();
-    spans_.for_each(
-        [&](const Span& span) { broken = broken != nullptr ? broken : span.validate(); });
+    const typename Lock::Guard guard(addresses_.lock());
+    const char* const broken = addresses_.validate();
     return broken != nullptr ? broken : validate_runs();
   }
 
  private:
-  using Spans = SpanTable<base_bytes, true>;
-  using Span = typename Spans::Span;
-  using Lock = SpinLock<Hooks, Atomics>;
-  static constexpr std::uint32_t base_bits = Span::base_bits;
-  /// The least pages of a span: their meta-data fills a base frame.
-  static constexpr std::size_t least_pages = base_bytes / 12;
+  using Addresses = MappedAddresses<Hooks, FramesT, Atomics>;
+  using Lock = typename Addresses::Lock;
+  static constexpr std::uint32_t base_bits = Addresses::base_bits;
 
   /// A freed run, without its guard.
   struct Freed {
@@ -265,110 +251,27 @@ class MappedRuns {
     return next << 2 | (is_mapped ? 2u : 0u) | 1u;
   }
 
-  // ---- words -----------------------------------------------------------------------------------
-
-  /// Thread: holder of the lock.
-  Word& word_of(std::uintptr_t page) const noexcept { return spans_.find(page)->owner(page); }
-
-  /// Calls f(page, word) for each of `pages` until it says false. Thread: whoever has the pages,
-  /// with nothing held: spans stay where they are.
-  template <class F>
-  void for_each_word(FrameRange pages, F&& f) noexcept {
-    while (!pages.is_empty()) {
-      Span* span = nullptr;
-      {
-        const typename Lock::Guard guard(lock_);
-        span = spans_.find(pages.first);
-      }
-      const std::uintptr_t end = pages.end < span->range().end ? pages.end : span->range().end;
-      for (; pages.first != end; ++pages.first) {
-        if (!f(pages.first, span->owner(pages.first))) {
-          return;
-        }
-      }
-    }
-  }
-
-  // ---- addresses -------------------------------------------------------------------------------
+  // ---- addresses and frames -------------------------------------------------------------------
 
   /// The first of `pages` pages in a row, aligned to 2^alignment, or 0.
   std::uintptr_t take_addresses(std::size_t pages, std::uint32_t alignment,
                                 Context context) noexcept {
     const std::uint32_t order = order_of(pages) < alignment ? alignment : order_of(pages);
-    std::uintptr_t first = find_addresses(pages, order, alignment);
+    std::uintptr_t first = addresses_.take(pages, order, alignment);
     if (first == 0 && flush() != 0) {
-      first = find_addresses(pages, order, alignment);
+      first = addresses_.take(pages, order, alignment);
     }
-    while (first == 0 && grow(order, context)) {
-      first = find_addresses(pages, order, alignment);
+    while (first == 0 && addresses_.grow(order, context)) {
+      first = addresses_.take(pages, order, alignment);
     }
     return first;
   }
-  std::uintptr_t find_addresses(std::size_t pages, std::uint32_t order,
-                                std::uint32_t alignment) noexcept {
-    const typename Lock::Guard guard(lock_);
-    const std::uintptr_t first = spans_.allocate(order, pages);
-    return first != 0 ? first : spans_.allocate_across(alignment, pages);
-  }
-
-  /// Adds a span, in which a block of `order` is free if the range has one. A quarter of the pages
-  /// so far bounds the number of spans. False if nothing was added.
-  bool grow(std::uint32_t order, Context context) noexcept {
-    if (order >= Span::order_limit) {
-      return false;
-    }
-    const std::uintptr_t next = next_page();
-    const std::size_t size = std::size_t{1} << order;
-    const std::size_t room = end_ - next;
-    const std::size_t needed = smaller(align_up(next, size) - next + size, room);
-    const std::size_t share = (next - first_) / 4;
-    const std::size_t wanted = smaller(share < least_pages ? least_pages : share, room);
-    return room != 0 && ((wanted > needed && add_span({next, next + wanted}, context)) ||
-                         add_span({next, next + needed}, context));
-  }
-  /// False without memory for the meta-data. True also if others added a span meanwhile.
-  bool add_span(FrameRange range, Context context) noexcept {
-    const std::size_t bytes = Span::metadata_bytes(range);
-    void* const memory = allocate_metadata(bytes, context);
-    if (memory == nullptr) {
-      return false;
-    }
-    Span* const span = Span::create(memory, range);
-    span->fill(range);
-    {
-      const typename Lock::Guard guard(lock_);
-      if (next_ == range.first) {
-        next_ = range.end;
-        spans_.insert(span);
-        metadata_bytes_.add(align_up(bytes, base_bytes));
-        return true;
-      }
-    }
-    frames_.deallocate_run(memory, bytes, base_bytes);
-    return true;
-  }
-  void* allocate_metadata(std::size_t bytes, [[maybe_unused]] Context context) noexcept {
-    if constexpr (requires { frames_.allocate_run(bytes, base_bytes, context).address; }) {
-      return frames_.allocate_run(bytes, base_bytes, context).address;
-    } else {
-      return frames_.allocate_run(bytes, base_bytes).address;
-    }
-  }
-  std::uintptr_t next_page() const noexcept {
-    const typename Lock::Guard guard(lock_);
-    return next_;
-  }
-  static constexpr std::size_t smaller(std::size_t one, std::size_t other) noexcept {
-    return one < other ? one : other;
-  }
-
-  // ---- frames ----------------------------------------------------------------------------------
 
   /// Maps a frame at each page, up to the first for which there is none or no page table. Returns
   /// how many it mapped.
   std::size_t map_frames(FrameRange pages, Context context) noexcept {
     std::size_t mapped = 0;
-    for_each_word(pages, [&](std::uintptr_t page, Word& word) {
+    addresses_.for_each_word(pages, [&](std::uintptr_t page, Word& word) {
       void* frame = allocate_frame(context);
       if (frame == nullptr && flush() != 0) {
         frame = allocate_frame(context);
@@ -411,12 +314,12 @@ class MappedRuns {
     FrameBlock block{};
     MisuseKind misuse{};
     {
-      const typename Lock::Guard guard(lock_);
-      block = spans_.block_at(page_of(reinterpret_cast<std::uintptr_t>(address)));
+      const typename Lock::Guard guard(addresses_.lock());
+      block = addresses_.block_at(page_of(reinterpret_cast<std::uintptr_t>(address)));
       if (block.use != FrameUse::Allocated) {
         misuse = block.use == FrameUse::Free ? MisuseKind::DoubleFree : MisuseKind::ForeignPointer;
         block.frames = 1;
-      } else if (Word& word = word_of(block.first + block.frames - 1); word != 0) {
+      } else if (Word& word = addresses_.word_of(block.first + block.frames - 1); word != 0) {
         misuse = MisuseKind::DoubleFree;
       } else if (address_of(block.first) != address) {
         misuse = MisuseKind::MisalignedFree;
@@ -446,15 +349,15 @@ class MappedRuns {
 
   /// Puts a freed run into the list.
   void put(FrameRange run, bool is_mapped) noexcept {
-    const typename Lock::Guard guard(lock_);
-    word_of(run.end) = link_of(list_, is_mapped);
+    const typename Lock::Guard guard(addresses_.lock());
+    addresses_.word_of(run.end) = link_of(list_, is_mapped);
     list_ = run.first;
     waiting_bytes_.add(bytes_of(run));
   }
   /// Thread: holder of the lock. Pre: a freed run begins at `first`.
   Freed freed_at(std::uintptr_t first) const noexcept {
-    const std::uintptr_t end = first + spans_.block_at(first).frames - 1;
-    const Word link = word_of(end);
+    const std::uintptr_t end = first + addresses_.block_at(first).frames - 1;
+    const Word link = addresses_.word_of(end);
     return {{first, end}, link >> 2, (link & 2) != 0};
   }
   /// Calls f(Freed) for each run of `list`, which the caller has, with nothing held.
@@ -463,7 +366,7 @@ class MappedRuns {
     while (list != 0) {
       Freed freed;
       {
-        const typename Lock::Guard guard(lock_);
+        const typename Lock::Guard guard(addresses_.lock());
         freed = freed_at(list);
       }
       list = freed.next;
@@ -471,7 +374,7 @@ class MappedRuns {
     }
   }
   std::uintptr_t take_list() noexcept {
-    const typename Lock::Guard guard(lock_);
+    const typename Lock::Guard guard(addresses_.lock());
     const std::uintptr_t list = list_;
     list_ = 0;
     waiting_bytes_.set(0);
@@ -479,16 +382,16 @@ class MappedRuns {
   }
   /// Gives the frames and the addresses of a run back. Pre: no CPU translates them any more.
   void give_back(FrameRange run) noexcept {
-    for_each_word(run, [this](std::uintptr_t, Word& word) {
+    addresses_.for_each_word(run, [this](std::uintptr_t, Word& word) {
       if (word != 0) {
         frames_.deallocate_frame(reinterpret_cast<void*>(word), base_bytes);
         word = 0;
       }
       return true;
     });
-    const typename Lock::Guard guard(lock_);
-    word_of(run.end) = 0;
-    spans_.deallocate(run.first, run.frames() + 1);
+    const typename Lock::Guard guard(addresses_.lock());
+    addresses_.word_of(run.end) = 0;
+    addresses_.give_back({run.first, run.end + 1});
   }
 
   /// X4 and X5. Thread: holder of the lock.
@@ -496,18 +399,16 @@ class MappedRuns {
     std::size_t used = 0;
     std::size_t freed = 0;
     bool has_frames = true;
-    for (std::uintptr_t page = first_; page < next_;) {
-      const FrameBlock block = spans_.block_at(page);
-      const FrameRange run{block.first, block.first + block.frames - 1};
-      page = run.end + 1;
+    addresses_.for_each_block([&](const FrameBlock& block) {
       if (block.use == FrameUse::Allocated) {
-        const bool is_used = word_of(run.end) == 0;
+        const FrameRange run{block.first, block.first + block.frames - 1};
+        const bool is_used = addresses_.word_of(run.end) == 0;
         (is_used ? used : freed) += bytes_of(run);
         for (std::uintptr_t one = run.first; is_used && one != run.end; ++one) {
-          has_frames = has_frames && word_of(one) != 0;
+          has_frames = has_frames && addresses_.word_of(one) != 0;
         }
       }
-    }
+    });
     if (used != used_bytes() || !has_frames) {
       return "X4: bytes of runs in use = used_bytes(), and each of their pages has a frame";
     }
@@ -524,15 +425,10 @@ class MappedRuns {
 
   FramesT& frames_;
   MapT& map_;
-  mutable Lock lock_;
-  Spans spans_;
-  std::uintptr_t first_ = 0;  ///< The pages of the range, without the first.
-  std::uintptr_t next_ = 0;   ///< The first one in no span.
-  std::uintptr_t end_ = 0;
+  Addresses addresses_;
   std::uintptr_t list_ = 0;  ///< The first page of the freed run that came last, or 0.
   SharedCounter<Atomics> used_bytes_;
   SharedCounter<Atomics> waiting_bytes_;
-  SharedCounter<Atomics> metadata_bytes_;
 };
 
 }  // namespace slabmalloc
