@@ -20,6 +20,7 @@ constexpr Job jobs[] = {
     {"idle", idle_job, true, "memory of CPUs that sleep reaches one that does not"},
     {"retire", retire_job, true, "readers without locks, and objects that wait for them"},
     {"percpu", percpu_job, true, "objects of which each CPU has a copy, in handlers too"},
+    {"mapped", mapped_job, false,
      "runs of virtual addresses over single frames, in the page tables"},
     {"exhaustion", exhaustion_job, true, "how much of a small arena can be used"},
     {"report", report_job, true, "what is in use, by size class and cache, and where",

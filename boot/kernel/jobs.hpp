@@ -44,6 +44,7 @@ void storm_job();
 void idle_job();
 void retire_job();
 void percpu_job();
+void mapped_job();
 void exhaustion_job();
 inline constexpr std::size_t report_bytes = std::size_t{page_bytes < 65536 ? 24 : 64} << 20;
 void report_job();

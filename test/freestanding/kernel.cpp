@@ -150,6 +150,27 @@ const char* exercise_per_cpu(Heap& heap, std::uint32_t cpus) {
   return heap.validate();
 }
 
+/// The page tables of this file map nothing.
+struct PageTables {
+  bool map(void* address, void* frame, std::size_t, Context) noexcept { return address != frame; }
+  void unmap(void*, std::size_t bytes) noexcept { Kernel::saved += bytes; }
+  void flush() noexcept { ++Kernel::saved; }
+};
+
+template <class Mapped, class Heap>
+const char* exercise_mapped(Mapped& mapped, Heap& heap, MemoryRegion range) {
+  mapped.set_range(range);
+  void* const run = mapped.allocate(range.bytes / 4).value_or(nullptr);
+  Kernel::saved += mapped.usable_size(run) + mapped.used_bytes() + mapped.waiting_bytes();
+  mapped.deallocate(run, Context::Interrupt);
+  const Layout layout = Layout::from_size_align(range.bytes / 8, 8).value_or(Layout());
+  void* const large = heap.allocate(layout).value_or(nullptr);
+  heap.deallocate(large);
+  Kernel::saved += heap.trim() + mapped.flush();
+  mapped.release();
+  return mapped.validate();
+}
+
 template <class Zones>
 const char* exercise_retired(Zones& zones, RetiredObjects<Zones>& retired) {
   const Layout layout = Layout::of<ReadThing>();
@@ -210,6 +231,11 @@ constinit CpuZones<KernelWithNodes, Nodes> zones_of_nodes(frames_of_nodes);
 constinit CpuZones<KernelWithReaders, FrameAllocator<Kernel>> zones_with_readers(
     frames_of_many_cpus);
 constinit RetiredObjects retired_objects(zones_with_readers);
+constinit PageTables page_tables;
+constinit MappedRuns<Kernel, FrameAllocator<Kernel>, PageTables> mapped_runs(frames_of_many_cpus,
+                                                                             page_tables);
+constinit FallbackRuns fallback_runs(frames_of_many_cpus, mapped_runs);
+constinit CpuZones<Kernel, decltype(fallback_runs)> zones_over_mapped_runs(fallback_runs);
 constinit PerCpuHeap<Kernel, Nodes> per_cpu_of_many_cpus(frames_of_nodes);
 constinit PerCpuHeap<KernelOfOneCpu,
                      FrameAllocator<KernelOfOneCpu, 64 * kibibyte, SingleCpuAtomics>,
@@ -255,6 +281,8 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   const char* const one = exercise_made_cache(zones_of_one_cpu, frames_of_one_cpu, count);
   broken = broken != nullptr ? broken : one;
   broken = broken != nullptr ? broken : exercise_retired(zones_with_readers, retired_objects);
+  const char* const mapped = exercise_mapped(mapped_runs, zones_over_mapped_runs, regions[0]);
+  broken = broken != nullptr ? broken : mapped;
   const char* const copies = exercise_per_cpu(per_cpu_of_many_cpus, 3);
   broken = broken != nullptr ? broken : copies;
   broken = broken != nullptr ? broken : exercise_per_cpu(per_cpu_of_one_cpu, 1);

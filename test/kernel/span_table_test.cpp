@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -66,6 +67,15 @@ TEST_F(SpanTableTest, finds_each_frame_in_whatever_order_spans_came) {
     }
     EXPECT_EQ(table.first_above(51)->range().first, 900u);
     EXPECT_EQ(table.first_above(2000), nullptr);
+    std::vector<std::uintptr_t> cleared;
+    table.clear([&](Span* span) {
+      cleared.push_back(span->range().first);
+      std::memset(static_cast<void*>(span), 0xA5, sizeof *span);  // nothing reads it any more
+    });
+    std::sort(cleared.begin(), cleared.end());
+    EXPECT_EQ(cleared, (std::vector<std::uintptr_t>{10, 20, 50, 900}));
+    EXPECT_EQ(table.first_above(0), nullptr);
+    EXPECT_EQ(table.validate(), nullptr);
   } while (std::next_permutation(ranges.begin(), ranges.end(), is_lower));
 }
 

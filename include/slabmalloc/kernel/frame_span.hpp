@@ -304,7 +304,8 @@ class FrameSpan {
   bool has(std::uintptr_t frame) const noexcept { return state(frame) != absent; }
   /// True if the run that begins at `first` is marked. Pre: one does.
   bool is_marked(std::uintptr_t first) const noexcept { return (state(first) & mark) != 0; }
-  /// The client's word of the run that begins at `first`, 0 when it is allocated. Pre: one does.
+  /// The client's word of frame `first`. It is 0 when a run that begins there is allocated, and at
+  /// first. Pre: the frame lies in the span.
   Word& owner(std::uintptr_t first) noexcept
     requires HasOwners
   {

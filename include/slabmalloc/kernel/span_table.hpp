@@ -86,6 +86,25 @@ class SpanTable {
     }
   }
 
+  /// Forgets all spans, and calls f(span) for each, which may give its memory back. Cost: O(spans).
+  template <class F>
+  void clear(F&& f) noexcept {
+    joints_ = 0;
+    Span* span = root_;
+    while (span != nullptr) {
+      const auto [lower, higher] = span->links_.children;
+      Span* const child = lower != nullptr ? lower : higher;
+      if (child != nullptr) {
+        span = child;
+        continue;
+      }
+      Span* const parent = span->links_.parent;
+      (parent != nullptr ? parent->links_.children[side_of(span, parent)] : root_) = nullptr;
+      f(span);
+      span = parent;
+    }
+  }
+
   // ---- runs ------------------------------------------------------------------------------------
 
   /// Allocates `frames` frames in a row from the span with the smallest free block of at least
