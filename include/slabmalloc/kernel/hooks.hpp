@@ -102,8 +102,8 @@ concept NodeHooks = KernelHooks<H> && requires(std::uint32_t cpu) {
 struct WaitCondition {
   bool (*holds)(const void* argument) noexcept;
   const void* argument;
-  /// A word for the hook, not null there: 0 in a caller's first wait, and in its further ones as the
-  /// hook left it. A hook that stores its deadline here bounds all waits of an allocation together.
+  /// A word for the hook, not null there: 0 in a caller's first wait, and then as the hook left it.
+  /// A hook that stores its deadline here bounds all waits of an allocation together.
   std::uint64_t* deadline = nullptr;
 
   bool operator()() const noexcept { return holds(argument); }

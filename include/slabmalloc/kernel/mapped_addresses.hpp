@@ -8,8 +8,8 @@
 //
 // A page of addresses is a frame of a span (frame_span.hpp) without memory. Spans come in address
 // order as runs need addresses, and never go before release(). A span's meta-data is a run of the
-// frame allocator: 9.3 bytes a page on 64 bits, one frame for the least span. A span has a block for
-// the run that needs it, or a quarter of the pages so far, so there are few.
+// frame allocator: 9.3 bytes a page on 64 bits, one frame for the least span. A span has a block
+// for the run that needs it, or a quarter of the pages so far, so there are few.
 //
 // Its invariants are those of the spans and their table.
 #pragma once
