@@ -195,16 +195,15 @@ void handle() noexcept {
   }
 }
 
-/// Takes all frames, and frees every second one.
+/// Takes all frames, and frees those of even numbers.
 void fragment(Frames& frames, void**& kept) noexcept {
-  bool is_kept = false;
   kept = nullptr;
   void** freed = nullptr;
   while (void* const frame = frames.allocate_frame(page_bytes).address) {
-    void**& list = is_kept ? kept : freed;
+    const bool is_odd = reinterpret_cast<std::uintptr_t>(frame) / page_bytes % 2 != 0;
+    void**& list = is_odd ? kept : freed;
     *static_cast<void**>(frame) = list;
     list = static_cast<void**>(frame);
-    is_kept = !is_kept;
   }
   while (freed != nullptr) {
     void** const next = static_cast<void**>(*freed);
@@ -217,6 +216,7 @@ void fragment(Frames& frames, void**& kept) noexcept {
 void run_without_blocks(Frames& frames, Heap& heap) noexcept {
   const Layout layout = Layout::from_size_align(std::size_t{1} << 20, 8).value();
   void** kept = nullptr;
+  state.mapped->flush();
   fragment(frames, kept);
   expect(frames.allocate_run(2 * page_bytes, page_bytes).address == nullptr, "memory is scattered");
   auto* const run = static_cast<std::byte*>(heap.allocate(layout).value_or(nullptr));
