@@ -194,9 +194,11 @@ class Zone {
   /// The part of deallocate_class() without a call. An outcome other than Freed is for
   /// finish_deallocate(). Cost: constant.
   [[gnu::always_inline]] FreeOutcome deallocate_fast(std::uint32_t index, void* object) noexcept {
-    return table_.with_class(index, [&](auto& group, auto& size_class) {
-      return free_if_open(group, size_class, index, object);
-    });
+    // By a call, the index would be no constant any more. GCC chooses that for several callers.
+    return table_.with_class(index,
+                             [&](auto& group, auto& size_class) __attribute__((always_inline)) {
+                               return free_if_open(group, size_class, index, object);
+                             });
   }
   /// The same for allocators that know the class's geometry and frames.
   template <class Page>
