@@ -200,7 +200,11 @@ class NodeFrames {
                       std::uintptr_t& owner) noexcept
     requires(Options::has_owners)
   {
-    return frames_at(run).deallocate_run(run, bytes, alignment, owner);
+    // Clang 14 instantiates it without owners too, here and below.
+    if constexpr (has_owners) {
+      return frames_at(run).deallocate_run(run, bytes, alignment, owner);
+    }
+    return false;
   }
 
   // ---- by address ------------------------------------------------------------------------------
@@ -209,15 +213,21 @@ class NodeFrames {
   PagerBlock block_at(const void* address) const noexcept {
     return frames_at(address).block_at(address);
   }
-  bool set_owner(const void* address, std::uintptr_t word) noexcept
+  bool set_owner(const void* address, [[maybe_unused]] std::uintptr_t word) noexcept
     requires(Options::has_owners)
   {
-    return frames_at(address).set_owner(address, word);
+    if constexpr (has_owners) {
+      return frames_at(address).set_owner(address, word);
+    }
+    return false;
   }
   std::uintptr_t owner(const void* address) const noexcept
     requires(Options::has_owners)
   {
-    return frames_at(address).owner(address);
+    if constexpr (has_owners) {
+      return frames_at(address).owner(address);
+    }
+    return 0;
   }
   /// The bank in which `address` lies, with memory or without: for memory at an address and
   /// offlining.
@@ -500,17 +510,26 @@ class ChosenFrames {
                       std::uintptr_t& owner) noexcept
     requires(NodeFramesT::has_owners)
   {
-    return frames_.deallocate_run(run, bytes, alignment, owner);
+    if constexpr (NodeFramesT::has_owners) {
+      return frames_.deallocate_run(run, bytes, alignment, owner);
+    }
+    return false;
   }
-  bool set_owner(const void* address, std::uintptr_t word) noexcept
+  bool set_owner(const void* address, [[maybe_unused]] std::uintptr_t word) noexcept
     requires(NodeFramesT::has_owners)
   {
-    return frames_.set_owner(address, word);
+    if constexpr (NodeFramesT::has_owners) {
+      return frames_.set_owner(address, word);
+    }
+    return false;
   }
   std::uintptr_t owner(const void* address) const noexcept
     requires(NodeFramesT::has_owners)
   {
-    return frames_.owner(address);
+    if constexpr (NodeFramesT::has_owners) {
+      return frames_.owner(address);
+    }
+    return 0;
   }
   PagerBlock block_at(const void* address) const noexcept { return frames_.block_at(address); }
 
