@@ -34,7 +34,7 @@ using Heap = slabmalloc::CpuZones<Hooks, TaggedFrames, TaggedConfig>;
 
 /// The clients. Tag 0 is the kernel itself.
 enum Client : std::uint32_t { Net = 1, Disk = 2, Sound = 3 };
-constexpr std::size_t limits[TaggedConfig::tags] = {~std::size_t{0}, 600'000, 200'000, 2'000};
+constexpr std::size_t limits[TaggedConfig::tags] = {~std::size_t{0}, 60'000, 40'000, 2'000};
 
 constexpr Layout packet = Layout::of<std::uint64_t[8]>();
 
