@@ -23,7 +23,7 @@ constexpr Job jobs[] = {
     {"retire", retire_job, true, "readers without locks, and objects that wait for them"},
     {"tags", tags_job, true, "a limit for each client of a heap, on all CPUs and in interrupts"},
     {"percpu", percpu_job, true, "objects of which each CPU has a copy, in handlers too"},
-    {"mapped", mapped_job, false,
+    {"mapped", mapped_job, true,
      "runs of virtual addresses over single frames, in the page tables"},
     {"exhaustion", exhaustion_job, true, "how much of a small arena can be used"},
     {"report", report_job, true, "what is in use, by size class and cache, and where",

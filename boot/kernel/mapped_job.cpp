@@ -5,7 +5,7 @@
 // other CPUs by signals. Then no block of the memory is larger than a frame, and a heap still gets
 // a run of 1 MiB.
 //
-//   operations=N   turns of all CPUs; default 800
+//   operations=N   fifty for each turn; default 40,000
 //   seed=N         of the random numbers
 #include <cstddef>
 #include <cstdint>
@@ -248,7 +248,7 @@ void mapped_job() {
   Mapped& mapped = mapped_room.make(frames, *state.map);
   state.mapped = &mapped;
   mapped.set_range({Translation::range.start, Translation::range.bytes});
-  state.turns = machine.command_line.number("operations", 800) / cpu_count() + 1;
+  state.turns = machine.command_line.number("operations", 40'000) / 50 / cpu_count() + 1;
   state.seed = machine.command_line.number("seed", 1);
   Translation::begin();
   run_on_all_cpus([](std::uint32_t) noexcept { Translation::begin(); });

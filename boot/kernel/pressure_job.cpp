@@ -63,7 +63,7 @@ using Inodes = slabmalloc::ObjectCache<Inode, WaitingHooks, Frames,
 
 /// All memory of the job, and the most that the heap may have of it.
 constexpr std::size_t memory_bytes = std::size_t{page_bytes < 65536 ? 3 : 12} << 20;
-constexpr std::size_t heap_bytes = memory_bytes / 3;
+constexpr std::size_t heap_bytes = memory_bytes / 4 * 3;
 /// Handlers have tag 0, and CPU n has tag 1 + n % 3. The last has little.
 constexpr std::uint32_t last_tag = TaggedConfig::tags - 1;
 constexpr std::size_t last_tag_bytes = 16 * 1024;
