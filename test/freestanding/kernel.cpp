@@ -143,7 +143,8 @@ template <class Heap>
 const char* exercise_per_cpu(Heap& heap, std::uint32_t cpus) {
   heap.set_cpus(cpus);
   const auto thing = heap.template allocate<Thing>();
-  Kernel::saved += thing ? thing.here()->words[0] + thing.on(cpus - 1)->words[1] : 0;
+  const std::uint64_t sum = thing ? thing.here()->words[0] + thing.on(cpus - 1)->words[1] : 0;
+  Kernel::saved += static_cast<Kernel::InterruptState>(sum);
   heap.deallocate(thing, Context::Interrupt);
   heap.trim();
   Kernel::saved += heap.statistics().used_bytes + heap.frame_bytes();

@@ -27,7 +27,7 @@ struct CommonKernelConfig : CommonConfig {
   /// CpuZones itself searches further, and restores interrupts in between.
   static constexpr bool last_resort = false;
   /// Queued pages that one slow path drains: a slow path runs with interrupts saved.
-  static constexpr std::uint32_t drain_pages = 2;
+  static constexpr std::uint32_t drain_pages = 1;
   static constexpr std::size_t flush_words = 1;
   /// Frames that one refill gets from the pager: those of the smallest page kind. It gets others
   /// one by one.
