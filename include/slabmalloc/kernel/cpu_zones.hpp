@@ -371,8 +371,9 @@ class CpuZones {
                                           : AllocationError::InvalidLayout;
   }
   /// The same for size class `index`.
-  Result<void> reserve_for_interrupts_of(std::uint32_t index, std::uint32_t objects,
-                                         Context context) noexcept {
+  [[gnu::noinline]] Result<void> reserve_for_interrupts_of(std::uint32_t index,
+                                                           std::uint32_t objects,
+                                                           Context context) noexcept {
     if (objects > Config::reserve_objects) {
       return AllocationError::TooMany;
     }
