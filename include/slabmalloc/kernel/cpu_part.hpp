@@ -128,7 +128,7 @@ class ZoneDrain {
   }
 
  private:
-  static constexpr std::uint32_t looks_per_step = 4;
+  static constexpr std::uint32_t looks_per_step = 3;
 
   std::uint32_t next() const noexcept { return next_.load(Order::relaxed); }
 
