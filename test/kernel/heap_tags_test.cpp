@@ -371,6 +371,29 @@ TYPED_TEST(HeapTagsTest, an_object_of_another_heap_is_refused) {
   other.release_all();
 }
 
+TEST(HeapTagsOverflow, a_byte_that_is_no_tag_discharges_nobody) {
+  using Heap = test::TagsTest<TaggedKernelConfig>::Heap;
+  test::TagsTest<TaggedKernelConfig>::Frames frames;
+  test::PhysicalMemory memory(4 * mebibyte);
+  const MemoryRegion region = memory.region(0, 4 * mebibyte);
+  ASSERT_TRUE(frames.add(&region, 1));
+  Heap heap(frames);
+  void* const object = heap.allocate(small, Context::MayWait, net).value();
+  const std::size_t bytes = heap.tag_statistics(net).bytes;
+  // As a write that left the last object of the page.
+  Heap::Zone::with_slot(
+      object, Heap::Zone::class_for(small),
+      []<class Page>(auto* page, std::uint32_t slot, const SlotGeometry& geometry) {
+        Page::exchange_tag(page, geometry.words, slot, 0xCC);
+      });
+  void* const moved = heap.reallocate(object, Layout::from_size_align(500, 8).value()).value();
+  EXPECT_EQ(heap.tag_statistics(net).bytes, bytes) << "nobody knows whose it was";
+  EXPECT_NE(heap.tag_statistics(0).bytes, 0u);
+  heap.deallocate(moved);
+  EXPECT_EQ(heap.tag_statistics(0).bytes, 0u);
+  heap.release_all();
+}
+
 TYPED_TEST(HeapTagsTest, the_word_of_another_client_is_no_tag) {
   typename TestFixture::Heap::Tags::Accounts accounts;
   for (std::uint32_t tag = 0; tag < this->tags; ++tag) {

@@ -142,9 +142,7 @@ class HeapTags<Hooks, Config> {
             return;
           }
           const UpdateGuard<Hooks, Atomics> guard;
-          if (const std::uint32_t code = Page::exchange_tag(page, geometry.words, slot, 0)) {
-            accounts_.discharge(code - 1, geometry.object_size);
-          }
+          discharge(Page::exchange_tag(page, geometry.words, slot, 0), geometry.object_size);
         });
     return is_ours;
   }
@@ -159,7 +157,7 @@ class HeapTags<Hooks, Config> {
           object, index,
           [&]<class Page>(auto* page, std::uint32_t slot, const SlotGeometry& geometry) {
             const std::uint32_t code = Page::tag_code(page, geometry.words, slot);
-            tag = code != 0 ? code - 1 : 0;
+            tag = is_tag(code) ? code - 1 : 0;
           });
     } else if constexpr (OwnerPager<typename Heap::Pager>) {
       const std::uint32_t of_run = accounts_.tag_of(heap.pager_.owner(object));
@@ -209,6 +207,15 @@ class HeapTags<Hooks, Config> {
     return owner - begin < end - begin || owner == 0;
   }
 
+  /// True if the byte of a slot is that of a tag. A write that left the last object of the page may
+  /// have made it another one.
+  static constexpr bool is_tag(std::uint32_t code) noexcept { return code - 1 < Config::tags; }
+  void discharge(std::uint32_t code, std::size_t bytes) noexcept {
+    if (is_tag(code)) {
+      accounts_.discharge(code - 1, bytes);
+    }
+  }
+
   template <class Heap>
   void put(void* object, std::uint32_t index, Tag tag) noexcept {
     Heap::Zone::with_slot(
@@ -216,9 +223,7 @@ class HeapTags<Hooks, Config> {
         [&]<class Page>(auto* page, std::uint32_t slot, const SlotGeometry& geometry) {
           const UpdateGuard<Hooks, Atomics> guard;
           // A double free may have freed the last block here just after it looked for the tag.
-          if (const std::uint32_t code = Page::exchange_tag(page, geometry.words, slot, tag + 1)) {
-            accounts_.discharge(code - 1, geometry.object_size);
-          }
+          discharge(Page::exchange_tag(page, geometry.words, slot, tag + 1), geometry.object_size);
         });
   }
 
