@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
@@ -40,6 +41,9 @@ class CallPlan {
 /// Page tables over a memory file. Thread: any.
 class MemoryFileMap {
  public:
+  /// Called for each page on its way in.
+  std::function<void(void*)> on_map;
+
   static constexpr std::size_t page = 4 * kibibyte;
 
   MemoryFileMap(std::size_t memory_bytes, std::size_t range_bytes)
@@ -63,6 +67,9 @@ class MemoryFileMap {
       return false;
     }
     EXPECT_EQ(bytes, page);
+    if (on_map) {
+      on_map(address);
+    }
     EXPECT_TRUE(mapped_.emplace(address, frame).second) << "mapped twice: " << address;
     EXPECT_TRUE(frames_in_use_.insert(frame).second) << "frame mapped twice: " << frame;
     const auto offset = static_cast<std::byte*>(frame) - static_cast<std::byte*>(memory_);

@@ -159,6 +159,19 @@ TEST_F(MappedRunsTest, reports_each_bad_free) {
   EXPECT_EQ(kinds_of_free(run), std::vector{MisuseKind::DoubleFree});
 }
 
+TEST_F(MappedRunsTest, a_free_of_a_run_that_is_not_whole_yet_is_a_double_free) {
+  void* run = nullptr;
+  map.on_map = [&](void* address) {
+    run = run != nullptr ? run : address;
+    EXPECT_FALSE(mapped.deallocate(run, Context::Interrupt));
+    EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
+  };
+  void* const whole = mapped.allocate(3 * page).value_or(nullptr);
+  map.on_map = nullptr;
+  EXPECT_EQ(whole, run);
+  EXPECT_TRUE(mapped.deallocate(whole));
+}
+
 TEST_F(MappedRunsTest, a_failure_at_any_call_changes_nothing) {
   for (CallPlan* const plan : {&frames.plan, &map.plan}) {
     for (std::size_t call = 1;; ++call) {

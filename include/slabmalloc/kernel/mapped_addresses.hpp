@@ -77,11 +77,16 @@ class MappedAddresses {
   }
 
   /// The first of `pages` pages in a row, aligned to 2^alignment, or 0. They are a block of `order`
-  /// if there is one.
-  std::uintptr_t take(std::size_t pages, std::uint32_t order, std::uint32_t alignment) noexcept {
+  /// if there is one. The word of the last one is `last_word`.
+  std::uintptr_t take(std::size_t pages, std::uint32_t order, std::uint32_t alignment,
+                      Word last_word) noexcept {
     const typename Lock::Guard guard(lock_);
-    const std::uintptr_t first = spans_.allocate(order, pages);
-    return first != 0 ? first : spans_.allocate_across(alignment, pages);
+    std::uintptr_t first = spans_.allocate(order, pages);
+    first = first != 0 ? first : spans_.allocate_across(alignment, pages);
+    if (first != 0) {
+      word_of(first + pages - 1) = last_word;
+    }
+    return first;
   }
   /// Frees pages that take() gave. Thread: holder of the lock.
   void give_back(FrameRange pages) noexcept { spans_.deallocate(pages.first, pages.frames()); }

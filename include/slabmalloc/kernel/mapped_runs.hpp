@@ -119,6 +119,8 @@ class MappedRuns {
     const std::size_t mapped = map_frames(run, context);
     if (mapped == pages) {
       used_bytes_.add(bytes_of(run));
+      const typename Lock::Guard guard(addresses_.lock());
+      addresses_.word_of(run.end) = 0;
       return address_of(first);
     }
     // What was mapped was never anyone's, but a CPU may have read ahead there.
@@ -257,12 +259,14 @@ class MappedRuns {
   std::uintptr_t take_addresses(std::size_t pages, std::uint32_t alignment,
                                 Context context) noexcept {
     const std::uint32_t order = order_of(pages) < alignment ? alignment : order_of(pages);
-    std::uintptr_t first = addresses_.take(pages, order, alignment);
+    // Until all pages are mapped, the run counts as freed: a bad free of it is a double one.
+    const Word freed = link_of(0, false);
+    std::uintptr_t first = addresses_.take(pages, order, alignment, freed);
     if (first == 0 && flush() != 0) {
-      first = addresses_.take(pages, order, alignment);
+      first = addresses_.take(pages, order, alignment, freed);
     }
     while (first == 0 && addresses_.grow(order, context)) {
-      first = addresses_.take(pages, order, alignment);
+      first = addresses_.take(pages, order, alignment, freed);
     }
     return first;
   }
