@@ -76,4 +76,15 @@ void run_on_all_cpus(void (*work)(std::uint32_t cpu)) noexcept {
   }
 }
 
+void run_amid_interrupts(InterruptHandler on_tick, InterruptHandler on_signal,
+                         void (*work)(std::uint32_t cpu)) noexcept {
+  set_timer_handler(on_tick);
+  set_signal_handler(on_signal);
+  run_on_all_cpus(work);
+  set_timer_handler(nullptr);
+  set_signal_handler(nullptr);
+  // A signal or a tick may still be on its way.
+  run_on_all_cpus([](std::uint32_t) noexcept { count_down(100'000); });
+}
+
 }  // namespace boot

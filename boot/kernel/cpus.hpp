@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "kernel/interrupts.hpp"
 #include "kernel/machine.hpp"
 
 namespace boot {
@@ -31,6 +32,11 @@ void set_idle_work(void (*work)() noexcept) noexcept;
 /// Thread: CPU 0, not from within such work.
 /// Order: the work sees all earlier writes of CPU 0. Afterwards CPU 0 sees all writes of the work.
 void run_on_all_cpus(void (*work)(std::uint32_t cpu)) noexcept;
+
+/// The same, while each CPU calls `on_tick` at its ticks and `on_signal` at signals. Afterwards no
+/// handler runs. Thread: CPU 0, not from within such work.
+void run_amid_interrupts(InterruptHandler on_tick, InterruptHandler on_signal,
+                         void (*work)(std::uint32_t cpu)) noexcept;
 
 /// A barrier for all CPUs, which they may use any number of times.
 class Barrier {

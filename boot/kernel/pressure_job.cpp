@@ -289,13 +289,7 @@ void pressure_job() {
   here.turns = machine.command_line.number("operations", 100'000) / cpu_count() + 1;
   here.seed = machine.command_line.number("seed", 1);
   print_line(here.turns, " turns on each CPU, seed=", here.seed);
-  set_timer_handler(&handle);
-  set_signal_handler(&handle);
-  run_on_all_cpus(&work);
-  set_timer_handler(nullptr);
-  set_signal_handler(nullptr);
-  // A signal or a tick may still be on its way.
-  run_on_all_cpus([](std::uint32_t) noexcept { count_down(100'000); });
+  run_amid_interrupts(&handle, &handle, &work);
   tell();
   give_all_back();
 }

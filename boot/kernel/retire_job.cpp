@@ -257,12 +257,7 @@ void check_sessions(Frames& frames) noexcept {
   table.found.store(0, Order::relaxed);
   table.reused.store(0, Order::relaxed);
   expect(static_cast<bool>(sessions.reserve_for_interrupts(4)), "handlers get a reserve");
-  set_timer_handler(handle_sessions);
-  set_signal_handler(handle_sessions);
-  run_on_all_cpus(work_on_sessions);
-  set_timer_handler(nullptr);
-  set_signal_handler(nullptr);
-  run_on_all_cpus([](std::uint32_t) noexcept { count_down(100'000); });
+  run_amid_interrupts(handle_sessions, handle_sessions, work_on_sessions);
   print_line("  sessions: ", table.found.load(Order::relaxed), " found, ",
              table.reused.load(Order::relaxed), " reused meanwhile; at most ",
              sessions.statistics().pages_high_water, " pages, ",
@@ -292,13 +287,7 @@ void retire_job() {
   memory.heap.set_limit(memory_bytes / 2);
   expect(static_cast<bool>(memory.heap.reserve_for_interrupts(entry_layout, 4)),
          "handlers get a reserve");
-  set_timer_handler(handle);
-  set_signal_handler(handle);
-  run_on_all_cpus(work);
-  set_timer_handler(nullptr);
-  set_signal_handler(nullptr);
-  // A signal or a tick may still be on its way.
-  run_on_all_cpus([](std::uint32_t) noexcept { count_down(100'000); });
+  run_amid_interrupts(handle, handle, work);
 
   tell(memory);
   for (auto& place : state.places) {

@@ -56,13 +56,9 @@ class Storm {
 
     const auto kept = slabmalloc::Layout::from_size_align(handler_bytes, 8).value();
     expect(static_cast<bool>(heap_->reserve_for_interrupts(kept, 4)), "handlers get a reserve");
-    set_timer_handler([]() noexcept { handle(turns_per_tick); });
-    set_signal_handler([]() noexcept { handle(turns_per_signal); });
-    run_on_all_cpus([](std::uint32_t number) noexcept { work(number); });
-    set_timer_handler(nullptr);
-    set_signal_handler(nullptr);
-    // A signal or a tick may still be on its way.
-    run_on_all_cpus([](std::uint32_t) noexcept { count_down(100'000); });
+    run_amid_interrupts([]() noexcept { handle(turns_per_tick); },
+                        []() noexcept { handle(turns_per_signal); },
+                        [](std::uint32_t number) noexcept { work(number); });
 
     tell(memory);
     exchange_->clear();

@@ -154,13 +154,7 @@ void tags_job() {
   state.turns = machine.command_line.number("operations", 200'000) / cpu_count() + 1;
   state.seed = machine.command_line.number("seed", 1);
   expect(static_cast<bool>(heap.reserve_for_interrupts(packet, 4)), "handlers get a reserve");
-  set_timer_handler(handle);
-  set_signal_handler(handle);
-  run_on_all_cpus(work);
-  set_timer_handler(nullptr);
-  set_signal_handler(nullptr);
-  // A signal or a tick may still be on its way.
-  run_on_all_cpus([](std::uint32_t) noexcept { count_down(100'000); });
+  run_amid_interrupts(handle, handle, work);
 
   expect(state.passed.load(Order::relaxed) == 0, "no client passes its limit");
   expect(state.overwritten.load(Order::relaxed) == 0, "nobody else wrote into a block");
