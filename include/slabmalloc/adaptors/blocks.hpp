@@ -6,19 +6,29 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <new>
+#include <vector>  // std::allocator without the rest of <memory>
 
 #include "slabmalloc/base/layout.hpp"
 #include "slabmalloc/zone/zone_allocator.hpp"
 
 namespace slabmalloc::detail {
 
+/// Fails as std::allocator<Element> does for SIZE_MAX objects: by std::bad_alloc if an object is
+/// one byte, by std::bad_array_new_length if it is larger. The standard library throws, not this
+/// header. So the same code serves sources with and without exceptions. Where nothing can catch,
+/// std::terminate() prints the exception's name.
+template <class Element>
+[[noreturn]] void throw_as_allocator() {
+  static_cast<void>(std::allocator<Element>().allocate(SIZE_MAX));
+  std::abort();
+}
+
 /// The bytes of `count` objects of type `T`.
 /// Fails: std::bad_array_new_length above PTRDIFF_MAX.
 template <class T>
 constexpr std::size_t array_bytes(std::size_t count) {
   if (count > std::size_t{PTRDIFF_MAX} / sizeof(T)) [[unlikely]] {
-    throw std::bad_array_new_length();
+    throw_as_allocator<char16_t>();
   }
   return count * sizeof(T);
 }
@@ -27,7 +37,7 @@ constexpr std::size_t array_bytes(std::size_t count) {
 /// Fails: std::bad_alloc if there is none.
 inline void* value_or_throw(Result<void*> block) {
   if (!block) [[unlikely]] {
-    throw std::bad_alloc();
+    throw_as_allocator<char>();
   }
   return block.value();
 }
@@ -60,7 +70,7 @@ inline void* allocate_process_block(std::size_t bytes, std::size_t alignment) {
     block = std::aligned_alloc(alignment, align_up(wanted, alignment));
   }
   if (block == nullptr) [[unlikely]] {
-    throw std::bad_alloc();
+    throw_as_allocator<char>();
   }
   return block;
 }

@@ -17,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <memory_resource>
 #include <new>
 
@@ -25,6 +26,21 @@
 #include "slabmalloc/zone/zone_allocator.hpp"
 
 namespace slabmalloc {
+
+namespace detail {
+
+/// `other` as a `Resource`, or a null pointer if it is of another class. RTTI is not needed: both
+/// common ABIs begin a polymorphic object with a pointer to the table of its class. Binaries that
+/// hide that table from each other have one each, so their resources differ.
+template <class Resource>
+const Resource* as_same_class(const Resource& resource,
+                              const std::pmr::memory_resource& other) noexcept {
+  const void* const objects[] = {&resource, &other};
+  const bool same = std::memcmp(objects[0], objects[1], sizeof(void*)) == 0;
+  return same ? static_cast<const Resource*>(&other) : nullptr;
+}
+
+}  // namespace detail
 
 /// Memory from a zone, or from any LayoutAllocator. Resources over the same zone are equal.
 /// Fails: std::bad_alloc if the zone has no memory, or does not serve the size or alignment.
@@ -44,7 +60,7 @@ class ZoneResource : public std::pmr::memory_resource {
     detail::deallocate_block(*zone_, block, bytes, alignment);
   }
   bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override {
-    const auto* same_kind = dynamic_cast<const ZoneResource*>(&other);
+    const auto* same_kind = detail::as_same_class(*this, other);
     return same_kind != nullptr && same_kind->zone_ == zone_;
   }
 
@@ -82,7 +98,7 @@ class SizedResource : public std::pmr::memory_resource {
     }
   }
   bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override {
-    const auto* same_kind = dynamic_cast<const SizedResource*>(&other);
+    const auto* same_kind = detail::as_same_class(*this, other);
     return same_kind != nullptr && same_kind->allocator_ == allocator_ &&
            upstream_->is_equal(*same_kind->upstream_);
   }
@@ -102,7 +118,7 @@ class ProcessResource : public std::pmr::memory_resource {
   }
   void do_deallocate(void* block, std::size_t, std::size_t) override { std::free(block); }
   bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override {
-    return dynamic_cast<const ProcessResource*>(&other) != nullptr;
+    return detail::as_same_class(*this, other) != nullptr;
   }
 };
 
