@@ -12,22 +12,16 @@
 #include <thread>
 #include <vector>
 
+#include "slabmalloc/adaptors/mmap_pager.hpp"
 #include "slabmalloc/slabmalloc.hpp"
 
 namespace {
 
 using slabmalloc::Layout;
 
-/// The zones' common source of frames: here the C library, whose functions any thread may call.
-struct HeapPager {
-  slabmalloc::Frame allocate_frame(std::size_t bytes) noexcept {
-    return std::aligned_alloc(bytes, bytes);
-  }
-  void deallocate_frame(void* frame, std::size_t) noexcept { std::free(frame); }
-};
-
-// A ScopedZone gives its pages back when it ends.
-using Zone = slabmalloc::ScopedZone<HeapPager, slabmalloc::MiddlePageConfig>;
+// A ScopedZone gives its pages back when it ends. Any thread may call an MmapPager, so the zones
+// share one.
+using Zone = slabmalloc::ScopedZone<slabmalloc::MmapPager, slabmalloc::PoolConfig>;
 
 struct Message {
   std::size_t number;
@@ -90,7 +84,7 @@ std::size_t send_and_receive(Zone& zone, Mailbox& outgoing, Mailbox& incoming) {
 }  // namespace
 
 int main() {
-  HeapPager pager;
+  slabmalloc::MmapPager pager;
   // A zone never moves. It outlives its objects, no matter which thread frees them.
   std::deque<Zone> zones;
   Mailbox mailboxes[thread_count];

@@ -17,6 +17,8 @@
 namespace slabmalloc::benchmark_core {
 namespace {
 
+using benchmark_support::Best;
+
 constexpr std::size_t object_count = 1'000'000;
 constexpr std::size_t most_bytes = 512;
 

@@ -19,6 +19,8 @@
 namespace slabmalloc::benchmark_core {
 namespace {
 
+using benchmark_support::Best;
+
 constexpr std::size_t most_objects = 10'000'000;
 constexpr std::size_t object_bytes = 64;
 constexpr std::size_t objects_per_page = ObjectPage::geometry(object_bytes).slots;

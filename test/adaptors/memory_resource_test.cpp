@@ -94,6 +94,43 @@ TEST(ZoneResource, blocks_above_the_largest_class_come_from_the_pager) {
   EXPECT_EQ(frames.live_frames(), 0u);
 }
 
+TEST(ZoneResource, without_runs_arrays_above_the_largest_class_come_from_upstream) {
+  FrameSource frames;
+  ZoneAllocator zone;
+  CountingResource upstream;
+  ZoneResource resource(zone, &upstream);
+  const Layout largest = Layout::from_size_align(ZoneAllocator::MAX_ALLOC_SIZE, 8).value();
+  ASSERT_TRUE(zone.refill_large(largest, frames.page<LargeObjectPage>()));
+  void* block = resource.allocate(largest.size(), 8);
+  EXPECT_EQ(upstream.live, 0u);
+  {
+    std::pmr::vector<int> numbers(100'000, 7, &resource);
+    EXPECT_EQ(upstream.live, 1u);
+    void* aligned = resource.allocate(8, 2 * largest.size());
+    EXPECT_EQ(upstream.live, 2u) << "the alignment exceeds the zone";
+    resource.deallocate(aligned, 8, 2 * largest.size());
+    EXPECT_EQ(numbers.back(), 7);
+  }
+  EXPECT_EQ(upstream.live, 0u);
+  resource.deallocate(block, largest.size(), 8);
+  EXPECT_EQ(zone.statistics().used_bytes, 0u);
+}
+
+TEST(ZoneResource, without_an_upstream_it_takes_the_default_of_its_construction) {
+  CountingResource upstream;
+  std::pmr::memory_resource* const before = std::pmr::set_default_resource(&upstream);
+  ZoneAllocator zone;
+  ZoneResource resource(zone);
+  std::pmr::set_default_resource(&resource);
+  {
+    std::pmr::vector<int> numbers(100'000);
+    EXPECT_EQ(upstream.live, 1u);
+  }
+  std::pmr::set_default_resource(before);
+  EXPECT_EQ(upstream.live, 0u);
+  EXPECT_EQ(resource.upstream_resource(), &upstream);
+}
+
 TEST(ZoneResource, every_alignment_that_the_zone_serves_is_kept) {
   FrameSource frames;
   TestZone zone(frames);
@@ -175,12 +212,12 @@ TEST(ZoneResource, resources_are_equal_where_they_share_the_zone) {
   EXPECT_NE(copied.data(), elements);
 }
 
-TEST(SizedResource, nodes_come_from_the_slots_and_arrays_from_upstream) {
+TEST(ZoneResource, of_one_size_nodes_come_from_the_slots_and_arrays_from_upstream) {
   FrameSource frames;
   SCAllocator<EmbeddedPage<64 * kibibyte>> allocator(64);
   ASSERT_TRUE(allocator.refill(frames.page<EmbeddedPage<64 * kibibyte>>()));
   CountingResource upstream;
-  SizedResource resource(allocator, &upstream);
+  ZoneResource resource(allocator, &upstream);
   {
     std::pmr::unordered_map<std::size_t, std::size_t> table(&resource);
     for (std::size_t number = 0; number < 500; ++number) {
@@ -194,12 +231,12 @@ TEST(SizedResource, nodes_come_from_the_slots_and_arrays_from_upstream) {
   EXPECT_EQ(allocator.validate(), nullptr);
 }
 
-TEST(SizedResource, a_block_that_fits_never_goes_upstream) {
+TEST(ZoneResource, of_one_size_a_block_that_fits_never_goes_upstream) {
   FrameSource frames;
   SCAllocator<ObjectPage> allocator(64, 64);
   ASSERT_TRUE(allocator.refill(frames.page<ObjectPage>()));
   CountingResource upstream;
-  SizedResource resource(allocator, &upstream);
+  ZoneResource resource(allocator, &upstream);
   for (const std::size_t bytes : {0u, 1u, 63u, 64u}) {
     void* block = resource.allocate(bytes, 64);
     EXPECT_TRUE(is_aligned(block, 64));
@@ -213,10 +250,10 @@ TEST(SizedResource, a_block_that_fits_never_goes_upstream) {
   EXPECT_EQ(upstream.live, 0u);
 }
 
-TEST(SizedResource, without_upstream_or_slots_it_is_bad_alloc) {
+TEST(ZoneResource, of_one_size_without_upstream_or_slots_it_is_bad_alloc) {
   FrameSource frames;
   SCAllocator<ObjectPage> allocator(1024);
-  SizedResource resource(allocator);
+  ZoneResource resource(allocator, std::pmr::null_memory_resource());
   EXPECT_THROW((void)resource.allocate(1025, 8), std::bad_alloc);
   EXPECT_THROW((void)resource.allocate(1024, 8), std::bad_alloc);
   ASSERT_TRUE(allocator.refill(frames.page<ObjectPage>()));
@@ -226,14 +263,14 @@ TEST(SizedResource, without_upstream_or_slots_it_is_bad_alloc) {
   EXPECT_THROW((void)resource.allocate(1024, 8), std::bad_alloc);
 }
 
-TEST(SizedResource, resources_are_equal_where_they_share_slots_and_upstream) {
+TEST(ZoneResource, of_one_size_resources_are_equal_where_they_share_slots_and_upstream) {
   SCAllocator<ObjectPage> allocator(64);
   SCAllocator<ObjectPage> other_allocator(64);
   CountingResource upstream;
-  SizedResource resource(allocator, &upstream);
-  EXPECT_TRUE(resource == SizedResource(allocator, &upstream));
-  EXPECT_FALSE(resource == SizedResource(allocator));
-  EXPECT_FALSE(resource == SizedResource(other_allocator, &upstream));
+  ZoneResource resource(allocator, &upstream);
+  EXPECT_TRUE(resource == ZoneResource(allocator, &upstream));
+  EXPECT_FALSE(resource == ZoneResource(allocator));
+  EXPECT_FALSE(resource == ZoneResource(other_allocator, &upstream));
 }
 
 TEST(ProcessResource, containers_work_and_pass_between_threads) {

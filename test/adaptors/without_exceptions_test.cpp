@@ -69,15 +69,21 @@ TEST(AdaptorsWithoutExceptions, resources_are_equal_exactly_if_kind_and_source_a
   ZoneResource first(zone);
   ZoneResource same(zone);
   ZoneResource other(other_zone);
-  SizedResource sized(allocator, &first);
-  SizedResource sized_same(allocator, &same);
-  SizedResource sized_other(other_allocator, &first);
-  SizedResource sized_other_upstream(allocator, &other);
+  ZoneResource sized(allocator, &first);
+  ZoneResource sized_same(allocator, &same);
+  ZoneResource sized_other(other_allocator, &first);
+  ZoneResource sized_other_upstream(allocator, &other);
   ProcessResource process;
   ForeignResource foreign;
   const std::vector<std::vector<const std::pmr::memory_resource*>> classes = {
-      {&first, &same}, {&other},   {&sized, &sized_same}, {&sized_other}, {&sized_other_upstream},
-      {&process, process_resource()}, {&foreign}, {std::pmr::new_delete_resource()}};
+      {&first, &same},
+      {&other},
+      {&sized, &sized_same},
+      {&sized_other},
+      {&sized_other_upstream},
+      {&process, process_resource()},
+      {&foreign},
+      {std::pmr::new_delete_resource()}};
   for (const auto& left : classes) {
     for (const auto& right : classes) {
       for (const auto* one : left) {

@@ -131,5 +131,21 @@ TEST(Bits, natural_alignment_is_the_largest_power_of_two_that_divides) {
   }
 }
 
+TEST(Bits, inverse_of_odd_times_the_number_is_one) {
+  for (std::uint32_t number = 0; number < 0x10000; ++number) {
+    const auto odd = static_cast<std::uint16_t>(2 * number + 1);
+    ASSERT_EQ(static_cast<std::uint16_t>(inverse_of_odd(std::uint64_t{odd}) * odd), 1u) << odd;
+    const Word high = Word{odd} << (word_bits - 17) | 1;
+    ASSERT_EQ(inverse_of_odd(high) * high, 1u) << high;
+  }
+}
+
+TEST(Bits, rotate_right_moves_the_lowest_bits_to_the_top) {
+  for (std::uint32_t count = 0; count < word_bits; ++count) {
+    EXPECT_EQ(rotate_right(Word{1} << count | Word{6}, count) & 1, 1u) << count;
+    EXPECT_EQ(rotate_right(Word{1}, count), Word{1} << (word_bits - count) % word_bits) << count;
+  }
+}
+
 }  // namespace
 }  // namespace slabmalloc

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "slabmalloc/classes/size_class_table.hpp"
@@ -73,6 +74,40 @@ bool is_exact_around_slots(const SlotGeometry& geometry, std::size_t page_bytes,
     }
   }
   return true;
+}
+
+/// Checks slot_at() of a geometry that the compiler knows, for all offsets of the page and as many
+/// below the first slot.
+template <std::size_t object_size>
+constexpr bool is_exact_as_a_constant(std::size_t page_bytes) {
+  constexpr SlotGeometry geometry =
+      SlotGeometry::fit(object_size, 64 * kibibyte, header_bytes, true);
+  for (std::size_t offset = 0; offset < page_bytes; ++offset) {
+    const std::size_t slot = offset / object_size;
+    const bool starts_here = offset % object_size == 0 && slot < geometry.slots;
+    if (geometry.slot_at(offset) != (starts_here ? slot : SlotGeometry::no_slot) ||
+        geometry.slot_at(~offset) != SlotGeometry::no_slot) {
+      return false;
+    }
+  }
+  return true;
+}
+// Unoptimised code knows a geometry only here.
+static_assert(is_exact_as_a_constant<16>(1000) && is_exact_as_a_constant<24>(1000) &&
+              is_exact_as_a_constant<7>(1000));
+
+TEST(SlotGeometry, of_constant_size_is_exact_for_every_offset) {
+  const auto inexact = []<std::size_t... index>(std::index_sequence<index...>) {
+    std::vector<std::size_t> sizes;
+    ((is_exact_as_a_constant<FineSizeClasses::size_of(index)>(64 * kibibyte)
+          ? void()
+          : sizes.push_back(FineSizeClasses::size_of(index))),
+     ...);
+    return sizes;
+  }(std::make_index_sequence<FineSizeClasses::count>());
+  EXPECT_EQ(inexact, std::vector<std::size_t>());
+  EXPECT_TRUE(is_exact_as_a_constant<3>(64 * kibibyte));
+  EXPECT_TRUE(is_exact_as_a_constant<1000>(64 * kibibyte));
 }
 
 class SmallPages : public testing::TestWithParam<std::size_t> {};

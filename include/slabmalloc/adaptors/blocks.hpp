@@ -42,6 +42,15 @@ inline void* value_or_throw(Result<void*> block) {
   return block.value();
 }
 
+/// True if `Zone` knows at compile time in which of its classes it puts one `T`.
+template <class Zone, class T>
+inline constexpr bool has_class_of_one = [] {
+  if constexpr (requires { Zone::class_for(Layout::of<T>()); }) {
+    return Zone::class_for(Layout::of<T>()) != Zone::SizeClasses::no_class;
+  }
+  return false;
+}();
+
 /// Allocates a block from `allocator`.
 /// Fails: std::bad_alloc.
 template <LayoutAllocator Allocator>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// std::pmr memory resources: over a zone, over one size, over the process heap. Hosted C++.
+// std::pmr memory resources: over a zone or one size, over the process heap. Hosted C++.
 //
-//   ZoneResource<Zone>        every size that the zone serves
-//   SizedResource<Allocator>  blocks that fit one SCAllocator's slots; others go upstream
+//   ZoneResource<Zone>        what a zone or an SCAllocator serves; the rest goes upstream
 //   ProcessResource           the malloc that the program uses
 //
-//   PagedZone<MyPager> zone(pager);
+//   MmapPager pager;                                     // adaptors/mmap_pager.hpp
+//   ScopedZone<MmapPager, PoolConfig> zone(pager);
 //   ZoneResource resource(zone);
 //   std::pmr::vector<int> numbers(&resource);
 //
@@ -42,68 +42,51 @@ const Resource* as_same_class(const Resource& resource,
 
 }  // namespace detail
 
-/// Memory from a zone, or from any LayoutAllocator. Resources over the same zone are equal.
-/// Fails: std::bad_alloc if the zone has no memory, or does not serve the size or alignment.
+/// Memory from a zone or an SCAllocator. A block that it never serves comes from `upstream`: an
+/// array above its largest class, or one that does not fit the slots of an SCAllocator. Resources
+/// over the same zone and equal upstreams are equal.
+/// Fails: std::bad_alloc if the zone has no memory, or no address space holds the size; upstream's
+/// exceptions.
 template <LayoutAllocator Zone>
 class ZoneResource : public std::pmr::memory_resource {
  public:
-  /// Pre: `zone` outlives all blocks from this resource.
-  explicit ZoneResource(Zone& zone) noexcept : zone_(&zone) {}
+  /// Pre: both outlive all blocks from this resource.
+  explicit ZoneResource(
+      Zone& zone, std::pmr::memory_resource* upstream = std::pmr::get_default_resource()) noexcept
+      : zone_(&zone), upstream_(upstream) {}
 
   Zone& zone() const noexcept { return *zone_; }
-
- private:
-  void* do_allocate(std::size_t bytes, std::size_t alignment) override {
-    return detail::allocate_block(*zone_, bytes, alignment);
-  }
-  void do_deallocate(void* block, std::size_t bytes, std::size_t alignment) override {
-    detail::deallocate_block(*zone_, block, bytes, alignment);
-  }
-  bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override {
-    const auto* same_kind = detail::as_same_class(*this, other);
-    return same_kind != nullptr && same_kind->zone_ == zone_;
-  }
-
-  Zone* zone_;
-};
-
-/// Memory from an allocator of one size, for containers of nodes. A block that does not fit its
-/// slots, such as the bucket array of a hash table, comes from `upstream`.
-/// Fails: std::bad_alloc if the allocator has no memory; upstream's exceptions.
-template <class Allocator>
-class SizedResource : public std::pmr::memory_resource {
- public:
-  /// Pre: both outlive all blocks from this resource.
-  explicit SizedResource(Allocator& allocator, std::pmr::memory_resource* upstream =
-                                                   std::pmr::null_memory_resource()) noexcept
-      : allocator_(&allocator), upstream_(upstream) {}
-
-  Allocator& allocator() const noexcept { return *allocator_; }
   std::pmr::memory_resource* upstream_resource() const noexcept { return upstream_; }
 
  private:
   void* do_allocate(std::size_t bytes, std::size_t alignment) override {
     const Result<Layout> layout = Layout::from_size_align(bytes, alignment);
-    if (layout && allocator_->serves(*layout)) {
-      return detail::value_or_throw(allocator_->allocate(*layout));
-    }
-    return upstream_->allocate(bytes, alignment);
+    return !layout || serves(*layout)
+               ? detail::value_or_throw(layout ? zone_->allocate(*layout) : layout.error())
+               : upstream_->allocate(bytes, alignment);
   }
   void do_deallocate(void* block, std::size_t bytes, std::size_t alignment) override {
-    const Result<Layout> layout = Layout::from_size_align(bytes, alignment);
-    if (layout && allocator_->serves(*layout)) {
-      allocator_->deallocate(block, *layout);
+    const Layout layout = Layout::from_size_align(bytes, alignment).value();
+    if (serves(layout)) {
+      zone_->deallocate(block, layout);
     } else {
       upstream_->deallocate(block, bytes, alignment);
     }
   }
   bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override {
     const auto* same_kind = detail::as_same_class(*this, other);
-    return same_kind != nullptr && same_kind->allocator_ == allocator_ &&
+    return same_kind != nullptr && same_kind->zone_ == zone_ &&
            upstream_->is_equal(*same_kind->upstream_);
   }
 
-  Allocator* allocator_;
+  [[gnu::always_inline]] bool serves(Layout layout) const noexcept {
+    if constexpr (requires { zone_->serves(layout); }) {
+      return zone_->serves(layout);
+    }
+    return true;
+  }
+
+  Zone* zone_;
   std::pmr::memory_resource* upstream_;
 };
 

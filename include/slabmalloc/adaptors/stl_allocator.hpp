@@ -50,13 +50,25 @@ class StlAllocator {
   /// Allocates room for `count` objects.
   /// Fails: std::bad_alloc if the zone has no memory, or does not serve the size or alignment.
   /// std::bad_array_new_length if the size is not representable.
-  [[nodiscard]] T* allocate(std::size_t count) const {
+  /// Cost: a node of a list, set or map takes no call, as long as the zone has a slot at hand.
+  [[nodiscard, gnu::always_inline]] T* allocate(std::size_t count) const {
+    if constexpr (detail::has_class_of_one<Zone, T>) {
+      if (count == 1) [[likely]] {
+        return static_cast<T*>(detail::value_or_throw(zone_->template allocate_one<T>()));
+      }
+    }
     return static_cast<T*>(
         detail::allocate_block(*zone_, detail::array_bytes<T>(count), alignof(T)));
   }
 
   /// Frees an array of `count` objects from allocate() of an equal allocator.
-  void deallocate(T* objects, std::size_t count) const noexcept {
+  [[gnu::always_inline]] void deallocate(T* objects, std::size_t count) const noexcept {
+    if constexpr (detail::has_class_of_one<Zone, T>) {
+      if (count == 1) [[likely]] {
+        zone_->deallocate_one(objects);
+        return;
+      }
+    }
     detail::deallocate_block(*zone_, objects, count * sizeof(T), alignof(T));
   }
 

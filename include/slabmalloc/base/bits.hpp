@@ -71,6 +71,22 @@ constexpr std::uint32_t highest_bit_by_counting(Word word) noexcept {
 
 }  // namespace detail
 
+/// The inverse of an odd number modulo 2^bits of `T`. Newton's iteration doubles the number of right
+/// bits, 5 at first (Warren, Hacker's Delight, 10-16).
+template <class T>
+constexpr T inverse_of_odd(T odd) noexcept {
+  T inverse = (3 * odd) ^ 2;
+  inverse *= 2 - odd * inverse;
+  inverse *= 2 - odd * inverse;
+  inverse *= 2 - odd * inverse;
+  return static_cast<T>(inverse * (2 - odd * inverse));
+}
+
+/// `word` with its lowest `count` bits moved to the top. Pre: count < word_bits.
+constexpr Word rotate_right(Word word, std::uint32_t count) noexcept {
+  return word >> count | word << (word_bits - count) % word_bits;
+}
+
 /// The index of the lowest set bit.
 /// Pre: `word` is not 0.
 constexpr std::uint32_t lowest_bit(Word word) noexcept {

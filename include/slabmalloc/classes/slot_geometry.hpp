@@ -69,11 +69,9 @@ struct SlotGeometry {
   /// The slot that starts `offset` bytes above the first one, or no_slot. For an address below the
   /// first slot the offset wraps around to a value above every page.
   [[gnu::always_inline]] constexpr std::uint32_t slot_at(std::size_t offset) const noexcept {
-    if (__builtin_constant_p(object_size) && is_power_of_two(object_size)) {
-      // Compilers do not reduce these multiplications to a shift and a mask.
-      const bool starts_here = (offset & (object_size - 1)) == 0;
-      const std::size_t slot = offset >> highest_bit(object_size);
-      return starts_here && slot < slots ? static_cast<std::uint32_t>(slot) : no_slot;
+    if (__builtin_constant_p(object_size) && object_size != 0) {
+      const Word slot = exact_quotient(offset, object_size);
+      return slot < slots ? static_cast<std::uint32_t>(slot) : no_slot;
     }
     const auto slot = static_cast<std::uint32_t>((std::uint64_t{offset} * reciprocal) >> 32);
     const bool starts_here = std::uint64_t{slot} * object_size == offset;
@@ -99,6 +97,15 @@ struct SlotGeometry {
   friend constexpr bool operator==(const SlotGeometry&, const SlotGeometry&) = default;
 
  private:
+  /// k for the offset k * size; for all others a number above every slot. Multiplication by the
+  /// inverse of the size's odd part, and a rotation by its power of two, permute all words. They
+  /// take k * size to k for each k up to 2^word_bits / size, so no other offset to such a k.
+  /// Where the size is a constant, the quotient and both checks of it are one comparison.
+  [[gnu::always_inline]] static constexpr Word exact_quotient(Word offset, Word size) noexcept {
+    const std::uint32_t shift = lowest_bit(size);
+    return rotate_right(offset * inverse_of_odd(size >> shift), shift);
+  }
+
   /// ceil(2^32 / size) for a size of at least 2. It avoids a 64-bit division, which 32-bit
   /// processors leave to a library.
   static constexpr std::uint32_t reciprocal_of(std::uint32_t size) noexcept {

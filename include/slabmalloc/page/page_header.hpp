@@ -226,14 +226,7 @@ struct PageHeader {
 
  private:
   static constexpr std::uint64_t seal_factor = 0x9E3779B97F4A7C15;
-  /// Mod 2^64. Newton's iteration doubles the number of right bits, 3 at first.
-  static constexpr std::uint64_t inverse_of_seal_factor = [] {
-    std::uint64_t inverse = seal_factor;
-    for (int bits = 3; bits < 64; bits *= 2) {
-      inverse *= 2 - seal_factor * inverse;
-    }
-    return inverse;
-  }();
+  static constexpr std::uint64_t inverse_of_seal_factor = inverse_of_odd(seal_factor);
   static_assert(seal_factor * inverse_of_seal_factor == 1);
 
   Cell<Word>* bitmap() noexcept { return reinterpret_cast<Cell<Word>*>(this); }

@@ -103,6 +103,19 @@ struct MiddlePageConfig : CommonConfig {
                           PageKind<LargePage, 128 * kibibyte>>;
 };
 
+/// 8 B to 8 KiB, in steps of a pointer up to 128 B: nodes of containers have such sizes.
+struct PoolSpec {
+  static constexpr SizeClassSpec value{8, 8, 128, 4, 8192};
+};
+
+/// Pools of hosted programs: pages of 64 KiB, of which the operating system backs only what is
+/// touched. Larger requests are runs of the pager.
+struct PoolConfig : CommonConfig {
+  using SizeClasses = SizeClassTable<PoolSpec>;
+  using BasePage = EmbeddedPage<64 * kibibyte>;
+  using Pages = PageKinds<PageKind<BasePage, 8 * kibibyte>>;
+};
+
 /// 8 B to 1 KiB.
 struct SmallSpec {
   static constexpr SizeClassSpec value{8, 16, 128, 4, 1024};

@@ -46,6 +46,7 @@
 #include "slabmalloc/base/atomics.hpp"
 #include "slabmalloc/base/bits.hpp"
 #include "slabmalloc/base/misuse.hpp"
+#include "slabmalloc/base/result.hpp"
 #include "slabmalloc/page/allocable_page.hpp"
 #include "slabmalloc/zone/first_sweep.hpp"
 #include "slabmalloc/zone/statistics.hpp"
@@ -120,8 +121,8 @@ class SelectedWord {
     claimed_.store(rest, Order::relaxed);
     word_->toggle(slots ^ rest);
     std::byte* const object = base_ + lowest_bit(slots) * object_size;
-    if (object == nullptr) {
-      __builtin_unreachable();  // No object is null: this spares a test.
+    if (!Result<void*>(object)) {
+      __builtin_unreachable();  // No object lies at the address of an error: this spares a test.
     }
     return object;
   }

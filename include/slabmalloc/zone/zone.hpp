@@ -161,7 +161,8 @@ class Zone {
   /// Frees an object of class `index` of this zone or of any other zone of the same configuration;
   /// a null pointer is none. Pre: index < class_count. Fails: misuse to the hook.
   [[gnu::always_inline]] void deallocate_class(void* object, std::uint32_t index) noexcept {
-    table_.with_class(index, [&](auto& group, auto& size_class) {
+    // By a call, the index would be no constant any more. GCC chooses that for several callers.
+    table_.with_class(index, [&](auto& group, auto& size_class) __attribute__((always_inline)) {
       const FreeOutcome outcome = free_if_open(group, size_class, index, object);
       if (outcome != FreeOutcome::Freed) [[unlikely]] {
         finish_deallocate_in(group, size_class, outcome, object);
@@ -194,7 +195,6 @@ class Zone {
   /// The part of deallocate_class() without a call. An outcome other than Freed is for
   /// finish_deallocate(). Cost: constant.
   [[gnu::always_inline]] FreeOutcome deallocate_fast(std::uint32_t index, void* object) noexcept {
-    // By a call, the index would be no constant any more. GCC chooses that for several callers.
     return table_.with_class(index,
                              [&](auto& group, auto& size_class) __attribute__((always_inline)) {
                                return free_if_open(group, size_class, index, object);

@@ -71,6 +71,22 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
     return this->allocate_class(index);
   }
 
+  /// Room for one `T`, by a class that the compiler chooses. Otherwise as allocate(); a type that no
+  /// class serves is a compile-time error.
+  template <class T>
+  [[gnu::always_inline]] Result<void*> allocate_one() noexcept {
+    return this->allocate_class(class_of<T>);
+  }
+
+  /// Frees the room of one `T`. Otherwise as deallocate(). Pre: `object` is not null.
+  template <class T>
+  [[gnu::always_inline]] void deallocate_one(T* object) noexcept {
+    if (object == nullptr) {
+      __builtin_unreachable();
+    }
+    this->deallocate_class(object, class_of<T>);
+  }
+
   /// As allocate(), but every byte of `layout.size()` is 0. It does not write memory again that it
   /// knows to be zero.
   Result<void*> allocate_zeroed(Layout layout) noexcept {
@@ -174,6 +190,11 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
     return SizeClasses::index_for(layout.size(), layout.align());
   }
 
+  /// True if allocate() serves such a layout while there is memory.
+  [[gnu::always_inline]] static constexpr bool serves(Layout layout) noexcept {
+    return has_runs || class_for(layout) != SizeClasses::no_class;
+  }
+
   // ---- pages -----------------------------------------------------------------------------------
 
   /// Bytes of the frames that serve `layout`, or 0 if no size class does.
@@ -232,6 +253,13 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
   }
 
  private:
+  template <class T>
+  static constexpr std::uint32_t class_of = [] {
+    constexpr std::uint32_t index = class_for(Layout::of<T>());
+    static_assert(index != SizeClasses::no_class, "no size class of this zone serves the type");
+    return index;
+  }();
+
   /// True if `object` is a live object of class `index`. Fails: reports misuse; then false.
   bool is_live(void* object, std::uint32_t index) noexcept {
     return this->table_.with_class(index, [&](auto& group, auto& size_class) {

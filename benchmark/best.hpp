@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <cstddef>
 
-namespace slabmalloc::benchmark_core {
+namespace slabmalloc::benchmark_support {
 
 /// Reports the least time per object of all batches as the counter best_ns.
 class Best {
@@ -62,4 +62,4 @@ class Best {
   double disturbed_ = unknown;
 };
 
-}  // namespace slabmalloc::benchmark_core
+}  // namespace slabmalloc::benchmark_support
