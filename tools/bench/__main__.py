@@ -11,6 +11,7 @@ It shares processes, output and the programs' work with scripts/run: they lie in
 """
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -59,8 +60,8 @@ def main(words):
         if given.list:
             return list_rows(rows)
         library = os.path.realpath(os.path.join(build, "libslabmalloc.so"))
-        allocators = [Allocator(SLABMALLOC, library, "this tree"), *installed_peers(peers, build),
-                      *further]
+        own = Allocator(SLABMALLOC, library, f"{SLABMALLOC} {own_version(root)}", "this tree")
+        allocators = [own, *installed_peers(peers, build), *further]
         return run(given, words, root, rows, allocators)
     except OSError as error:
         print(f"scripts/bench: {error.filename}: {error.strerror}", file=sys.stderr)
@@ -68,6 +69,13 @@ def main(words):
     except (arguments.UsageError, NoAllocator, ValueError) as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 2
+
+
+def own_version(root):
+    """The version of this tree."""
+    with open(os.path.join(root, "include", "slabmalloc", "version.hpp"),
+              encoding="utf-8") as file:
+        return ".".join(re.findall(r"version_(?:major|minor|patch) = (\d+);", file.read()))
 
 
 def all_rows(build, given):
@@ -103,7 +111,12 @@ def run(given, words, root, rows, allocators):
     command = shlex.join(["scripts/bench", *words])
     writer = sample.Writer(path, machine.describe(command, root, allocators))
     print(f"{plural(len(rows), 'row')} under {plural(len(allocators), 'allocator')}, "
-          f"{plural(given.rounds, 'round')}; raw figures go to {path}", flush=True)
+          f"{'at most ' if given.limit_seconds else ''}{plural(given.rounds, 'round')}; "
+          f"raw figures go to {path}", flush=True)
+    if loaded := machine.warning([f"processor: {os.cpu_count()} online",
+                                  f"load before: {machine.load()}"]):
+        print(f"scripts/bench: {loaded}", file=sys.stderr)
+    other_work = machine.OtherWork()
     progress = RunProgress(given.rounds * len(rows) * len(allocators))
     status = 0
     try:
@@ -114,6 +127,7 @@ def run(given, words, root, rows, allocators):
         for entry in schedule.run(writer, progress, given.limit_seconds):
             status = max(status, int(entry.status != sample.OK))
         writer.comment(f"load after: {machine.load()}")
+        writer.comment(f"other work: {other_work.percent():.0f} %")
     except KeyboardInterrupt:
         writer.comment("interrupted")
         status = 128 + signal.SIGINT
@@ -128,16 +142,19 @@ def run(given, words, root, rows, allocators):
 def print_report(path):
     """Prints the report on a file of raw figures."""
     comments, samples = sample.read(path)
+    loaded = machine.warning(comments)
     show(open_console(sys.stdout, tables.PLAIN_WIDTH),
-         [*(unwrapped(f"# {comment}") for comment in comments), *tables.parts(Report(samples))])
+         [*(unwrapped(f"# {comment}") for comment in comments),
+          *(["", unwrapped(loaded)] if loaded else []),
+          *tables.parts(Report(samples), machine.labels(comments))])
 
 
 def draw(path, output):
     """Draws the figure of a file of raw figures."""
     # Imported here, since only this needs matplotlib.
     import figure  # pylint: disable=import-outside-toplevel
-    _, samples = sample.read(path)
-    figure.draw(Report(samples), output)
+    comments, samples = sample.read(path)
+    figure.draw(Report(samples), machine.labels(comments), output)
     return 0
 
 

@@ -21,20 +21,24 @@ OWN_FORMS = {UNCHECKED: ("libslabmalloc_unchecked.so", "",
              **{f"hardened-{option}": (HARDENED_LIBRARY, option,
                                        f"this tree's hardened library with {option}")
                 for option in HARDENED_OPTIONS}}
-# Debian's packages and the names their libraries are loaded by.
-PEER_LIBRARIES = (("jemalloc", "libjemalloc2", "libjemalloc.so.2"),
-                  ("mimalloc", "libmimalloc2.0", "libmimalloc.so.2"),
-                  ("tcmalloc", "libtcmalloc-minimal4", "libtcmalloc_minimal.so.4"))
-PEER_NAMES = (GLIBC, *(name for name, _, _ in PEER_LIBRARIES))
+# Peers' full names, Debian's packages and the names their libraries are loaded by. There are two
+# tcmallocs: Debian has that of gperftools.
+PEER_LIBRARIES = (("jemalloc", "jemalloc", "libjemalloc2", "libjemalloc.so.2"),
+                  ("mimalloc", "mimalloc", "libmimalloc2.0", "libmimalloc.so.2"),
+                  ("tcmalloc", "gperftools tcmalloc", "libtcmalloc-minimal4",
+                   "libtcmalloc_minimal.so.4"))
+PEER_NAMES = (GLIBC, *(name for name, *_ in PEER_LIBRARIES))
 
 
 @dataclass
 class Allocator:
-    """`library` is preloaded into the programs, as `preload`; glibc's malloc needs no preload."""
+    """`library` is preloaded into the programs, as `preload`; glibc's malloc needs no preload.
+    Tables call it `label`: its full name, and its version where that is known."""
 
     name: str
     library: str = None
-    version: str = ""
+    label: str = ""
+    origin: str = ""
     options: str = ""  # Of slabmalloc.
 
     def __post_init__(self):
@@ -74,7 +78,7 @@ def choose_peers(names):
 
 def peer_packages(names):
     """The Debian packages of these peers."""
-    return [package for name, package, _ in PEER_LIBRARIES if name in names]
+    return [package for name, _, package, _ in PEER_LIBRARIES if name in names]
 
 
 def installed_peers(names, build):
@@ -82,32 +86,42 @@ def installed_peers(names, build):
     library is missing."""
     peers = []
     if GLIBC in names:
-        peers.append(Allocator(GLIBC, version=os.confstr("CS_GNU_LIBC_VERSION")))
+        peers.append(Allocator(GLIBC, label=os.confstr("CS_GNU_LIBC_VERSION")))
     for name, (file, options, description) in OWN_FORMS.items():
         if name not in names:
             continue
         library = os.path.join(os.path.realpath(build), file)
         if not os.path.isfile(library):
             raise NoAllocator(f"{name}: there is no {library}; scripts/bench builds it")
-        peers.append(Allocator(name, library, description, options))
+        peers.append(Allocator(name, library, name, description, options))
     known = _loader_cache()
-    for name, package, library in PEER_LIBRARIES:
+    for name, full_name, package, library in PEER_LIBRARIES:
         if name not in names:
             continue
         if library not in known:
             raise NoAllocator(f"{name}: there is no {library}; its Debian package is {package}")
-        peers.append(Allocator(name, known[library], _package_version(package)))
+        version = _package_version(package)
+        peers.append(Allocator(name, known[library], f"{full_name} {upstream_version(version)}",
+                               f"{package} {version}"))
     return peers
 
 
+def upstream_version(version):
+    """A Debian version without what Debian adds: 2.0.9+ds-2 is 2.0.9."""
+    return version.rpartition(":")[2].split("-")[0].split("+")[0]
+
+
 def further_allocator(text):
-    """The allocator of `--allocator NAME=PATH`. Fails: NoAllocator."""
-    name, separator, path = text.partition("=")
-    if not separator or not name.replace("-", "").replace(".", "").isalnum():
-        raise NoAllocator(f"`{text}` is not NAME=PATH")
+    """The allocator of `--allocator NAME[@VERSION]=PATH`. Fails: NoAllocator."""
+    left, separator, path = text.partition("=")
+    name, _, version = left.partition("@")
+    if not separator or not all(word.replace("-", "").replace(".", "").isalnum()
+                                for word in left.split("@")):
+        raise NoAllocator(f"`{text}` is not NAME=PATH or NAME@VERSION=PATH")
     if not os.path.isfile(path):
         raise NoAllocator(f"{name}: there is no file {path}")
-    return Allocator(name, os.path.realpath(path), "given by --allocator")
+    return Allocator(name, os.path.realpath(path), f"{name} {version}".strip(),
+                     "given by --allocator")
 
 
 def libc_library():
@@ -133,8 +147,8 @@ def _loader_cache():
 
 def _package_version(package):
     try:
-        done = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}", package],
+        done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package],
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
     except OSError:
-        return "unknown version"
-    return done.stdout.decode() or "unknown version"
+        return "of unknown version"
+    return done.stdout.decode() or "of unknown version"

@@ -24,15 +24,15 @@ MEAN_LABEL = "geometric mean"
 ROW_INCHES = 0.19
 
 
-def draw(report, path):
-    """Writes the SVG file `path`."""
+def draw(report, labels, path):
+    """Writes the SVG file `path`; `labels` has the allocators' names and versions."""
     matplotlib.rcParams.update({"svg.hashsalt": "slabmalloc", "svg.fonttype": "none",
                                 "font.family": "sans-serif", "font.size": 9})
     rows = report.rows_with(PANELS[0][0])
     height = ROW_INCHES * (len(rows) + 1) + 1.2
     canvas, axes = pyplot.subplots(1, len(PANELS), sharey=True, figsize=(11, height))
     for axis, (metric, title) in zip(axes, PANELS):
-        _draw_panel(axis, report, rows, metric)
+        _draw_panel(axis, report, labels, rows, metric)
         axis.set_title(f"{title}, best peer = 1", fontsize=10)
     axes[0].set_yticks(range(len(rows) + 1), [*rows, MEAN_LABEL])
     axes[0].set_ylim(len(rows) + 0.6, -0.6)
@@ -43,15 +43,16 @@ def draw(report, path):
     pyplot.close(canvas)
 
 
-def _draw_panel(axis, report, rows, metric):
+def _draw_panel(axis, report, labels, rows, metric):
     for name in [*report.peers, SLABMALLOC]:
         if name not in report.allocators:
             continue
         ratios = [report.ratio(row, metric, name) for row in rows]
-        ratios.append(report.geometric_mean(metric, name))
+        mean = report.geometric_mean(metric, name)
+        ratios.append(mean and mean.least)
         points = [(min(MOST, max(LEAST, ratio)), index)
                   for index, ratio in enumerate(ratios) if ratio is not None]
-        axis.scatter(*zip(*points), label=name, **_style(report, name))
+        axis.scatter(*zip(*points), label=labels.get(name, name), **_style(report, name))
     axis.set_xscale("log")
     axis.set_xlim(LEAST * 0.95, MOST * 1.05)
     axis.set_xticks(TICKS, [f"≤{tick:g}" if tick == LEAST else f"≥{tick:g}" if tick == MOST

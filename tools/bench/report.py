@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""The figures of the tables: minima, spreads, ratios to the best peer, means and marks."""
+"""The figures of the tables: minima and their intervals, ratios to the best peer, means and marks.
+
+Other work of the machine can only add to a figure, so the least of the rounds counts. Its interval
+is the bootstrap's: of as many rounds, drawn from those measured with repetition, in 95 of 100 cases
+the least lies in it (Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979). One round
+has no interval, and nothing is ranked by it. Where intervals overlap, the order may be chance.
+"""
 
 import math
+import random
 from dataclasses import dataclass
 
 import targets
@@ -15,12 +22,35 @@ LEAST = {"wall_seconds": 1e-6, "cpu_seconds": 1e-4, "peak_bytes": 4096, "after_b
          "live_bytes": 4096, "least_bytes": 4096, "held_bytes": 64 << 10, "trimmed_bytes": 64 << 10}
 
 
+# Outside of the interval on each side.
+TAIL = 0.025
+RESAMPLINGS = 400
+
+
 @dataclass
 class Figure:
-    """The least of the rounds, and how far the greatest lies above it (0.1: a tenth)."""
+    """The least of the rounds and its interval, whose ends are None after one round."""
 
     least: float
-    spread: float
+    low: float = None
+    high: float = None
+
+    def overlaps(self, other):
+        """Whether the two may be in either order: neither interval lies above the other."""
+        if self.high is None or other.high is None:
+            return True
+        return self.low <= other.high and other.low <= self.high
+
+
+def figure_of(values, floor):
+    """The Figure of a row's rounds. The least of n draws from n values is at least the k-th of them
+    with the probability ((n - k + 1) / n) ** n. What lies below `floor` is all the same."""
+    values = sorted(values)
+    count = len(values)
+    if count == 1:
+        return Figure(values[0])
+    last = max(place for place in range(count) if ((count - place) / count) ** count > TAIL)
+    return Figure(values[0], max(values[0], floor), max(values[last], floor))
 
 
 class Report:
@@ -32,13 +62,16 @@ class Report:
                                      key=lambda name: name != SLABMALLOC))
         self.allocators = list(names)
         self.failures = [sample for sample in samples if sample.status != OK]
+        self.rounds = sorted({sample.round for sample in samples})
+        # By row, metric and allocator: the value of each round.
         self._values = {}
+        self._mean_cache = {}
         for sample in samples:
             for metric in METRICS:
                 value = getattr(sample, metric)
                 if sample.status == OK and value is not None:
                     key = (sample.row, metric, sample.allocator)
-                    self._values.setdefault(key, []).append(value)
+                    self._values.setdefault(key, {})[sample.round] = value
 
     @property
     def peers(self):
@@ -53,20 +86,32 @@ class Report:
     def figure(self, row, metric, allocator):
         """The Figure, or None if no round succeeded."""
         values = self._values.get((row, metric, allocator))
-        if not values:
-            return None
-        least = max(min(values), LEAST[metric])
-        return Figure(min(values), (max(values) - min(values)) / least)
+        return figure_of(values.values(), LEAST[metric]) if values else None
 
-    def peers_least(self, row, metric):
-        """The peers' least figures by name."""
-        figures = {name: self.figure(row, metric, name) for name in self.peers}
-        return {name: figure.least for name, figure in figures.items() if figure is not None}
+    def figures(self, row, metric, names):
+        """The Figures of those among `names` that have one, by name."""
+        found = {name: self.figure(row, metric, name) for name in names}
+        return {name: figure for name, figure in found.items() if figure is not None}
 
     def best_peer(self, row, metric):
         """The name of the peer with the least figure, or None."""
-        values = self.peers_least(row, metric)
-        return min(values, key=values.get) if values else None
+        figures = self.figures(row, metric, self.peers)
+        return min(figures, key=lambda name: figures[name].least) if figures else None
+
+    def first(self, row, metric):
+        """The allocator whose interval lies below all others', or None where the least overlaps
+        another."""
+        figures = self.figures(row, metric, self.allocators)
+        best = min(figures, key=lambda name: figures[name].least)
+        others = [figure for name, figure in figures.items() if name != best]
+        return None if any(figures[best].overlaps(figure) for figure in others) else best
+
+    def is_tied(self, row, metric, allocator):
+        """Whether the interval overlaps that of the best other allocator that the ratio refers
+        to."""
+        best, figure = self.best_peer(row, metric), self.figure(row, metric, allocator)
+        return best not in (None, allocator) and figure is not None \
+            and figure.overlaps(self.figure(row, metric, best))
 
     def ratio(self, row, metric, allocator):
         """The figure relative to the best peer's, or None."""
@@ -77,42 +122,71 @@ class Report:
         return max(figure.least, least) / max(self.figure(row, metric, best).least, least)
 
     def geometric_mean(self, metric, allocator):
-        """The mean of its ratios over all rows it has figures for, or None."""
-        ratios = [ratio for ratio in (self.ratio(row, metric, allocator)
-                                      for row in self.rows_with(metric)) if ratio is not None]
-        if not ratios:
+        """A Figure of the mean of its ratios over all rows it has figures for, or None."""
+        if allocator not in self._means(metric):
             return None
-        return math.exp(sum(map(math.log, ratios)) / len(ratios))
-
-    def best_mean(self, metric):
-        """The least geometric mean among the peers that have one, or None."""
-        means = [mean for mean in (self.geometric_mean(metric, name) for name in self.peers)
-                 if mean is not None]
-        return min(means) if means else None
+        least, resampled = self._means(metric)[allocator]
+        if not resampled:
+            return Figure(least)
+        cut = int(len(resampled) * TAIL)
+        return Figure(least, resampled[cut], resampled[-1 - cut])
 
     def beyond(self, row, metric):
-        """Whether slabmalloc passes the row's target; a failure does."""
+        """Whether slabmalloc's interval lies wholly beyond the row's target; a failure does."""
         figure = self.figure(row, metric, SLABMALLOC)
         if SLABMALLOC not in self.allocators:
             return False
         if figure is None:
             return True
         limit = self._limit(row, metric)
-        return limit is not None and figure.least > limit
+        return limit is not None and figure.low is not None and figure.low > limit
 
     def mean_beyond(self, metric):
-        """Whether slabmalloc's geometric mean passes its target."""
-        own, best = self.geometric_mean(metric, SLABMALLOC), self.best_mean(metric)
+        """Whether slabmalloc's geometric mean lies wholly beyond its target."""
+        own = self.geometric_mean(metric, SLABMALLOC)
+        means = [self.geometric_mean(metric, name) for name in self.peers]
+        means = [mean for mean in means if mean is not None]
         limit = targets.mean_limit(metric, self.peers)
-        if own is None or best is None or limit is None:
+        if own is None or own.high is None or not means or limit is None:
             return False
-        return own > best * limit
+        best = min(means, key=lambda mean: mean.least)
+        return own.low > best.high * limit
+
+    def _means(self, metric):
+        """By allocator: the geometric mean of its ratios, and the same of each resampling. All rows
+        of a round stay together, since they met the same machine."""
+        if metric not in self._mean_cache:
+            choice = random.Random(1)
+            draws = [self.rounds, *([choice.choices(self.rounds, k=len(self.rounds))
+                                     for _ in range(RESAMPLINGS)] if len(self.rounds) > 1 else [])]
+            of_all, *resampled = [self._means_of_rounds(metric, set(rounds)) for rounds in draws]
+            self._mean_cache[metric] = {
+                name: (mean, sorted(means[name] for means in resampled if name in means))
+                for name, mean in of_all.items()}
+        return self._mean_cache[metric]
+
+    def _means_of_rounds(self, metric, rounds):
+        logarithms = {}
+        for row in self.rows_with(metric):
+            leasts = {}
+            for name in self.allocators:
+                values = self._values.get((row, metric, name), {})
+                chosen = [value for number, value in values.items() if number in rounds]
+                if chosen:
+                    leasts[name] = max(min(chosen), LEAST[metric])
+            peers = [leasts[name] for name in self.peers if name in leasts]
+            for name, least in leasts.items():
+                if peers:
+                    logarithms.setdefault(name, []).append(math.log(least / min(peers)))
+        return {name: math.exp(sum(values) / len(values)) for name, values in logarithms.items()}
 
     def _limit(self, row, metric):
+        """The target as the ends of the peers' intervals have it, or None."""
         if metric == "after_bytes":
             peak = self.figure(row, "peak_bytes", SLABMALLOC)
             return targets.after_limit(peak.least)
-        values = self.peers_least(row, metric)
+        values = {name: figure.high for name, figure
+                  in self.figures(row, metric, self.peers).items() if figure.high is not None}
         if not values:
             return None
         if metric.endswith("_bytes"):

@@ -20,14 +20,15 @@ def time_limit(row, values):
     """The most a row may take, in the unit of `values` (the peers' figures by name).
 
     A pair may take as long as under the best peer; producers and consumers must be 1.4 times faster
-    than under the best of two; a start is measured against one without any preload.
+    than under the best of jemalloc and mimalloc, of any version; a start is measured against one without any preload.
     """
     if list(values) == [UNCHECKED]:
         return values[UNCHECKED] * ROW_RATIO
     if row.startswith("pair-"):
         return min(values.values())
     if row.startswith("producer-consumer/"):
-        rivals = [values[name] for name in ("jemalloc", "mimalloc") if name in values]
+        rivals = [value for name, value in values.items()
+                  if name.startswith(("jemalloc", "mimalloc"))]
         return min(rivals) / 1.4 if rivals else None
     if row == START_ROW:
         return values["glibc"] * START_RATIO if "glibc" in values else None
