@@ -149,7 +149,8 @@ class CpuZones {
   /// Frees a block of any CPU, or nothing for a null pointer. It calls the pager for runs alone,
   /// and only if `context` allows that. Other runs wait, as excess frames do, for give_back() or
   /// for the next allocations that may call the pager.
-  /// Context: any, NMIs included; it matters for runs, to a pager that locks or waits.
+  /// Context: any, NMIs included; it matters for runs, to a pager that locks or waits. A run that a
+  /// ContextPager takes in handlers cannot be freed in NMIs.
   /// Fails: DoubleFree, MisalignedFree, SizeMismatch or ForeignPointer to the misuse hook, the last
   /// for a block of another heap too. The pager finds the misuse of a run. Of a waiting run, the
   /// heap finds only a second free at once.

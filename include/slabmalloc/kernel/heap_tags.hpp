@@ -42,7 +42,8 @@ struct TaggedRunReturn {
   Accounts* accounts = nullptr;
 
   template <class PagerT>
-  bool operator()(PagerT& pager, void* run, Layout layout, std::size_t bytes) const noexcept {
+  bool operator()(PagerT& pager, void* run, Layout layout, std::size_t bytes,
+                  Context) const noexcept {
     if constexpr (OwnerPager<PagerT>) {
       std::uintptr_t word = 0;
       if (run == nullptr || !pager.deallocate_run(run, layout.size(), layout.align(), word)) {
