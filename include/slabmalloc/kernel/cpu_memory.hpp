@@ -25,6 +25,7 @@
 #include "slabmalloc/kernel/cpu_parts.hpp"
 #include "slabmalloc/kernel/frame_reserve.hpp"
 #include "slabmalloc/kernel/frame_supply.hpp"
+#include "slabmalloc/kernel/guarded_counter.hpp"
 #include "slabmalloc/kernel/run_supply.hpp"
 
 namespace slabmalloc {
@@ -57,6 +58,7 @@ class CpuMemory {
   static constexpr bool parks_frames = Frames::Parked::exist;
   using Reserve = FrameReserve<Hooks, typename Config::Pages, Atomics>;
   using Runs = RunSupply<Hooks, PagerT, Atomics, RunReturn>;
+  using Counter = GuardedCounter<Hooks, Atomics>;
 
   static constexpr std::size_t no_bytes = 0;  ///< No frame's.
 

@@ -20,10 +20,10 @@
 
 #include "slabmalloc/base/misuse.hpp"
 #include "slabmalloc/kernel/frame_account.hpp"
+#include "slabmalloc/kernel/guarded_counter.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
 #include "slabmalloc/kernel/parked_frames.hpp"
 #include "slabmalloc/zone/pager.hpp"
-#include "slabmalloc/zone/statistics.hpp"
 
 namespace slabmalloc {
 
@@ -230,7 +230,7 @@ class FrameSupply {
   [[no_unique_address]] Life life_;
   [[no_unique_address]] Parked parked_;
   Account account_;
-  SharedCounter<Atomics> growths_;
+  GuardedCounter<Hooks, Atomics> growths_;
 };
 
 }  // namespace slabmalloc
