@@ -130,8 +130,7 @@ class CpuMemory {
         return false;
       }
       if (!refill_reserve(frame, bytes)) {
-        std::size_t given = 0;
-        frames_.leave(frame, bytes, given);
+        frames_.leave(frame, bytes);
       }
     }
     while (release_reserved(bytes)) {
@@ -245,8 +244,7 @@ class CpuMemory {
   /// handlers.
   void release_all() noexcept {
     const auto give = [this](void* frame, std::size_t bytes) noexcept {
-      std::size_t given = 0;
-      frames_.leave(frame, bytes, given);
+      frames_.leave(frame, bytes);
     };
     for (Part& part : parts_) {
       part.zone.release_all(give);
@@ -361,7 +359,7 @@ class CpuMemory {
       is_excess = part && reserve_.refill_or_take(other.frame_cache, bytes, frame);
     }
     if (frame != nullptr) {
-      frames_.leave(frame, bytes, given);
+      given += frames_.leave(frame, bytes);
     }
     return is_excess;
   }

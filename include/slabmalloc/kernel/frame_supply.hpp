@@ -98,15 +98,15 @@ class FrameSupply {
     account_.depart(bytes);
   }
 
-  /// The same, but parks the frame if readers may look at it. Adds the bytes that went back to
-  /// `given`.
-  [[gnu::always_inline]] void leave(void* frame, std::size_t bytes, std::size_t& given) noexcept {
+  /// The same, but parks the frame if readers may look at it. Returns the bytes that went back.
+  [[gnu::always_inline]] std::size_t leave(void* frame, std::size_t bytes) noexcept {
     if constexpr (Parked::exist) {
       parked_.push(frame);
       account_.waiters().note_change();
+      return 0;
     } else {
       give_back(frame, bytes);
-      given += bytes;
+      return bytes;
     }
   }
   /// Gives up to `most` parked frames of `bytes` back whose grace period has passed; returns how
