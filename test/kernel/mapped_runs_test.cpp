@@ -523,6 +523,7 @@ void free_again_in_a_handler(CheckedFrames& frames, Mapped& mapped, MisuseRecord
     void* const run = heap.allocate(layout).value();
     ASSERT_TRUE(mapped.owns(run));
     EXPECT_TRUE(kinds_of_free(run, first).empty());
+    EXPECT_EQ(MemoryFileMap::faults(run), first != Context::Interrupt);
     const std::size_t bytes = heap.frame_bytes();
     EXPECT_EQ(kinds_of_free(run, Context::Interrupt), std::vector{MisuseKind::DoubleFree});
     mapped.flush();

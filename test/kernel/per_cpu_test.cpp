@@ -297,10 +297,12 @@ TEST(PerCpuHeap, reports_bad_frees_where_nothing_is_mapped) {
   heap.deallocate(decltype(again)(again.on(1)));
   EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::ForeignPointer});
   EXPECT_EQ(again.on(1)->byte, 1) << "not destroyed";
-  void* const other = pager.allocate_run(8, 8).address;
-  heap.deallocate(decltype(heap)::Pointer<void>(other), small);
+  // A header would lie behind this run.
+  PerCpuHeap<PatientKernel, Pager, PerCpuConfig<16 * kibibyte>> wide(pager);
+  void* const other = pager.allocate_run(8, wide.stride).address;
+  wide.deallocate(decltype(wide)::Pointer<void>(other), small);
   EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::ForeignPointer}) << "a smaller run";
-  pager.deallocate_run(other, 8, 8);
+  pager.deallocate_run(other, 8, wide.stride);
   heap.deallocate(again);
   heap.trim();
   EXPECT_EQ(heap.validate(), nullptr);
