@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernel/counts.hpp"
 #include "kernel/heap.hpp"
 #include "kernel/jobs.hpp"
 #include "kernel/objects.hpp"
@@ -59,30 +60,7 @@ KernelMemory<ClosedHeap>& things() noexcept { return things_room.content(); }
   asm volatile("" : "+m"(result));
 }
 
-/// Least, mean and most of the counts.
-struct Counts {
-  std::uint64_t least = ~std::uint64_t{0};
-  std::uint64_t most = 0;
-  std::uint64_t sum = 0;
-  std::uint64_t number = 0;
-
-  void add(std::uint64_t instructions) noexcept {
-    least = instructions < least ? instructions : least;
-    most = instructions > most ? instructions : most;
-    sum += instructions;
-    ++number;
-  }
-  std::uint64_t mean() const noexcept { return number == 0 ? 0 : (sum + number / 2) / number; }
-};
-
-/// The instructions of `call()` and of reading the counter.
-template <class Call>
-std::uint64_t count(Call call) noexcept {
-  const std::uint64_t before = instructions();
-  call();
-  return instructions() - before;
-}
-/// The least of several, since a tick may come in between.
+/// The least of several.
 template <class Call>
 std::uint64_t count_least(Call call) noexcept {
   Counts counts;

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernel/counts.hpp"
 #include "kernel/heap.hpp"
 #include "kernel/jobs.hpp"
 #include "kernel/objects.hpp"
@@ -172,22 +173,17 @@ void check_cache(Frames& frames) noexcept {
 void count_instructions(DebugHeap& heap) noexcept {
   constexpr std::uint32_t batch = 200;
   static void* blocks[batch];
-  std::uint64_t least_to_allocate = ~std::uint64_t{0};
-  std::uint64_t least_to_free = ~std::uint64_t{0};
+  Counts allocations;
+  Counts frees;
   for (void*& block : blocks) {
-    const std::uint64_t before = instructions();
-    block = heap.allocate(thing, Context::MayNotWait).value_or(nullptr);
-    const std::uint64_t spent = instructions() - before;
-    least_to_allocate = spent < least_to_allocate ? spent : least_to_allocate;
+    allocations.add(
+        count([&] { block = heap.allocate(thing, Context::MayNotWait).value_or(nullptr); }));
   }
   for (void* const block : blocks) {
-    const std::uint64_t before = instructions();
-    heap.deallocate(block, thing);
-    const std::uint64_t spent = instructions() - before;
-    least_to_free = spent < least_to_free ? spent : least_to_free;
+    frees.add(count([&] { heap.deallocate(block, thing); }));
   }
-  print_line("  instructions for 100 B, least: allocate ", least_to_allocate, ", deallocate ",
-             least_to_free);
+  print_line("  instructions for 100 B, least: allocate ", allocations.least, ", deallocate ",
+             frees.least);
 }
 
 }  // namespace

@@ -155,7 +155,7 @@ constinit State state{};
 /// A run has its pages and a key in its first words, and the key in each page.
 std::uint64_t* make_run(std::uint64_t pages, std::uint64_t key) noexcept {
   auto* const run = static_cast<std::uint64_t*>(
-      state.mapped->allocate(pages * page_bytes, Context::MayNotWait).value_or(nullptr));
+      state.mapped->allocate(pages * page_bytes, Context::MayWait).value_or(nullptr));
   for (std::uint64_t page = 0; run != nullptr && page < pages; ++page) {
     run[page * page_bytes / 8 + 1] = key + page;
   }
@@ -184,7 +184,7 @@ void work(std::uint32_t number) noexcept {
       state.refused.fetch_add(1, Order::relaxed);
     }
     // Order: acq_rel, with itself: the taker sees all writes into the run.
-    end_run(state.runs[random.below(places)].exchange(run, Order::acq_rel), Context::MayNotWait);
+    end_run(state.runs[random.below(places)].exchange(run, Order::acq_rel), Context::MayWait);
   }
 }
 void handle() noexcept {
@@ -259,7 +259,7 @@ void mapped_job() {
   // A tick may still be on its way.
   run_on_all_cpus([](std::uint32_t) noexcept { count_down(100'000); });
   for (auto& place : state.runs) {
-    end_run(place.exchange(nullptr, Order::acq_rel), Context::MayNotWait);
+    end_run(place.exchange(nullptr, Order::acq_rel), Context::MayWait);
   }
   expect(mapped.validate() == nullptr, "the invariants of mapped runs hold");
   const std::uint64_t flushes = state.map->flushes();

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernel/counts.hpp"
 #include "kernel/cpus.hpp"
 #include "kernel/heap.hpp"
 #include "kernel/interrupts.hpp"
@@ -111,22 +112,17 @@ void work(std::uint32_t number) noexcept {
 void count_instructions(Heap& heap) noexcept {
   constexpr std::uint32_t batch = 200;
   static void* blocks[batch];
-  std::uint64_t to_allocate = ~std::uint64_t{0};
-  std::uint64_t to_free = ~std::uint64_t{0};
+  Counts allocations;
+  Counts frees;
   for (void*& block : blocks) {
-    const std::uint64_t before = instructions();
-    block = heap.allocate(packet, Context::MayNotWait, Net).value_or(nullptr);
-    const std::uint64_t spent = instructions() - before;
-    to_allocate = spent < to_allocate ? spent : to_allocate;
+    allocations.add(
+        count([&] { block = heap.allocate(packet, Context::MayNotWait, Net).value_or(nullptr); }));
   }
   for (void* const block : blocks) {
-    const std::uint64_t before = instructions();
-    heap.deallocate(block, packet);
-    const std::uint64_t spent = instructions() - before;
-    to_free = spent < to_free ? spent : to_free;
+    frees.add(count([&] { heap.deallocate(block, packet); }));
   }
-  print_line("  instructions for 64 B with a tag, least: allocate ", to_allocate, ", deallocate ",
-             to_free);
+  print_line("  instructions for 64 B with a tag, least: allocate ", allocations.least,
+             ", deallocate ", frees.least);
 }
 
 void set_up(Heap& heap) noexcept {

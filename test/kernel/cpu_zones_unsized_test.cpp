@@ -156,6 +156,24 @@ TEST_F(UnsizedTest, addresses_that_are_no_block_of_the_heap_are_refused) {
   }
 }
 
+TEST_F(UnsizedTest, objects_of_another_heap_are_refused) {
+  Heap other(frames);
+  for (const std::size_t size : {8u, 100u, 5'000u}) {
+    void* const object = other.allocate(layout_of(size)).value();
+    heap.deallocate(object);
+    EXPECT_EQ(misuse.take_kinds(), Kinds{MisuseKind::ForeignPointer});
+    EXPECT_EQ(heap.usable_size(object), 0u);
+    EXPECT_EQ(misuse.take_kinds(), Kinds{MisuseKind::ForeignPointer});
+    for (const std::size_t wanted : {8u, 100u, 5'000u, 20'000u}) {
+      EXPECT_FALSE(heap.reallocate(object, layout_of(wanted)));
+      EXPECT_EQ(misuse.take_kinds(), Kinds{MisuseKind::ForeignPointer}) << wanted;
+    }
+    other.deallocate(object);
+  }
+  EXPECT_EQ(other.validate(), nullptr);
+  other.release_all();
+}
+
 TEST_F(UnsizedTest, a_run_is_freed_once_and_at_its_beginning) {
   std::byte* const run = allocate(layout_of(5 * page));
   for (const std::size_t offset : {std::size_t{1}, std::size_t{8}, page, 4 * page, 5 * page - 1}) {

@@ -367,6 +367,15 @@ TEST_F(DebugCacheTest, a_free_by_another_cache_names_both) {
     cache.deallocate(object);
     EXPECT_EQ(other.destroy(), 0u);
   }
+  using PlainCache = Cache<DebugKernel, Frames, CacheOptions>;
+  for (const std::size_t bytes : {244u, 250u, 301u}) {  // Places where no record can lie.
+    PlainCache plain("plain", frames, PlainCache::shape_for(bytes, 1));
+    void* const object = plain.allocate();
+    cache.deallocate(object);
+    EXPECT_EQ(reports.take_one().misuse.kind, Kind::ForeignPointer);
+    plain.deallocate(object);
+    EXPECT_EQ(plain.destroy(), 0u);
+  }
   CpuZones<DebugKernel, Frames> heap(frames);  // It has no debug mode.
   void* const block = heap.allocate(test::debug_layout(100)).value();
   cache.deallocate(block);

@@ -9,8 +9,14 @@
 #include <functional>
 #include <utility>
 
+#include "kernel/hosted_kernel.hpp"
 #include "slabmalloc/base/atomics.hpp"
+#include "support/interrupting_atomics.hpp"
 #include "support/run_threads.hpp"
+
+template <>
+inline constexpr bool slabmalloc::has_split_updates<
+    slabmalloc::test::InterruptingAtomics<slabmalloc::SingleCpuAtomics>> = true;
 
 namespace slabmalloc::test {
 namespace {
@@ -43,7 +49,7 @@ struct SteppedAtomics {
 };
 
 TEST(FailurePlan, a_plan_that_fails_once_does_so_for_ever) {
-  FailurePlan<SteppedAtomics> plan;
+  FailurePlan<OpenKernel, SteppedAtomics> plan;
   SteppedAtomics::step = std::uint32_t{1} << 24;
   plan.fail_after(1);
   EXPECT_TRUE(plan.is_due());
@@ -54,7 +60,7 @@ TEST(FailurePlan, a_plan_that_fails_once_does_so_for_ever) {
 }
 
 TEST(FailurePlan, a_call_sees_one_plan_while_another_begins) {
-  FailurePlan<SteppedAtomics> plan;
+  FailurePlan<OpenKernel, SteppedAtomics> plan;
   // Before each load of a call another thread begins a plan in which no allocation fails.
   for (int turn = 1; turn <= 4; ++turn) {
     plan.fail_every(1000);
@@ -69,7 +75,7 @@ TEST(FailurePlan, a_call_sees_one_plan_while_another_begins) {
 }
 
 TEST(FailurePlan, of_two_calls_at_the_same_time_one_fails) {
-  FailurePlan<SteppedAtomics> plan;
+  FailurePlan<OpenKernel, SteppedAtomics> plan;
   plan.fail_after(1);
   bool fails_elsewhere = false;
   SteppedAtomics::before_exchange = [&] { fails_elsewhere = plan.is_due(); };
@@ -78,7 +84,7 @@ TEST(FailurePlan, of_two_calls_at_the_same_time_one_fails) {
 }
 
 TEST(FailurePlan, one_of_many_calls_at_the_same_time_fails) {
-  FailurePlan<HardwareAtomics> plan;
+  FailurePlan<OpenKernel, HardwareAtomics> plan;
   for (std::uint32_t call = 1; call <= 200; call += 33) {
     plan.fail_after(call);
     std::atomic<int> failures = 0;
@@ -92,8 +98,30 @@ TEST(FailurePlan, one_of_many_calls_at_the_same_time_fails) {
   EXPECT_EQ(plan.failures(), 7u);
 }
 
+// Without atomics, a handler at any access makes one call more.
+TEST(FailurePlan, a_handler_at_any_access_loses_no_count) {
+  using Atomics = InterruptingAtomics<SingleCpuAtomics>;
+  std::size_t interrupts = 0;
+  for (std::uint32_t number = 1; number <= 3; ++number) {
+    bool came = true;
+    for (std::size_t access = 1; came; ++access, ++interrupts) {
+      FailurePlan<SingleKernel, Atomics> plan;
+      std::uint32_t failures = 0;
+      const auto call = [&] { failures += plan.is_due() ? 1u : 0u; };
+      plan.fail_after(number);
+      Interruption::arm(access, call, [] { return HostedCpu::saved != 0; });
+      call();
+      call();
+      came = Interruption::disarm();
+      ASSERT_EQ(failures, number <= (came ? 3u : 2u) ? 1u : 0u) << number << ", access " << access;
+      ASSERT_EQ(plan.failures(), failures);
+    }
+  }
+  EXPECT_GT(interrupts, 9u);
+}
+
 TEST(FailurePlan, the_largest_numbers_are_kept) {
-  FailurePlan<SteppedAtomics> plan;
+  FailurePlan<OpenKernel, SteppedAtomics> plan;
   constexpr std::uint32_t most = decltype(plan)::most;
   SteppedAtomics::step = most;
   plan.fail_every(most);

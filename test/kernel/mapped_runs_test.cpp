@@ -11,10 +11,15 @@
 #include <vector>
 
 #include "kernel/mapped_fixture.hpp"
+#include "support/interrupting_atomics.hpp"
 #include "support/misuse_recorder.hpp"
 #include "support/pattern.hpp"
 #include "support/random.hpp"
 #include "support/run_threads.hpp"
+
+template <>
+inline constexpr bool slabmalloc::has_split_updates<
+    slabmalloc::test::InterruptingAtomics<slabmalloc::SingleCpuAtomics>> = true;
 
 namespace slabmalloc::test {
 namespace {
@@ -25,6 +30,12 @@ struct FewWaiting : MappedOptions {
   static constexpr std::size_t waiting_bytes = waiting_pages * page;
 };
 using Mapped = MappedRuns<PatientKernel, CheckedFrames, MemoryFileMap, FewWaiting>;
+
+/// A map whose processors make each other forget, without software.
+struct BroadcastMap : MemoryFileMap {
+  using MemoryFileMap::MemoryFileMap;
+  static constexpr bool flush_never_waits = true;
+};
 
 /// A test that must end with all memory back.
 class MappedRunsTest : public testing::Test {
@@ -48,11 +59,17 @@ class MappedRunsTest : public testing::Test {
     EXPECT_FALSE(mapped.deallocate(address));
     return misuse.take_kinds();
   }
+  void give_taken_back() {
+    for (void* const frame : taken) {
+      frames.deallocate_frame(frame, page);
+    }
+  }
 
   MisuseRecorder misuse;
   MemoryFileMap map{4 * mebibyte, 16 * mebibyte};
   CheckedFrames frames{map};
   Mapped mapped{frames, map};
+  std::vector<void*> taken;  ///< Frames.
 };
 
 TEST_F(MappedRunsTest, a_run_is_in_a_row_over_scattered_frames) {
@@ -229,6 +246,73 @@ TEST_F(MappedRunsTest, waiting_memory_serves_an_allocation_that_lacks_frames) {
   }
 }
 
+TEST_F(MappedRunsTest, a_call_that_may_not_wait_flushes_only_where_that_never_waits) {
+  for (const std::size_t pages : {waiting_pages + 1, waiting_pages + 2}) {
+    mapped.deallocate(allocate(pages), Context::MayNotWait);
+  }
+  EXPECT_EQ(map.flushes, 0u);
+  while (void* const frame = frames.allocate_frame(page).address) {
+    taken.push_back(frame);
+  }
+  EXPECT_EQ(allocate(1, Context::MayNotWait), nullptr) << "the frames wait for a flush";
+  EXPECT_EQ(map.flushes, 0u);
+  EXPECT_EQ(mapped.validate(), nullptr);
+  std::byte* const run = allocate(1, Context::MayWait);
+  EXPECT_NE(run, nullptr);
+  EXPECT_EQ(map.flushes, 1u);
+  mapped.deallocate(run);
+  give_taken_back();
+
+  BroadcastMap other_map(mebibyte, mebibyte);
+  CheckedFrames other_frames(other_map);
+  MappedRuns<PatientKernel, CheckedFrames, BroadcastMap, FewWaiting> other(other_frames, other_map);
+  other.set_range(other_map.range());
+  other.deallocate(other.allocate((waiting_pages + 1) * page).value(), Context::MayNotWait);
+  EXPECT_EQ(other_map.flushes, 1u);
+  other.deallocate(other.allocate((waiting_pages + 1) * page).value(), Context::Interrupt);
+  EXPECT_EQ(other_map.flushes, 1u) << "a handler flushes nowhere";
+  other.flush();
+  other.release();
+}
+
+TEST_F(MappedRunsTest, a_run_that_lacks_page_tables_waits_where_it_may_not_flush) {
+  map.plan.fail_call(3);
+  EXPECT_EQ(allocate(5, Context::MayNotWait), nullptr);
+  EXPECT_EQ(map.flushes, 0u);
+  EXPECT_EQ(mapped.waiting_bytes(), 5 * page);
+  EXPECT_EQ(mapped.validate(), nullptr);
+  EXPECT_EQ(mapped.flush(), 5 * page);
+  map.plan.fail_call(1);
+  EXPECT_EQ(allocate(5, Context::MayNotWait), nullptr);
+  EXPECT_EQ(mapped.waiting_bytes(), 0u) << "nothing was mapped";
+}
+
+TEST_F(MappedRunsTest, an_impossible_size_takes_nothing) {
+  const std::uintptr_t range_pages = map.range().bytes / page;
+  EXPECT_EQ(allocate(range_pages - 1), nullptr) << "no room for two guards";
+  EXPECT_EQ(mapped.allocate_run(page, ~(~std::size_t{0} >> 1)).address, nullptr);
+  EXPECT_EQ(frames.plan.calls(), 0u);
+  MappedRuns<PatientKernel, Frames, MemoryFileMap> direct(frames.frames, map);
+  direct.set_range(map.range());
+  EXPECT_EQ(direct.allocate(map.memory().bytes + page).error(), AllocationError::OutOfMemory);
+  EXPECT_EQ(frames.frames.statistics().allocations, 0u) << "more than all memory";
+  EXPECT_EQ(direct.metadata_bytes(), 0u);
+}
+
+TEST_F(MappedRunsTest, a_range_may_end_with_the_address_space) {
+  for (const std::size_t bytes : {16 * page - 1, 16 * page, ~std::size_t{0}}) {
+    Mapped high(frames, map);
+    const std::uintptr_t begin = 0 - 16 * page;
+    high.set_range({begin, bytes});
+    EXPECT_FALSE(high.owns(reinterpret_cast<void*>(begin))) << "the guard";
+    EXPECT_TRUE(high.owns(reinterpret_cast<void*>(begin + page)));
+    EXPECT_TRUE(high.owns(reinterpret_cast<void*>(begin + 14 * page)));
+    EXPECT_FALSE(high.owns(reinterpret_cast<void*>(begin + 15 * page))) << "no address behind it";
+    EXPECT_FALSE(high.owns(nullptr));
+  }
+  EXPECT_DEATH(mapped.set_range({0 - std::uintptr_t{8}, 8}), "0 < pages of the range");
+}
+
 TEST_F(MappedRunsTest, uses_the_whole_range_and_refuses_what_it_lacks) {
   MemoryFileMap small_map(mebibyte, 64 * page);
   CheckedFrames small_frames(small_map);
@@ -352,6 +436,37 @@ TEST_F(MappedRunsTest, one_of_two_frees_of_a_run_at_the_same_time_is_reported) {
   EXPECT_EQ(misuse.take_count(MisuseKind::DoubleFree), runs.size());
 }
 
+TEST(MappedRunsInterrupts, come_at_any_access_without_atomics) {
+  using Plain = InterruptingAtomics<SingleCpuAtomics>;
+  using PlainFrames = FrameAllocator<SingleKernel, page, Plain>;
+  std::size_t interrupts = 0;
+  for (bool came = true; came && !testing::Test::HasFailure(); ++interrupts) {
+    MisuseRecorder misuse;
+    MemoryFileMap map(mebibyte, mebibyte);
+    PlainFrames frames;
+    const MemoryRegion memory = map.memory();
+    ASSERT_TRUE(frames.add(&memory, 1));
+    MappedRuns<SingleKernel, PlainFrames, MemoryFileMap, FewWaiting, Plain> mapped(frames, map);
+    mapped.set_range(map.range());
+    void* const given = mapped.allocate(3 * page).value();
+    Interruption::arm(
+        interrupts + 1, [&] { mapped.deallocate(given, Context::Interrupt); },
+        [] { return HostedCpu::saved != 0; });
+    void* const run = mapped.allocate(2 * page).value();
+    mapped.deallocate(run);
+    mapped.flush();
+    came = Interruption::disarm();
+    ASSERT_EQ(mapped.used_bytes(), came ? 0u : 3 * page) << "access " << interrupts + 1;
+    ASSERT_EQ(mapped.validate(), nullptr);
+    if (!came) {
+      mapped.deallocate(given);
+    }
+    mapped.release();
+    EXPECT_EQ(frames.statistics().used_bytes, 0u);
+  }
+  EXPECT_GT(interrupts, 20u);
+}
+
 // ---- FallbackRuns -------------------------------------------------------------------------------
 
 using Pager = FallbackRuns<CheckedFrames, Mapped>;
@@ -386,10 +501,46 @@ TEST_F(MappedRunsTest, a_heap_gets_a_mapped_run_where_no_block_holds_it) {
   heap.deallocate(direct, few);
   heap.trim();
   EXPECT_EQ(heap.frame_bytes(), 0u);
+  mapped.flush();
   EXPECT_EQ(heap.validate(), nullptr);
   for (std::size_t index = 65; index < all.size(); index += 2) {
     frames.deallocate_frame(all[index], page);
   }
+}
+
+/// Frees a mapped run, and once more in a handler: before the flush, and after it.
+template <class Config>
+void free_again_in_a_handler(CheckedFrames& frames, Mapped& mapped, MisuseRecorder& misuse) {
+  Pager pager(frames, mapped, page);
+  CpuZones<PatientKernel, Pager, Config> heap(pager);
+  const Layout layout = Layout::from_size_align(4 * page, 8).value();
+  const auto kinds_of_free = [&](void* run, Context context) {
+    heap.deallocate(run, layout, context);
+    return misuse.take_kinds();
+  };
+  for (const Context first : {Context::MayWait, Context::MayNotWait, Context::Interrupt}) {
+    void* const other = heap.allocate(layout).value();
+    void* const run = heap.allocate(layout).value();
+    ASSERT_TRUE(mapped.owns(run));
+    EXPECT_TRUE(kinds_of_free(run, first).empty());
+    EXPECT_EQ(MemoryFileMap::faults(run), first != Context::Interrupt);
+    const std::size_t bytes = heap.frame_bytes();
+    EXPECT_EQ(kinds_of_free(run, Context::Interrupt), std::vector{MisuseKind::DoubleFree});
+    mapped.flush();
+    EXPECT_EQ(kinds_of_free(run, Context::Interrupt), std::vector{MisuseKind::DoubleFree});
+    EXPECT_EQ(kinds_of_free(run, Context::MayWait), std::vector{MisuseKind::DoubleFree});
+    EXPECT_EQ(heap.frame_bytes(), bytes) << "a bad free changes nothing";
+    EXPECT_EQ(heap.validate(), nullptr);
+    heap.deallocate(other, layout, first);
+  }
+  mapped.flush();
+  EXPECT_EQ(heap.frame_bytes(), 0u);
+}
+TEST_F(MappedRunsTest, a_handler_that_frees_a_run_again_is_reported) {
+  free_again_in_a_handler<KernelConfig>(frames, mapped, misuse);
+}
+TEST_F(MappedRunsTest, a_handler_that_frees_a_run_again_is_reported_in_a_debug_mode) {
+  free_again_in_a_handler<DebugKernelConfig>(frames, mapped, misuse);
 }
 
 TEST_F(MappedRunsTest, larger_runs_than_a_threshold_are_mapped_at_once) {

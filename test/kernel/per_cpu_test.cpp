@@ -11,11 +11,17 @@
 
 #include "kernel/frame_fixture.hpp"
 #include "kernel/hosted_kernel.hpp"
+#include "kernel/mapped_fixture.hpp"
 #include "support/frames.hpp"
+#include "support/interrupting_atomics.hpp"
 #include "support/misuse_recorder.hpp"
 #include "support/pattern.hpp"
 #include "support/random.hpp"
 #include "support/run_threads.hpp"
+
+template <>
+inline constexpr bool slabmalloc::has_split_updates<
+    slabmalloc::test::InterruptingAtomics<slabmalloc::SingleCpuAtomics>> = true;
 
 namespace slabmalloc::test {
 namespace {
@@ -238,11 +244,9 @@ TEST(PerCpuHeap, reports_a_free_of_a_copy_where_a_page_was_before) {
   heap.set_cpus(2);
   runs.next = memory.at(Heap::stride);
   const auto before = heap.allocate(small).value();
-  heap.deallocate(before, small);
   std::vector<std::byte> page(Heap::stride);
-  const auto kept = heap.allocate(small).value();
   std::memcpy(page.data(), memory.at(Heap::stride), Heap::stride);
-  heap.deallocate(kept, small);
+  heap.deallocate(before, small);
   heap.trim();
   // As if the kernel had ended without a trim, and had begun anew.
   std::memcpy(memory.at(Heap::stride), page.data(), Heap::stride);
@@ -254,6 +258,78 @@ TEST(PerCpuHeap, reports_a_free_of_a_copy_where_a_page_was_before) {
   heap.deallocate(object, small);
   heap.trim();
   EXPECT_EQ(heap.frame_bytes(), 0u);
+}
+
+// Over a pager that unmaps, the page of a second free may be there no more.
+TEST(PerCpuHeap, reports_bad_frees_where_nothing_is_mapped) {
+  MisuseRecorder misuse;
+  MemoryFileMap map(mebibyte, 4 * mebibyte);
+  CheckedFrames frames(map);
+  MappedRuns<PatientKernel, CheckedFrames, MemoryFileMap> mapped(frames, map);
+  mapped.set_range(map.range());
+  using Pager = FallbackRuns<CheckedFrames, decltype(mapped)>;
+  Pager pager(frames, mapped, 0);
+  PerCpuHeap<PatientKernel, Pager> heap(pager);
+  struct Counted {
+    ~Counted() { byte = 0; }
+    char byte = 1;
+  };
+  const auto object = heap.allocate<Counted>();
+  ASSERT_TRUE(mapped.owns(object.get()));
+  heap.deallocate(object);
+  heap.trim();
+  for (const Context context : {Context::MayWait, Context::Interrupt}) {
+    heap.deallocate(object, context);
+    EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
+    for (std::uint32_t cpu = 0; cpu <= cpus; ++cpu) {
+      heap.deallocate(decltype(heap)::Pointer<void>(object.on(cpu)), Layout::of<Counted>(),
+                      context);
+      EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::DoubleFree});
+    }
+    mapped.flush();
+  }
+  const std::uintptr_t guard = map.range().address;
+  for (const std::uintptr_t address : {guard, std::uintptr_t{64}, ~std::uintptr_t{63}}) {
+    heap.deallocate(decltype(heap)::Pointer<void>(reinterpret_cast<void*>(address)), small);
+    EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::ForeignPointer}) << address;
+  }
+  const auto again = heap.allocate<Counted>();
+  heap.deallocate(decltype(again)(again.on(1)));
+  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::ForeignPointer});
+  EXPECT_EQ(again.on(1)->byte, 1) << "not destroyed";
+  // A header would lie behind this run.
+  PerCpuHeap<PatientKernel, Pager, PerCpuConfig<16 * kibibyte>> wide(pager);
+  void* const other = pager.allocate_run(8, wide.stride).address;
+  wide.deallocate(decltype(wide)::Pointer<void>(other), small);
+  EXPECT_EQ(misuse.take_kinds(), std::vector{MisuseKind::ForeignPointer}) << "a smaller run";
+  pager.deallocate_run(other, 8, wide.stride);
+  heap.deallocate(again);
+  heap.trim();
+  EXPECT_EQ(heap.validate(), nullptr);
+  mapped.release();
+  EXPECT_EQ(frames.used_bytes(), 0u);
+}
+
+TEST(PerCpuInterrupts, come_at_any_access_without_atomics) {
+  using Plain = InterruptingAtomics<SingleCpuAtomics>;
+  std::size_t interrupts = 0;
+  for (bool came = true; came && !testing::Test::HasFailure(); ++interrupts) {
+    FrameSource frames;
+    PerCpuHeap<SingleKernel, FrameSource, PerCpuConfig<4 * kibibyte, Plain>> heap(frames);
+    PerCpu<std::uint64_t, decltype(heap)> kept;
+    Interruption::arm(
+        interrupts + 1, [&] { kept = heap.allocate<std::uint64_t>(Context::MayNotWait); },
+        [] { return HostedCpu::saved != 0; });
+    heap.deallocate(heap.allocate<std::uint64_t>(), Context::Interrupt);
+    heap.trim();
+    came = Interruption::disarm();
+    ASSERT_EQ(heap.validate(), nullptr) << "access " << interrupts + 1;
+    ASSERT_EQ(heap.frame_bytes(), frames.live_bytes());
+    heap.deallocate(kept);
+    heap.trim();
+    ASSERT_EQ(heap.frame_bytes(), 0u);
+  }
+  EXPECT_GT(interrupts, 10u);
 }
 
 TEST(PerCpuThreads, cpus_count_and_allocate_at_the_same_time) {

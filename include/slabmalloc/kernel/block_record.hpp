@@ -179,6 +179,11 @@ struct BlockLayout {
   static constexpr std::size_t record_offset(std::size_t slot_bytes) noexcept {
     return slot_bytes - guard_bytes - sizeof(Record);
   }
+  /// False if a record would be misaligned: then `slot` is none of a debug mode.
+  static bool has_place_for_record(const std::byte* slot, std::size_t slot_bytes) noexcept {
+    return reinterpret_cast<std::uintptr_t>(slot + record_offset(slot_bytes)) % alignof(Record) ==
+           0;
+  }
   static Record& record_at(std::byte* slot, std::size_t slot_bytes) noexcept {
     return *reinterpret_cast<Record*>(slot + record_offset(slot_bytes));
   }

@@ -25,6 +25,7 @@
 #include "slabmalloc/kernel/cpu_parts.hpp"
 #include "slabmalloc/kernel/frame_reserve.hpp"
 #include "slabmalloc/kernel/frame_supply.hpp"
+#include "slabmalloc/kernel/guarded_counter.hpp"
 #include "slabmalloc/kernel/run_supply.hpp"
 
 namespace slabmalloc {
@@ -57,6 +58,7 @@ class CpuMemory {
   static constexpr bool parks_frames = Frames::Parked::exist;
   using Reserve = FrameReserve<Hooks, typename Config::Pages, Atomics>;
   using Runs = RunSupply<Hooks, PagerT, Atomics, RunReturn>;
+  using Counter = GuardedCounter<Hooks, Atomics>;
 
   static constexpr std::size_t no_bytes = 0;  ///< No frame's.
 
@@ -128,8 +130,7 @@ class CpuMemory {
         return false;
       }
       if (!refill_reserve(frame, bytes)) {
-        std::size_t given = 0;
-        frames_.leave(frame, bytes, given);
+        frames_.leave(frame, bytes);
       }
     }
     while (release_reserved(bytes)) {
@@ -243,8 +244,7 @@ class CpuMemory {
   /// handlers.
   void release_all() noexcept {
     const auto give = [this](void* frame, std::size_t bytes) noexcept {
-      std::size_t given = 0;
-      frames_.leave(frame, bytes, given);
+      frames_.leave(frame, bytes);
     };
     for (Part& part : parts_) {
       part.zone.release_all(give);
@@ -359,7 +359,7 @@ class CpuMemory {
       is_excess = part && reserve_.refill_or_take(other.frame_cache, bytes, frame);
     }
     if (frame != nullptr) {
-      frames_.leave(frame, bytes, given);
+      given += frames_.leave(frame, bytes);
     }
     return is_excess;
   }

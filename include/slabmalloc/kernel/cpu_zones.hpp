@@ -149,7 +149,8 @@ class CpuZones {
   /// Frees a block of any CPU, or nothing for a null pointer. It calls the pager for runs alone,
   /// and only if `context` allows that. Other runs wait, as excess frames do, for give_back() or
   /// for the next allocations that may call the pager.
-  /// Context: any, NMIs included; it matters for runs, to a pager that locks or waits.
+  /// Context: any, NMIs included; it matters for runs, to a pager that locks or waits. A run that a
+  /// ContextPager takes in handlers cannot be freed in NMIs.
   /// Fails: DoubleFree, MisalignedFree, SizeMismatch or ForeignPointer to the misuse hook, the last
   /// for a block of another heap too. The pager finds the misuse of a run. Of a waiting run, the
   /// heap finds only a second free at once.
@@ -207,7 +208,8 @@ class CpuZones {
   }
   /// Limits the bytes of the tag's blocks from now on; those that are there stay. An allocation
   /// that would pass the limit, and may call the pager, gives waiting runs back, then calls the
-  /// callback once. The callback must not allocate with the tag.
+  /// callback once; once more if others took the room while it got its block. In the middle of a
+  /// section it does neither. The callback must not allocate with the tag.
   /// Thread: any, with the callback as before; another one while nobody allocates.
   void set_tag_limit(std::uint32_t tag, std::size_t bytes, LimitCallback callback = nullptr,
                      void* argument = nullptr) noexcept
@@ -311,7 +313,8 @@ class CpuZones {
   /// Context: one that may call the pager's block_at(), whatever `context` says. That of
   /// FrameAllocator takes its lock: any but an NMI.
   /// Fails: as deallocate(), but for SizeMismatch. It reports frames that others got from the
-  /// pager; of their runs it frees those that begin at `object`.
+  /// pager; of their runs it frees those that begin at `object`, or with tags reports them as
+  /// MismatchedFree.
   /// Cost: block_at(), then as deallocate().
   [[gnu::always_inline]] void deallocate(void* object,
                                          Context context = Context::MayWait) noexcept {
@@ -843,14 +846,44 @@ class CpuZones {
       return {};
     }
     const FoundBlock found = find_block<Zone>(pager_, object);
-    if (found.kind == FoundBlock::Kind::Object && !Zone::is_in_use(object, found.index)) {
+    if (found.kind == FoundBlock::Kind::Object &&
+        !(Zone::is_in_use(object, found.index) && check_owner(object, found.index))) {
       return {};
+    }
+    if constexpr (has_tags) {
+      if (found.kind == FoundBlock::Kind::Run && !tags_.check_run(*this, object)) {
+        return {};
+      }
     }
     if (found.kind == FoundBlock::Kind::Run && memory_.runs().is_deferred(object)) {
       report_misuse({MisuseKind::DoubleFree, object, 0, 0});
       return {};
     }
     return found;
+  }
+  /// True if `page`, which a live object pins, is one of the heap's zones; also of a page that just
+  /// left them, which has no live object.
+  template <class Header>
+  bool is_own_page(const Header* page) noexcept {
+    const std::uintptr_t owner = page->tag.load(Order::relaxed) & ~PageState::mask;
+    const auto begin = reinterpret_cast<std::uintptr_t>(parts_.begin());
+    const auto end = reinterpret_cast<std::uintptr_t>(parts_.end());
+    return owner - begin < end - begin || owner == 0;
+  }
+  /// False, and a report as of a free, if the object of class `index` at `object` is another
+  /// heap's.
+  bool check_owner(void* object, std::uint32_t index) noexcept {
+    bool is_ours = false;
+    Zone::with_slot(object, index,
+                    [&]<class Page>(auto* page, std::uint32_t slot, const SlotGeometry& geometry) {
+                      is_ours = is_own_page(page);
+                      if (!is_ours) [[unlikely]] {
+                        const MisuseKind kind =
+                            has_tags ? MisuseKind::MismatchedFree : MisuseKind::ForeignPointer;
+                        report_misuse({kind, object, geometry.object_size, slot, object});
+                      }
+                    });
+    return is_ours;
   }
   /// True if the run `found` at `object` has as many frames as a new one for `layout` would.
   static bool fits_run(const void* object, const FoundBlock& found, Layout layout) noexcept {

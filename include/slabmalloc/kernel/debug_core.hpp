@@ -46,7 +46,7 @@ class DebugCore {
   /// Gives reports the heap's name. Pre: `name` outlives the heap.
   constexpr void set_name(const char* name) noexcept { checks_.set_name(name); }
   const char* name() const noexcept { return checks_.owner().name; }
-  FailurePlan<Atomics>& failure_plan() noexcept { return plan_; }
+  FailurePlan<Hooks, Atomics>& failure_plan() noexcept { return plan_; }
   /// The freed blocks that do not serve again yet. They count as in use. Pre: no CPU frees.
   std::size_t delayed_blocks() const noexcept {
     std::size_t blocks = 0;
@@ -315,7 +315,7 @@ class DebugCore {
   }
 
   Checks checks_;
-  FailurePlan<Atomics> plan_;
+  FailurePlan<Hooks, Atomics> plan_;
   Own own_[Hooks::maximum_cpus];
 };
 

@@ -206,7 +206,7 @@ class DebugMode<Hooks, Zone, Config>
       return;
     }
     if constexpr (FindingPager<typename Heap::Pager>) {
-      if (may_call_pager(context)) {
+      if (may_call_pager(context) || takes_in_handlers(heap.pager_, object)) {
         const Found found = find_any(heap, object, user, size);
         end_use(heap, found.block, found.index, layout_of(found.block), context, user);
         return;

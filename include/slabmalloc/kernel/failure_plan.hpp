@@ -15,12 +15,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "slabmalloc/kernel/hooks.hpp"
 #include "slabmalloc/zone/statistics.hpp"
 
 namespace slabmalloc {
 
 /// Thread: any. A plan that begins while others allocate may see or miss their calls.
-template <class Atomics>
+template <KernelHooks Hooks, class Atomics>
 class FailurePlan {
  public:
   /// The largest number that a plan may have.
@@ -42,6 +43,7 @@ class FailurePlan {
     if (plan == None) {
       return false;
     }
+    const UpdateGuard<Hooks, Atomics> guard;
     const std::uint32_t kind = plan & kind_mask;
     const std::uint32_t number = plan >> kind_bits;
     const std::uint32_t call = calls_.fetch_add(1, Order::relaxed) + 1;

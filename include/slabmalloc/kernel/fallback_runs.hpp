@@ -10,7 +10,8 @@
 //   other runs, and those that it lacks ──► mapped            a free finds either by the address
 //
 // Frames for pages always come from the frames: objects keep addresses of the direct map. It owns
-// nothing.
+// nothing. A heap frees a mapped run here in handlers too (ContextPager): after an earlier free
+// nothing is mapped there, so nobody may write a link into it.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +21,7 @@
 
 namespace slabmalloc {
 
-/// A RunPager over another one and a MappedRuns, and a FindingPager if that is one.
+/// A ContextPager over a RunPager and a MappedRuns, and a FindingPager if the former is one.
 /// Thread, context: as the two.
 template <class FramesT, class MappedT>
 class FallbackRuns {
@@ -53,10 +54,12 @@ class FallbackRuns {
     }
     return run.address != nullptr ? run : mapped_.allocate_run(bytes, alignment, context);
   }
+  bool takes_in_handlers(const void* run) const noexcept { return mapped_.owns(run); }
   /// False for a bad free, which is reported.
-  bool deallocate_run(void* run, std::size_t bytes, std::size_t alignment) noexcept {
+  bool deallocate_run(void* run, std::size_t bytes, std::size_t alignment,
+                      Context context = Context::MayNotWait) noexcept {
     if (mapped_.owns(run)) {
-      return mapped_.deallocate_run(run, bytes, alignment, Context::MayNotWait);
+      return mapped_.deallocate_run(run, bytes, alignment, context);
     }
     return frames_.deallocate_run(run, bytes, alignment);
   }

@@ -20,10 +20,10 @@
 
 #include "slabmalloc/base/misuse.hpp"
 #include "slabmalloc/kernel/frame_account.hpp"
+#include "slabmalloc/kernel/guarded_counter.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
 #include "slabmalloc/kernel/parked_frames.hpp"
 #include "slabmalloc/zone/pager.hpp"
-#include "slabmalloc/zone/statistics.hpp"
 
 namespace slabmalloc {
 
@@ -98,15 +98,15 @@ class FrameSupply {
     account_.depart(bytes);
   }
 
-  /// The same, but parks the frame if readers may look at it. Adds the bytes that went back to
-  /// `given`.
-  [[gnu::always_inline]] void leave(void* frame, std::size_t bytes, std::size_t& given) noexcept {
+  /// The same, but parks the frame if readers may look at it. Returns the bytes that went back.
+  [[gnu::always_inline]] std::size_t leave(void* frame, std::size_t bytes) noexcept {
     if constexpr (Parked::exist) {
       parked_.push(frame);
       account_.waiters().note_change();
+      return 0;
     } else {
       give_back(frame, bytes);
-      given += bytes;
+      return bytes;
     }
   }
   /// Gives up to `most` parked frames of `bytes` back whose grace period has passed; returns how
@@ -230,7 +230,7 @@ class FrameSupply {
   [[no_unique_address]] Life life_;
   [[no_unique_address]] Parked parked_;
   Account account_;
-  SharedCounter<Atomics> growths_;
+  GuardedCounter<Hooks, Atomics> growths_;
 };
 
 }  // namespace slabmalloc

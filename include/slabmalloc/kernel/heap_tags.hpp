@@ -3,7 +3,7 @@
 // HeapTags: what a CpuZones does beside its work while its configuration has tags. A tag is a small
 // number for a client of the heap, such as a driver: blocks are charged to it (tag_accounts.hpp).
 //
-//   allocate ─► charge the tag ─► the heap's allocate ─► write the tag beside the block
+//   allocate ─► room? ─► the heap's allocate ─► charge the tag, write it beside the block
 //   free     ─► find the tag, write 0 ─► discharge ─► the heap's free
 //
 // Where the tag of a block lies:
@@ -15,6 +15,9 @@
 // pager tells the word of a run as it takes the run back. A run that waits (run_supply.hpp) stays
 // charged, as it is part of the heap's limit, too. So an allocation gives waiting runs back before
 // the limit of its tag refuses it, if its context may call the pager.
+//
+// A run whose word is another heap's, or nobody's, is no run of this heap. The word is asked before
+// the pager takes a run back, so that neither heap's accounts change.
 //
 // Objects that a CPU keeps for handlers, and those that a debug mode keeps from reuse, have no tag.
 //
@@ -30,6 +33,7 @@
 #include "slabmalloc/base/result.hpp"
 #include "slabmalloc/classes/slot_geometry.hpp"
 #include "slabmalloc/kernel/block_lookup.hpp"
+#include "slabmalloc/kernel/cpu_parts.hpp"
 #include "slabmalloc/kernel/run_supply.hpp"
 #include "slabmalloc/kernel/tag_accounts.hpp"
 #include "slabmalloc/page/page_header.hpp"
@@ -42,10 +46,12 @@ struct TaggedRunReturn {
   Accounts* accounts = nullptr;
 
   template <class PagerT>
-  bool operator()(PagerT& pager, void* run, Layout layout, std::size_t bytes) const noexcept {
+  bool operator()(PagerT& pager, void* run, Layout layout, std::size_t bytes,
+                  Context) const noexcept {
     if constexpr (OwnerPager<PagerT>) {
       std::uintptr_t word = 0;
-      if (run == nullptr || !pager.deallocate_run(run, layout.size(), layout.align(), word)) {
+      if (run == nullptr || !check_owner(pager, run) ||
+          !pager.deallocate_run(run, layout.size(), layout.align(), word)) {
         return false;
       }
       const std::uint32_t tag = accounts->tag_of(word);
@@ -56,6 +62,24 @@ struct TaggedRunReturn {
     } else {
       return PagerRuns<PagerT>::deallocate(&pager, run, layout);
     }
+  }
+
+  /// False, and a report, for a run of the pager that is no run of this heap. Where no run is, the
+  /// pager will find that.
+  template <OwnerPager PagerT>
+  bool check_owner(PagerT& pager, void* run) const noexcept {
+    const std::uintptr_t word = pager.owner(run);
+    bool is_ours = accounts->has_word(word);
+    if (word == 0) {
+      is_ours = true;
+      if constexpr (FindingPager<PagerT>) {
+        is_ours = pager.block_at(run).use != PagerUse::Run;
+      }
+    }
+    if (!is_ours) [[unlikely]] {
+      report_misuse({MisuseKind::MismatchedFree, run, 0, 0, run});
+    }
+    return is_ours;
   }
 };
 
@@ -112,18 +136,27 @@ class HeapTags<Hooks, Config> {
       return AllocationError::InvalidLayout;
     }
     const std::size_t bytes = is_run ? Runs::charged_bytes(layout) : SizeClasses::size_of(index);
-    if (!charge(heap, tag, bytes, context)) {
+    if (!make_room(heap, tag, context, [&] { return accounts_.has_room(tag, bytes); })) {
       return heap.slow_path_.out_of_memory();
     }
     const Result<void*> block = heap.allocate_untagged(layout, context);
     if (!block) {
-      accounts_.discharge(tag, bytes);
-    } else if (!is_run) {
-      put<Heap>(block.value(), index, tag);
-    } else if constexpr (OwnerPager<typename Heap::Pager>) {
-      heap.pager_.set_owner(block.value(), accounts_.word_of(tag));
+      return block;
     }
-    return block;
+    // Others may have taken the room meanwhile.
+    const bool is_charged =
+        make_room(heap, tag, context, [&] { return accounts_.charge(tag, bytes); });
+    if (!is_run && is_charged) {
+      put<Heap>(block.value(), index, tag);
+    } else if (!is_run) {
+      heap.deallocate_of(typename Heap::Numbered{index}, block.value());
+    } else if constexpr (OwnerPager<typename Heap::Pager>) {
+      heap.pager_.set_owner(block.value(), accounts_.word_of(is_charged ? tag : accounts_.no_tag));
+      if (!is_charged) {
+        heap.memory_.runs().deallocate(block.value(), layout, context);
+      }
+    }
+    return is_charged ? block : heap.slow_path_.out_of_memory();
   }
 
   /// Discharges the object of class `index` at `object`, which the caller then frees. False after
@@ -136,7 +169,7 @@ class HeapTags<Hooks, Config> {
     Heap::Zone::with_slot(
         object, index,
         [&]<class Page>(auto* page, std::uint32_t slot, const SlotGeometry& geometry) {
-          is_ours = is_page_of(heap, page);
+          is_ours = heap.is_own_page(page);
           if (!is_ours) [[unlikely]] {
             report_misuse({MisuseKind::MismatchedFree, object, geometry.object_size, slot, object});
             return;
@@ -147,7 +180,17 @@ class HeapTags<Hooks, Config> {
     return is_ours;
   }
 
-  /// The tag of the block `found` at `object`; 0 if it has none. Pre: the pager finds blocks.
+  /// False, and a report, if the run at `run` is another heap's. Pre: the pager finds blocks.
+  template <class Heap>
+  bool check_run(Heap& heap, void* run) noexcept {
+    if constexpr (OwnerPager<typename Heap::Pager>) {
+      return run_return().check_owner(heap.pager_, run);
+    } else {
+      return true;
+    }
+  }
+
+  /// The tag of a block of this heap at `object`; 0 if it has none. Pre: the pager finds blocks.
   template <class Heap>
   Tag tag_of(const Heap& heap, void* object, FoundBlock::Kind kind,
              std::uint32_t index) const noexcept {
@@ -197,16 +240,6 @@ class HeapTags<Hooks, Config> {
   }
 
  private:
-  /// True if `page`, which a live object pins, is one of the heap's zones; also of a page that just
-  /// left them, which has no live object.
-  template <class Heap, class Header>
-  static bool is_page_of(Heap& heap, const Header* page) noexcept {
-    const std::uintptr_t owner = page->tag.load(Order::relaxed) & ~PageState::mask;
-    const auto begin = reinterpret_cast<std::uintptr_t>(heap.parts_.begin());
-    const auto end = reinterpret_cast<std::uintptr_t>(heap.parts_.end());
-    return owner - begin < end - begin || owner == 0;
-  }
-
   /// True if the byte of a slot is that of a tag. A write that left the last object of the page may
   /// have made it another one.
   static constexpr bool is_tag(std::uint32_t code) noexcept { return code - 1 < Config::tags; }
@@ -227,13 +260,14 @@ class HeapTags<Hooks, Config> {
         });
   }
 
-  /// False if the tag's limit has no room, even without the runs that wait.
-  template <class Heap>
-  bool charge(Heap& heap, Tag tag, std::size_t bytes, Context context) noexcept {
-    if (accounts_.charge(tag, bytes)) [[likely]] {
+  /// True once `fits()`. If need be, runs that wait go back, and the callback may free blocks;
+  /// neither in the middle of a section.
+  template <class Heap, class Fits>
+  bool make_room(Heap& heap, Tag tag, Context context, Fits&& fits) noexcept {
+    if (fits()) [[likely]] {
       return true;
     }
-    if (!may_call_pager(context)) {
+    if (!may_call_pager(context) || !heap.parts_.enter(PartWait::Unbounded)) {
       return accounts_.refuse(tag);
     }
     // Bounded by the runs that wait now: others may add more.
@@ -244,12 +278,12 @@ class HeapTags<Hooks, Config> {
       if (run == 0) {
         break;
       }
-      if (accounts_.charge(tag, bytes)) {
+      if (fits()) {
         return true;
       }
       given += run;
     }
-    return accounts_.charge_or_call(tag, bytes);
+    return (accounts_.call_back(tag) && fits()) || accounts_.refuse(tag);
   }
 
   Accounts accounts_;

@@ -39,15 +39,23 @@ class MappedAddresses {
 
   /// Pre: nothing was taken yet.
   void set_range(MemoryRegion range) noexcept {
-    first_ = (align_up(range.address, base_bytes) >> base_bits) + 1;
+    const FrameRange pages = MemoryMap<base_bytes>(&range, 1).next(0);
+    first_ = pages.first + 1;
     next_ = first_;
-    end_ = (range.address + range.bytes) >> base_bits;
+    end_ = pages.end;
     require<Hooks>(first_ < end_, "0 < pages of the range");
   }
   /// True if `page` lies in the range.
   bool has(std::uintptr_t page) const noexcept { return page - first_ < pages(); }
   /// The pages of the range, without the first.
   std::size_t pages() const noexcept { return end_ - first_; }
+  /// True if the whole range has `pages` pages in a row, aligned to 2^alignment.
+  bool can_hold(std::size_t pages, std::uint32_t alignment) const noexcept {
+    const std::uintptr_t rest =
+        alignment < word_bits ? (std::uintptr_t{1} << alignment) - 1 : ~std::uintptr_t{0};
+    const std::uintptr_t skipped = (0 - first_) & rest;
+    return skipped < this->pages() && pages <= this->pages() - skipped;
+  }
 
   /// The lock of spans and words.
   Lock& lock() const noexcept { return lock_; }

@@ -32,6 +32,11 @@
 // The lock of the addresses is held for them and for the list alone. The map and the frame
 // allocator are called with nothing held.
 //
+// A flush may wait for CPUs that have interrupts off. A caller that may not wait may be such a CPU,
+// for which another one waits. So only MayWait flushes, unless the map says that its flush() never
+// waits. Frames are all there before the first one is mapped: those of a run that lacks one go back
+// without a flush.
+//
 // Invariants, with their lines in validate(), beside those of the addresses:
 //   X4  bytes of runs in use = used_bytes(), and each of their pages has a frame
 //   X5  bytes of freed runs = those of the list = waiting_bytes()
@@ -59,6 +64,9 @@ namespace slabmalloc {
 ///   unmap(address, bytes)       ends that; CPUs may go on translating until flush()
 ///   flush()                     optional: makes all CPUs forget what was unmapped before. Without
 ///                               it unmap() does so
+///   flush_never_waits           optional: true if flush() waits for no other CPU, so that callers
+///                               with MayNotWait may flush too
+/// map() and unmap() are called with MayNotWait too, and must not wait for other CPUs then.
 template <class M>
 concept AddressMap = requires(M& map, void* address, void* frame, std::size_t bytes) {
   { map.unmap(address, bytes) } noexcept;
@@ -101,34 +109,38 @@ class MappedRuns {
   /// Memory of `bytes`, rounded up to base frames, at `alignment`, a power of two. Its contents are
   /// unknown.
   /// Context: one that may call the pager, the map too; else there is none.
-  /// Fails: a null address without frames, page tables or addresses, with nothing changed. It does
-  /// not find what another CPU is about to give back after a flush.
+  /// Fails: a null address without frames, page tables or addresses, with nothing changed. Where
+  /// page tables lacked and `context` allows no flush, its frames wait for one. It does not find
+  /// what another CPU is about to give back after a flush.
   /// Cost: that of SpanTable::allocate() under the lock, and a frame and a call of the map for each
   /// page.
   Frame allocate_run(std::size_t bytes, std::size_t alignment,
                      Context context = Context::MayWait) noexcept {
     const std::size_t pages = pages_of(bytes);
-    if (!may_call_pager(context) || pages > addresses_.pages()) {
+    const std::uint32_t order = order_of(pages_of(alignment));
+    if (!may_call_pager(context) || !addresses_.can_hold(pages + 1, order) || !may_have(pages)) {
       return nullptr;
     }
-    const std::uintptr_t first = take_addresses(pages + 1, order_of(pages_of(alignment)), context);
+    const std::uintptr_t first = take_addresses(pages + 1, order, context);
     if (first == 0) {
       return nullptr;
     }
     const FrameRange run{first, first + pages};
-    const std::size_t mapped = map_frames(run, context);
+    const std::size_t mapped = get_frames(run, context) ? map_frames(run, context) : 0;
     if (mapped == pages) {
-      used_bytes_.add(bytes_of(run));
       const typename Lock::Guard guard(addresses_.lock());
+      used_bytes_.add(bytes_of(run));
       addresses_.word_of(run.end) = 0;
       return address_of(first);
     }
-    // What was mapped was never anyone's, but a CPU may have read ahead there.
-    if (mapped != 0) {
-      map_.unmap(address_of(first), mapped << base_bits);
+    if (mapped == 0) {
+      give_back(run);
+      return nullptr;
     }
+    // What was mapped was never anyone's, but a CPU may have read ahead there.
+    map_.unmap(address_of(first), mapped << base_bits);
     put(run, false);
-    flush();
+    flush_if_allowed(context);
     return nullptr;
   }
   /// The same, with an error in place of a null address.
@@ -138,7 +150,7 @@ class MappedRuns {
   }
 
   /// Frees the run that begins at `address`, or nothing for a null pointer. Where `context` forbids
-  /// calls of the pager and the map, the run stays mapped, and waits for a later call.
+  /// calls of the pager and the map, the run stays mapped, and waits for a later flush.
   /// Fails: false for a bad free. DoubleFree, MisalignedFree or ForeignPointer to the misuse hook,
   /// with nothing held. Cost: O(orders^2) under the lock, and the calls of map and pager.
   bool deallocate(void* address, Context context = Context::MayWait) noexcept {
@@ -150,8 +162,8 @@ class MappedRuns {
     return deallocate_pages(address, pages_of(bytes), context);
   }
 
-  /// Flushes, and gives the memory of all freed runs back; returns their bytes. Context: one that
-  /// may call the pager and the map.
+  /// Flushes, and gives the memory of all freed runs back; returns their bytes.
+  /// Context: MayWait, or MayNotWait where the map's flush() never waits.
   std::size_t flush() noexcept {
     const std::uintptr_t list = take_list();
     if (list == 0) {
@@ -262,7 +274,7 @@ class MappedRuns {
     // Until all pages are mapped, the run counts as freed: a bad free of it is a double one.
     const Word freed = link_of(0, false);
     std::uintptr_t first = addresses_.take(pages, order, alignment, freed);
-    if (first == 0 && flush() != 0) {
+    if (first == 0 && flush_if_allowed(context) != 0) {
       first = addresses_.take(pages, order, alignment, freed);
     }
     while (first == 0 && addresses_.grow(order, context)) {
@@ -271,22 +283,38 @@ class MappedRuns {
     return first;
   }
 
-  /// Maps a frame at each page, up to the first for which there is none or no page table. Returns
-  /// how many it mapped.
+  /// False for more pages than there is memory, where the frame allocator tells that. Asks only for
+  /// runs whose pages cost more than the question.
+  bool may_have(std::size_t pages) const noexcept {
+    constexpr std::size_t few_pages = 256;
+    if constexpr (requires { frames_.statistics().managed_bytes; }) {
+      return pages <= few_pages || pages <= frames_.statistics().managed_bytes >> base_bits;
+    } else {
+      return true;
+    }
+  }
+  /// Gets a frame for each page, up to the first for which there is none; false then.
+  bool get_frames(FrameRange pages, Context context) noexcept {
+    bool has_all = true;
+    addresses_.for_each_word(pages, [&](std::uintptr_t, Word& word) {
+      void* frame = allocate_frame(context);
+      if (frame == nullptr && flush_if_allowed(context) != 0) {
+        frame = allocate_frame(context);
+      }
+      word = reinterpret_cast<Word>(frame);
+      has_all = frame != nullptr;
+      return has_all;
+    });
+    return has_all;
+  }
+  /// Maps the frame of each page, up to the first for which there is no page table. Returns how
+  /// many it mapped.
   std::size_t map_frames(FrameRange pages, Context context) noexcept {
     std::size_t mapped = 0;
     addresses_.for_each_word(pages, [&](std::uintptr_t page, Word& word) {
-      void* frame = allocate_frame(context);
-      if (frame == nullptr && flush() != 0) {
-        frame = allocate_frame(context);
-      }
-      if (frame != nullptr && !map(address_of(page), frame, context)) {
-        frames_.deallocate_frame(frame, base_bytes);
-        frame = nullptr;
-      }
-      word = reinterpret_cast<Word>(frame);
-      mapped += frame != nullptr ? 1u : 0u;
-      return frame != nullptr;
+      const bool is_mapped = map(address_of(page), reinterpret_cast<void*>(word), context);
+      mapped += is_mapped ? 1u : 0u;
+      return is_mapped;
     });
     return mapped;
   }
@@ -310,6 +338,17 @@ class MappedRuns {
 
   // ---- freed runs ------------------------------------------------------------------------------
 
+  static constexpr bool may_flush(Context context) noexcept {
+    bool never_waits = false;
+    if constexpr (requires { MapT::flush_never_waits; }) {
+      never_waits = MapT::flush_never_waits;
+    }
+    return context == Context::MayWait || (context == Context::MayNotWait && never_waits);
+  }
+  std::size_t flush_if_allowed(Context context) noexcept {
+    return may_flush(context) ? flush() : 0;
+  }
+
   /// `pages` of 0 are any number.
   bool deallocate_pages(void* address, std::size_t pages, Context context) noexcept {
     if (address == nullptr) {
@@ -332,6 +371,7 @@ class MappedRuns {
       } else {
         word = link_of(0, true);
         pages = block.frames - 1;
+        used_bytes_.subtract(pages << base_bits);
         block.frames = 0;
       }
     }
@@ -339,14 +379,13 @@ class MappedRuns {
       report_misuse({misuse, address, bytes_of({1, block.frames}), 0});
       return false;
     }
-    used_bytes_.subtract(pages << base_bits);
     const FrameRange run{block.first, block.first + pages};
     if (may_call_pager(context)) {
       map_.unmap(address, bytes_of(run));
     }
     put(run, !may_call_pager(context));
-    if (may_call_pager(context) && waiting_bytes() > Options::waiting_bytes) {
-      flush();
+    if (waiting_bytes() > Options::waiting_bytes) {
+      flush_if_allowed(context);
     }
     return true;
   }

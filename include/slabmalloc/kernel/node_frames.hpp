@@ -40,11 +40,11 @@
 #include "slabmalloc/base/bits.hpp"
 #include "slabmalloc/base/result.hpp"
 #include "slabmalloc/kernel/frame_allocator.hpp"
+#include "slabmalloc/kernel/guarded_counter.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
 #include "slabmalloc/kernel/memory_map.hpp"
 #include "slabmalloc/kernel/node_statistics.hpp"
 #include "slabmalloc/zone/pager.hpp"
-#include "slabmalloc/zone/statistics.hpp"
 
 namespace slabmalloc {
 
@@ -488,8 +488,8 @@ class NodeFrames {
   std::uint32_t range_count_ = 0;
   std::uintptr_t limits_[bands] = {};  ///< The last is none.
   LowMemory uses_[bands] = {};
-  SharedCounter<Atomics> local_[nodes];
-  SharedCounter<Atomics> remote_[nodes];
+  GuardedCounter<Hooks, Atomics> local_[nodes];
+  GuardedCounter<Hooks, Atomics> remote_[nodes];
 };
 
 /// A pager for memory of one choice, such as that below the limit of a device, for a heap or cache

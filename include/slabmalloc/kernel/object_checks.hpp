@@ -70,6 +70,10 @@ class ShapedSlots {
       return {};
     }
     std::byte* const begin = Page::slots_of(page) + offset / size * size;
+    // A cache without a debug mode has slots of any size, and no records.
+    if (!Blocks::has_place_for_record(begin, size)) {
+      return {};
+    }
     using State = typename Blocks::Record::State;
     const State state = Blocks::record_at(begin, size).state();
     return state != State::Damaged && state != State::NeverAllocated

@@ -190,32 +190,33 @@ class PerCpuHeap {
 
   /// Frees an object of this heap, or nothing for a null pointer. Where `context` forbids
   /// calls of the pager, the runs of empty pages wait for a later call.
+  /// Context: any but an NMI's. It calls block_at() of a FindingPager, whatever `context` says.
   /// Fails: DoubleFree, MisalignedFree, ForeignPointer or SizeMismatch to the misuse hook. The copy
-  /// of a CPU other than 0 is a ForeignPointer. Cost: a constant under the lock.
+  /// of a CPU other than 0 is a ForeignPointer. Over a FindingPager a bad free reads no memory that
+  /// went back to the pager. Cost: block_at(), and a constant under the lock.
   void deallocate(Pointer<void> object, Layout layout,
                   Context context = Context::MayWait) noexcept {
-    void* run = nullptr;
-    {
-      const typename Lock::Guard guard(lock_);
-      zone_.deallocate(object.get(), layout);
-      run = take_run(context);
+    if (object && is_on_page(object.get(), layout)) {
+      end(object.get(), layout, context);
     }
-    give_back_runs(run);
   }
   /// The same, after it destroyed all copies. Pre: all are `T`s.
   template <class T>
   void deallocate(Pointer<T> object, Context context = Context::MayWait) noexcept {
+    if (!object || !is_on_page(object.get(), Layout::of<T>())) {
+      return;
+    }
     if constexpr (!std::is_trivially_destructible_v<T>) {
-      for (std::uint32_t cpu = 0; object && cpu < cpus_; ++cpu) {
+      for (std::uint32_t cpu = 0; cpu < cpus_; ++cpu) {
         object.on(cpu)->~T();
       }
     }
-    deallocate(Pointer<void>(object.get()), Layout::of<T>(), context);
+    end(object.get(), Layout::of<T>(), context);
   }
 
   // ---- memory ----------------------------------------------------------------------------------
 
-  /// Gives the runs of all empty pages back to the pager. Context: one that may call the pager.
+  /// Gives the runs of all empty pages back to the pager. Context: MayWait.
   void trim() noexcept {
     void* run = nullptr;
     {
@@ -223,7 +224,7 @@ class PerCpuHeap {
       zone_.trim();
       run = list_.pop();
     }
-    give_back_runs(run);
+    give_back_runs(run, Context::MayWait);
   }
 
   /// Bytes of all copies of all pages. Thread: any.
@@ -257,13 +258,14 @@ class PerCpuHeap {
     {
       const typename Lock::Guard guard(lock_);
       if (run != nullptr) {
+        runs_.add(1);
         list_.push(run);
       }
       object = zone_.allocate(layout);
       // Another CPU may have freed an object meanwhile, which left the run unused.
       run = take_run(context);
     }
-    give_back_runs(run);
+    give_back_runs(run, context);
     return object;
   }
 
@@ -280,13 +282,40 @@ class PerCpuHeap {
     if (run.address == nullptr) {
       return nullptr;
     }
-    runs_.add(1);
-    // A seal from another use of the memory would make a bad free of a copy look sound.
+    // A tag or seal from another use of the memory would make a bad free of a copy look sound.
     for (std::uint32_t cpu = 0; cpu < cpus_; ++cpu) {
       auto* const page = static_cast<std::byte*>(run.address) + cpu * stride;
+      Page::header_of(page)->tag.store(0, Order::relaxed);
       Page::header_of(page)->seal.store(0, Order::relaxed);
     }
     return run.address;
+  }
+
+  /// False, and a report, if the pager knows of no page of CPU 0 at `object`. The pager may have
+  /// unmapped what was there, so nobody may read its header.
+  bool is_on_page([[maybe_unused]] const void* object,
+                  [[maybe_unused]] Layout layout) const noexcept {
+    if constexpr (FindingPager<PagerT>) {
+      const PagerBlock block = pager_.block_at(object);
+      const std::uintptr_t offset = reinterpret_cast<std::uintptr_t>(object) -
+                                    reinterpret_cast<std::uintptr_t>(block.address);
+      if (block.use != PagerUse::Run || block.bytes < run_bytes() || offset >= stride) {
+        const bool is_free = block.use == PagerUse::Free;
+        report_misuse({is_free ? MisuseKind::DoubleFree : MisuseKind::ForeignPointer, object,
+                       layout.size(), 0});
+        return false;
+      }
+    }
+    return true;
+  }
+  void end(void* object, Layout layout, Context context) noexcept {
+    void* run = nullptr;
+    {
+      const typename Lock::Guard guard(lock_);
+      zone_.deallocate(object, layout);
+      run = take_run(context);
+    }
+    give_back_runs(run, context);
   }
 
   /// A run that the zone let go of, if there is one and `context` allows calls of the pager.
@@ -295,11 +324,15 @@ class PerCpuHeap {
     return may_call_pager(context) ? list_.pop() : nullptr;
   }
   /// Gives `run` back, and then all others of the list. None if it is null.
-  void give_back_runs(void* run) noexcept {
+  void give_back_runs(void* run, [[maybe_unused]] Context context) noexcept {
     while (run != nullptr) {
-      pager_.deallocate_run(run, run_bytes(), stride);
-      runs_.subtract(1);
+      if constexpr (requires { pager_.deallocate_run(run, run_bytes(), stride, context); }) {
+        pager_.deallocate_run(run, run_bytes(), stride, context);
+      } else {
+        pager_.deallocate_run(run, run_bytes(), stride);
+      }
       const typename Lock::Guard guard(lock_);
+      runs_.subtract(1);
       run = list_.pop();
     }
   }

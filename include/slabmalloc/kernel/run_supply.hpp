@@ -6,6 +6,8 @@
 //   deallocate ─┬───────────────────────────────────────────────────────► pager ───► depart
 //               └─ context forbids that ─► deferred ──take_deferred──► give_back
 //
+// A ContextPager takes some runs back in handlers too. Those never wait.
+//
 // It owns the runs freed in contexts that cannot call the pager. They wait for a caller that may
 // call it. A run has room for the link that it waits with (deferred_runs.hpp), even if its client
 // asked for less. A run is charged from before it comes until after it went back, as frames are. A
@@ -15,7 +17,9 @@
 //   K8  bytes of runs <= bytes of all frames and runs
 #pragma once
 
+#include <concepts>
 #include <cstddef>
+#include <cstdint>
 
 #include "slabmalloc/base/bits.hpp"
 #include "slabmalloc/base/misuse.hpp"
@@ -26,11 +30,38 @@
 
 namespace slabmalloc {
 
+/// A RunPager that learns the context of each free. It takes back, also from handlers, the runs
+/// into which nobody may write after a bad free: they may be unmapped by then.
+///   takes_in_handlers(run)   true for an address of such runs. Thread: any, in any context
+///   deallocate_run(run, bytes, alignment, context)   for them in any context but an NMI's, for
+///                            others in those that may call the pager; false for a bad free
+template <class P>
+concept ContextPager =
+    RunPager<P> && requires(P& pager, void* run, std::size_t bytes, Context context) {
+      { pager.takes_in_handlers(run) } noexcept -> std::same_as<bool>;
+      { pager.deallocate_run(run, bytes, bytes, context) } noexcept -> std::same_as<bool>;
+    };
+
+/// True if `pager` takes a free of `run` in any context but an NMI's.
+template <class PagerT>
+bool takes_in_handlers([[maybe_unused]] PagerT& pager, [[maybe_unused]] const void* run) noexcept {
+  if constexpr (ContextPager<PagerT>) {
+    return pager.takes_in_handlers(run);
+  } else {
+    return false;
+  }
+}
+
 /// Gives a run of `bytes` that was asked for by `layout` back to the pager; false if that refused.
 struct PlainRunReturn {
   template <class PagerT>
-  bool operator()(PagerT& pager, void* run, Layout layout, std::size_t) const noexcept {
-    return PagerRuns<PagerT>::deallocate(&pager, run, layout);
+  bool operator()(PagerT& pager, void* run, Layout layout, std::size_t,
+                  [[maybe_unused]] Context context) const noexcept {
+    if constexpr (ContextPager<PagerT>) {
+      return run != nullptr && pager.deallocate_run(run, layout.size(), layout.align(), context);
+    } else {
+      return PagerRuns<PagerT>::deallocate(&pager, run, layout);
+    }
   }
 };
 
@@ -83,6 +114,10 @@ class RunSupply {
   /// defer that no base frame begins with; else as the pager does.
   [[gnu::noinline]] void deallocate(void* run, Layout layout, Context context) noexcept {
     const Layout asked = Deferred::with_link(layout);
+    if (takes_in_handlers(pager_, run)) {
+      return_to_pager(run, asked, context);
+      return;
+    }
     const bool goes_to_pager = !exist || may_call_pager(context);
     if (!goes_to_pager && (reinterpret_cast<std::uintptr_t>(run) & (least_alignment - 1)) != 0) {
       report_misuse({MisuseKind::MisalignedFree, run, 0, 0});
@@ -93,7 +128,7 @@ class RunSupply {
         (goes_to_pager ? is_deferred_run(run) : !deferred_.push(run, asked))) {
       report_misuse({MisuseKind::DoubleFree, run, 0, 0});
     } else if (goes_to_pager) {
-      return_to_pager(run, asked);
+      return_to_pager(run, asked, context);
     } else {
       account_.waiters().note_change();
     }
@@ -115,8 +150,9 @@ class RunSupply {
   /// Gives the run of take_deferred() to the pager; returns its bytes, or 0 if the pager refused.
   /// Thread: any that holds nothing. Context: one that may call the pager.
   std::size_t give_back(const Run& run) noexcept {
-    return run.address != nullptr && return_to_pager(run.address, run.layout) ? run.layout.size()
-                                                                              : 0;
+    return run.address != nullptr && return_to_pager(run.address, run.layout, Context::MayNotWait)
+               ? run.layout.size()
+               : 0;
   }
 
   /// K4, K8, or null. Pre: nobody uses it. Cost: O(deferred runs).
@@ -165,9 +201,9 @@ class RunSupply {
   }
   /// A run that the pager refuses stays charged: it is still the client's, or was never one. False
   /// then.
-  bool return_to_pager(void* run, Layout asked) noexcept {
+  bool return_to_pager(void* run, Layout asked, Context context) noexcept {
     const std::size_t bytes = charged_bytes(asked);
-    if (!run_return_(pager_, run, asked, bytes)) {
+    if (!run_return_(pager_, run, asked, bytes, context)) {
       return false;
     }
     bytes_.subtract(bytes);

@@ -28,7 +28,6 @@
 #include "slabmalloc/base/result.hpp"
 #include "slabmalloc/kernel/cpu_memory.hpp"
 #include "slabmalloc/kernel/reclaim_request.hpp"
-#include "slabmalloc/zone/statistics.hpp"
 
 namespace slabmalloc {
 
@@ -349,9 +348,9 @@ class SlowPath {
 
   Parts& parts_;
   Memory& memory_;
-  SharedCounter<typename Config::Atomics> searches_;
-  SharedCounter<typename Config::Atomics> failures_;
-  SharedCounter<typename Config::Atomics> sleeps_;
+  typename Memory::Counter searches_;
+  typename Memory::Counter failures_;
+  typename Memory::Counter sleeps_;
   ReclaimCallback reclaim_ = nullptr;
   void* reclaim_argument_ = nullptr;
   DeferredWork work_ = nullptr;

@@ -2,8 +2,11 @@
 //
 // TagAccounts: the blocks and bytes of each tag of a heap, and the limits on them.
 //
-//   charge ──► the heap allocates ─┬─► the block has the tag   …   ──► discharge, and it is free
-//                                  └─► discharge, if there was no memory
+//   has_room ──► the heap allocates ──► charge ─┬─► the block has the tag   …   ──► discharge
+//                                               └─► others took the room: it is freed again
+//
+// Only blocks that exist are charged. So an allocation that waits for memory, or finds none, takes
+// no room from others, and the high water counts no byte that never came.
 //
 //   tag 0   | bytes | objects | high water | refused | limit | callback | argument | name |
 //   tag 1   | …                                                       a cache line each
@@ -65,6 +68,12 @@ class TagAccounts {
 
   // ---- for the heap -----------------------------------------------------------------------------
 
+  /// Whether the limit has room for a block of `bytes`. Others may take it.
+  bool has_room(std::uint32_t tag, std::size_t bytes) const noexcept {
+    const std::size_t now = at_[tag].bytes.load(Order::relaxed);
+    const std::size_t limit = at_[tag].limit.load(Order::relaxed);
+    return now <= limit && bytes <= limit - now;
+  }
   /// Charges a block of `bytes`. False if the limit has no room for it.
   bool charge(std::uint32_t tag, std::size_t bytes) noexcept {
     const UpdateGuard<Hooks, Atomics> guard;
@@ -83,20 +92,14 @@ class TagAccounts {
     }
     return true;
   }
-  /// As charge(). If the limit has no room, it calls the callback and tries once more. A call that
-  /// fails counts as refused. Thread: any that holds nothing.
-  bool charge_or_call(std::uint32_t tag, std::size_t bytes) noexcept {
-    Account& one = at_[tag];
-    if (charge(tag, bytes)) {
-      return true;
+  /// Calls the callback; false if there is none. Thread: any that holds nothing.
+  bool call_back(std::uint32_t tag) noexcept {
+    const Account& one = at_[tag];
+    if (one.callback == nullptr) {
+      return false;
     }
-    if (one.callback != nullptr) {
-      one.callback(one.argument);
-      if (charge(tag, bytes)) {
-        return true;
-      }
-    }
-    return refuse(tag);
+    one.callback(one.argument);
+    return true;
   }
   /// Counts an allocation that the limit refused; returns false.
   bool refuse(std::uint32_t tag) noexcept {
@@ -111,7 +114,7 @@ class TagAccounts {
     at_[tag].bytes.fetch_sub(bytes, Order::relaxed);
   }
 
-  /// A word for the tag that no other accounts have.
+  /// A word for the tag that no other accounts have; for no_tag one of a block without a charge.
   std::uintptr_t word_of(std::uint32_t tag) const noexcept {
     return reinterpret_cast<std::uintptr_t>(&at_[tag]);
   }
@@ -121,6 +124,11 @@ class TagAccounts {
     return offset < sizeof(at_) && offset % sizeof(Account) == 0
                ? static_cast<std::uint32_t>(offset / sizeof(Account))
                : no_tag;
+  }
+
+  /// True if `word` is one of word_of(), that of no_tag included.
+  bool has_word(std::uintptr_t word) const noexcept {
+    return word == word_of(no_tag) || tag_of(word) != no_tag;
   }
 
   /// The sum over all tags.
