@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: MIT
 # `cmake --install` copies headers, libraries, the CMake package, the pkg-config files and the
-# manual page. They find each other by relative paths, so an installed tree can be moved.
+# manual page. They find each other by relative paths, so an installed tree can be moved. If a
+# folder of the libraries or headers is absolute, they find each other there instead.
 
 include(CMakePackageConfigHelpers)
 
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/slabmalloc DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h")
+
+# Part of another project, these sources leave that project's own folder of documents alone.
+set(documents_folder ${CMAKE_INSTALL_DATAROOTDIR}/doc/slabmalloc)
+if(PROJECT_IS_TOP_LEVEL)
+  set(documents_folder ${CMAKE_INSTALL_DOCDIR})
+endif()
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${documents_folder})
 
 set(installed_targets slabmalloc_core)
 if(SLABMALLOC_BUILD_MALLOC)
@@ -36,9 +44,18 @@ install(FILES ${PROJECT_BINARY_DIR}/slabmallocConfig.cmake
         DESTINATION ${package_folder})
 
 set(pkgconfig_folder ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
-cmake_path(SET root_folder "/")
-cmake_path(RELATIVE_PATH root_folder BASE_DIRECTORY "/${pkgconfig_folder}"
-           OUTPUT_VARIABLE prefix_from_pkgconfig)
+if(IS_ABSOLUTE ${pkgconfig_folder})
+  set(pkgconfig_prefix ${CMAKE_INSTALL_PREFIX})
+else()
+  cmake_path(SET root_folder "/")
+  cmake_path(RELATIVE_PATH root_folder BASE_DIRECTORY "/${pkgconfig_folder}"
+             OUTPUT_VARIABLE pkgconfig_prefix)
+  string(PREPEND pkgconfig_prefix "\${pcfiledir}/")
+endif()
+foreach(folder IN ITEMS INCLUDEDIR LIBDIR)
+  set(pkgconfig_${folder} "\${prefix}")
+  cmake_path(APPEND pkgconfig_${folder} ${CMAKE_INSTALL_${folder}})
+endforeach()
 set(pkgconfig_modules slabmalloc-core)
 if(SLABMALLOC_BUILD_MALLOC)
   list(APPEND pkgconfig_modules slabmalloc)

@@ -4,6 +4,8 @@
 // Exhausted resources are error values (result.hpp).
 #pragma once
 
+#include "slabmalloc/base/language.hpp"
+
 namespace slabmalloc {
 
 /// Stops the program after an invariant of this library fails; a debugger shows `equation`.

@@ -11,6 +11,8 @@
 // Cells are no wider than a pointer, so 32-bit targets need no 64-bit atomics.
 #pragma once
 
+#include "slabmalloc/base/language.hpp"
+
 namespace slabmalloc {
 
 /// A memory order, explicit at every call. CONCURRENCY in docs/ names the partner of each.

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "slabmalloc/base/language.hpp"
+
 namespace slabmalloc {
 
 /// The unit of bitmaps: as wide as a pointer, so that every target has atomics for it.

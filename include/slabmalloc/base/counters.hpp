@@ -22,6 +22,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "slabmalloc/base/language.hpp"
+
 namespace slabmalloc {
 
 /// How to add the counters of several owners, and whether to subtract a later start.

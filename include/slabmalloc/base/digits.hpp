@@ -5,6 +5,8 @@
 
 #include <cstddef>
 
+#include "slabmalloc/base/language.hpp"
+
 namespace slabmalloc {
 
 /// The digits of one number, in its own memory.

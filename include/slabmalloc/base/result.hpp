@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "slabmalloc/base/language.hpp"
+
 namespace slabmalloc {
 
 /// The reason why an allocation or a refill failed. Every structure is then as before the call.

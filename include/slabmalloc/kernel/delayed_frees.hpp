@@ -12,6 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "slabmalloc/base/language.hpp"
+
 namespace slabmalloc {
 
 /// A freed block of size class `index`.
