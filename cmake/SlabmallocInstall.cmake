@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-# `cmake --install` copies headers, libraries, the CMake package, the pkg-config files and the
-# manual page. They find each other by relative paths, so an installed tree can be moved. If a
-# folder of the libraries or headers is absolute, they find each other there instead.
+# `cmake --install` copies headers, libraries, the command `slabmalloc` with its completions, the
+# CMake package, the pkg-config files and the manual pages. They find each other by relative paths,
+# so an installed tree can be moved. If a folder of the libraries or headers is absolute, they find
+# each other there instead.
 
 include(CMakePackageConfigHelpers)
 
@@ -23,7 +24,28 @@ if(SLABMALLOC_BUILD_MALLOC)
     install(FILES ${PROJECT_BINARY_DIR}/slabmalloc${suffix}_override.o
             DESTINATION ${CMAKE_INSTALL_LIBDIR})
   endforeach()
-  install(FILES ${PROJECT_SOURCE_DIR}/docs/slabmalloc.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
+  foreach(section IN ITEMS 1 3 7)
+    install(FILES ${PROJECT_SOURCE_DIR}/docs/slabmalloc.${section}
+            DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+  endforeach()
+
+  set(command_sources ${PROJECT_SOURCE_DIR}/tools/command)
+  get_target_property(interface_version slabmalloc_malloc SOVERSION)
+  if(IS_ABSOLUTE ${CMAKE_INSTALL_LIBDIR} OR IS_ABSOLUTE ${CMAKE_INSTALL_BINDIR})
+    set(library_folder ${CMAKE_INSTALL_FULL_LIBDIR})
+  else()
+    cmake_path(SET library_folder "/${CMAKE_INSTALL_LIBDIR}")
+    cmake_path(RELATIVE_PATH library_folder BASE_DIRECTORY "/${CMAKE_INSTALL_BINDIR}")
+    string(PREPEND library_folder "$here/")
+  endif()
+  configure_file(${command_sources}/slabmalloc.in ${PROJECT_BINARY_DIR}/slabmalloc @ONLY)
+  install(PROGRAMS ${PROJECT_BINARY_DIR}/slabmalloc DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(FILES ${command_sources}/slabmalloc.bash RENAME slabmalloc
+          DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/bash-completion/completions)
+  install(FILES ${command_sources}/_slabmalloc
+          DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/zsh/site-functions)
+  install(FILES ${command_sources}/slabmalloc.fish
+          DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/fish/vendor_completions.d)
 endif()
 install(TARGETS ${installed_targets} EXPORT slabmallocTargets)
 
