@@ -87,8 +87,8 @@ foreach(component IN ITEMS runtime dev tools)
   install(FILES ${PROJECT_BINARY_DIR}/package/copyright ${changelog}.gz
           DESTINATION ${folder} COMPONENT ${component} EXCLUDE_FROM_ALL)
 endforeach()
-# CPack always adds scripts that call ldconfig for a shared library, where Debian's tools rely on the
-# trigger alone.
+# CPack always adds scripts that call ldconfig for a shared library, where Debian's tools rely on
+# the trigger alone.
 file(WRITE ${PROJECT_BINARY_DIR}/package/overrides
      "${runtime_package}: maintscript-calls-ldconfig *\n")
 install(FILES ${PROJECT_BINARY_DIR}/package/overrides RENAME ${runtime_package}

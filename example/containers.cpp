@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Standard containers with a zone as their allocator. A node's size class is chosen at compile time:
-// in most cases a node takes no call. Here a cache drops the least recently used of its entries.
+// Standard containers with a zone as their allocator. A node's size class is chosen at compile
+// time: in most cases a node takes no call. Here a cache drops the least recently used of its
+// entries.
 #include <cstddef>
 #include <cstdio>
 #include <functional>
@@ -48,7 +49,8 @@ class Squares {
   std::size_t limit_;
   std::size_t hits_ = 0;
   Order order_;
-  std::unordered_map<long, Order::iterator, std::hash<long>, std::equal_to<>, InZone<Place>> places_;
+  std::unordered_map<long, Order::iterator, std::hash<long>, std::equal_to<>, InZone<Place>>
+      places_;
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The malloc from C: the process heap with sizes and alignments, what it holds, and a handler of bad
- * frees. Link libslabmalloc. */
+ * The malloc from C: the process heap with sizes and alignments, what it holds, and a handler of
+ * bad frees. Link libslabmalloc. */
 #include <slabmalloc/slabmalloc.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A std::map of 64-bit keys: map_churn/<allocator>/<size> and map_fill/<allocator>/<size>, as keyed.hpp
-// says.
+// A std::map of 64-bit keys: map_churn/<allocator>/<size> and
+// map_fill/<allocator>/<size>, as keyed.hpp says.
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -15,7 +15,8 @@ namespace {
 
 using Entry = std::pair<const std::uint64_t, std::size_t>;
 template <class Peer>
-using Map = std::map<std::uint64_t, std::size_t, std::less<>, typename Peer::template Allocator<Entry>>;
+using Map =
+    std::map<std::uint64_t, std::size_t, std::less<>, typename Peer::template Allocator<Entry>>;
 
 template <class Peer>
 struct MapChurn {

@@ -81,8 +81,8 @@ class ReportTest(ScriptTest):
         head = ["processor: P, 2 online", "allocator slabmalloc: slabmalloc 0.1.0, this tree, x.so",
                 "allocator tcmalloc: gperftools tcmalloc 2.10, libtcmalloc-minimal4 2.10-1, /y.so",
                 "allocator own: own, given by --allocator, /z.so"]
-        text = self.report({"a/1": {name: [1.0, 1.0] for name in ("slabmalloc", "tcmalloc", "own")}},
-                           comments=head)
+        names = ("slabmalloc", "tcmalloc", "own")
+        text = self.report({"a/1": {name: [1.0, 1.0] for name in names}}, comments=head)
         for table in text.split("GEOMETRIC MEANS")[1].split("WALL TIME"):
             self.assertRegex(table, r"\n +gperftools\n +slabmalloc +tcmalloc\b")
             self.assertRegex(table, r"(row|mean) +0\.1\.0 +2\.10 +own")

@@ -51,9 +51,9 @@ def _summary_parts(report, labels):
     if rounds == 1:
         return [table, "One round was measured: it has no intervals, so nothing is ranked or "
                        "marked. For a ranking, run more (--rounds)."]
-    return [table, f"{plural(rounds, 'round')} were measured; a-b is the interval of 95 %. {MARK}: it "
-                   f"lies beyond the target. {TIE}: it overlaps the best peer's, so either may be "
-                   "ahead."]
+    return [table, f"{plural(rounds, 'round')} were measured; a-b is the interval of 95 %. "
+                   f"{MARK}: it lies beyond the target. {TIE}: it overlaps the best peer's, so "
+                   "either may be ahead."]
 
 
 def _metric_parts(report, labels, metric):

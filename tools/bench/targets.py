@@ -20,7 +20,8 @@ def time_limit(row, values):
     """The most a row may take, in the unit of `values` (the peers' figures by name).
 
     A pair may take as long as under the best peer; producers and consumers must be 1.4 times faster
-    than under the best of jemalloc and mimalloc, of any version; a start is measured against one without any preload.
+    than under the best of jemalloc and mimalloc, of any version; a start is measured against one
+    without any preload.
     """
     if list(values) == [UNCHECKED]:
         return values[UNCHECKED] * ROW_RATIO

@@ -73,8 +73,8 @@ constexpr std::uint32_t highest_bit_by_counting(Word word) noexcept {
 
 }  // namespace detail
 
-/// The inverse of an odd number modulo 2^bits of `T`. Newton's iteration doubles the number of right
-/// bits, 5 at first (Warren, Hacker's Delight, 10-16).
+/// The inverse of an odd number modulo 2^bits of `T`. Newton's iteration doubles the number of
+/// right bits, 5 at first (Warren, Hacker's Delight, 10-16).
 template <class T>
 constexpr T inverse_of_odd(T odd) noexcept {
   T inverse = (3 * odd) ^ 2;

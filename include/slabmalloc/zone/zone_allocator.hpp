@@ -71,8 +71,8 @@ class BasicZoneAllocator : public Zone<ConfigT, PagerT> {
     return this->allocate_class(index);
   }
 
-  /// Room for one `T`, by a class that the compiler chooses. Otherwise as allocate(); a type that no
-  /// class serves is a compile-time error.
+  /// Room for one `T`, by a class that the compiler chooses. Otherwise as allocate(). A type that
+  /// no class serves is a compile-time error.
   template <class T>
   [[gnu::always_inline]] Result<void*> allocate_one() noexcept {
     return this->allocate_class(class_of<T>);
