@@ -290,7 +290,10 @@ TEST_F(MappedRunsTest, a_run_that_lacks_page_tables_waits_where_it_may_not_flush
 TEST_F(MappedRunsTest, an_impossible_size_takes_nothing) {
   const std::uintptr_t range_pages = map.range().bytes / page;
   EXPECT_EQ(allocate(range_pages - 1), nullptr) << "no room for two guards";
-  EXPECT_EQ(mapped.allocate_run(page, ~(~std::size_t{0} >> 1)).address, nullptr);
+  const std::size_t alignment = std::size_t{1} << 40;
+  Mapped between(frames, map);
+  between.set_range({alignment, 16 * mebibyte});
+  EXPECT_EQ(between.allocate_run(page, alignment).address, nullptr) << "the guard has that address";
   EXPECT_EQ(frames.plan.calls(), 0u);
   MappedRuns<PatientKernel, Frames, MemoryFileMap> direct(frames.frames, map);
   direct.set_range(map.range());
