@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "libc/libc.hpp"
 #include "malloc/background.hpp"
 #include "malloc/guarded_blocks.hpp"
 #include "malloc/guarded_sampling.hpp"
@@ -13,59 +14,15 @@
 #include "malloc/report.hpp"
 #include "malloc/thread_zones.hpp"
 
-// The lock of the C library's list of streams, where the library exports it. The library takes it
-// in fork() too, after the handlers.
-extern "C" {
-[[gnu::weak]] void _IO_list_lock();
-[[gnu::weak]] void _IO_list_unlock();
-[[gnu::weak]] void _IO_list_resetlock();
-[[gnu::weak]] extern char __libc_single_threaded;
-}
-
 namespace slabmalloc {
 
 namespace {
-
-bool has_stream_list() noexcept {
-  return _IO_list_lock != nullptr && _IO_list_unlock != nullptr && _IO_list_resetlock != nullptr;
-}
-
-constinit thread_local bool was_single_threaded = false;
-
-/// Streams come before this library's mutexes: fflush(NULL) holds the list while it waits for a
-/// stream, and getline() holds a stream while it allocates. With the list taken last, as fork()
-/// does it, the three would wait for each other.
-void lock_streams() noexcept {
-  if (has_stream_list()) {
-    was_single_threaded = &__libc_single_threaded != nullptr && __libc_single_threaded != 0;
-    _IO_list_lock();
-  }
-}
-
-void unlock_streams() noexcept {
-  if (has_stream_list()) {
-    _IO_list_unlock();
-  }
-}
-
-/// fork() has freed the lock in the child, unless the process had a single thread. Of an older C
-/// library that is not known; to free it twice does no harm outside of signal handlers.
-void unlock_streams_in_child() noexcept {
-  if (!has_stream_list()) {
-    return;
-  }
-  if (&__libc_single_threaded == nullptr) {
-    _IO_list_resetlock();
-  } else if (was_single_threaded) {
-    _IO_list_unlock();
-  }
-}
 
 // A library that registered earlier has its fork handlers run on this thread while this thread
 // holds the mutexes. Those handlers may allocate.
 
 void prepare_fork() noexcept {
-  lock_streams();
+  CLibrary::lock_streams();
   if (os::this_thread.forks == 0) {
     os::this_thread.forks_inside = holds_heap_mutex();
   }
@@ -80,7 +37,7 @@ void parent_after_fork() noexcept {
   guarded_blocks.parent_after_fork();
   process_arena.parent_after_fork();
   thread_zones.parent_after_fork();
-  unlock_streams();
+  CLibrary::unlock_streams();
 }
 
 void child_after_fork() noexcept {
@@ -88,7 +45,7 @@ void child_after_fork() noexcept {
   guarded_blocks.child_after_fork();
   process_arena.child_after_fork();
   thread_zones.child_after_fork();
-  unlock_streams_in_child();
+  CLibrary::unlock_streams_in_child();
   background::child_after_fork();
   reseed_in_child();
   forget_report_of_parent();

@@ -21,8 +21,9 @@ void register_fork_handlers() noexcept;
 /// allocate.
 ///
 /// A thread calls it before its first allocation. The process's first call comes before its second
-/// thread, since the C library allocates to create one. A call at load time would make 130 KiB of
-/// the C library resident, which is useless in a program that never allocates.
+/// thread: the GNU C library allocates to create one, and elsewhere start() calls at load time.
+/// There, a call at load time would make 130 KiB of the library resident, which is useless in a
+/// program that never allocates.
 /// Pre: no lock is held.
 inline void follow_forks() noexcept {
   if (!detail::forks_are_followed.load(Order::relaxed)) [[unlikely]] {

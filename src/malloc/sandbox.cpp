@@ -15,7 +15,7 @@
 #pragma GCC visibility push(default)
 extern "C" {
 
-int prctl(int option, ...) noexcept {
+int prctl(int option, ...) {  // The C library's declaration says whether it is noexcept.
   unsigned long arguments[4];
   va_list list;
   va_start(list, option);

@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "libc/libc.hpp"
 #include "malloc/background.hpp"
+#include "malloc/fork.hpp"
 #include "malloc/guarded_blocks.hpp"
 #include "malloc/hardened_heap.hpp"
 #include "malloc/heap.hpp"
@@ -55,6 +57,9 @@ constinit KeptStderr kept_stderr;
 
 /// Runs before the program's constructors, which may start threads.
 [[gnu::constructor(101)]] void start() noexcept {
+  if constexpr (!CLibrary::allocates_for_threads) {
+    follow_forks();
+  }
   set_misuse_handler(&report_misuse_and_abort);
   // A set-user-id program must not read options from its caller's environment.
   read_options(secure_getenv("SLABMALLOC_OPTIONS"));

@@ -4,8 +4,6 @@
 // clock.
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
-#include <linux/membarrier.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -282,15 +280,20 @@ void* map_huge(std::size_t bytes) {
 
 // ---- threads and time ---------------------------------------------------------------------------
 
+// From linux/futex.h and linux/membarrier.h, which a system with musl may lack.
+constexpr int futex_wait_private = 0 | 128;
+constexpr int futex_wake_private = 1 | 128;
+constexpr int membarrier_private_expedited = 1 << 3;
+constexpr int membarrier_register_private_expedited = 1 << 4;
+
 bool fence_all_threads() {
   if (may_be_in_sandbox.load(Order::relaxed)) {
     return false;
   }
   // A process must register once: until then the kernel answers EPERM. Kernels since 4.14 have it.
   const auto command = [](int what) { return system_call(SYS_membarrier, what, 0, 0) == 0; };
-  return command(MEMBARRIER_CMD_PRIVATE_EXPEDITED) ||
-         (command(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) &&
-          command(MEMBARRIER_CMD_PRIVATE_EXPEDITED));
+  return command(membarrier_private_expedited) ||
+         (command(membarrier_register_private_expedited) && command(membarrier_private_expedited));
 }
 
 std::uint64_t now_milliseconds() {
@@ -304,11 +307,11 @@ std::uint64_t now_milliseconds() {
 }
 
 void wait(const std::uint32_t* word, std::uint32_t expected) {
-  system_call(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0);
+  system_call(SYS_futex, word, futex_wait_private, expected, nullptr, nullptr, 0);
 }
 
 void wake(const std::uint32_t* word, std::uint32_t count) {
-  system_call(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
+  system_call(SYS_futex, word, futex_wake_private, count, nullptr, nullptr, 0);
 }
 
 void sleep(std::uint32_t microseconds) {
@@ -316,7 +319,7 @@ void sleep(std::uint32_t microseconds) {
   const KernelTime time{static_cast<long>(microseconds / 1'000'000),
                         static_cast<long>(microseconds % 1'000'000) * 1000};
   const std::uint32_t word = 0;
-  system_call(SYS_futex, &word, FUTEX_WAIT_PRIVATE, word, &time, nullptr, 0);
+  system_call(SYS_futex, &word, futex_wait_private, word, &time, nullptr, 0);
 }
 
 std::size_t write(int descriptor, const char* text, std::size_t bytes) {

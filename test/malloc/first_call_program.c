@@ -93,23 +93,25 @@ static void call_aligned_alloc_much(void) {
 }
 static void call_memalign(void) { free(used(memalign(64, 100), 100, 64)); }
 static void call_valloc(void) { free(used(valloc(100), 100, 4096)); }
-static void call_pvalloc(void) { free(used(pvalloc(100), 4096, 4096)); }
 static void call_free(void) { free(NULL); }
 static void call_free_of_another(void) {
   free(of_main);
   of_main = NULL;
 }
-static void call_cfree(void) { cfree(NULL); }
 static void call_free_sized(void) { free_sized(NULL, 10); }
 static void call_free_aligned_sized(void) { free_aligned_sized(NULL, 16, 10); }
 static void call_malloc_usable_size(void) {
   expect(malloc_usable_size(NULL) == 0, "null has none");
 }
+#ifdef __GLIBC__  // Functions that it alone has.
+static void call_pvalloc(void) { free(used(pvalloc(100), 4096, 4096)); }
+static void call_cfree(void) { cfree(NULL); }
 static void call_malloc_trim(void) { malloc_trim(0); }
 static void call_mallopt(void) { mallopt(0, 0); }
 static void call_mallinfo2(void) { (void)mallinfo2(); }
 static void call_malloc_stats(void) { malloc_stats(); }
 static void call_malloc_info(void) { expect(malloc_info(0, stdout) == 0, "malloc_info succeeds"); }
+#endif
 static void call_new(void) { _ZdlPv(used(_Znwm(100), 100, 16)); }
 static void call_new_array(void) { _ZdaPv(used(_Znam(100), 100, 16)); }
 static void call_new_aligned(void) {
@@ -148,18 +150,20 @@ static const struct {
     CALL(aligned_alloc_much),
     CALL(memalign),
     CALL(valloc),
-    CALL(pvalloc),
     CALL(free),
     CALL(free_of_another),
-    CALL(cfree),
     CALL(free_sized),
     CALL(free_aligned_sized),
     CALL(malloc_usable_size),
+#ifdef __GLIBC__
+    CALL(pvalloc),
+    CALL(cfree),
     CALL(malloc_trim),
     CALL(mallopt),
     CALL(mallinfo2),
     CALL(malloc_stats),
     CALL(malloc_info),
+#endif
     CALL(new),
     CALL(new_array),
     CALL(new_aligned),
