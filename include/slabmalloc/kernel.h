@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * slabmalloc for kernels in C, Rust and every language that can call C. Link
- * libslabmalloc_kernel.a. It needs memcpy, memmove, memset, memcmp and the hooks of kernel_hooks.h, no more.
+ * libslabmalloc_kernel.a. It needs memcpy, memmove, memset, memcmp and the hooks that
+ * kernel_hooks.h declares, no more.
  *
  *   static slabmalloc_frame_allocator frames;                 // all zero: ready for use
  *   slabmalloc_frame_allocator_add(&frames, regions, count);
@@ -246,7 +247,7 @@ const char* slabmalloc_paged_zone_validate(slabmalloc_paged_zone* zone);
 typedef struct slabmalloc_cpu_zones slabmalloc_cpu_zones;
 #define SLABMALLOC_CPU_ZONES_ALIGNMENT ((size_t)64)
 
-/* The library is compiled for that many CPUs: -DSLABMALLOC_MAXIMUM_CPUS=64, which is the default. */
+/* The library is compiled for that many CPUs, by default -DSLABMALLOC_MAXIMUM_CPUS=64. */
 uint32_t slabmalloc_maximum_cpus(void);
 /* The bytes of a slabmalloc_cpu_zones: about 11 KiB for each of those CPUs. */
 size_t slabmalloc_cpu_zones_bytes(void);

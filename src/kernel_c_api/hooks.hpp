@@ -86,17 +86,24 @@ template <class F>
   return f(*layout);
 }
 
-/// The same for a free of `block`: an impossible layout is misuse.
+/// Reports a free of `block` with a layout that there cannot be. Apart, so that frees need no stack
+/// for the report.
+[[gnu::cold, gnu::noinline]] inline void report_layout(void* block, std::size_t bytes) noexcept {
+  if (block != nullptr) {
+    report_misuse({MisuseKind::SizeMismatch, block, 0, 0, nullptr, BlockState::Unknown,
+                   FoundAt::Call, bytes});
+  }
+}
+
+/// Calls f(layout) for a free of `block`; an impossible layout is misuse.
 template <class F>
 [[gnu::always_inline]] inline void with_layout_of(void* block, std::size_t bytes,
                                                   std::size_t alignment, F&& f) noexcept {
   const Result<Layout> layout = Layout::from_size_align(bytes, alignment);
-  if (layout) [[likely]] {
-    f(*layout);
-  } else if (block != nullptr) {
-    report_misuse({MisuseKind::SizeMismatch, block, 0, 0, nullptr, BlockState::Unknown,
-                   FoundAt::Call, bytes});
+  if (!layout) [[unlikely]] {
+    return report_layout(block, bytes);
   }
+  f(*layout);
 }
 
 /// Leads bad calls to slabmalloc_hook_misuse().
