@@ -48,7 +48,8 @@ class Squares {
   std::size_t limit_;
   std::size_t hits_ = 0;
   Order order_;
-  std::unordered_map<long, Order::iterator, std::hash<long>, std::equal_to<>, InZone<Place>> places_;
+  std::unordered_map<long, Order::iterator, std::hash<long>, std::equal_to<>, InZone<Place>>
+      places_;
 };
 
 }  // namespace

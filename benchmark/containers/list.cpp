@@ -100,9 +100,10 @@ struct ListShuffle {
   }
 };
 
-[[maybe_unused]] const bool registered = register_row<ListQueue>("list_queue", {100, 10'000, 1'000'000}) &&
-                                         register_row<ListFill>("list_fill", {100, 10'000, 200'000}) &&
-                                         register_row<ListShuffle>("list_shuffle", {1000, 100'000, 1'000'000});
+[[maybe_unused]] const bool registered =
+    register_row<ListQueue>("list_queue", {100, 10'000, 1'000'000}) &&
+    register_row<ListFill>("list_fill", {100, 10'000, 200'000}) &&
+    register_row<ListShuffle>("list_shuffle", {1000, 100'000, 1'000'000});
 
 }  // namespace
 }  // namespace slabmalloc::benchmark_containers

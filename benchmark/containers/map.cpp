@@ -15,7 +15,8 @@ namespace {
 
 using Entry = std::pair<const std::uint64_t, std::size_t>;
 template <class Peer>
-using Map = std::map<std::uint64_t, std::size_t, std::less<>, typename Peer::template Allocator<Entry>>;
+using Map =
+    std::map<std::uint64_t, std::size_t, std::less<>, typename Peer::template Allocator<Entry>>;
 
 template <class Peer>
 struct MapChurn {

@@ -15,8 +15,8 @@ namespace {
 
 using Entry = std::pair<const std::uint64_t, std::size_t>;
 template <class Peer>
-using Table = std::unordered_map<std::uint64_t, std::size_t, std::hash<std::uint64_t>, std::equal_to<>,
-                               typename Peer::template Allocator<Entry>>;
+using Table = std::unordered_map<std::uint64_t, std::size_t, std::hash<std::uint64_t>,
+                                 std::equal_to<>, typename Peer::template Allocator<Entry>>;
 
 template <class Peer>
 struct TableChurn {
@@ -35,8 +35,9 @@ struct TableFill {
   }
 };
 
-[[maybe_unused]] const bool registered = register_row<TableChurn>("unordered_map_churn", {1000, 100'000}) &&
-                                         register_row<TableFill>("unordered_map_fill", {1000, 100'000});
+[[maybe_unused]] const bool registered =
+    register_row<TableChurn>("unordered_map_churn", {1000, 100'000}) &&
+    register_row<TableFill>("unordered_map_fill", {1000, 100'000});
 
 }  // namespace
 }  // namespace slabmalloc::benchmark_containers

@@ -44,7 +44,8 @@ class MmapPager {
 
   /// Makes it keep up to `kept_bytes` of freed memory for its next use.
   explicit MmapPager(std::size_t kept_bytes = default_kept_bytes) noexcept
-      : kept_limit_(kept_bytes), os_page_bytes_(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE))) {}
+      : kept_limit_(kept_bytes),
+        os_page_bytes_(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE))) {}
   MmapPager(const MmapPager&) = delete;
   MmapPager& operator=(const MmapPager&) = delete;
   /// Unmaps what it keeps. Pre: every frame and run is back.
@@ -143,7 +144,8 @@ class MmapPager {
     if (bytes != kept_bytes_ || bytes > kept_limit_) {
       return "G1: kept bytes = bytes in the stacks and the list <= the limit";
     }
-    return runs == run_count_ && runs <= most_runs ? nullptr : "G2: runs = those in the list <= most";
+    return runs == run_count_ && runs <= most_runs ? nullptr
+                                                   : "G2: runs = those in the list <= most";
   }
 
  private:
@@ -248,8 +250,8 @@ class MmapPager {
     if (bytes > SIZE_MAX - spare) {
       return nullptr;
     }
-    void* const mapping = ::mmap(nullptr, bytes + spare, PROT_READ | PROT_WRITE,
-                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* const mapping =
+        ::mmap(nullptr, bytes + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapping == MAP_FAILED) {
       return nullptr;
     }
