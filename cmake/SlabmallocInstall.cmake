@@ -51,6 +51,9 @@ if(SLABMALLOC_BUILD_MALLOC)
   install(FILES ${command_sources}/slabmalloc.fish
           DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/fish/vendor_completions.d COMPONENT tools)
 endif()
+if(SLABMALLOC_BUILD_KERNEL)
+  list(APPEND installed_targets slabmalloc_kernel)
+endif()
 install(TARGETS ${installed_targets} EXPORT slabmallocTargets
         LIBRARY COMPONENT runtime NAMELINK_COMPONENT dev ARCHIVE COMPONENT dev)
 
@@ -62,7 +65,7 @@ configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/slabmallocConfig.cmake.i
                               INSTALL_DESTINATION ${package_folder}
                               NO_SET_AND_CHECK_MACRO)
 set(independent "")
-if(NOT SLABMALLOC_BUILD_MALLOC)
+if(NOT SLABMALLOC_BUILD_MALLOC AND NOT SLABMALLOC_BUILD_KERNEL)
   set(independent ARCH_INDEPENDENT)
 endif()
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/slabmallocConfigVersion.cmake
