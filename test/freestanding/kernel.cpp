@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
 
 using namespace slabmalloc;
 
@@ -225,6 +226,11 @@ constinit CpuZones<KernelOfOneCpu, FrameAllocator<KernelOfOneCpu, 64 * kibibyte,
     zones_of_one_cpu(frames_of_one_cpu);
 constinit CpuZones<Kernel, FrameAllocator<Kernel>, SmallArenaKernelConfig<>> zones_of_small_arena(
     frames_of_many_cpus);
+struct LateConfig : KernelConfig {
+  static constexpr bool makes_parts_late = true;
+};
+using LateZones = CpuZones<Kernel, FrameAllocator<Kernel>, LateConfig>;
+alignas(LateZones) std::byte room_of_late_zones[sizeof(LateZones)];
 constinit CpuZones<KernelWithThreads, FrameAllocator<Kernel>> zones_with_threads(
     frames_of_many_cpus);
 constinit Nodes frames_of_nodes;
@@ -305,6 +311,9 @@ const char* exercise_kernel(const MemoryRegion* regions, std::size_t count) {
   broken = broken != nullptr ? broken : small;
   const char* const sleeping = exercise_reclaim(cache_of_many_cpus, zones_with_threads);
   broken = broken != nullptr ? broken : sleeping;
+  auto* const late = ::new (room_of_late_zones) LateZones(frames_of_many_cpus);
+  const char* const of_late = exercise_reclaim(cache_of_many_cpus, *late);
+  broken = broken != nullptr ? broken : of_late;
   const char* const debugged = exercise_reclaim(cache_of_many_cpus, zones_in_debug_mode);
   broken = broken != nullptr ? broken : debugged;
   Kernel::saved += zones_in_debug_mode.check_blocks();

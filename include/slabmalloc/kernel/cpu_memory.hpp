@@ -209,7 +209,7 @@ class CpuMemory {
     std::size_t given = give_back_run();
     for (std::uint32_t index = sizes().count; index-- > 0;) {
       const std::size_t others = sizes().at[index];
-      for (Part* part = parts_.begin(); given == 0 && others != bytes && part != parts_.end();
+      for (auto part = parts_.begin(); given == 0 && others != bytes && part != parts_.end();
            ++part) {
         give_back_one(*part, others, 0, given);
       }

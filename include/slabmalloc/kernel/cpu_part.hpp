@@ -21,6 +21,7 @@
 #include "slabmalloc/kernel/hooks.hpp"
 #include "slabmalloc/kernel/memory_waiters.hpp"
 #include "slabmalloc/kernel/object_reserve.hpp"
+#include "slabmalloc/kernel/part_array.hpp"
 #include "slabmalloc/kernel/part_owner.hpp"
 #include "slabmalloc/zone/zone_allocator.hpp"
 
@@ -151,13 +152,16 @@ class FrameCachePager {
  public:
   using Part = CpuPart<Hooks, Config>;
   using Reserve = FrameReserve<Hooks, typename Config::Pages, typename Config::Atomics>;
+  using There = PartsThere<typename Config::Atomics, Hooks::maximum_cpus, Config::makes_parts_late>;
 
   constexpr FrameCachePager() noexcept = default;
 
-  /// Pre: `parts` has Hooks::maximum_cpus elements, and element `own` holds this.
-  constexpr void attach(Part* parts, std::uint32_t own) noexcept {
+  /// Pre: `parts` has Hooks::maximum_cpus elements, and element `own` holds this; `there` tells
+  /// which of them there are.
+  constexpr void attach(Part* parts, std::uint32_t own, const There& there = {}) noexcept {
     parts_ = parts;
     own_ = own;
+    there_ = there.view();
   }
 
   Frame allocate_frame(std::size_t bytes) noexcept {
@@ -166,7 +170,8 @@ class FrameCachePager {
     }
     std::uint32_t number = own_;
     do {
-      void* const frame = may_use(number) ? parts_[number].frame_cache.pop(bytes) : nullptr;
+      void* const frame =
+          there_.has(number) && may_use(number) ? parts_[number].frame_cache.pop(bytes) : nullptr;
       if (frame != nullptr) {
         return frame;
       }
@@ -213,6 +218,7 @@ class FrameCachePager {
   void* handed_ = nullptr;
   std::uint32_t own_ = 0;
   bool uses_all_nodes_ = false;
+  [[no_unique_address]] typename There::View there_;
 };
 
 /// One CPU's part. Its address must not change.

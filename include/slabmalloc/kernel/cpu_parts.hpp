@@ -12,6 +12,8 @@
 // finds nothing behind the part pointer and takes another path. Handlers end before the interrupted
 // code goes on, so plain loads and stores in program order are enough.
 //
+// All parts are made with the heap, or each at its CPU's first slow path (part_array.hpp).
+//
 // A CPU that goes idle offers its part instead of putting it back (part_owner.hpp). Its part
 // pointer stays null then. So its next slow path notices, and takes the part back. Until then
 // other CPUs may drain the part. One CPU makes each step, in a section on its own part.
@@ -24,9 +26,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
 
 #include "slabmalloc/kernel/cpu_part.hpp"
 #include "slabmalloc/kernel/hooks.hpp"
+#include "slabmalloc/kernel/part_array.hpp"
 
 namespace slabmalloc {
 
@@ -55,9 +59,11 @@ class CpuPartPointers {
   };
 
   /// K7, or null. Pre: no CPU is in a section. `parts` has one for each CPU.
-  const char* validate(const Part* parts) const noexcept {
+  template <class Array>
+  const char* validate(const Array& parts) const noexcept {
     for (std::uint32_t number = 0; number < Hooks::maximum_cpus; ++number) {
-      const Part* const expected = parts[number].owner.is_its_cpu() ? &parts[number] : nullptr;
+      const bool is_its = parts.there().has(number) && parts[number].owner.is_its_cpu();
+      const Part* const expected = is_its ? &parts[number] : nullptr;
       if (part_pointers_[number].part.load(Order::relaxed) != expected) {
         return "K7: a part pointer leads to its CPU's part if that CPU owns it; else it is null";
       }
@@ -100,7 +106,10 @@ class CpuPartPointers<Hooks, Config> {
   };
 
   /// Null: no CPU reads another one's memory.
-  static constexpr const char* validate(const Part*) noexcept { return nullptr; }
+  template <class Array>
+  static constexpr const char* validate(const Array&) noexcept {
+    return nullptr;
+  }
 };
 
 /// Takes the part from behind `pointer`, so that nobody else finds it there until put_back(). Null
@@ -182,10 +191,13 @@ class CpuSection {
 
   [[gnu::always_inline]] explicit CpuSection(Pointers& pointers) noexcept
       : interrupts_(Hooks::save_interrupts()), pointer_(pointers), part_(take_from(pointer_)) {}
-  /// As above, for slow paths: takes a part back that nobody owns. `parts` has one for each CPU.
-  CpuSection(Pointers& pointers, Part* parts, PartWait wait) noexcept : CpuSection(pointers) {
+  /// As above, for slow paths: takes a part back that nobody owns.
+  template <class Parts>
+  CpuSection(Pointers& pointers, Parts& parts, PartWait wait) noexcept : CpuSection(pointers) {
     if (part_ == nullptr) [[unlikely]] {
-      part_ = take_back<Hooks>(pointer_, own_part<Hooks>(parts), wait);
+      if (Part* const own = parts.find_own()) {
+        part_ = take_back<Hooks>(pointer_, *own, wait);
+      }
     }
   }
   /// Continues a section that began without it: the caller took `part` and saved `interrupts`.
@@ -253,16 +265,19 @@ class CpuParts {
   using Waiters = MemoryWaiters<Hooks, typename Config::Atomics>;
 
   constexpr CpuParts() noexcept {
-    for (std::uint32_t number = 0; number < Hooks::maximum_cpus; ++number) {
-      parts_[number].pager.attach(parts_, number);
-      parts_[number].pointers = &pointers_;
+    if constexpr (Config::makes_parts_late) {
+      make(0);
+    } else {
+      for (std::uint32_t number = 0; number < Hooks::maximum_cpus; ++number) {
+        connect(number);
+      }
     }
   }
 
   /// Has those of `waiters` woken when memory of a part becomes free. Pre: `waiters` outlives it.
   constexpr void attach(Waiters& waiters) noexcept {
-    for (std::uint32_t number = 0; number < Hooks::maximum_cpus; ++number) {
-      parts_[number].waiters = &waiters;
+    for (Part& part : parts_) {
+      part.waiters = &waiters;
     }
   }
 
@@ -270,15 +285,30 @@ class CpuParts {
   [[gnu::always_inline]] Pointers& pointers() noexcept { return pointers_; }
   /// A section of the CPU that runs the caller, for slow paths.
   Section enter(PartWait wait = PartWait::Bounded) noexcept {
-    return Section(pointers_, parts_, wait);
+    return Section(pointers_, *this, wait);
   }
   /// Panics if a caller that may call the pager got no part: then it interrupted a section.
   static void require_own(const Section& part) noexcept {
     require<Hooks>(static_cast<bool>(part), "a caller of the pager interrupts no section");
   }
-  /// The part of the CPU that runs the caller. Pre: the caller saved interrupts. Panics if there is
-  /// none.
-  Part& own() noexcept { return own_part<Hooks>(parts_); }
+  /// The part of the CPU that runs the caller; it makes it if need be. Null if the caller
+  /// interrupted that. Pre: the caller saved interrupts. Panics if the CPU has none.
+  Part* find_own() noexcept {
+    Part* const own = &own_part<Hooks>(parts_.all());
+    if constexpr (Config::makes_parts_late) {
+      const auto number = static_cast<std::uint32_t>(own - parts_.all());
+      make(number);
+      if (!parts_.there().has(number)) {
+        return nullptr;
+      }
+    }
+    return own;
+  }
+  /// The same; a caller that interrupted its making gets part 0, to use as any CPU may.
+  Part& own() noexcept {
+    Part* const own = find_own();
+    return own != nullptr ? *own : parts_[0];
+  }
 
   /// Makes the one class of all zones, on pages of a size known at run time, one of slots laid out
   /// by `geometry` in frames of `bytes`. Thread: before anyone uses it.
@@ -293,10 +323,10 @@ class CpuParts {
     return parts_[0].zone.frame_bytes_of(index);
   }
 
-  Part* begin() noexcept { return parts_; }
-  Part* end() noexcept { return parts_ + Hooks::maximum_cpus; }
-  const Part* begin() const noexcept { return parts_; }
-  const Part* end() const noexcept { return parts_ + Hooks::maximum_cpus; }
+  auto begin() noexcept { return parts_.begin(); }
+  auto end() noexcept { return parts_.end(); }
+  auto begin() const noexcept { return parts_.begin(); }
+  auto end() const noexcept { return parts_.end(); }
   const Part& operator[](std::uint32_t cpu) const noexcept { return parts_[cpu]; }
 
   // ---- objects, by the slow paths --------------------------------------------------------------
@@ -321,7 +351,7 @@ class CpuParts {
         return object;
       }
     }
-    for (Part* part = begin(); of_all && part != end(); ++part) {
+    for (auto part = begin(); of_all && part != end(); ++part) {
       const InterruptGuard<Hooks> interrupts;
       if (void* const object = part->reserve.take(index)) {
         return object;
@@ -413,7 +443,7 @@ class CpuParts {
   bool drain_idle() noexcept {
     bool has_drained = false;
     const bool is_occupied = !enter();
-    for (Part* part = begin(); !is_occupied && part != end(); ++part) {
+    for (auto part = begin(); !is_occupied && part != end(); ++part) {
       // The step of another CPU may bring what the caller looks for. So it waits for its end.
       while (part->needs_help() || part->owner.is_another_cpu()) {
         has_drained = true;
@@ -430,7 +460,7 @@ class CpuParts {
     const std::uint32_t first = next_to_help_.load(Order::relaxed);
     for (std::uint32_t count = 0; count < Hooks::maximum_cpus; ++count) {
       const std::uint32_t number = (first + count) % Hooks::maximum_cpus;
-      if (parts_[number].needs_help() && drain_for(parts_[number])) {
+      if (parts_.there().has(number) && parts_[number].needs_help() && drain_for(parts_[number])) {
         next_to_help_.store(number + 1, Order::relaxed);
         return true;
       }
@@ -508,6 +538,22 @@ class CpuParts {
   }
 
  private:
+  constexpr void connect(std::uint32_t number) noexcept {
+    parts_[number].pager.attach(parts_.all(), number, parts_.there());
+    parts_[number].pointers = &pointers_;
+  }
+  /// Makes part `number` if it is absent. Thread: its CPU, with interrupts saved.
+  void make(std::uint32_t number) noexcept
+    requires(Config::makes_parts_late)
+  {
+    if (parts_.there().begin(number)) {
+      ::new (static_cast<void*>(parts_.all() + number)) Part;
+      connect(number);
+      parts_[number].waiters = number != 0 ? parts_[0].waiters : nullptr;
+      parts_.there().end(number);
+    }
+  }
+
   /// Takes one step of a drain of `part` for its CPU. False if that is not idle, if another CPU has
   /// the part, or if the caller's part is occupied. Cost: constant.
   bool drain_for(Part& part) noexcept {
@@ -524,7 +570,7 @@ class CpuParts {
   }
 
   Pointers pointers_;
-  Part parts_[Hooks::maximum_cpus];
+  PartArray<Part, Hooks::maximum_cpus, Config::makes_parts_late> parts_;
   typename Config::Atomics::template Cell<std::uint32_t> next_to_help_;
 };
 

@@ -866,9 +866,7 @@ class CpuZones {
   template <class Header>
   bool is_own_page(const Header* page) noexcept {
     const std::uintptr_t owner = page->tag.load(Order::relaxed) & ~PageState::mask;
-    const auto begin = reinterpret_cast<std::uintptr_t>(parts_.begin());
-    const auto end = reinterpret_cast<std::uintptr_t>(parts_.end());
-    return owner - begin < end - begin || owner == 0;
+    return parts_.begin()->pager.knows_zone(owner) || owner == 0;
   }
   /// False, and a report as of a free, if the object of class `index` at `object` is another
   /// heap's.

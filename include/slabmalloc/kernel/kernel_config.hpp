@@ -58,6 +58,9 @@ struct CommonKernelConfig : CommonConfig {
   /// True in an object cache at whose freed objects readers without locks may look; see
   /// CommonCacheOptions.
   static constexpr bool type_stable = false;
+  /// Makes each CPU's part at its first slow path, so that the memory of CPUs that never use the
+  /// heap is never written. Then reserve_for_interrupts() reaches the CPUs that have a part.
+  static constexpr bool makes_parts_late = false;
   /// The debug mode.
   using Debug = NoDebug;
 };
