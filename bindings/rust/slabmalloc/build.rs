@@ -8,9 +8,9 @@
 //   heap + override       the same, with the entry points      libslabmalloc.a or .so
 //   zones                 kernel_c_api/                        libslabmalloc_kernel.a
 //
-// src/CMakeLists.txt and src/kernel_c_api/CMakeLists.txt state flags and exceptions; this reads them
-// there. The heap becomes one object whose hidden symbols are local, as CMake makes it: so it shares
-// no symbol with zones, and a program gets all of malloc or nothing.
+// src/CMakeLists.txt and src/kernel_c_api/CMakeLists.txt state flags and exceptions; this reads
+// them there. The heap becomes one object whose hidden symbols are local, as CMake makes it. So it
+// shares no symbol with zones, and a program gets all of malloc or nothing.
 //
 // Environment: SLABMALLOC_LIB_DIR, SLABMALLOC_PKG_CONFIG=1, CXX, CXXFLAGS, AR, OBJCOPY,
 // SLABMALLOC_MAXIMUM_CPUS, and what cargo sets.
@@ -184,7 +184,8 @@ impl Build {
         if has_feature("HOOKS") {
             flags.push("-fPIC".into());
         }
-        let units: Vec<_> = sources(&folder).into_iter().map(|file| (file, flags.clone())).collect();
+        let units: Vec<_> =
+            sources(&folder).into_iter().map(|file| (file, flags.clone())).collect();
         let objects = self.compile("zones", &units);
         self.archive("slabmalloc_kernel", &objects);
     }
@@ -296,7 +297,8 @@ fn write_constants(root: &Path, out: &Path) {
         let parts: Vec<_> = line.split_whitespace().collect();
         if let ["#define", name, rest @ ..] = &parts[..] {
             let value = rest.concat().replace("(size_t)", "").replace(['(', ')'], "");
-            if let (Some(name), Ok(value)) = (name.strip_prefix("SLABMALLOC_"), value.parse::<u64>())
+            if let (Some(name), Ok(value)) =
+                (name.strip_prefix("SLABMALLOC_"), value.parse::<u64>())
             {
                 text += &format!("#[allow(dead_code)]\npub const {name}: usize = {value};\n");
             }

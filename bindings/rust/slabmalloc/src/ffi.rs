@@ -54,6 +54,30 @@ pub mod zones {
         pub is_in_use: usize,
     }
 
+    #[repr(C, align(8))]
+    pub struct Frames {
+        pub room: [u8; FRAME_ALLOCATOR_BYTES - WORD],
+        pub is_in_use: usize,
+    }
+
+    #[repr(C)]
+    pub struct Region {
+        pub address: usize,
+        pub bytes: usize,
+    }
+
+    #[repr(C)]
+    pub struct FrameCounters {
+        pub managed_bytes: usize,
+        pub free_bytes: usize,
+        pub used_bytes: usize,
+        pub others: [usize; 5],
+    }
+
+    /// The argument and the functions of a slabmalloc_kernel_pager.
+    #[repr(C)]
+    pub struct Pager([*mut c_void; 6]);
+
     pub const WORD: usize = core::mem::size_of::<usize>();
 
     pub type PageCallback = unsafe extern "C" fn(*mut c_void, *mut c_void);
@@ -124,5 +148,43 @@ pub mod zones {
         ) -> usize;
         pub fn slabmalloc_get_max_size(bytes: usize) -> usize;
         pub fn slabmalloc_zone_allocator_counters(zone: *mut Zone) -> Counters;
+
+        pub fn slabmalloc_frame_allocator_add(
+            frames: *mut Frames,
+            regions: *const Region,
+            count: usize,
+        ) -> u32;
+        pub fn slabmalloc_frame_allocator_allocate_frame(
+            frames: *mut Frames,
+            bytes: usize,
+        ) -> *mut c_void;
+        pub fn slabmalloc_frame_allocator_deallocate_frame(
+            frames: *mut Frames,
+            frame: *mut c_void,
+            bytes: usize,
+        );
+        pub fn slabmalloc_frame_allocator_pager(frames: *mut Frames) -> Pager;
+        pub fn slabmalloc_frame_allocator_counters(frames: *mut Frames) -> FrameCounters;
+
+        pub fn slabmalloc_cpu_zones_bytes() -> usize;
+        pub fn slabmalloc_cpu_zones_create(
+            memory: *mut c_void,
+            name: *const u8,
+            pager: *const Pager,
+        ) -> *mut c_void;
+        pub fn slabmalloc_cpu_zones_allocate(
+            zones: *mut c_void,
+            bytes: usize,
+            alignment: usize,
+            context: u32,
+        ) -> *mut u8;
+        pub fn slabmalloc_cpu_zones_deallocate(
+            zones: *mut c_void,
+            block: *mut u8,
+            bytes: usize,
+            alignment: usize,
+            context: u32,
+        );
+        pub fn slabmalloc_cpu_zones_drain_all(zones: *mut c_void) -> usize;
     }
 }

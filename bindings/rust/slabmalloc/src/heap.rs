@@ -110,7 +110,8 @@ impl SlabMalloc {
         unsafe { ffi::slabmalloc_trim() }
     }
 
-    /// Guards one allocation in `one_in`, and one for each `mean_bytes` of small blocks; 0 for none.
+    /// Guards one allocation in `one_in`, and one for each `mean_bytes` of small blocks, at random
+    /// against wrong accesses; 0 for none of either kind.
     pub fn guard(one_in: usize, mean_bytes: usize) {
         // SAFETY: any thread may call it at any time.
         unsafe { ffi::slabmalloc_guard(one_in, mean_bytes) }

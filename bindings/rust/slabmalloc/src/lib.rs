@@ -21,12 +21,13 @@
 //! |---|---|---|
 //! | `heap` | yes | [`SlabMalloc`]; Linux |
 //! | `override` | no | the process heap also replaces C's `malloc` and C++'s `new` |
-//! | `zones` | yes | [`ZoneAllocator`], [`SCAllocator`], [`Allocator`], the page types |
+//! | `zones` | yes | [`ZoneAllocator`], [`SCAllocator`], [`KernelHeap`] and others, for kernels |
 //! | `hooks` | yes | definitions of the kernel hooks that zones need |
 //!
 //! A kernel says `default-features = false, features = ["zones"]`, and defines the functions of
 //! `slabmalloc/kernel_hooks.h`. Zones need two of them: `slabmalloc_hook_misuse()` and
-//! `slabmalloc_hook_panic()`.
+//! `slabmalloc_hook_panic()`. [`FrameAllocator`] and [`KernelHeap`] need the others too, so
+//! programs that use those define them.
 
 mod ffi;
 mod unwinding;
@@ -39,6 +40,10 @@ pub use heap::{MisuseHandler, MisuseKind, SlabMalloc, Statistics};
 #[cfg(feature = "hooks")]
 mod hooks;
 #[cfg(feature = "zones")]
+mod kernel;
+#[cfg(feature = "zones")]
+mod misuse;
+#[cfg(feature = "zones")]
 mod pages;
 #[cfg(feature = "zones")]
 mod sc_allocator;
@@ -46,6 +51,8 @@ mod sc_allocator;
 mod zone_allocator;
 #[cfg(feature = "zones")]
 pub use {
+    kernel::{Context, FrameAllocator, KernelHeap},
+    misuse::{line, Misuse},
     pages::{AllocablePage, LargeObjectPage, ObjectPage},
     sc_allocator::SCAllocator,
     zone_allocator::{AllocationError, Allocator, Counters, ZoneAllocator},

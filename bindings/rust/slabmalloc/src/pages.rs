@@ -8,8 +8,8 @@ use core::marker::PhantomData;
 /// A page from which an [`SCAllocator`](crate::SCAllocator) allocates.
 ///
 /// # Safety
-/// A reference to the type is a reference to `SIZE` bytes at a multiple of `SIZE`, which is 4 KiB or
-/// 2 MiB, and every value of these bytes is valid.
+/// A reference to the type is a reference to `SIZE` bytes at a multiple of `SIZE`, which is 4 KiB
+/// or 2 MiB, and every value of these bytes is valid.
 pub unsafe trait AllocablePage {
     /// Bytes of a page.
     const SIZE: usize;
@@ -46,4 +46,9 @@ macro_rules! page_type {
 }
 
 page_type!(ObjectPage, BASE_PAGE, 4096, "A page of exactly 4 KiB, at a multiple of 4 KiB.");
-page_type!(LargeObjectPage, LARGE_PAGE, 2097152, "A page of exactly 2 MiB, at a multiple of 2 MiB.");
+page_type!(
+    LargeObjectPage,
+    LARGE_PAGE,
+    2097152,
+    "A page of exactly 2 MiB, at a multiple of 2 MiB."
+);

@@ -11,9 +11,9 @@ use core::ptr::NonNull;
 
 /// Allocates objects of one size, and smaller ones in slots of that size.
 ///
-/// Slots are aligned as [`with_alignment`](SCAllocator::with_alignment) says. Without it they suit
-/// the size: a multiple of 64 is aligned to 64, and each size to 8 at least. While the allocator has
-/// had no page, a call of [`allocate`](SCAllocator::allocate) with a larger alignment raises it.
+/// Slots are aligned as [`with_alignment`](SCAllocator::with_alignment) says. Without it they have
+/// the largest power of two that divides the size, at least 8, and at most a 64th of the page.
+/// Before the first page, [`allocate`](SCAllocator::allocate) with a larger alignment raises it.
 pub struct SCAllocator<'a, P: AllocablePage> {
     sizes: ffi::Sizes,
     // Invariant in 'a and P, as `&'a mut P`, which no constant function may name.

@@ -123,7 +123,7 @@ impl<'a> ZoneAllocator<'a> {
     /// The largest size of a block on pages of 4 KiB.
     pub const MAX_BASE_ALLOC_SIZE: usize = ffi::MAX_BASE_ALLOC_SIZE;
 
-    /// An allocator without pages. All its bytes are zero, so a static one takes no room in an image.
+    /// An allocator without pages. All its bytes are zero, so a static takes no room in an image.
     pub const fn new() -> ZoneAllocator<'a> {
         ZoneAllocator {
             zone: ffi::Zone { room: [0; ffi::ZONE_ALLOCATOR_BYTES - ffi::WORD], is_in_use: 0 },
@@ -152,9 +152,7 @@ impl<'a> ZoneAllocator<'a> {
     /// The block is live, of that layout, and its zone has not been dropped.
     pub unsafe fn deallocate_remote(ptr: NonNull<u8>, layout: Layout) {
         let (bytes, alignment) = (layout.size(), layout.align());
-        unsafe {
-            ffi::slabmalloc_zone_allocator_deallocate_remote(ptr.as_ptr(), bytes, alignment)
-        }
+        unsafe { ffi::slabmalloc_zone_allocator_deallocate_remote(ptr.as_ptr(), bytes, alignment) }
     }
 
     /// Takes at most `to_reclaim` empty pages of 4 KiB out, and gives each to `dealloc`.

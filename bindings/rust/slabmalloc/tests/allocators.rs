@@ -220,7 +220,7 @@ fn a_zone_asks_for_pages_only_when_it_must() {
         fill(block, layout.size(), number);
         live.push((block, layout));
     }
-    // 120 blocks of 256 B on pages of 15, of 48 B on pages of 84, and one page for each other class.
+    // 120 blocks of 256 B on pages of 15, of 48 B on pages of 84, a page for each other class.
     assert!(pager.pages.len() <= 8 + 2 + 3, "{} pages", pager.pages.len());
     for (number, &(block, layout)) in live.iter().enumerate() {
         assert!(is_filled(block, layout.size(), number));
