@@ -145,17 +145,24 @@ impl Build {
         let lists = read(&self.root.join("src/CMakeLists.txt"));
         let left_out = |set: &str| -> Vec<String> {
             let names = words(between(&lists, &format!("set({set}"), ")"));
+            assert!(!names.is_empty(), "src/CMakeLists.txt states no {set}");
             names.iter().map(|name| file_name(Path::new(name))).collect()
         };
-        let (entry_points, hardened) = (left_out("entry_points"), left_out("hardened_sources"));
+        let entry_points = if replaces_malloc { Vec::new() } else { left_out("entry_points") };
+        let is_gnu = variable("CARGO_CFG_TARGET_ENV").as_deref() == Some("gnu");
+        let gnu_only =
+            if replaces_malloc && is_gnu { Vec::new() } else { left_out("gnu_entry_points") };
+        let others = [entry_points, gnu_only, left_out("hardened_sources")].concat();
         let mut flags = self.options(&lists, "target_compile_options(slabmalloc_flags", ")\n\n");
+        assert!(!flags.is_empty(), "src/CMakeLists.txt states no options");
+        flags.extend(self.options(&lists, "set(machine_code", ")"));
         flags.extend(words("-fPIC -fvisibility=hidden -fvisibility-inlines-hidden"));
 
         let mut units = Vec::new();
         for folder in ["os", "arena", "malloc", "c_api"] {
             for source in sources(&self.root.join("src").join(folder)) {
                 let name = file_name(&source);
-                if hardened.contains(&name) || (!replaces_malloc && entry_points.contains(&name)) {
+                if others.contains(&name) {
                     continue;
                 }
                 let property = format!("set_source_files_properties({folder}/{name} PROPERTIES");
@@ -196,7 +203,9 @@ impl Build {
         fs::create_dir_all(&folder).unwrap();
         let jobs = variable("NUM_JOBS").and_then(|jobs| jobs.parse().ok()).unwrap_or(1);
         let next = AtomicUsize::new(0);
-        let object = |index: usize| folder.join(format!("{}.o", file_name(&units[index].0)));
+        // Two folders may have files of the same name.
+        let object =
+            |index: usize| folder.join(format!("{index}_{}.o", file_name(&units[index].0)));
         std::thread::scope(|scope| {
             for _ in 0..std::cmp::min(jobs, units.len()) {
                 scope.spawn(|| loop {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The hooks that zones need, for programs. A bad free panics, as an assertion, and ends the program,
-// since the panic cannot unwind through the library.
+// The hooks that zones need, for programs. A bad free panics, as an assertion, and ends the
+// program, since the panic cannot unwind through the library.
 use crate::misuse::{line, Misuse};
 use crate::unwinding::without_unwinding;
 
