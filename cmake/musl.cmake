@@ -23,7 +23,9 @@ endforeach()
 
 # Sets `folders` to those that `compiler` searches for headers of `language`.
 function(slabmalloc_header_folders folders compiler language)
-  execute_process(COMMAND ${compiler} -x ${language} -E -v /dev/null
+  # The words that end the list are those of the C locale.
+  execute_process(COMMAND ${CMAKE_COMMAND} -E env LC_ALL=C
+                          ${compiler} -x ${language} -E -v /dev/null
                   OUTPUT_QUIET ERROR_VARIABLE text COMMAND_ERROR_IS_FATAL ANY)
   string(REGEX REPLACE ".*<\\.\\.\\.> search starts here:\n(.*)\nEnd of search list.*" "\\1"
          text "${text}")

@@ -77,9 +77,9 @@ uint32_t slabmalloc_hook_cpu(void) SLABMALLOC_NOEXCEPT;
 
 /* From here on the caller stays on its CPU, and no other thread runs there, until
  * slabmalloc_hook_restore_interrupts() of what this returned. Pairs nest. It disables interrupts,
- * or at least preemption: but handlers that use frame allocators, shrink callbacks or frees by the
- * address alone need the first. Both also keep the compiler from moving accesses of memory out.
- * Context: any, NMIs included. */
+ * or at least preemption. But handlers need the first that use frame allocators, shrink callbacks,
+ * frees by the address alone, or functions that reach every cache, as drain_this_cpu() does. Both
+ * also keep the compiler from moving accesses of memory out. Context: any, NMIs included. */
 uintptr_t slabmalloc_hook_save_interrupts(void) SLABMALLOC_NOEXCEPT;
 void slabmalloc_hook_restore_interrupts(uintptr_t state) SLABMALLOC_NOEXCEPT;
 
@@ -175,7 +175,8 @@ typedef struct slabmalloc_kernel_pager {
                           slabmalloc_context context)SLABMALLOC_NOEXCEPT;
   void (*deallocate_frame)(void* argument, void* frame, size_t bytes) SLABMALLOC_NOEXCEPT;
   /* A run of `bytes` at `alignment`, rounded up and aligned to 4 KiB, or null; false if it refused
-   * a bad free. Both null: requests above the largest size class fail. */
+   * a bad free. Both null: requests above the largest size class fail, and with them
+   * slabmalloc_cache_create(): a cache is such a block. */
   void* (*allocate_run)(void* argument, size_t bytes, size_t alignment,
                         slabmalloc_context context)SLABMALLOC_NOEXCEPT;
   bool (*deallocate_run)(void* argument, void* run, size_t bytes) SLABMALLOC_NOEXCEPT;

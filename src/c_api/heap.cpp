@@ -74,8 +74,12 @@ void slabmalloc_heap_deallocate(slabmalloc_heap* heap, void* block) {
 void slabmalloc_heap_deallocate_sized(slabmalloc_heap* heap, void* block, size_t bytes,
                                       size_t alignment) {
   const Result<Layout> layout = Layout::from_size_align(bytes, alignment);
-  // An impossible layout counts as one with the wrong size.
-  heap_of(heap)->deallocate(block, layout ? *layout : Layout());
+  if (layout) {
+    heap_of(heap)->deallocate(block, *layout);
+  } else if (block != nullptr) {
+    slabmalloc::report_misuse({slabmalloc::MisuseKind::SizeMismatch, block, 0, 0, nullptr,
+                               slabmalloc::BlockState::Unknown, slabmalloc::FoundAt::Call, bytes});
+  }
 }
 
 size_t slabmalloc_heap_usable_size(slabmalloc_heap* heap, void* block) {

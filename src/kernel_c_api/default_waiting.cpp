@@ -2,6 +2,7 @@
 //
 // The hooks of a kernel that cannot sleep: waits spin. A file of its own: the linker takes it from
 // the archive only if these symbols are missing.
+#undef SLABMALLOC_KERNEL_HOOKS  // A kernel's inline hooks would define them once more.
 #include "kernel_c_api/hooks.hpp"
 #include "slabmalloc/kernel/waiting.hpp"
 

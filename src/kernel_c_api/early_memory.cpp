@@ -28,7 +28,6 @@ void* slabmalloc_early_memory_allocate(slabmalloc_early_memory* early, size_t by
   if (!slabmalloc::is_power_of_two(alignment)) {
     return nullptr;
   }
-  memory_of(early).allow_growth();
   return memory_of(early).allocate(bytes, alignment, limit);
 }
 slabmalloc_error slabmalloc_early_memory_hand_over(slabmalloc_early_memory* early,

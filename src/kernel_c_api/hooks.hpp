@@ -86,10 +86,14 @@ template <class F>
   return f(*layout);
 }
 
+/// Leads bad calls to slabmalloc_hook_misuse().
+void use_misuse_hook() noexcept;
+
 /// Reports a free of `block` with a layout that there cannot be. Apart, so that frees need no stack
 /// for the report.
 [[gnu::cold, gnu::noinline]] inline void report_layout(void* block, std::size_t bytes) noexcept {
   if (block != nullptr) {
+    use_misuse_hook();
     report_misuse({MisuseKind::SizeMismatch, block, 0, 0, nullptr, BlockState::Unknown,
                    FoundAt::Call, bytes});
   }
@@ -105,8 +109,5 @@ template <class F>
   }
   f(*layout);
 }
-
-/// Leads bad calls to slabmalloc_hook_misuse().
-void use_misuse_hook() noexcept;
 
 }  // namespace slabmalloc

@@ -40,6 +40,10 @@ class ClientPager {
     }
     return functions_.deallocate_run(functions_.argument, run, bytes);
   }
+  /// False if it knows no block, so that block_at() proves nothing.
+  bool finds() const noexcept { return functions_.find != nullptr; }
+  /// False if it gives no runs, so that none can come back.
+  bool has_runs() const noexcept { return functions_.deallocate_run != nullptr; }
   PagerBlock block_at(const void* address) const noexcept {
     if (functions_.find == nullptr) {
       return {};

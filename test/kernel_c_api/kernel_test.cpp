@@ -320,6 +320,32 @@ TEST(KernelCHeap, reports_bad_frees_and_changes_nothing) {
   EXPECT_TRUE(HostedHooks::misuse.empty());
 }
 
+TEST(KernelCHeap, over_a_pager_without_find_knows_the_runs_that_wait) {
+  Machine frames(machine_bytes);
+  slabmalloc_kernel_pager pager = frames.pager;
+  pager.find = nullptr;
+  MachineHeap machine(2 * mebibyte, &pager);
+  void* const run = slabmalloc_cpu_zones_allocate(machine.heap, 100'000, 8, SLABMALLOC_MAY_WAIT);
+  ASSERT_NE(run, nullptr);
+  slabmalloc_cpu_zones_deallocate(machine.heap, run, 100'000, 8, SLABMALLOC_INTERRUPT);
+  EXPECT_TRUE(HostedHooks::misuse.empty());
+  slabmalloc_cpu_zones_deallocate(machine.heap, run, 100'000, 8, SLABMALLOC_MAY_WAIT);
+  EXPECT_EQ(HostedHooks::take_misuse().reason, SLABMALLOC_MISUSE_DOUBLE_FREE);
+}
+
+TEST(KernelCHeap, over_a_pager_without_runs_writes_into_no_run_of_a_handler) {
+  Machine frames(machine_bytes);
+  slabmalloc_kernel_pager pager = frames.pager;
+  pager.allocate_run = nullptr;
+  pager.deallocate_run = nullptr;
+  MachineHeap machine(2 * mebibyte, &pager);
+  alignas(4096) static unsigned char memory[8192];
+  fill(memory, sizeof(memory), 1);
+  slabmalloc_cpu_zones_deallocate(machine.heap, memory, 100'000, 8, SLABMALLOC_INTERRUPT);
+  EXPECT_EQ(HostedHooks::take_misuse().reason, SLABMALLOC_MISUSE_FOREIGN_POINTER);
+  EXPECT_TRUE(is_filled(memory, sizeof(memory), 1));
+}
+
 /// A pager that allocates from the heap which calls it, as it may in a kernel.
 struct NestingPager {
   slabmalloc_kernel_pager frames{}, pager{};

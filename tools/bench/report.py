@@ -2,9 +2,11 @@
 """The figures of the tables: minima and their intervals, ratios to the best peer, means and marks.
 
 Other work of the machine can only add to a figure, so the least of the rounds counts. Its interval
-is the bootstrap's: of as many rounds, drawn from those measured with repetition, in 95 of 100 cases
-the least lies in it (Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979). One round
-has no interval, and nothing is ranked by it. Where intervals overlap, the order may be chance.
+ends at the bootstrap's: of as many rounds, drawn from those measured with repetition, in 95 of 100
+cases the least lies in it (Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979). With
+few rounds two equal allocators would often be told apart by that. So the interval also reaches so
+far that this happens in at most one of ten rows. Fewer than three rounds have no interval, and
+nothing is ranked by them.
 """
 
 import math
@@ -22,14 +24,16 @@ LEAST = {"wall_seconds": 1e-6, "cpu_seconds": 1e-4, "peak_bytes": 4096, "after_b
          "live_bytes": 4096, "least_bytes": 4096, "held_bytes": 64 << 10, "trimmed_bytes": 64 << 10}
 
 
-# Outside of the interval on each side.
+# Outside of the interval on each side, and how often two equal allocators may be told apart.
 TAIL = 0.025
+CHANCE = 0.1
+LEAST_ROUNDS = 3
 RESAMPLINGS = 400
 
 
 @dataclass
 class Figure:
-    """The least of the rounds and its interval, whose ends are None after one round."""
+    """The least of the rounds and its interval, whose ends are None after too few rounds."""
 
     least: float
     low: float = None
@@ -43,14 +47,26 @@ class Figure:
 
 
 def figure_of(values, floor):
-    """The Figure of a row's rounds. The least of n draws from n values is at least the k-th of them
-    with the probability ((n - k + 1) / n) ** n. What lies below `floor` is all the same."""
+    """The Figure of a row's rounds. What lies below `floor` is all the same."""
     values = sorted(values)
-    count = len(values)
-    if count == 1:
+    if len(values) < LEAST_ROUNDS:
         return Figure(values[0])
-    last = max(place for place in range(count) if ((count - place) / count) ** count > TAIL)
+    last = max(_place_of_bootstrap(len(values)), _place_of_ranking(len(values))) - 1
     return Figure(values[0], max(values[0], floor), max(values[last], floor))
+
+
+def _place_of_bootstrap(count):
+    """Which of the sorted values ends the interval: the least of `count` draws is at least the k-th
+    with the probability ((count - k + 1) / count) ** count."""
+    return max(place for place in range(1, count + 1)
+               if ((count - place + 1) / count) ** count > TAIL)
+
+
+def _place_of_ranking(count):
+    """The same, so that equal allocators are told apart seldom: one lies below the other if the k
+    least of both their values are its own."""
+    return min(place for place in range(1, count + 1)
+               if 2 * math.comb(count, place) / math.comb(2 * count, place) <= CHANCE)
 
 
 class Report:
@@ -104,14 +120,17 @@ class Report:
         figures = self.figures(row, metric, self.allocators)
         best = min(figures, key=lambda name: figures[name].least)
         others = [figure for name, figure in figures.items() if name != best]
-        return None if any(figures[best].overlaps(figure) for figure in others) else best
+        is_alone = not any(figures[best].overlaps(figure) for figure in others)
+        return best if others and is_alone else None
 
     def is_tied(self, row, metric, allocator):
         """Whether the interval overlaps that of the best other allocator that the ratio refers
         to."""
         best, figure = self.best_peer(row, metric), self.figure(row, metric, allocator)
-        return best not in (None, allocator) and figure is not None \
-            and figure.overlaps(self.figure(row, metric, best))
+        if best in (None, allocator) or figure is None or figure.high is None:
+            return False
+        rival = self.figure(row, metric, best)
+        return rival.high is not None and figure.overlaps(rival)
 
     def ratio(self, row, metric, allocator):
         """The figure relative to the best peer's, or None."""
@@ -157,8 +176,9 @@ class Report:
         of a round stay together, since they met the same machine."""
         if metric not in self._mean_cache:
             choice = random.Random(1)
-            draws = [self.rounds, *([choice.choices(self.rounds, k=len(self.rounds))
-                                     for _ in range(RESAMPLINGS)] if len(self.rounds) > 1 else [])]
+            count = RESAMPLINGS if len(self.rounds) >= LEAST_ROUNDS else 0
+            draws = [self.rounds, *(choice.choices(self.rounds, k=len(self.rounds))
+                                    for _ in range(count))]
             of_all, *resampled = [self._means_of_rounds(metric, set(rounds)) for rounds in draws]
             self._mean_cache[metric] = {
                 name: (mean, sorted(means[name] for means in resampled if name in means))
@@ -172,6 +192,8 @@ class Report:
             for name in self.allocators:
                 values = self._values.get((row, metric, name), {})
                 chosen = [value for number, value in values.items() if number in rounds]
+                # A draw that lacks a row would be a mean of other rows.
+                chosen = chosen or list(values.values())
                 if chosen:
                     leasts[name] = max(min(chosen), LEAST[metric])
             peers = [leasts[name] for name in self.peers if name in leasts]
@@ -184,7 +206,7 @@ class Report:
         """The target as the ends of the peers' intervals have it, or None."""
         if metric == "after_bytes":
             peak = self.figure(row, "peak_bytes", SLABMALLOC)
-            return targets.after_limit(peak.least)
+            return targets.after_limit(peak.least) if peak else None
         values = {name: figure.high for name, figure
                   in self.figures(row, metric, self.peers).items() if figure.high is not None}
         if not values:

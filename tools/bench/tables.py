@@ -3,6 +3,7 @@
 
 from allocators import SLABMALLOC
 from output import new_table, unwrapped
+from report import LEAST_ROUNDS
 from rich.text import Text
 from units import mebibytes_text, plural, ratio_text
 
@@ -45,13 +46,13 @@ def _summary_parts(report, labels):
     for metric in TITLES:
         if report.rows_with(metric):
             table.add_row(TITLES[metric], *_mean_cells(report, metric))
-            if len(report.rounds) > 1:
+            if len(report.rounds) >= LEAST_ROUNDS:
                 table.add_row("", *_interval_cells(report, metric))
     rounds = len(report.rounds)
-    if rounds == 1:
-        return [table, "One round was measured: it has no intervals, so nothing is ranked or "
-                       "marked. For a ranking, run more (--rounds)."]
-    return [table, f"{plural(rounds, 'round')} were measured; a-b is the interval of 95 %. "
+    if rounds < LEAST_ROUNDS:
+        return [table, f"{plural(rounds, 'round')} measured: too few for intervals, so nothing is "
+                       "ranked or marked. For a ranking, run more (--rounds)."]
+    return [table, f"{plural(rounds, 'round')} measured; a-b is the interval of 95 %. "
                    f"{MARK}: it lies beyond the target. {TIE}: it overlaps the best peer's, so "
                    "either may be ahead."]
 

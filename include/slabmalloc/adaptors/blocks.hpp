@@ -19,7 +19,8 @@ namespace slabmalloc::detail {
 /// std::terminate() prints the exception's name.
 template <class Element>
 [[noreturn]] void throw_as_allocator() {
-  static_cast<void>(std::allocator<Element>().allocate(SIZE_MAX));
+  // Unused, the compiler may drop the call where the library's own check lets it pass.
+  [[maybe_unused]] void* volatile unused = std::allocator<Element>().allocate(SIZE_MAX);
   std::abort();
 }
 
@@ -70,9 +71,11 @@ void deallocate_block(Allocator& allocator, void* block, std::size_t bytes,
 /// Fails: std::bad_alloc.
 inline void* allocate_process_block(std::size_t bytes, std::size_t alignment) {
   // malloc() may return null for 0 bytes.
-  const std::size_t wanted = bytes != 0 ? bytes : 1;
+  std::size_t wanted = bytes != 0 ? bytes : 1;
   void* block = nullptr;
   if (alignment <= alignof(std::max_align_t)) {
+    // Some mallocs align no block to more than its size.
+    wanted = wanted < alignment ? alignment : wanted;
     block = std::malloc(wanted);
   } else if (Layout::from_size_align(wanted, alignment)) {
     // C11 requires a multiple of the alignment.

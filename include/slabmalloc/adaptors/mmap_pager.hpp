@@ -100,20 +100,7 @@ class MmapPager {
   /// Gives all that it keeps back to the operating system; returns its size in bytes.
   std::size_t trim() noexcept {
     const std::lock_guard lock(mutex_);
-    const std::size_t kept = kept_bytes_;
-    for (std::uint32_t bit = 0; bit < word_bits; ++bit) {
-      while (Link* const frame = frames_[bit]) {
-        frames_[bit] = frame->next;
-        unmap(frame, std::size_t{1} << bit);
-      }
-    }
-    while (Run* const run = runs_) {
-      runs_ = run->next;
-      unmap(run, run->bytes);
-    }
-    run_count_ = 0;
-    kept_bytes_ = 0;
-    return kept;
+    return release_kept();
   }
 
   /// Bytes mapped now, in use or not.
@@ -164,14 +151,36 @@ class MmapPager {
   static constexpr std::size_t first_region_bytes = std::size_t{1} << 20;
   static constexpr std::size_t most_region_bytes = std::size_t{32} << 20;
 
+  std::size_t release_kept() noexcept {
+    const std::size_t kept = kept_bytes_;
+    for (std::uint32_t bit = 0; bit < word_bits; ++bit) {
+      while (Link* const frame = frames_[bit]) {
+        frames_[bit] = frame->next;
+        unmap(frame, std::size_t{1} << bit);
+      }
+    }
+    while (Run* const run = runs_) {
+      runs_ = run->next;
+      unmap(run, run->bytes);
+    }
+    run_count_ = 0;
+    kept_bytes_ = 0;
+    return kept;
+  }
+
   bool may_keep(std::size_t bytes) const noexcept { return bytes <= kept_limit_ - kept_bytes_; }
 
   /// A fresh frame, all zero, or null.
   void* carve(std::size_t bytes) noexcept {
     std::byte* frame = aligned(next_, bytes);
-    if (next_ == nullptr || frame > end_ || static_cast<std::size_t>(end_ - frame) < bytes) {
-      const std::size_t region_bytes = region_bytes_ < bytes ? bytes : region_bytes_;
+    if (next_ == nullptr || frame < next_ || frame > end_ ||
+        static_cast<std::size_t>(end_ - frame) < bytes) {
+      std::size_t region_bytes = region_bytes_ < bytes ? bytes : region_bytes_;
       frame = static_cast<std::byte*>(map(region_bytes, bytes));
+      if (frame == nullptr && region_bytes != bytes) {
+        region_bytes = bytes;
+        frame = static_cast<std::byte*>(map(region_bytes, bytes));
+      }
       if (frame == nullptr) {
         return nullptr;
       }
@@ -244,7 +253,11 @@ class MmapPager {
         align_up(reinterpret_cast<std::uintptr_t>(address), alignment));
   }
 
-  /// A mapping aligned to `alignment`, or null.
+  static void* map_anywhere(std::size_t bytes) noexcept {
+    return ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  }
+  /// A mapping aligned to `alignment`, or null. If the system has none, it gives back what waits,
+  /// and asks once more.
   void* map(std::size_t bytes, std::size_t alignment) noexcept {
     const std::size_t spare = alignment > os_page_bytes_ ? alignment - os_page_bytes_ : 0;
     if (bytes > SIZE_MAX - spare) {
@@ -267,9 +280,14 @@ class MmapPager {
     }
     return result;
   }
+  /// A mapping in pieces may exceed the system's number of mappings, which refuses it then. The
+  /// address space stays, without the memory.
   void unmap(void* address, std::size_t bytes) noexcept {
-    ::munmap(address, bytes);
-    mapped_bytes_ -= bytes;
+    if (::munmap(address, bytes) == 0) {
+      mapped_bytes_ -= bytes;
+    } else {
+      ::madvise(address, bytes, MADV_DONTNEED);
+    }
   }
 
   mutable std::mutex mutex_;

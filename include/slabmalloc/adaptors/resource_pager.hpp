@@ -16,6 +16,13 @@
 
 namespace slabmalloc {
 
+// Two types, since the linker would take one body for sources with and without exceptions.
+#ifdef __cpp_exceptions
+inline namespace with_exceptions {
+#else
+inline namespace without_exceptions {
+#endif
+
 /// A RunPager over `upstream`, which gives frames aligned to their size.
 /// Thread: as upstream. It catches upstream's exceptions: the zone then says OutOfMemory. Without
 /// exceptions in the language, upstream ends the program.
@@ -53,5 +60,7 @@ class ResourcePager {
 };
 
 static_assert(RunPager<ResourcePager>);
+
+}  // inline namespace
 
 }  // namespace slabmalloc

@@ -144,8 +144,10 @@ class BasicHeap : ThreadHooks<Threads>::Member {
   /// size.
   [[gnu::always_inline]] void deallocate(void* block, Layout layout,
                                          Context context = Context::MayWait) noexcept {
-    // The seal of a page may be read in the heap's own memory alone.
-    if (block == nullptr || pager_.owns(block)) [[likely]] {
+    // The seal of a page may be read in the heap's own memory alone. It lies at the end of a frame
+    // of the layout's class.
+    if (block == nullptr || (pager_.owns(block) && pager_.owns(end_of_frame(block, layout))))
+        [[likely]] {
       return zones_.deallocate(block, layout, context);
     }
     report_misuse({MisuseKind::ForeignPointer, block, 0, 0});
@@ -217,6 +219,16 @@ class BasicHeap : ThreadHooks<Threads>::Member {
   }
 
  private:
+  /// The last byte of the frame that `block` lies in if it is one of the class of `layout`; `block`
+  /// for runs, and for frames as small as what a heap's memory consists of.
+  [[gnu::always_inline]] static const void* end_of_frame(const void* block,
+                                                         Layout layout) noexcept {
+    const std::size_t bytes = Zones::Zone::frame_bytes(layout);
+    return bytes <= Pager::base_bytes ? block
+                                      : reinterpret_cast<const void*>(
+                                            reinterpret_cast<std::uintptr_t>(block) | (bytes - 1));
+  }
+
   using Member = typename Hooks::Member;
 
   BasicHeap(void* first, const char* name) noexcept

@@ -164,23 +164,29 @@ class HeapPager {
   /// Drops free dirty memory until at most `left` bytes of it are there; returns how many it
   /// dropped. 0 if another thread does so just now.
   std::size_t drop_free(std::size_t left) noexcept {
-    if (is_dropping_.exchange(true, Order::relaxed)) {
-      return 0;
-    }
+    std::size_t sum = 0;
     std::size_t dropped = 0;
-    frames_.for_each_block([&](void* address, std::size_t bytes, FrameUse use) {
-      auto* next = static_cast<std::byte*>(address);
-      while (use == FrameUse::Free && bytes != 0 && free_dirty_bytes() > left) {
-        const std::size_t step = bytes < drop_step_bytes ? bytes : drop_step_bytes;
-        dropped += drop(next, step);
-        next += step;
-        bytes -= step;
+    // Again for what others freed meanwhile: they saw that this goes on, and left it to it.
+    do {
+      if (is_dropping_.exchange(true, Order::relaxed)) {
+        return sum;
       }
-    });
-    const std::size_t remains = free_dirty_bytes();
-    retry_bytes_.store(remains > left ? 2 * remains : 0, Order::relaxed);
-    is_dropping_.store(false, Order::relaxed);
-    return dropped;
+      dropped = 0;
+      bool can_more = true;
+      frames_.for_each_block([&](void* address, std::size_t bytes, FrameUse use) {
+        auto* next = static_cast<std::byte*>(address);
+        while (use == FrameUse::Free && bytes != 0 && free_dirty_bytes() > left) {
+          const std::size_t step = bytes < drop_step_bytes ? bytes : drop_step_bytes;
+          dropped += drop(next, step, can_more);
+          next += step;
+          bytes -= step;
+        }
+      });
+      retry_bytes_.store(can_more ? 0 : 2 * free_dirty_bytes(), Order::relaxed);
+      is_dropping_.store(false, Order::relaxed);
+      sum += dropped;
+    } while (dropped != 0 && free_dirty_bytes() > left);
+    return sum;
   }
 
   // ---- figures and checks ----------------------------------------------------------------------
@@ -283,14 +289,15 @@ class HeapPager {
     }
   }
 
-  /// Drops the memory if it is still free; returns its dirty bytes. Who finds no memory meanwhile
-  /// waits in get_or_grow().
-  std::size_t drop(std::byte* memory, std::size_t bytes) noexcept {
+  /// Drops the memory if it is still free; returns its dirty bytes. `can_more` becomes false if the
+  /// system cannot, or refuses. Who finds no memory meanwhile waits in get_or_grow().
+  std::size_t drop(std::byte* memory, std::size_t bytes, bool& can_more) noexcept {
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
     const std::size_t page = Memory::page_bytes() > base_bytes ? Memory::page_bytes() : base_bytes;
     const std::uintptr_t begin = align_up(address, page);
     const std::uintptr_t end = (address + bytes) & ~(page - 1);
     if (begin >= end) {
+      can_more = false;
       return 0;
     }
     void* const first = reinterpret_cast<void*>(begin);
@@ -310,6 +317,7 @@ class HeapPager {
       return 0;
     }
     const std::size_t dirty = Memory::drop(first, end - begin) ? dirty_bytes() : 0;
+    can_more = can_more && dirty != 0;
     for (std::size_t number = 0; dirty != 0 && number < (end - begin) / base_bytes; ++number) {
       states[number].store(0, Order::relaxed);
     }
@@ -375,7 +383,7 @@ class HeapPager {
   Atomics::Cell<bool> is_dropping_;
   Atomics::Cell<std::uint32_t> chunk_count_;
   Atomics::Cell<std::size_t> kept_bytes_{default_kept_bytes};
-  Atomics::Cell<std::size_t> retry_bytes_;  ///< Not 0: the last drop left more than it should.
+  Atomics::Cell<std::size_t> retry_bytes_;  ///< Not 0: the system did not take all.
   SharedCounter<Atomics> mapped_bytes_;
   SharedCounter<Atomics> used_bytes_;
   SharedCounter<Atomics> free_dirty_bytes_;

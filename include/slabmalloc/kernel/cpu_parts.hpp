@@ -419,10 +419,12 @@ class CpuParts {
 
   // ---- idle CPUs -------------------------------------------------------------------------------
 
-  /// True if the caller's CPU does not own its part. Cost: two loads.
+  /// True if the caller's CPU does not own its part, or has none yet. Cost: a few loads.
   bool is_idle() noexcept {
     const InterruptGuard<Hooks> interrupts;
-    return !own().owner.is_its_cpu();
+    const Part& own = own_part<Hooks>(parts_.all());
+    const auto number = static_cast<std::uint32_t>(&own - parts_.all());
+    return !parts_.there().has(number) || !own.owner.is_its_cpu();
   }
   /// Offers the part of the caller's CPU to the others. False if it is occupied.
   /// Cost: O(size classes), a few loads each.

@@ -61,8 +61,11 @@ class FrameAccount {
  public:
   /// Thread: any, with the callback as before; another one while nobody allocates.
   void set_limit(std::size_t bytes, LimitCallback callback, void* argument) noexcept {
-    callback_ = callback;
-    callback_argument_ = argument;
+    // Others may read them now.
+    if (callback_ != callback || callback_argument_ != argument) {
+      callback_ = callback;
+      callback_argument_ = argument;
+    }
     limit_.store(bytes, Order::relaxed);
     waiters_.note_change();
   }

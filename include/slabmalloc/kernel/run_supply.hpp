@@ -118,13 +118,13 @@ class RunSupply {
       return_to_pager(run, asked, context);
       return;
     }
-    const bool goes_to_pager = !exist || may_call_pager(context);
+    const bool goes_to_pager = !has_runs() || may_call_pager(context);
     if (!goes_to_pager && (reinterpret_cast<std::uintptr_t>(run) & (least_alignment - 1)) != 0) {
       report_misuse({MisuseKind::MisalignedFree, run, 0, 0});
       return;
     }
     // A waiting run must not reach the pager by another way, which would give it to another client.
-    if (exist && run != nullptr &&
+    if (has_runs() && run != nullptr &&
         (goes_to_pager ? is_deferred_run(run) : !deferred_.push(run, asked))) {
       report_misuse({MisuseKind::DoubleFree, run, 0, 0});
     } else if (goes_to_pager) {
@@ -165,6 +165,22 @@ class RunSupply {
   }
 
  private:
+  /// False if the pager gives no runs, by its type or by its own word.
+  bool has_runs() const noexcept {
+    if constexpr (requires { pager_.has_runs(); }) {
+      return pager_.has_runs();
+    } else {
+      return exist;
+    }
+  }
+  /// True if the pager can tell what lies at an address: by its type, or by its own word.
+  bool pager_finds() const noexcept {
+    if constexpr (requires { pager_.finds(); }) {
+      return pager_.finds();
+    } else {
+      return FindingPager<PagerT>;
+    }
+  }
   /// What the pager rounds a run up to, and aligns it to; 1 if it does not say that.
   static constexpr std::size_t base_bytes() noexcept {
     if constexpr (requires { PagerT::base_bytes; }) {
@@ -185,9 +201,11 @@ class RunSupply {
       if (deferred_.is_empty()) {
         return false;
       }
-      const PagerBlock block = pager_.block_at(address);
-      if (block.use != PagerUse::Run || block.address != address) {
-        return false;
+      if (pager_finds()) {
+        const PagerBlock block = pager_.block_at(address);
+        if (block.use != PagerUse::Run || block.address != address) {
+          return false;
+        }
       }
     }
     return deferred_.holds(address);

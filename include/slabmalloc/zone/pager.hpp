@@ -73,6 +73,8 @@ struct PagerBlock {
 ///   base_bytes         as of a RunPager, and not optional
 ///   block_at(address)  what lies there; of a run, its bytes rounded up to base_bytes, by which
 ///                      deallocate_run() takes it back, at any alignment
+/// A pager whose functions are chosen at run time may add:
+///   finds(), has_runs()   false while it knows no block, and while it gives no runs
 template <class P>
 concept FindingPager = RunPager<P> && requires(const P& pager, const void* address) {
   { P::base_bytes } -> std::convertible_to<std::size_t>;
