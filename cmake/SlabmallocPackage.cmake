@@ -72,6 +72,7 @@ string(REGEX REPLACE "^Copyright *(\\([cC]\\))? *" "" copyright "${copyright}")
 string(CONCAT text "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n"
   "Upstream-Name: slabmalloc\n\nFiles: *\nCopyright: ${copyright}\nLicense: Expat\n ${license}")
 file(WRITE ${PROJECT_BINARY_DIR}/package/copyright "${text}")
+find_program(gzip_program gzip)
 string(TIMESTAMP date "%a, %d %b %Y %H:%M:%S +0000" UTC)
 foreach(component IN ITEMS runtime dev tools)
   set(package ${${component}_package})
@@ -81,8 +82,9 @@ foreach(component IN ITEMS runtime dev tools)
     "  * Release ${PROJECT_VERSION}: see the CHANGELOG.\n\n"
     " -- ${CPACK_DEBIAN_PACKAGE_MAINTAINER}  ${date}\n")
   file(WRITE ${changelog} "${text}")
-  file(ARCHIVE_CREATE OUTPUT ${changelog}.gz PATHS ${changelog} FORMAT raw COMPRESSION GZip
-       COMPRESSION_LEVEL 9)
+  if(gzip_program)
+    execute_process(COMMAND ${gzip_program} -9nf ${changelog} COMMAND_ERROR_IS_FATAL ANY)
+  endif()
   set(folder ${CMAKE_INSTALL_DATAROOTDIR}/doc/${package})
   install(FILES ${PROJECT_BINARY_DIR}/package/copyright ${changelog}.gz
           DESTINATION ${folder} COMPONENT ${component} EXCLUDE_FROM_ALL)

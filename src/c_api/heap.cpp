@@ -45,7 +45,7 @@ slabmalloc_heap* slabmalloc_heap_create(const char* name) {
 
 void slabmalloc_heap_destroy(slabmalloc_heap* heap) {
   if (heap != nullptr) {
-    Heap::Destroy()(heap_of(heap));
+    heap_of(heap)->destroy();
   }
 }
 

@@ -39,7 +39,7 @@ struct WindowTable {
     Header header;
   };
   alignas(bytes_per_frame) static inline std::byte window[frames * bytes_per_frame];
-  static inline Record records[frames];
+  static inline constinit Record records[frames] = {};
 
   static std::size_t index_of(const void* address) noexcept {
     return (reinterpret_cast<std::uintptr_t>(address) -

@@ -17,6 +17,7 @@
 #include <memory_resource>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "hosted/counting_memory.hpp"
@@ -64,6 +65,25 @@ class HeapTest : public testing::Test {
   std::size_t before_;
   TestHeap::Owner heap_;
 };
+
+TEST_F(HeapTest, an_owner_hands_its_heap_on_and_destroys_it_once) {
+  const std::size_t before = CountingMemory::mapped_bytes;
+  {
+    TestHeap::Owner first = TestHeap::create();
+    TestHeap* const heap = first.get();
+    TestHeap::Owner second(std::move(first));
+    EXPECT_FALSE(first);
+    EXPECT_EQ(&*second, heap);
+    first = TestHeap::create();
+    const std::size_t both = CountingMemory::mapped_bytes;
+    first = std::move(second);
+    EXPECT_EQ(first.get(), heap);
+    EXPECT_LT(CountingMemory::mapped_bytes, both) << "the heap before is gone";
+    second = TestHeap::Owner(first.release());
+    EXPECT_EQ(second->name(), heap->name());
+  }
+  EXPECT_EQ(CountingMemory::mapped_bytes, before);
+}
 
 TEST_F(HeapTest, blocks_of_every_size_and_alignment_lie_apart_and_are_freed_either_way) {
   struct Block {
@@ -274,7 +294,7 @@ TEST_F(HeapTest, survives_each_failure_of_the_system) {
     CountingMemory::maps_left = maps;
     failures = 0;
     TestHeap::Owner heap = TestHeap::create();
-    ASSERT_EQ(heap != nullptr, maps != 0);
+    ASSERT_EQ(heap.get() != nullptr, maps != 0);
     for (const std::size_t bytes : {16u, 600u, 100'000u, 2'000'000u, 8000u, 9'000'000u}) {
       for (std::uint32_t count = 0; heap && count < 5; ++count) {
         void* const block = heap->allocate(layout_of(bytes)).value_or(nullptr);

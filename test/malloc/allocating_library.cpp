@@ -26,12 +26,16 @@
   WRAP(pthread_create)                                       \
   WRAP(pthread_key_create)                                   \
   WRAP(pthread_key_delete)                                   \
+  WRAP(pthread_mutex_lock)                                   \
+  WRAP(pthread_mutex_unlock)                                 \
+  WRAP(pthread_once)                                         \
   WRAP(pthread_self)                                         \
   WRAP(pthread_setcancelstate)                               \
   WRAP(pthread_setname_np)                                   \
   WRAP(pthread_setspecific)                                  \
   WRAP(pthread_sigmask)                                      \
   WRAP(raise)                                                \
+  WRAP(sched_yield)                                          \
   WRAP(secure_getenv)                                        \
   WRAP(sigaction)                                            \
   WRAP(sigfillset)                                           \

@@ -367,6 +367,19 @@ void opens_a_library_by_the_runpath_of_another() {
 
 // ---- wrappers -----------------------------------------------------------------------------------
 
+/// The library is preloaded: its functions are found by name. The thread that ends visits the heap.
+void use_a_heap() {
+  auto* const create =
+      reinterpret_cast<void* (*)(const char*)>(dlsym(RTLD_DEFAULT, "slabmalloc_heap_create"));
+  auto* const allocate = reinterpret_cast<void* (*)(void*, size_t, size_t)>(
+      dlsym(RTLD_DEFAULT, "slabmalloc_heap_allocate"));
+  auto* const destroy =
+      reinterpret_cast<void (*)(void*)>(dlsym(RTLD_DEFAULT, "slabmalloc_heap_destroy"));
+  void* const heap = create("wrapped");
+  std::thread([&] { expect(allocate(heap, 100, 8) != nullptr, "a heap gives memory"); }).join();
+  destroy(heap);
+}
+
 void does_everything_once() {
   auto* const calls_of =
       reinterpret_cast<int (*)(const char*)>(dlsym(RTLD_DEFAULT, "wrapped_calls_of"));
@@ -378,6 +391,7 @@ void does_everything_once() {
       expect(block != nullptr, "memory is given");
       free(block);
     }
+    use_a_heap();
     malloc_trim(0);
     const pid_t child = fork();
     if (child == 0) {

@@ -85,6 +85,23 @@ TEST_F(ZoneStatisticsTest, count_pairs_on_one_slot) {
   }
 }
 
+TEST_F(ZoneStatisticsTest, count_no_slot_twice_that_was_claimed_between_two_steps) {
+  const std::uint32_t index = Zone::class_for(layout_of(16));
+  std::vector<void*> objects;
+  while (objects.size() + 5 < Zone::slots_per_page(index)) {
+    objects.push_back(zone_.allocate_class(index).value_or(nullptr));
+  }
+  // The rest of the last word is claimed, and half of the page is free again.
+  for (std::size_t number = 0; number < objects.size(); number += number % 64 == 61 ? 3 : 1) {
+    zone_.deallocate_class(objects[number], index);
+  }
+  // As a caller whose search found nothing, after which another one claimed slots.
+  ASSERT_NE(zone_.allocate_again(index), nullptr);
+  EXPECT_EQ(zone_.allocations(index), objects.size() + 1);
+  EXPECT_EQ(zone_.class_statistics(index).frees,
+            objects.size() + 1 - zone_.class_statistics(index).used);
+}
+
 TEST_F(ZoneStatisticsTest, count_remote_frees_when_they_are_drained) {
   const std::vector<void*> objects = allocate(100);
   for (std::size_t number = 0; number < 40; ++number) {

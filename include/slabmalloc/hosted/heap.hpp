@@ -34,7 +34,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <new>
 
 #include "slabmalloc/base/layout.hpp"
@@ -81,14 +80,47 @@ class BasicHeap : ThreadHooks<Threads>::Member {
   /// Characters of a name, without the zero at its end. Others are left out.
   static constexpr std::size_t maximum_name = 31;
 
-  /// Ends a heap, whatever blocks are live. Pre: nobody uses it or its blocks.
-  struct Destroy {
-    void operator()(BasicHeap* heap) const noexcept {
-      Hooks::remove(*heap);
-      heap->pager_.unmap_all();
+  /// Ends the heap, whatever blocks are live. Pre: nobody uses it or its blocks.
+  void destroy() noexcept {
+    Hooks::remove(*this);
+    pager_.unmap_all();
+  }
+
+  /// The one owner of a heap, which it destroys; as std::unique_ptr. The malloc has heaps too, and
+  /// not all of the C++ library.
+  class Owner {
+   public:
+    constexpr Owner() noexcept = default;
+    constexpr explicit Owner(BasicHeap* heap) noexcept : heap_(heap) {}
+    Owner(Owner&& other) noexcept : heap_(other.release()) {}
+    Owner& operator=(Owner&& other) noexcept {
+      reset(other.release());
+      return *this;
     }
+    ~Owner() { reset(); }
+
+    explicit operator bool() const noexcept { return heap_ != nullptr; }
+    BasicHeap* get() const noexcept { return heap_; }
+    BasicHeap& operator*() const noexcept { return *heap_; }
+    BasicHeap* operator->() const noexcept { return heap_; }
+    /// The heap, which is the caller's from now on.
+    BasicHeap* release() noexcept {
+      BasicHeap* const heap = heap_;
+      heap_ = nullptr;
+      return heap;
+    }
+    /// Destroys the heap, and owns `heap`.
+    void reset(BasicHeap* heap = nullptr) noexcept {
+      BasicHeap* const before = heap_;
+      heap_ = heap;
+      if (before != nullptr) {
+        before->destroy();
+      }
+    }
+
+   private:
+    BasicHeap* heap_ = nullptr;
   };
-  using Owner = std::unique_ptr<BasicHeap, Destroy>;
 
   /// A new heap; null if the system has no memory. Cost: one mmap() of sizeof(BasicHeap) and 1 MiB,
   /// of which it writes sizeof(BasicHeap): some 11 KB for each number of a thread.

@@ -10,6 +10,8 @@
 #include <concepts>
 #include <cstddef>
 
+#include "slabmalloc/base/language.hpp"
+
 namespace slabmalloc {
 
 /// The memory calls of an operating system. All keep errno. `bytes` is a multiple of page_bytes().

@@ -35,10 +35,11 @@
 namespace slabmalloc {
 
 /// Numbers for `Threads` threads, one of eight of them shared. Heaps of the same `Threads` have the
-/// same numbers: a process needs one set of them, so libraries that pass heaps to each other export
-/// this class. Thread: any; the first call of a thread is not in a signal handler.
+/// same numbers. A library whose symbols are hidden has numbers of its own: no other one may call
+/// its heaps but through its functions. Thread: any; the first call of a thread is not in a signal
+/// handler.
 template <std::uint32_t Threads>
-class [[gnu::visibility("default")]] ThreadHooks {
+class ThreadHooks {
   static_assert(Threads >= 1 && Threads <= 64, "threads have 1 to 64 numbers");
 
  public:

@@ -62,7 +62,8 @@ class PartsThere<Atomics, Count, true> {
   void end(std::uint32_t number) noexcept { states_[number].store(is_there, Order::release); }
 
  private:
-  using State = std::uint8_t;
+  /// RISC-V compares and exchanges no bytes.
+  using State = std::uint32_t;
   static constexpr State absent = 0;
   static constexpr State being_made = 1;
   static constexpr State is_there = 2;

@@ -129,6 +129,10 @@ class alignas(64) SizeClass {
   /// swept, and half of it is free again, that page serves once more.
   /// Pre: claim() found nothing. Cost: at most the words of three pages.
   void* allocate_from_pages() noexcept {
+    // Claimed since: by calls of the pager, or of another thread between two sections of a CPU.
+    if (void* const object = allocate_fast()) {
+      return object;
+    }
     const QueueLock lock(*queue_);
     if (!current_.sweep_again()) {
       leave_current();
