@@ -6,7 +6,14 @@ _slabmalloc() {
   COMPREPLY=()
   for ((place = 1; place < COMP_CWORD; ++place)); do
     case ${COMP_WORDS[place]} in
-      -o | --option) ((++place)) ;;
+      -o | --option)
+        # Bash makes words of `:` and `=`, and of what is between them.
+        [[ ${COMP_WORDS[place + 1]} != "=" ]] || ((++place))
+        ((++place))
+        while [[ ${COMP_WORDS[place + 1]-} == [:=] ]]; do
+          ((place += 2))
+        done
+        ;;
       -*) ;;
       *)
         _command_offset "$place"
