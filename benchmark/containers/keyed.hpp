@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// The measurements of a map from random keys:
+// The measurements of a map from random keys. `Map<Peer>` is the container under an allocator:
 //   churn   removes the oldest key and inserts a new one
 //   fill    inserts so many, and clears
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "best.hpp"
@@ -70,5 +71,26 @@ void measure_fill(benchmark::State& state, MakeMap&& make_map, std::size_t size)
     });
   }
 }
+
+using Entry = std::pair<const std::uint64_t, std::size_t>;
+
+template <template <class> class Map>
+struct Keyed {
+  template <class Peer>
+  struct Churn {
+    static void measure(benchmark::State& state, std::size_t size) {
+      Peer peer;
+      Map<Peer> map(peer.template allocator<Entry>());
+      measure_churn(state, map, size);
+    }
+  };
+  template <class Peer>
+  struct Fill {
+    static void measure(benchmark::State& state, std::size_t size) {
+      Peer peer;
+      measure_fill(state, [&] { return Map<Peer>(peer.template allocator<Entry>()); }, size);
+    }
+  };
+};
 
 }  // namespace slabmalloc::benchmark_containers
