@@ -25,8 +25,7 @@
 //
 // Misuse goes to the misuse hook (base/misuse.hpp): a second free, an address that is no block, a
 // block of another heap, a wrong size. (A size whose blocks lie on pages of another kind counts as
-// no block.) The hook must not use the heap that reports, and must not
-// create or destroy a heap.
+// no block.) The hook must not use the heap that reports, and must not create or destroy a heap.
 //
 // Invariants: those of CpuZones and HeapPager, and with its line in validate():
 //   H5  bytes held for blocks = bytes in use of the pager
@@ -123,7 +122,8 @@ class BasicHeap : ThreadHooks<Threads>::Member {
   };
 
   /// A new heap; null if the system has no memory. Cost: one mmap() of sizeof(BasicHeap) and 1 MiB,
-  /// of which it writes sizeof(BasicHeap): some 11 KB for each number of a thread.
+  /// of which it writes a few OS pages. The first call with each number of a thread writes the part
+  /// for it, about 11 KB.
   static Owner create(const char* name = "") noexcept {
     void* const first = Pager::map_first(sizeof(BasicHeap));
     return Owner(first != nullptr ? ::new (first) BasicHeap(first, name) : nullptr);
